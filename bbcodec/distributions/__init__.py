@@ -1,0 +1,1 @@
+"""Distributions that can be learned with floats and coded with integers."""

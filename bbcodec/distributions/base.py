@@ -1,0 +1,47 @@
+"""The contract of every distribution: one class for learning (floats, nats) and for coding (integers, bits)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbcodec.ans import AnsStack
+
+
+class Distribution(ABC):
+    """A batch of independent distributions over whole numbers; axis 0 of `shape` is the batch.
+
+    Values are float32 tensors of whole numbers of shape `shape`. What is pushed, popped and charged comes from one
+    integer cumulative function F over the support, at a stated precision P:
+
+    1. F(first) = 0 and F(last + 1) = 2**P: masses sum to exactly 2**P.
+    2. F is strictly increasing: every symbol of the support has mass F(k + 1) - F(k) >= 1.
+    3. `exp(log_prob) * 2**P`, in float64, agrees with the integer mass within two units.
+    4. `pop` after `push` gives the value back and leaves the stack as it was; `push` after `pop` restores any stack.
+    5. A push grows the stack by `information` bits, but for rounding of less than 2**-20 bits a symbol.
+    """
+
+    shape: torch.Size
+
+    @abstractmethod
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of each image of the batch. value: `shape`. Returns (B,), nats, differentiable."""
+
+    @abstractmethod
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A random value of `shape`, differentiable in the parameters where the family allows it."""
+
+    @abstractmethod
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        """Put `value` on the stack. Raises CoderError for a value outside the support."""
+
+    @abstractmethod
+    def pop(self, stack: AnsStack) -> Tensor:
+        """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
+
+    @abstractmethod
+    def information(self, value: Tensor) -> np.ndarray:
+        """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits."""

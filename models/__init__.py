@@ -1,0 +1,1 @@
+"""The model families, their training, and the shipped codecs."""

@@ -1,0 +1,1 @@
+"""The shipped codecs: one .bbc file and one card each."""
