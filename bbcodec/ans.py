@@ -1,0 +1,7 @@
+"""rANS stack."""
+
+from __future__ import annotations
+
+
+class AnsStack:
+    """A last-in first-out store of symbols."""

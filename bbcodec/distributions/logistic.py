@@ -1,0 +1,111 @@
+"""Discretised mixture of logistics, with channels that depend on each other: the family of pixels of 256 levels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bbcodec.ans import AnsStack
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.coding import bounded, floored, per_image, real
+
+PRECISION = 24  # bits
+LEVELS = 256
+UNIT = 256  # logits and log scales are worth 1/UNIT nat, coefficients 1/UNIT; means inside are in 1/UNIT level
+LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # scales from 1/64 of a level to 245 levels
+COEFFICIENT_BOUND = 1023  # so +-4
+MEAN_MIN, MEAN_MAX = -256 * UNIT, 512 * UNIT  # after the other channels were added
+_CENTRE = 128  # levels
+
+
+class LogisticMixture(Distribution):
+    """Pixels of 256 levels, each channel a mixture of K logistics of its own.
+
+    params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3. Along P, in C order:
+    logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat, clamped to
+    -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red, blue on green.
+    A coefficient adds itself times (other channel - 128) to the mean, which is then clamped to -256..512 levels.
+    Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+    Raises ValueError where P does not fit the channels.
+    """
+
+    def __init__(self, params: Tensor, channels: int):
+        per_component = {1: 3, 3: 12}.get(channels)
+        if per_component is None or params.shape[-1] % per_component or not params.shape[-1]:
+            raise ValueError(
+                f"channels is {channels} with {params.shape[-1]} parameters a pixel, "
+                "expected 1 channel with a multiple of 3 or 3 channels with a multiple of 12"
+            )
+        self.params = real(params)
+        self.channels, self.components = channels, params.shape[-1] // per_component
+        self.shape = torch.Size((*params.shape[:-1], channels))
+
+    def _split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, means in 1/256 level, log scales, each (..., C, K), and coefficients (..., 3 or 0, K); clamped."""
+        own, coefficients = self.params.split(
+            [3 * self.channels * self.components, self.params.shape[-1] - 3 * self.channels * self.components], -1
+        )
+        logits, means, log_scales = own.unflatten(-1, (3, self.channels, self.components)).unbind(-3)
+        return (
+            logits,
+            means * (UNIT // 32) + _CENTRE * UNIT,
+            bounded(log_scales, LOG_SCALE_MIN, LOG_SCALE_MAX),
+            bounded(coefficients, -COEFFICIENT_BOUND, COEFFICIENT_BOUND).unflatten(-1, (-1, self.components))
+            if self.channels == 3
+            else coefficients,
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of each image: value (B, ..., C) of `shape` -> (B,) nats."""
+        logits, means, log_scales, coefficients = self._split()
+        x = value.unsqueeze(-1)  # (..., C, 1)
+        if self.channels == 3:
+            red, green = x[..., 0, :] - _CENTRE, x[..., 1, :] - _CENTRE
+            means = means + torch.stack(
+                (
+                    torch.zeros_like(coefficients[..., 0, :]),
+                    coefficients[..., 0, :] * red,
+                    coefficients[..., 1, :] * red + coefficients[..., 2, :] * green,
+                ),
+                -2,
+            )
+        inverse = torch.exp(log_scales / -UNIT)  # width of a level, in scales
+        centre = (x * UNIT - bounded(means, MEAN_MIN, MEAN_MAX)) / UNIT * inverse
+        above = (x < LEVELS - 1).to(centre.dtype)  # is there a boundary above this level, and one below?
+        below = (x > 0).to(centre.dtype)
+        # log of sigmoid(up) - sigmoid(down) = sigmoid(up) * sigmoid(-down) * (1 - exp(down - up)), up - down = inverse
+        log_p = (
+            F.log_softmax(logits / UNIT, -1)
+            - above * F.softplus(-centre - inverse / 2)
+            - below * F.softplus(centre - inverse / 2)
+            + above * below * torch.log(-torch.expm1(-inverse))
+        )
+        return per_image(floored(torch.logsumexp(log_p, -1), LEVELS, PRECISION))
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A random value; not differentiable."""
+        with torch.no_grad():
+            logits, means, log_scales, coefficients = self._split()
+            seen: list[Tensor] = []
+            for c in range(self.channels):
+                mean = means[..., c, :]
+                for row, channel in {0: [], 1: [(0, 0)], 2: [(1, 0), (2, 1)]}[c]:
+                    mean = mean + coefficients[..., row, :] * (seen[channel].unsqueeze(-1) - _CENTRE)
+                gumbel = -torch.empty_like(mean).exponential_(generator=generator).log()
+                k = (logits[..., c, :] / UNIT + gumbel).argmax(-1, keepdim=True)
+                uniform = torch.empty_like(mean[..., 0]).uniform_(1e-6, 1 - 1e-6, generator=generator)
+                middle = mean.clamp(MEAN_MIN, MEAN_MAX).gather(-1, k)[..., 0] / UNIT
+                scale = torch.exp(log_scales[..., c, :].gather(-1, k)[..., 0] / UNIT)
+                seen.append((middle + scale * torch.logit(uniform)).round().clamp(0, LEVELS - 1))
+            return torch.stack(seen, -1)
+
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        raise NotImplementedError
+
+    def pop(self, stack: AnsStack) -> Tensor:
+        raise NotImplementedError
+
+    def information(self, value: Tensor) -> np.ndarray:
+        raise NotImplementedError
