@@ -132,7 +132,7 @@ def test_version_is_told():
 
 
 def test_tests_do_not_shadow_the_package():
-    """A tests package or a conftest.py at the root would put the root, with its partial bbcodec/, before the install."""
+    """A tests package or a conftest.py at the root would put the root and its partial bbcodec/ before the install."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
     assert not (ROOT / "conftest.py").exists()
 
