@@ -164,6 +164,23 @@ def test_the_bound_holds_after_rounding(seed, kind, bound, bias):
     layer.freeze()
 
 
+@pytest.mark.parametrize("bound", [BOUND, 256])
+def test_the_bound_holds_when_every_weight_rounds_up(bound):
+    """Weights k + 1/2, k odd, that fit before rounding and not after: the scale has to leave room for it."""
+    tried = 0
+    for fan_in in range(8, 1025):
+        k = int((CARRIER - 2) / (bound * fan_in) - 0.5)
+        if k % 2 == 0 or k >= 2046 or bound * fan_in * (k + 1) < CARRIER:
+            continue
+        layer = Linear(fan_in, 1, bound)
+        with torch.no_grad():
+            layer.weight.fill_((k + 0.5) * 2.0**-10)
+        layer.freeze()  # raises if the bound is broken
+        assert int(layer.integers()["scale"]) == 9
+        tried += 1
+    assert tried > 50
+
+
 @given(SEEDS, st.sampled_from(list(MAKERS)))
 @settings(max_examples=30, deadline=None)
 def test_scales_are_as_large_as_the_bound_allows(seed, kind):
