@@ -214,6 +214,9 @@ def test_freezing_changes_no_output_and_integers_come_back(kind):
         again.load_integers(**saved)
         for found in (layer(x), again(x)):
             assert torch.equal(found, learning)
+    each = torch.exp2(-saved["scale"].float())
+    assert torch.equal(again.weight, saved["weight"] * each.view(-1, *[1] * (layer.weight.dim() - 1)))
+    assert torch.equal(again.bias, saved["bias"] * each / 256)
     for name, value in again.integers().items():
         assert torch.equal(value, saved[name])
         assert value.dtype == {"weight": torch.int16, "bias": torch.int32, "scale": torch.int8}[name]
