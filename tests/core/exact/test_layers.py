@@ -246,6 +246,36 @@ def test_gradients_are_those_of_the_real_layer_at_the_rounded_weights(kind):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-2 * float(theirs.abs().mean()))
 
 
+@pytest.mark.parametrize("kind", list(MAKERS))
+def test_the_safe_path_uses_no_convolution_and_no_float32_product(kind, monkeypatch):
+    """What a device might compute inexactly is not called at all."""
+    layer = MAKERS[kind]()
+    whole = fill(layer, 11, layer.mask.numpy().astype(np.int64) if kind == "masked" else None)
+    x = activations((2, 24) if kind == "linear" else (2, 5, 6, 7), BOUND, 11)
+    expected = {
+        "linear": lambda: oracle.linear(whole, x),
+        "conv": lambda: oracle.conv(whole, x),
+        "strided": lambda: oracle.conv(whole, x, 2),
+        "transposed": lambda: oracle.transposed_conv(whole, x),
+        "masked": lambda: oracle.masked_conv(whole, x, "B", 2),
+    }[kind]()
+    linear = torch.nn.functional.linear
+
+    def refuse(*tensors, **_):
+        raise AssertionError("a convolution kernel was called")
+
+    def only_float64(x, w, b):
+        assert x.dtype == w.dtype == b.dtype == torch.float64
+        return linear(x, w, b)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", refuse)
+    monkeypatch.setattr(torch.nn.functional, "conv_transpose2d", refuse)
+    monkeypatch.setattr(torch.nn.functional, "linear", only_float64)
+    check_equal(evaluated(layer, x, safe=True), expected)
+    with pytest.raises(AssertionError):
+        evaluated(layer, x, safe=False)
+
+
 def test_without_rounding_the_real_weights_are_used():
     layer = Linear(4, 3)
     layer.exact = False

@@ -52,6 +52,17 @@ def test_open_taps_are_those_of_earlier_waves(kind, radius, skew):
     assert layer.depth == max(back)
 
 
+def test_closed_taps_stay_closed_whatever_the_real_weights_are():
+    """An optimiser may move them; neither the outputs nor the whole numbers follow."""
+    layer = MaskedConv(2, 3, 2, "A")
+    x = tensor(activations((2, 2, 6, 6), BOUND, 0))
+    before = layer(x).detach()
+    with torch.no_grad():
+        layer.weight += 3 * (1 - layer.mask)
+    assert torch.equal(layer(x), before)
+    assert (layer.integers()["weight"].numpy()[:, :, numpy_mask(layer) == 0] == 0).all()
+
+
 @given(SEEDS, SIDES, KINDS, st.integers(2, 4), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_masked_conv_in_parallel(seed, sides, kind_and_radius, skew, safe):

@@ -1,0 +1,131 @@
+"""What the benchmarks share: the command line tool, the peers, and how results are written."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+Pixels = NDArray[np.uint8]
+
+
+def arguments(doc: str, name: str) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark: --data and --out."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets (see benchmarks/README.md)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / f"{name}.json", help="where the result goes")
+    return parser
+
+
+def needed(path: Path) -> Path:
+    """The path, or a message that it is missing."""
+    if not path.exists():
+        sys.exit(f"{path} is missing: --data names a folder laid out as benchmarks/README.md says")
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions, without anything that changes from run to run."""
+    cpu = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    versions = {}
+    for package in ("bbcodec", "torch", "numpy", "numba", "pillow", "imagecodecs"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def command(options: argparse.Namespace, defaults: argparse.ArgumentParser) -> str:
+    """The command that was run, with the data folder called DATA."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", "--data DATA"]
+    for key, value in vars(options).items():
+        if key not in ("data", "out") and value != defaults.get_default(key):
+            name = f"--{key.replace('_', '-')}"
+            words.append(name if value is True else f"{name} {value}")
+    return " ".join(words)
+
+
+def save(options: argparse.Namespace, parser: argparse.ArgumentParser, data: str, result: dict[str, Any]) -> None:
+    """Write the result with its command, data and environment, and print it."""
+    record = {"command": command(options, parser), "data": data, "environment": environment(), **result}
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def bits_per_dim(n_bytes: float, dims: int) -> float:
+    """Bits per dimension, to five places."""
+    return round(8 * n_bytes / dims, 5)
+
+
+def bbcodec(*words: str | Path, quiet: bool = True) -> tuple[str, float]:
+    """Run the installed tool in a process of its own: (stdout, seconds). Leaves with its message if it fails."""
+    tool = Path(sys.executable).parent / "bbcodec"
+    start = time.perf_counter()
+    stderr = subprocess.PIPE if quiet else None
+    result = subprocess.run([tool, *words], stdout=subprocess.PIPE, stderr=stderr, text=True)
+    seconds = time.perf_counter() - start
+    if result.returncode:
+        sys.exit(f"bbcodec {' '.join(map(str, words))} left with {result.returncode}: {result.stderr or ''}")
+    return result.stdout, seconds
+
+
+def listed(archive: Path) -> dict[str, Any]:
+    """What `bbcodec list --json` says."""
+    found: dict[str, Any] = json.loads(bbcodec("list", archive, "--json")[0])
+    return found
+
+
+def pixels(path: Path) -> Pixels:
+    """The pixels of an image file, (H, W) or (H, W, C)."""
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def webp_bytes(image: Image.Image) -> int:
+    """Size as lossless WebP at the greatest effort (method 6, quality 100)."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
+    return buffer.tell()
+
+
+def png_bytes(image: Image.Image) -> int:
+    """Size as PNG with Pillow's `optimize`."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.tell()
+
+
+def jpegxl_encoded(array: Pixels, effort: int, threads: int = 1) -> bytes | None:
+    """Lossless JPEG XL, or None where imagecodecs is not installed (the `peers` extra)."""
+    try:
+        import imagecodecs
+    except ImportError:
+        return None
+    data: bytes = imagecodecs.jpegxl_encode(array, effort=effort, lossless=True, numthreads=threads)
+    return data

@@ -1,0 +1,99 @@
+"""Compress the photos that come with scikit-image, restore them, and compare every pixel.
+
+    make demo
+
+Runs the real command line: bbcodec compress, list and decompress. Downloads nothing; leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import bbcodec, listed, png_bytes, webp_bytes
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+# All of them lie in the installed package itself. Photos in colour and grey, drawings, and a JPEG file.
+FILES = ["astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "color.png", "logo.png", "camera.png", "coins.png", "grass.png", "moon.png", "page.png", "phantom.png", "rocket.jpg"]
+
+
+def bundled() -> Path:
+    """The folder of images inside the installed scikit-image; it is not imported."""
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        sys.exit("the demo needs scikit-image, which `make demo` installs: pip install 'bbcodec[test]'")
+    return Path(spec.origin).parent / "data"
+
+
+def same_picture(before: Path, after: Path) -> bool:
+    """Whether mode, size, palette, transparency and every pixel are equal."""
+    with Image.open(before) as a, Image.open(after) as b:
+        if a.mode != b.mode or a.getpalette() != b.getpalette():
+            return False
+        if a.info.get("transparency") != b.info.get("transparency"):
+            return False
+        return np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def row(path: Path, entry: dict[str, object]) -> list[int]:
+    """Dimensions, and the file's size as PNG, as WebP and in the archive."""
+    with Image.open(path) as image:
+        dims = image.width * image.height * len(image.getbands())
+        png = path.stat().st_size if path.suffix == ".png" else png_bytes(image)
+        return [dims, png, webp_bytes(image), int(str(entry["bytes"]))]
+
+
+def main() -> None:
+    """Run the demo; leaves with status 1 if a pixel differs."""
+    screen = Console()
+    with tempfile.TemporaryDirectory(prefix="bbcodec-demo-") as folder:
+        photos, archive, restored = Path(folder, "photos"), Path(folder, "photos.bb"), Path(folder, "restored")
+        photos.mkdir()
+        for name in FILES:
+            shutil.copy(bundled() / name, photos)
+        screen.print(f"[bold]bbcodec compress photos/ -o photos.bb[/]   ({len(FILES)} files)")
+        seconds_in = bbcodec("compress", photos, "-o", archive, quiet=False)[1]
+        entries = {Path(entry["name"]).name: entry for entry in listed(archive)["files"]}
+        screen.print("[bold]bbcodec decompress photos.bb -o restored/[/]")
+        seconds_out = bbcodec("decompress", archive, "-o", restored, quiet=False)[1]
+        back = {path.name: path for path in restored.rglob("*") if path.is_file()}
+
+        table = Table(title="Bytes, lossless", caption="bits/dim: bits per pixel and channel in the archive")
+        table.add_column("file")
+        for heading in ("PNG", "WebP", "bbcodec", "bits/dim"):
+            table.add_column(heading, justify="right")
+        table.add_column("stored as")
+        table.add_column("every pixel back")
+        rows, equal = [], []
+        start = time.perf_counter()
+        for name in FILES:
+            rows.append(row(photos / name, entries[name]))
+            equal.append(name in back and same_picture(photos / name, back[name]))
+            dims, png, webp, ours = rows[-1]
+            verdict = "[green]yes[/]" if equal[-1] else "[red]NO[/]"
+            cells = [f"{png:,}", f"{webp:,}", f"{ours:,}", f"{8 * ours / dims:.3f}"]
+            table.add_row(name, *cells, str(entries[name]["how"]), verdict)
+        seconds_peers = time.perf_counter() - start
+        totals = [sum(column) for column in zip(*rows, strict=True)]
+        table.add_section()
+        whole = archive.stat().st_size
+        table.add_row("all files", *(f"{total:,}" for total in totals[1:]), f"{8 * totals[3] / totals[0]:.3f}")
+        table.add_row("the archive", "", "", f"{whole:,}", f"{8 * whole / totals[0]:.3f}")
+        screen.print(table)
+        screen.print(
+            f"compress {seconds_in:.1f} s (with a check of the result), decompress {seconds_out:.1f} s, "
+            f"WebP and comparison {seconds_peers:.1f} s"
+        )
+        if not all(equal):
+            sys.exit("some pixels differ")
+
+
+if __name__ == "__main__":
+    main()
