@@ -21,7 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 # All of them lie in the installed package itself. Photos in colour and grey, drawings, and a JPEG file.
-FILES = ["astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "color.png", "logo.png", "camera.png", "coins.png", "grass.png", "moon.png", "page.png", "phantom.png", "rocket.jpg"]
+COLOUR = ["astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "color.png", "logo.png"]
+GREY = ["camera.png", "coins.png", "grass.png", "moon.png", "page.png"]
+FILES = [*COLOUR, *GREY, "phantom.png", "rocket.jpg"]
 
 
 def bundled() -> Path:

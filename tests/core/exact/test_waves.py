@@ -222,5 +222,6 @@ def test_the_ring_reads_zero_outside_the_image_and_forgets_old_waves():
     assert ring.at(0, 0, 4).sum() == 4  # rows that the wave did not have are zero
     assert ring.at(-1, 0, 4).sum() == 0  # before the image
     assert ring.at(2, 0, 4).sum() == 0  # a wave that was skipped
+    assert ring.at(3, 0, 4).sum() == 0  # not what wave 0 left in the same slot
     ring.put(3, 3, 4, 5 * torch.ones(1, 1, 2))  # takes the slot of wave 0
     assert ring.at(3, 0, 4).flatten().tolist() == [0, 0, 0, 0, 0, 0, 5, 5]
