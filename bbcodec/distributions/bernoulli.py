@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
-from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.coding import bounded, per_image, real
+from bbcodec import kernels, tables
+from bbcodec.distributions.coding import Coded, Integers, bounded, per_image, real, whole
 
-PRECISION = 24  # bits
+PRECISION = kernels.BERNOULLI_BITS  # 24
 UNIT = 128  # logit is worth 1/UNIT nat
 LOGIT_BOUND = 2047  # so +-16 nats
 
 
-class Bernoulli(Distribution):
+class Bernoulli(Coded):
     """Independent zeros and ones.
 
     logit: (B, ...) whole numbers in floats, worth 1/128 nat, clamped to +-2047; log odds of a one.
     Values: 0 or 1, in the shape of logit. Masses sum to 2**24.
     """
 
-    def __init__(self, logit: Tensor):
+    kernels = (kernels.bernoulli_push, kernels.bernoulli_pop, kernels.bernoulli_information)
+
+    def __init__(self, logit: Tensor) -> None:
+        """logit: (B, ...)."""
         self.logit = real(logit)
         self.shape = logit.shape
 
@@ -37,11 +40,18 @@ class Bernoulli(Distribution):
         p = torch.sigmoid(bounded(self.logit, -LOGIT_BOUND, LOGIT_BOUND) / UNIT)
         return p + (torch.bernoulli(p.detach(), generator=generator) - p).detach()
 
-    def push(self, stack: AnsStack, value: Tensor) -> None:
-        raise NotImplementedError
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The logit."""
+        return (self.logit,)
 
-    def pop(self, stack: AnsStack) -> Tensor:
-        raise NotImplementedError
+    def with_parameters(self, *parameters: Tensor) -> Bernoulli:
+        """Other logits."""
+        return Bernoulli(*parameters)
 
-    def information(self, value: Tensor) -> np.ndarray:
-        raise NotImplementedError
+    def rows(self) -> tuple[Integers, ...]:
+        """Logits, (N,)."""
+        return (whole(self.logit).reshape(-1),)
+
+    def shared(self) -> tuple[Any, ...]:
+        """The tables."""
+        return tables.BERNOULLI, tables.LOG2

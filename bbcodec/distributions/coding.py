@@ -3,10 +3,80 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from bbcodec.ans import AnsStack
+from bbcodec.distributions.base import Distribution
+from bbcodec.errors import CoderError
+
+Integers = npt.NDArray[Any]
+
+
+def whole(x: Tensor) -> npt.NDArray[np.int32]:
+    """Exact whole numbers in floats -> int32 on the host, in C order. Raises CoderError for any other number."""
+    numbers = x.detach().cpu().contiguous()
+    integers = numbers.to(torch.int32)
+    if not torch.equal(integers.to(numbers.dtype), numbers):
+        raise CoderError(f"a tensor of shape {tuple(x.shape)} is to be coded but has numbers that are not whole")
+    result: npt.NDArray[np.int32] = integers.numpy()
+    return result
+
+
+class Coded(Distribution):
+    """A distribution coded by compiled kernels, from parameters that are whole numbers."""
+
+    kernels: ClassVar[tuple[Callable[..., int], Callable[..., int], Callable[..., int]]]  # push, pop, information
+    site: tuple[int, ...] = ()  # shape of what one row of parameters codes: () for one symbol, (C,) for a pixel
+
+    @abstractmethod
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The tensors that make the distribution; axis 0 is the batch."""
+
+    @abstractmethod
+    def with_parameters(self, *parameters: Tensor) -> Self:
+        """The same distribution with other parameters, perhaps of another batch."""
+
+    @abstractmethod
+    def rows(self) -> tuple[Integers, ...]:
+        """Parameters of the kernels: arrays of integers with a row a site, sites in C order."""
+
+    @abstractmethod
+    def shared(self) -> tuple[Any, ...]:
+        """Arguments of the kernels that are the same for all sites."""
+
+    def select(self, images: Tensor) -> Self:
+        """The distribution of the images of the batch with these indices, (N,) int64."""
+        return self.with_parameters(*(p[images] for p in self.parameters()))
+
+    def _symbols(self, value: Tensor) -> npt.NDArray[np.int32]:
+        if value.shape != self.shape:
+            raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
+        return whole(value).reshape(-1, *self.site)
+
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        """Put `value` on the stack. Raises CoderError for a value outside the support."""
+        stack.push(self.kernels[0], self._symbols(value), self.rows(), *self.shared())
+
+    def pop(self, stack: AnsStack) -> Tensor:
+        """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
+        symbols = np.empty((self.shape.numel() // math.prod(self.site), *self.site), np.int32)
+        stack.pop(self.kernels[1], symbols, self.rows(), *self.shared())
+        return torch.from_numpy(symbols.astype(np.float32)).view(self.shape).to(self.parameters()[0].device)
+
+    def information(self, value: Tensor) -> np.ndarray:
+        """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits. Raises CoderError as `push` does."""
+        symbols = self._symbols(value)
+        out = np.empty(symbols.shape, np.int64)
+        if self.kernels[2](symbols, out, *self.rows(), *self.shared()) < 0:
+            raise CoderError("a symbol lies outside the support of its distribution")
+        return out.reshape(self.shape[0], self.shape[1:].numel()).sum(1)
 
 
 class _Bounded(torch.autograd.Function):

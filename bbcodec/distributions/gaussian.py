@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
-from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.coding import bounded, floored, per_image, real, rounded
+from bbcodec import kernels, tables
+from bbcodec.distributions.coding import Coded, Integers, bounded, floored, per_image, real, rounded, whole
 
-PRECISION = 28  # bits; at 24, symbols of mass 1 anywhere on the grid would be popped too often
+PRECISION = kernels.GAUSSIAN_BITS  # 28: at 24, symbols of mass 1 anywhere on the grid would be popped too often
 UNIT = 256  # mean and log_sigma are worth 1/UNIT
 MEAN_BOUND = 2047  # of mean, so +-8
 LOG_SIGMA_MAX = 512  # of log_sigma: sigma up to e**2
@@ -25,7 +25,7 @@ def activation(k: Tensor, steps_per_unit: int) -> Tensor:
     return k * (UNIT / steps_per_unit)
 
 
-class Gaussian(Distribution):
+class Gaussian(Coded):
     """Independent normals, discretised: value k stands for k / steps_per_unit.
 
     mean, log_sigma: one shape, batch first; whole numbers in floats, worth 1/256; log_sigma is a natural logarithm.
@@ -34,7 +34,10 @@ class Gaussian(Distribution):
     Raises ValueError for a steps_per_unit that is not a power of two between 1 and 64.
     """
 
-    def __init__(self, mean: Tensor, log_sigma: Tensor, steps_per_unit: int):
+    kernels = (kernels.gaussian_push, kernels.gaussian_pop, kernels.gaussian_information)
+
+    def __init__(self, mean: Tensor, log_sigma: Tensor, steps_per_unit: int) -> None:
+        """mean, log_sigma: (B, ...), of one shape."""
         if steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
             raise ValueError(f"steps_per_unit is {steps_per_unit!r}, expected a power of two between 1 and 64")
         self.steps = steps_per_unit
@@ -76,14 +79,22 @@ class Gaussian(Distribution):
         z = (mean / UNIT + torch.exp(log_sigma / UNIT) * noise) * self.steps
         return rounded(z).clamp(-self.bound, self.bound)
 
-    def push(self, stack: AnsStack, value: Tensor) -> None:
-        raise NotImplementedError
+    def parameters(self) -> tuple[Tensor, ...]:
+        """mean and log_sigma."""
+        return self.mean, self.log_sigma
 
-    def pop(self, stack: AnsStack) -> Tensor:
-        raise NotImplementedError
+    def with_parameters(self, *parameters: Tensor) -> Gaussian:
+        """The same grid with other means and log sigmas."""
+        mean, log_sigma = parameters
+        return Gaussian(mean, log_sigma, self.steps)
 
-    def information(self, value: Tensor) -> np.ndarray:
-        raise NotImplementedError
+    def rows(self) -> tuple[Integers, ...]:
+        """Means and log sigmas, (N,) each."""
+        return whole(self.mean).reshape(-1), whole(self.log_sigma).reshape(-1)
+
+    def shared(self) -> tuple[Any, ...]:
+        """The grid, the least log sigma and the tables."""
+        return self.steps, self.log_sigma_min, tables.NORMAL, tables.INVERSE_SCALE, tables.QUANTILE, tables.LOG2
 
 
 def _log_normal_cell(distance: Tensor, width: Tensor) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
-from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.coding import bounded, floored, per_image, real
+from bbcodec import kernels, tables
+from bbcodec.distributions.coding import Coded, Integers, bounded, floored, per_image, real, whole
 
-PRECISION = 24  # bits
+PRECISION = kernels.LOGISTIC_BITS  # 24
 LEVELS = 256
 UNIT = 256  # logits and log scales are worth 1/UNIT nat, coefficients 1/UNIT; means inside are in 1/UNIT level
 LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # scales from 1/64 of a level to 245 levels
@@ -20,18 +20,21 @@ MEAN_MIN, MEAN_MAX = -256 * UNIT, 512 * UNIT  # after the other channels were ad
 _CENTRE = 128  # levels
 
 
-class LogisticMixture(Distribution):
+class LogisticMixture(Coded):
     """Pixels of 256 levels, each channel a mixture of K logistics of its own.
 
-    params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3. Along P, in C order:
-    logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat, clamped to
-    -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red, blue on green.
-    A coefficient adds itself times (other channel - 128) to the mean, which is then clamped to -256..512 levels.
-    Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+    params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3; K up to 32. Along
+    P, in C order: logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat,
+    clamped to -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red,
+    blue on green. A coefficient adds itself times (other channel - 128) to the mean, which is then clamped to -256..512
+    levels. Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
     Raises ValueError where P does not fit the channels.
     """
 
-    def __init__(self, params: Tensor, channels: int):
+    kernels = (kernels.mixture_push, kernels.mixture_pop, kernels.mixture_information)
+
+    def __init__(self, params: Tensor, channels: int) -> None:
+        """params: (B, ..., P); channels: 1 or 3."""
         per_component = {1: 3, 3: 12}.get(channels)
         if per_component is None or params.shape[-1] % per_component or not params.shape[-1]:
             raise ValueError(
@@ -40,6 +43,7 @@ class LogisticMixture(Distribution):
             )
         self.params = real(params)
         self.channels, self.components = channels, params.shape[-1] // per_component
+        self.site = (channels,)
         self.shape = torch.Size((*params.shape[:-1], channels))
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -101,11 +105,19 @@ class LogisticMixture(Distribution):
                 seen.append((middle + scale * torch.logit(uniform)).round().clamp(0, LEVELS - 1))
             return torch.stack(seen, -1)
 
-    def push(self, stack: AnsStack, value: Tensor) -> None:
-        raise NotImplementedError
+    def parameters(self) -> tuple[Tensor, ...]:
+        """params."""
+        return (self.params,)
 
-    def pop(self, stack: AnsStack) -> Tensor:
-        raise NotImplementedError
+    def with_parameters(self, *parameters: Tensor) -> LogisticMixture:
+        """The same channels with other params."""
+        (params,) = parameters
+        return LogisticMixture(params, self.channels)
 
-    def information(self, value: Tensor) -> np.ndarray:
-        raise NotImplementedError
+    def rows(self) -> tuple[Integers, ...]:
+        """Parameters of the pixels, (N, P)."""
+        return (whole(self.params).reshape(-1, self.params.shape[-1]),)
+
+    def shared(self) -> tuple[Any, ...]:
+        """The tables."""
+        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2
