@@ -49,6 +49,7 @@ MODES: Final = (
     "I;16B", "other",
 )  # fmt: skip
 
+SAMPLE_BYTES: Final = 2**16
 LZMA_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24}]
 N_COLUMNS: Final = 12
 
@@ -98,7 +99,7 @@ def take_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def pack_column(numbers: Sequence[int]) -> int | list[int | bytes]:
-    """Whole numbers as one column: a constant, or a base and byte planes (like bytes lie together: deflate likes it)."""
+    """Whole numbers as one column: a constant, or a base and byte planes (like bytes lie together, for deflate)."""
     import numpy as np
 
     base = min(numbers, default=0)
@@ -200,7 +201,12 @@ class LearnedBody:
 
 
 def pack_bytes(content: bytes, *, compress: bool = True) -> bytes:
-    """The body of a `B` or `C` chunk: `content` in the shortest of stored, deflate and LZMA2 (or just stored)."""
+    """The body of a `B` or `C` chunk: `content` in the shortest of stored, deflate and LZMA2.
+
+    Just stored without `compress`, and where a sample from its middle shows that it is compressed already.
+    """
+    sample = content[len(content) // 2 :][:SAMPLE_BYTES]
+    compress = compress and len(zlib.compress(sample, 1)) < 0.98 * len(sample)
     coded = [content, deflate(content), _lzma(content)] if compress else [content]
     method = min(range(len(coded)), key=lambda index: len(coded[index]))
     return digest64(content) + bytes([method]) + pack_varint(len(content)) + coded[method]
