@@ -149,3 +149,10 @@ def test_no_path_of_a_machine_and_no_registry_address_in_the_set_up():
         text = (ROOT / name).read_text()
         assert not re.search(r"https?://|file://|--index-url|--find-links", text), name
         assert not re.search(r"(?<![\w.$)])/(home|root|opt|work|mnt)/", text), name
+
+
+def test_readme_tells_what_was_measured():
+    """Every figure of its results section is rendered from benchmarks/results."""
+    script = ROOT / "benchmarks" / "readme_table.py"
+    result = run(sys.executable, str(script), "--check")
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,116 @@
+"""How far is the file from the theory? 10,000 binarised MNIST test images against the negative ELBO of their codec.
+
+    python benchmarks/mnist_binary.py --data DATA
+
+Needs DATA/mnist_test.npy. A pixel is 1 where numpy.random.default_rng(0).random(...) < value / 255, drawn over the
+whole test array in order. The images go through the command line as one .npy file. The negative ELBO comes from the loaded
+model by Monte Carlo, from the log-probabilities that training uses, and not from the coder.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import Pixels, arguments, bbcodec, bits_per_dim, jpegxl_encoded, listed, needed, save, webp_bytes
+from PIL import Image
+
+CODEC = "mnist-binary-1"
+
+
+def binarised(grey: Pixels) -> Pixels:
+    """Grey levels (N, H, W) to pixels of 0 and 1, the same ones each time."""
+    return (np.random.default_rng(0).random(grey.shape) < grey / 255).astype(np.uint8)
+
+
+def negative_elbo(images: Pixels, draws: int, batch: int = 500) -> np.ndarray:
+    """Nats of each image: (draws, N). images: (N, H, W)."""
+    import torch
+
+    import bbcodec
+    from bbcodec.exact.arithmetic import guard
+    from bbcodec.interpreters import elbo
+
+    model = bbcodec.load_codec(CODEC).model
+    x = torch.from_numpy(images[:, None].astype(np.float32))
+    rows = []
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(draw)
+        with torch.no_grad(), guard():
+            rows.append(torch.cat([-sum(elbo(model, part, generator).values()) for part in x.split(batch)]).numpy())
+    return np.stack(rows).astype(np.float64)
+
+
+def alone(images: Pixels, nats: np.ndarray) -> dict[str, Any]:
+    """Images coded one by one: bytes of a message of one image, against what the image tells."""
+    import bbcodec
+
+    codec = bbcodec.load_codec(CODEC)
+    n_bytes = [len(codec.encode_message(image[None, ..., None])) for image in images]
+    information = nats / math.log(2) / 8
+    return {
+        "images": len(images),
+        "mean_message_bytes": round(float(np.mean(n_bytes)), 2),
+        "mean_information_bytes": round(float(information.mean()), 2),
+        "mean_overhead_bytes": round(float(np.mean(n_bytes) - information.mean()), 2),
+    }
+
+
+def peers(images: Pixels) -> dict[str, Any]:
+    """Contact sheets of all images, the strongest use of the classical formats: 100 x 100 tiles."""
+    rows = int(math.sqrt(len(images)))
+    tiles = images[: rows * rows].reshape(rows, rows, *images.shape[1:])
+    sheet = tiles.transpose(0, 2, 1, 3).reshape(rows * images.shape[1], rows * images.shape[2]) * np.uint8(255)
+    dims = sheet.size
+    jxl = jpegxl_encoded(sheet, 9)
+    sizes = {"webp_sheet": webp_bytes(Image.fromarray(sheet)), "jpegxl_e9_sheet": None if jxl is None else len(jxl)}
+    return {name: size and {"bytes": size, "bits_per_dim": bits_per_dim(size, dims)} for name, size in sizes.items()}
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = arguments(__doc__, "mnist_binary")
+    parser.add_argument("--draws", type=int, default=5, help="samples of the latents for the ELBO")
+    parser.add_argument("--count", type=int, default=10_000, help="how many test images")
+    options = parser.parse_args()
+    images = binarised(np.load(needed(options.data / "mnist_test.npy")))[: options.count]
+    with tempfile.TemporaryDirectory(prefix="bbcodec-mnist-") as name:
+        folder = Path(name)
+        np.save(folder / "digits.npy", images)
+        archive = folder / "digits.bb"
+        seconds_in = bbcodec("compress", folder / "digits.npy", "-o", archive, "--codec", CODEC)[1]
+        seconds_out = bbcodec("decompress", archive, "-o", folder / "restored")[1]
+        (restored,) = (folder / "restored").rglob("*.npy")
+        if not np.array_equal(np.load(restored), images):
+            raise SystemExit("the array was not restored")
+        size, how = archive.stat().st_size, [entry["how"] for entry in listed(archive)["files"]]
+    start = time.perf_counter()
+    nats = negative_elbo(images, options.draws)
+    per_draw = nats.mean(1) / images[0].size / math.log(2)
+    measured, expected = 8 * size / images.size, float(per_draw.mean())
+    result = {
+        "file_bytes": size,
+        "stored_as": how,
+        "file_bits_per_dim": round(measured, 5),
+        "negative_elbo_bits_per_dim": round(expected, 5),
+        "negative_elbo_standard_deviation_of_draws": round(float(per_draw.std()), 6),
+        "negative_elbo_nats_per_image": round(float(nats.mean()), 3),
+        "excess_percent": round(100 * (measured / expected - 1), 3),
+        "one_image_alone": alone(images[:100], nats[:, :100].mean(0)),
+        "peers": peers(images),
+        "seconds": {
+            "compress_and_verify": round(seconds_in, 2),
+            "decompress": round(seconds_out, 2),
+            "negative_elbo": round(time.perf_counter() - start, 2),
+        },
+        "pixels_compared": "all equal",
+    }
+    save(options, parser, f"MNIST, {len(images)} test images, binarised with default_rng(0)", result)
+
+
+if __name__ == "__main__":
+    main()

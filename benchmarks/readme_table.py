@@ -1,0 +1,135 @@
+"""Render the measured results into README.md, between its two markers.
+
+    python benchmarks/readme_table.py            # write
+    python benchmarks/readme_table.py --check    # leave with status 1 if README.md says something else
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+START, END = "<!-- results: rendered by benchmarks/readme_table.py -->", "<!-- end of results -->"
+Result = dict[str, Any]
+
+
+def source(name: str, result: Result) -> str:
+    """The line under a table that says where it comes from."""
+    versions = result["environment"]["versions"]
+    machine = f"{result['environment']['cpu']}, {result['environment']['cores']} cores, torch {versions['torch']}"
+    return f"`{result['command']}` ({result['data']}; {machine}) -> `benchmarks/results/{name}.json`"
+
+
+def kodak(result: Result) -> Iterator[str]:
+    """Sizes of the photos."""
+    ours = result["bbcodec"]
+    learned, files = ours["stored_as"].get("learned", 0), sum(ours["stored_as"].values())
+    yield "| Kodak, 24 photos | bytes | bits/dim |"
+    yield "| --- | ---: | ---: |"
+    names = {
+        "png_as_they_come": "PNG, as they come",
+        "webp_m6": "WebP lossless, m6",
+        "jpegxl_e7": "JPEG XL lossless, e7",
+        "jpegxl_e9": "JPEG XL lossless, e9",
+    }
+    for key, name in names.items():
+        peer = result["peers"].get(key)
+        if peer is not None:
+            yield f"| {name} | {peer['bytes']:,} | {peer['bits_per_dim']:.3f} |"
+    yield f"| **bbcodec**, one archive | **{ours['archive_bytes']:,}** | **{ours['bits_per_dim']:.3f}** |"
+    yield ""
+    yield f"{learned} of {files} photos are stored by the learned codec."
+
+
+def mnist_binary(result: Result) -> Iterator[str]:
+    """The file against the theory."""
+    yield "| binarised MNIST test | bits/dim |"
+    yield "| --- | ---: |"
+    yield f"| negative ELBO of the codec | {result['negative_elbo_bits_per_dim']:.4f} |"
+    yield f"| **file on disk** ({result['file_bytes']:,} bytes) | **{result['file_bits_per_dim']:.4f}** |"
+    peer = result["peers"].get("jpegxl_e9_sheet")
+    if peer is not None:
+        yield f"| JPEG XL e9, one contact sheet | {peer['bits_per_dim']:.4f} |"
+    alone = result["one_image_alone"]
+    yield ""
+    yield (
+        f"The file is {result['excess_percent']:+.2f} % from the negative ELBO. One image alone takes "
+        f"{alone['mean_message_bytes']:.1f} bytes for {alone['mean_information_bytes']:.1f} bytes of information."
+    )
+
+
+def determinism(result: Result) -> Iterator[str]:
+    """Whether archives travel."""
+    pairs = result["decoded_right"]
+    yield (
+        f"{len(result['settings'])} settings of threads, kernels, instruction sets and precision: "
+        f"{max(result['distinct_messages'].values())} distinct message for every batch, where an ordinary float network "
+        f"gives {result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs of "
+        "encoder and decoder give every pixel back."
+    )
+
+
+def speed(result: Result) -> Iterator[str]:
+    """MB/s."""
+    yield f"| {result['unit']} | in | out |"
+    yield "| --- | ---: | ---: |"
+    whole, codec = result["command_line_with_start_up"], result["codec"]
+    yield f"| bbcodec, command line | {whole['compress']:.2f} | {whole['decompress']:.2f} |"
+    yield f"| bbcodec, command line, result checked (default) | {whole['compress_and_verify']:.2f} | |"
+    yield f"| bbcodec, the codec alone | {codec['encode']:.2f} | {codec['decode']:.2f} |"
+    for key, name in {"jpegxl_e7": "JPEG XL e7", "jpegxl_e9": "JPEG XL e9", "webp_m6": "WebP m6"}.items():
+        if key in result["peers"]:
+            rates = result["peers"][key]
+            out = f"{rates['decode']:.1f}" if "decode" in rates else ""
+            yield f"| {name} | {rates['encode']:.2f} | {out} |"
+
+
+SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
+    "kodak": kodak,
+    "mnist_binary": mnist_binary,
+    "determinism": determinism,
+    "speed": speed,
+}
+
+
+def rendered(results: Path) -> str:
+    """The text between the markers: one block for every result that has been measured."""
+    blocks = []
+    for name, render in SECTIONS.items():
+        path = results / f"{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            blocks.append("\n".join([*render(result), "", source(name, result)]))
+    return "\n\n".join(blocks)
+
+
+def replaced(readme: str, text: str) -> str:
+    """README with the text between its markers."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    if not rest or END not in readme:
+        sys.exit("README.md has lost its markers")
+    return f"{before}{START}\n\n{text}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Write or check README.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare, do not write")
+    options = parser.parse_args()
+    readme = HERE.parent / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = replaced(old, rendered(HERE / "results"))
+    if options.check and new != old:
+        sys.exit("README.md differs from benchmarks/results: run python benchmarks/readme_table.py")
+    if not options.check:
+        readme.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
