@@ -3,8 +3,8 @@
     python benchmarks/mnist_binary.py --data DATA
 
 Needs DATA/mnist_test.npy. A pixel is 1 where numpy.random.default_rng(0).random(...) < value / 255, drawn over the
-whole test array in order. The images go through the command line as one .npy file. The negative ELBO comes from the loaded
-model by Monte Carlo, from the log-probabilities that training uses, and not from the coder.
+whole test array in order. The images go through the command line as one .npy file. The negative ELBO comes from the
+loaded model by Monte Carlo, from the log-probabilities that training uses, and not from the coder.
 """
 
 from __future__ import annotations

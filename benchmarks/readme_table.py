@@ -65,12 +65,12 @@ def mnist_binary(result: Result) -> Iterator[str]:
 
 def determinism(result: Result) -> Iterator[str]:
     """Whether archives travel."""
-    pairs = result["decoded_right"]
+    pairs, messages = result["decoded_right"], max(result["distinct_messages"].values())
     yield (
-        f"{len(result['settings'])} settings of threads, kernels, instruction sets and precision: "
-        f"{max(result['distinct_messages'].values())} distinct message for every batch, where an ordinary float network "
-        f"gives {result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs of "
-        "encoder and decoder give every pixel back."
+        f"{len(result['settings'])} settings of threads, kernels, instruction sets and precision: {messages} distinct "
+        f"message for every batch, where an ordinary float network gives "
+        f"{result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs "
+        "of encoder and decoder give every pixel back."
     )
 
 
