@@ -1,0 +1,78 @@
+"""Pixels or latents that depend on those before them, through a local net evaluated in parallel or in waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbcodec.ans import AnsStack
+from bbcodec.distributions.base import Distribution
+from bbcodec.exact.waves import LocalNet, waves
+
+
+class Autoregressive(Distribution):
+    """A distribution over (B, C, H, W) whose parameters at a pixel come from a net over the pixels of earlier waves.
+
+    Coded wave by wave, in a wave image by image, in an image row by row from the top, at a pixel channel by channel.
+    Pushing evaluates the net once for all pixels, popping in waves; exact arithmetic makes the two agree.
+    """
+
+    def __init__(
+        self,
+        net: LocalNet,
+        family: Callable[[Tensor], Distribution],
+        embed: Callable[[Tensor], Tensor],
+        shape: tuple[int, int, int, int],
+        context: Tensor | None = None,
+    ) -> None:
+        """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input."""
+        self.net, self.family, self.embed, self.context = net, family, embed, context
+        self.shape = torch.Size(shape)
+
+    def in_parallel(self, value: Tensor) -> Tensor:
+        """Parameters of every pixel, (B, H, W, P)."""
+        params: Tensor = self.net(self.embed(value), self.context)
+        return params.permute(0, 2, 3, 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats of each image, (B,)."""
+        return self.family(self.in_parallel(value)).log_prob(value.permute(0, 2, 3, 1))
+
+    def information(self, value: Tensor) -> np.ndarray:
+        """2**-24 bits of each image, (B,) int64."""
+        return self.family(self.in_parallel(value)).information(value.permute(0, 2, 3, 1))
+
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        """Push wave by wave, the last wave first, so that `pop` meets the first wave first."""
+        _, _, height, width = self.shape
+        params = self.in_parallel(value).permute(1, 2, 0, 3)  # (H, W, B, P)
+        pixels = value.permute(2, 3, 0, 1)
+        for t, first, last in reversed(list(waves(height, width, self.net.skew))):
+            i = torch.arange(first, last, device=value.device)
+            j = t - self.net.skew * i
+            self.family(params[i, j].transpose(0, 1)).push(stack, pixels[i, j].transpose(0, 1))
+
+    def pop(self, stack: AnsStack) -> Tensor:
+        """(B, C, H, W), float32 whole numbers."""
+        return self.drawn(lambda family: family.pop(stack))
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(B, C, H, W); not differentiable."""
+        return self.drawn(lambda family: family.rsample(generator))
+
+    @torch.no_grad()
+    def drawn(self, draw: Callable[[Distribution], Tensor]) -> Tensor:
+        """Values drawn wave by wave, each wave from its parameters (B, rows, P)."""
+        batch, channels, height, width = self.shape
+        out = torch.empty(height, width, batch, channels, device=self.net.stem.weight.device)
+
+        def step(params: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            values = draw(self.family(params.transpose(0, 1))).transpose(0, 1)  # (rows, B, C)
+            out[i, j] = values
+            return self.embed(values.permute(1, 2, 0)[..., None]).squeeze(-1).permute(2, 0, 1)
+
+        self.net.in_waves((batch, height, width), self.context, step)
+        return out.permute(2, 3, 0, 1).contiguous()

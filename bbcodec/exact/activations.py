@@ -1,0 +1,52 @@
+"""Nonlinearities as tables of 4,096 whole numbers, part of the format; and the gate built from two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bbcodec.errors import InexactArithmetic
+from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+
+
+class Table:
+    """An elementwise function on whole numbers: T[y] = round(256 f(y / 256)) for y clamped to -2048..2047.
+
+    While gradients are wanted the function itself is evaluated and rounded straight-through, which gives the same
+    whole numbers; otherwise they are looked up. `exact=False` leaves out the rounding (early training).
+    """
+
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str) -> None:
+        """digest: BLAKE2b-64 of the table as little-endian int16. Raises InexactArithmetic if this machine differs."""
+        self.name, self.function = name, function
+        y = torch.arange(-2048, 2048, dtype=torch.float64)
+        values = (function(y / UNIT) * UNIT).round().clamp(-BOUND, BOUND)
+        found = hashlib.blake2b(values.short().numpy().astype("<i2").tobytes(), digest_size=8).hexdigest()
+        if found != digest:
+            raise InexactArithmetic(f"the table of {name} has digest {found} here, not {digest}: its maths library differs")
+        self.values = values.float()
+
+    def __call__(self, y: Tensor, exact: bool = True) -> Tensor:
+        """y: whole numbers, float32, any shape. Returns whole numbers within +-BOUND, float32."""
+        if exact and not (torch.is_grad_enabled() and y.requires_grad):
+            if self.values.device != y.device:
+                self.values = self.values.to(y.device)
+            return self.values[(y.clamp(-2048, 2047) + 2048).int()]
+        smooth = clamped(self.function(y.clamp(-2048, 2047) / UNIT) * UNIT)
+        return rounded(smooth) if exact else smooth
+
+
+silu = Table("silu", F.silu, "60df7819def4ed00")
+tanh = Table("tanh", torch.tanh, "e0759fe34995a2b6")
+sigmoid = Table("sigmoid", torch.sigmoid, "dfac287c0c575fef")
+
+
+def gated(h: Tensor, y: Tensor, dim: int, exact: bool = True) -> Tensor:
+    """h + tanh(a) sigmoid(g), where y holds a and g one after the other along `dim` (PixelCNN's gated unit, residual)."""
+    a, g = y.chunk(2, dim)
+    product = tanh(a, exact) * sigmoid(g, exact) / UNIT
+    return clamped(h + (rounded(product) if exact else product))

@@ -1,0 +1,51 @@
+"""What every exact layer shares: the units, rounding with straight-through gradients, and the guard around kernels.
+
+Activations are whole numbers held in float32, at most `BOUND` in magnitude and worth 1/`UNIT` each. A product of a
+whole weight and a whole activation is whole; as long as every partial sum of such products stays below 2**24, float32
+holds it exactly, so neither the order of a sum, nor fused operations, threads, batch sizes or devices can change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+BOUND = 2047  # the greatest magnitude of an activation: 11 bits
+UNIT = 256.0  # activations are worth 1 / UNIT: -8 to 8
+CARRIER = 2.0**24  # float32 holds all whole numbers up to here
+
+
+def rounded(x: Tensor) -> Tensor:
+    """The nearest whole numbers, ties to even, with the gradient of the identity."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return x + (x.round() - x).detach()  # the difference is exact, so the sum is x.round() to the last bit
+    return x.round()
+
+
+def clamped(x: Tensor) -> Tensor:
+    """Activations kept within +-BOUND."""
+    return x.clamp(-BOUND, BOUND)
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Within, PyTorch uses no kernel known to be inexact: no NNPACK (Winograd), TF32, reduced precision or autocast.
+
+    "Exact in any order" does not cover algorithms that scale their inputs by fractions, as Winograd's and FFT do.
+    """
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision()
+    with (
+        torch.backends.nnpack.flags(enabled=False),
+        cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)

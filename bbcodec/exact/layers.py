@@ -1,0 +1,178 @@
+"""Linear maps and convolutions whose sums are exact in float32.
+
+Every output channel has a power-of-two scale 2**-s. Its weights and bias are whole numbers times that scale, so
+its sums are whole numbers times 2**-s; the bound `A sum|w| + |b| < 2**24` (in whole numbers, A the greatest input)
+keeps every partial sum exact. The outputs are then rounded to whole numbers. Tensors are (B, C, H, W), or (..., C).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bbcodec.errors import BadCodecFile
+from bbcodec.exact.arithmetic import BOUND, CARRIER, UNIT, rounded
+
+MAX_FAN_IN = 1024  # above this the bound leaves weights too few bits
+MAX_WEIGHT = 2047
+MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
+
+
+class ExactLayer(nn.Module):
+    """A layer with real weights to learn, whole-number weights to compute with.
+
+    `exact = False` computes with the real weights and without rounding (early training). `freeze` fixes the whole numbers;
+    `load_integers` sets them, as a codec file does. `safe = True` takes float64 products of unfolded inputs.
+    """
+
+    exact = True
+    safe = False
+
+    def __init__(self, shape: tuple[int, ...], fan_in: int, bound: int = BOUND, gain: float = 1.0) -> None:
+        """shape: of the weight, output channels first; bound: the greatest input magnitude, in units of 1/256."""
+        super().__init__()
+        if fan_in > MAX_FAN_IN:
+            raise ValueError(f"a fan-in of {fan_in} is over {MAX_FAN_IN}: split the layer, or its weights lose too many bits")
+        self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
+        self.bias = nn.Parameter(torch.zeros(shape[0]))
+        self.bound, self.fan_in = bound, fan_in
+        self.frozen: tuple[Tensor, Tensor] | None = None
+        self.scale: Tensor | None = None
+
+    def masked_weight(self) -> Tensor:
+        """The real weights, zero where the layer may not look."""
+        return self.weight
+
+    def scales(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """The power of two of each output channel: as fine as the bound allows after rounding (design of the bound)."""
+        size = weight.abs().flatten(1)
+        room = CARRIER - 2 - self.bound * self.fan_in / 2
+        fits = room / (self.bound * size.sum(1) + bias.abs()).clamp_min(1e-3)
+        fits = torch.minimum(fits, (MAX_WEIGHT - 0.5) / size.amax(1).clamp_min(1e-9))
+        return torch.exp2(torch.floor(torch.log2(fits)).clamp(max=MAX_SCALE))
+
+    def parameters_now(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias (in units of 1/256) to compute with."""
+        if self.frozen is not None:
+            return self.frozen
+        weight, bias = self.masked_weight(), self.bias * UNIT
+        if not self.exact:
+            return weight, bias
+        with torch.no_grad():
+            scale = self.scales(weight, bias)
+        each = scale.view(-1, *[1] * (weight.dim() - 1))
+        return rounded(weight * each) / each, rounded(bias * scale) / scale
+
+    def integers(self) -> dict[str, Tensor]:
+        """weight (int16), bias (int32) and log2 of the scale (int8) of each output channel: what a codec file holds."""
+        with torch.no_grad():
+            weight, bias = self.masked_weight(), self.bias * UNIT
+            scale = self.scales(weight, bias) if self.scale is None else self.scale
+            if self.frozen is not None:
+                weight, bias = self.frozen
+            each = scale.view(-1, *[1] * (weight.dim() - 1))
+            return {
+                "weight": (weight * each).round().to(torch.int16),
+                "bias": (bias * scale).round().to(torch.int32),
+                "scale": torch.log2(scale).round().to(torch.int8),
+            }
+
+    def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+        """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bound."""
+        if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
+            raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {tuple(self.weight.shape)} was expected")
+        sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()
+        if int(sums.max()) >= CARRIER or int(weight.long().abs().max()) > MAX_WEIGHT or int(scale.long().abs().max()) > 64:
+            raise BadCodecFile(f"weights break the bound of exact sums ({int(sums.max())} of at most {int(CARRIER) - 1})")
+        device = self.weight.device
+        self.scale = torch.exp2(scale.to(device).float())
+        each = self.scale.view(-1, *[1] * (weight.dim() - 1))
+        self.frozen = weight.to(device).float() / each, bias.to(device).float() / self.scale
+        with torch.no_grad():
+            self.weight.copy_(self.frozen[0])
+            self.bias.copy_(self.frozen[1] / UNIT)
+
+    def freeze(self) -> None:
+        """Fix the whole numbers that the real weights give now."""
+        self.load_integers(**self.integers())
+
+    def finished(self, y: Tensor) -> Tensor:
+        """Sums to whole numbers."""
+        return rounded(y) if self.exact else y
+
+
+class Linear(ExactLayer):
+    """(..., C) -> (..., C')."""
+
+    def __init__(self, cin: int, cout: int, bound: int = BOUND, gain: float = 1.0) -> None:
+        """cin, cout: channels."""
+        super().__init__((cout, cin), cin, bound, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., C) whole numbers within +-bound."""
+        w, b = self.parameters_now()
+        if self.safe:
+            return self.finished(F.linear(x.double(), w.double(), b.double()).float())
+        return self.finished(F.linear(x, w, b))
+
+
+def unfolded_conv(x: Tensor, w: Tensor, b: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
+    """The safe path: a convolution as one float64 matrix product, which no algorithm can make inexact."""
+    kh, kw = w.shape[2:]
+    height = (x.shape[2] + 2 * padding[0] - kh) // stride + 1
+    width = (x.shape[3] + 2 * padding[1] - kw) // stride + 1
+    columns = F.unfold(x.double(), (kh, kw), padding=padding, stride=stride)
+    y = w.double().flatten(1) @ columns + b.double()[:, None]
+    return y.view(len(x), len(w), height, width).float()
+
+
+class Conv(ExactLayer):
+    """k x k convolution, zero padding k // 2: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)), k odd."""
+
+    def __init__(self, cin: int, cout: int, k: int, stride: int = 1, bound: int = BOUND, gain: float = 1.0) -> None:
+        """k: kernel size, odd."""
+        super().__init__((cout, cin, k, k), cin * k * k, bound, gain)
+        self.stride, self.padding = stride, (k // 2, k // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) whole numbers within +-bound."""
+        w, b = self.parameters_now()
+        if self.safe:
+            return self.finished(unfolded_conv(x, w, b, self.stride, self.padding))
+        return self.finished(F.conv2d(x, w, b, self.stride, self.padding))
+
+
+class TransposedConv(ExactLayer):
+    """Doubles the resolution, 4 x 4 kernel: (B, C, H, W) -> (B, C', 2 H, 2 W). Each output pixel sees 2 x 2 inputs."""
+
+    def __init__(self, cin: int, cout: int, bound: int = BOUND, gain: float = 1.0) -> None:
+        """cin, cout: channels. The weight is stored output channels first, (C', C, 4, 4)."""
+        super().__init__((cout, cin, 4, 4), cin * 4 * 4, bound, 2 * gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) whole numbers within +-bound."""
+        w, b = self.parameters_now()
+        if not self.safe:
+            return self.finished(F.conv_transpose2d(x, w.transpose(0, 1), b, stride=2, padding=1))
+        batch, channels, height, width = x.shape
+        spread = x.new_zeros(batch, channels, 2 * height - 1, 2 * width - 1)
+        spread[:, :, ::2, ::2] = x
+        return self.finished(unfolded_conv(spread, w.flip(2, 3), b, 1, (2, 2)))
+
+
+def exact_layers(module: nn.Module) -> dict[str, ExactLayer]:
+    """All exact layers of a network by name."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, ExactLayer)}
+
+
+def set_exact(module: nn.Module, exact: bool) -> None:
+    """Whether the layers of a network round (the coded network) or not (early training)."""
+    for layer in exact_layers(module).values():
+        layer.exact = exact
+
+
+def set_safe(module: nn.Module, safe: bool) -> None:
+    """Whether the layers of a network take the slow path that no kernel can make inexact."""
+    for layer in exact_layers(module).values():
+        layer.safe = safe

@@ -1,0 +1,187 @@
+"""Masked convolutions in the wave order: evaluated in parallel when the image is known, wave by wave when it is not.
+
+Pixel (i, j) has wave number t = j + skew * i. It may depend on pixels of smaller wave numbers only, so all pixels of one
+wave are decoded together: W + skew (H - 1) steps in place of H W. The wave order is the autoregressive order: tap
+(di, dj) of a kernel is open if dj + skew * di < 0 (kind A), or also at the pixel itself (kind B).
+
+    skew = 2:   0 1 2 3 4 5        a 3 x 3 kernel, kind B:   x x x
+                2 3 4 5 6 7                                  x x .
+                4 5 6 7 8 9                                  . . .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bbcodec.exact.activations import gated, silu
+from bbcodec.exact.arithmetic import BOUND
+from bbcodec.exact.layers import ExactLayer, unfolded_conv
+
+SKEW = 2
+
+
+def waves(height: int, width: int, skew: int = SKEW) -> Iterator[tuple[int, int, int]]:
+    """Wave number, first row and last row + 1 of each wave; row i holds column t - skew * i. Empty waves are left out."""
+    for t in range(width + skew * (height - 1)):
+        first, last = max(0, -((width - 1 - t) // skew)), min(height - 1, t // skew)
+        if first <= last:
+            yield t, first, last + 1
+
+
+class Ring:
+    """The last few waves of one layer: slot t mod n holds, for each row i, the activations at column t - skew * i.
+
+    Rows outside the wave read as zero, as do pixels outside an image. Data: (n, pad + rows + pad, B, C), float32.
+    """
+
+    def __init__(self, n: int, rows: int, batch: int, channels: int, device: torch.device, pad: int) -> None:
+        """n: waves kept; pad: how many rows above a kernel looks."""
+        self.data = torch.zeros(n, rows + pad, batch, channels, device=device)
+        self.times = [-1] * n
+        self.pad = pad
+
+    def at(self, t: int, first: int, last: int) -> Tensor:
+        """Activations (last - first, B, C) of wave t; zero where t is before the image or skipped."""
+        slot = t % len(self.times)
+        if self.times[slot] != t:
+            self.data[slot].zero_()
+            self.times[slot] = t
+        return self.data[slot, first + self.pad : last + self.pad]
+
+    def put(self, t: int, first: int, last: int, x: Tensor) -> None:
+        """Keep the activations x (last - first, B, C) of wave t."""
+        slot = t % len(self.times)
+        self.times[slot] = t
+        rows = self.data[slot]
+        rows[: first + self.pad].zero_()
+        rows[last + self.pad :].zero_()
+        rows[first + self.pad : last + self.pad] = x
+
+
+class MaskedConv(ExactLayer):
+    """Convolution over the pixels before this one (kind "A"), or before and at it ("B"), in the wave order.
+
+    Weights: (C', C, r + 1, 2 r + 1), the rows above and the row of the pixel.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self, cin: int, cout: int, radius: int, kind: str, bound: int = BOUND, gain: float = 1.0, skew: int = SKEW
+    ) -> None:
+        """radius: how far the kernel reaches up, left and right; 0 with kind "B" is a pointwise layer."""
+        self.taps = [
+            (di, dj)
+            for di in range(-radius, 1)
+            for dj in range(-radius, radius + 1)
+            if dj + skew * di < 0 or (kind == "B" and di == dj == 0)
+        ]
+        super().__init__((cout, cin, radius + 1, 2 * radius + 1), cin * len(self.taps), bound, gain)
+        self.radius, self.skew = radius, skew
+        mask = torch.zeros(radius + 1, 2 * radius + 1)
+        for di, dj in self.taps:
+            mask[di + radius, dj + radius] = 1
+        self.register_buffer("mask", mask, persistent=False)
+        with torch.no_grad():
+            self.weight *= mask
+
+    @property
+    def depth(self) -> int:
+        """How many waves back the oldest tap lies."""
+        return max(-(dj + self.skew * di) for di, dj in self.taps)
+
+    def masked_weight(self) -> Tensor:
+        """The real weights, zero at closed taps."""
+        return self.weight * self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W) whole numbers within +-bound; all pixels at once."""
+        w, b = self.parameters_now()
+        padding = (self.radius, self.radius)
+        if self.safe:
+            return self.finished(unfolded_conv(x, w, b, 1, padding)[:, :, : x.shape[2]])
+        y = F.conv2d(x, w, b, padding=padding)  # (B, C', H + r, W): row i sees rows i - r to i
+        return self.finished(y[:, :, : x.shape[2]])
+
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """The open taps as one matrix (taps * C, C') and the bias, for `wave`."""
+        w, b = self.parameters_now()
+        columns = [w[:, :, di + self.radius, dj + self.radius].t() for di, dj in self.taps]
+        dtype = torch.float64 if self.safe else torch.float32
+        return torch.cat(columns).to(dtype).contiguous(), b.to(dtype)
+
+    def wave(self, matrix: tuple[Tensor, Tensor], ring: Ring, t: int, first: int, last: int) -> Tensor:
+        """Outputs (last - first, B, C') of rows first to last - 1 of wave t, from the ring of the layer below."""
+        if len(self.taps) == 1:
+            x = ring.at(t, first, last)
+        else:
+            x = torch.cat([ring.at(t + dj + self.skew * di, first + di, last + di) for di, dj in self.taps], -1)
+        return self.pointwise(matrix, x)
+
+    def pointwise(self, matrix: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
+        """The matrix product alone: x (rows, B, taps * C)."""
+        w, b = matrix
+        y = torch.addmm(b, x.flatten(0, 1).to(w.dtype), w).float()
+        return y.round_().view(*x.shape[:2], -1)
+
+
+class LocalNet(nn.Module):
+    """A stack of masked convolutions: a stem (kind A), gated residual layers, a head, and a linear path beside them.
+
+    params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units. What it sees is
+    local by design: radius + layers pixels up and to the sides (VLAE, Chen et al. 2017, section 3.1).
+    """
+
+    def __init__(
+        self, cin: int, hidden: int, layers: int, cout: int, radius: int = 3, bound: int = BOUND, skew: int = SKEW
+    ) -> None:
+        """cin, hidden, cout: channels; radius: of the stem; bound: the greatest magnitude of the input."""
+        super().__init__()
+        self.stem = MaskedConv(cin, hidden, radius, "A", bound, skew=skew)
+        self.layers = nn.ModuleList(MaskedConv(hidden, 2 * hidden, 1, "B", skew=skew) for _ in range(layers))
+        self.neck = MaskedConv(hidden, hidden, 0, "B", skew=skew)
+        self.head = MaskedConv(hidden, cout, 0, "B", gain=0.3, skew=skew)
+        self.skip = MaskedConv(cin, cout, min(radius, 2), "A", bound, gain=0.0, skew=skew)
+        self.skew = skew
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x: (B, C, H, W) embedded values; context: (B, hidden, H, W) or None. Returns params (B, C', H, W)."""
+        exact = self.stem.exact
+        h = self.stem(x)
+        h = silu(h if context is None else h + context, exact)
+        for layer in self.layers:
+            h = gated(h, layer(h), 1, exact)
+        params: Tensor = self.head(silu(self.neck(h), exact)) + self.skip(x)
+        return params
+
+    def in_waves(
+        self, shape: tuple[int, int, int], context: Tensor | None, draw: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> None:
+        """The same, wave by wave. shape: (B, H, W).
+
+        draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
+        the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.
+        """
+        batch, height, width = shape
+        device = self.stem.weight.device
+        below: list[MaskedConv] = [self.stem, *self.layers]  # type: ignore[list-item]
+        matrices = [layer.matrix() for layer in below]
+        neck, head, skip = self.neck.matrix(), self.head.matrix(), self.skip.matrix()
+        rings = [Ring(layer.depth + 1, height, batch, layer.weight.shape[1], device, layer.radius) for layer in below]
+        if context is not None:
+            context = context.permute(2, 3, 0, 1).contiguous()
+        for t, first, last in waves(height, width, self.skew):
+            i = torch.arange(first, last, device=device)
+            j = t - self.skew * i
+            h = self.stem.wave(matrices[0], rings[0], t, first, last)
+            h = silu(h if context is None else h + context[i, j])
+            for layer, matrix, ring in zip(below[1:], matrices[1:], rings[1:], strict=True):
+                ring.put(t, first, last, h)
+                h = gated(h, layer.wave(matrix, ring, t, first, last), -1)
+            h = silu(self.neck.pointwise(neck, h))
+            params = self.head.pointwise(head, h) + self.skip.wave(skip, rings[0], t, first, last)
+            rings[0].put(t, first, last, draw(params, i, j))

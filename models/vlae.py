@@ -1,0 +1,216 @@
+"""The variational lossy autoencoder (Chen et al. 2017): global structure in latents, local detail in the decoder.
+
+Latents z live on a map `latent_stride` times coarser than the image, with an autoregressive-flow prior
+z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). Pixels follow from a masked-convolution decoder whose receptive field is local on
+purpose (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from 1 x 1 up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bbcodec.distributions.autoregressive import Autoregressive
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.bernoulli import Bernoulli
+from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.exact.activations import gated, silu
+from bbcodec.exact.arithmetic import UNIT
+from bbcodec.exact.layers import Conv, TransposedConv
+from bbcodec.exact.waves import LocalNet
+from bbcodec.program import Latent, LatentModel, Observed, Program
+
+
+@dataclass(frozen=True)
+class VlaeConfig:
+    """Sizes of a VLAE. `latent_stride` and `context_stride` are powers of two, the second at most the first."""
+
+    channels: int = 3  # of the image: 1 or 3
+    levels: int = 256  # of a pixel: 2 or 256
+    hidden: int = 64  # channels of the local decoder
+    layers: int = 5  # its gated layers
+    radius: int = 3  # of its stem
+    components: int = 5  # of the logistic mixture
+    latent_channels: int = 2
+    latent_stride: int = 16  # image pixels to a latent, each way
+    context_stride: int = 4  # resolution at which latents reach the decoder
+    width: int = 32  # channels of the encoder and of the context net
+    blocks: int = 2  # gated blocks of each at the latents' resolution
+    prior_hidden: int = 32  # channels of the prior's local net
+    prior_layers: int = 2
+    steps_per_unit: int = 8  # of the latents' grid
+
+    @property
+    def bound(self) -> int:
+        """The greatest magnitude of an embedded pixel, in units of 1/256."""
+        return 256 if self.levels == 2 else 1024
+
+    @property
+    def params(self) -> int:
+        """Parameters of a pixel's distribution."""
+        if self.levels == 2:
+            return self.channels
+        return 3 * self.channels * self.components + (3 * self.components if self.channels == 3 else 0)
+
+
+def with_inside(x: Tensor) -> Tensor:
+    """One more channel (B, C + 1, H, W), 256 everywhere: beyond the border it reads as zero, so that nets can see the border."""
+    return torch.cat([x, torch.full_like(x[:, :1], UNIT)], 1)
+
+
+def embed_binary(pixels: Tensor) -> Tensor:
+    """0 and 1 to -1 and 1."""
+    return with_inside((2 * pixels - 1) * UNIT)
+
+
+def embed_levels(pixels: Tensor) -> Tensor:
+    """0..255 to -4..4."""
+    return with_inside((pixels - 128) * 8)
+
+
+class Block(nn.Module):
+    """A residual gated unit, 3 x 3."""
+
+    def __init__(self, width: int) -> None:
+        """width: channels."""
+        super().__init__()
+        self.conv = Conv(width, 2 * width, 3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, width, H, W)."""
+        return gated(h, self.conv(h), 1, self.conv.exact)
+
+
+class Vlae(LatentModel):
+    """The VLAE as a program of one latent map and the pixels."""
+
+    def __init__(self, config: VlaeConfig) -> None:
+        """Raises ValueError for sizes that cannot be."""
+        super().__init__()
+        self.config = c = config
+        if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
+            raise ValueError(f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected")
+        halvings = c.latent_stride.bit_length() - 1
+        doublings = halvings - (c.context_stride.bit_length() - 1)
+        if c.latent_stride != 1 << halvings or c.context_stride & (c.context_stride - 1) or halvings < 1 or doublings < 0:
+            raise ValueError(f"strides {c.latent_stride} and {c.context_stride}: powers of two, falling, were expected")
+        w = c.width
+        self.halvings = nn.ModuleList(
+            Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(halvings)
+        )
+        self.look = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
+        self.posterior_head = Conv(w, 2 * c.latent_channels, 1, gain=0.3)
+        self.prior_net = LocalNet(c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, radius=2)
+        self.lift = Conv(c.latent_channels, w, 3)
+        self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
+        self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(doublings))
+        self.context_head = Conv(w, c.hidden, 3, gain=0.5)
+        self.local = LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
+        self.embed = embed_binary if c.levels == 2 else embed_levels
+        self.family: Callable[[Tensor], Distribution] = Bernoulli
+        if c.levels == 256:
+            self.family = partial(LogisticMixture, channels=c.channels)
+        start_posterior(self.posterior_head)
+        if c.levels == 256:
+            start_predictors(self.local, c.channels, c.components)
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """The image's size, and its size after each halving."""
+        out = [(height, width)]
+        for _ in self.halvings:
+            out.append(((out[-1][0] + 1) // 2, (out[-1][1] + 1) // 2))
+        return out
+
+    def posterior(self, images: Tensor) -> Gaussian:
+        """q(z | x): a Gaussian for each latent, from strided convolutions over the image."""
+        h = self.embed(images)
+        for conv in self.halvings:
+            h = silu(conv(h), conv.exact)
+        params = self.posterior_head(self.look(h))
+        return Gaussian(*params.chunk(2, 1), self.config.steps_per_unit)
+
+    def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
+        """p(z): the autoregressive flow over the latent map."""
+        steps = self.config.steps_per_unit
+        family = partial(Gaussian.from_params, steps_per_unit=steps)
+        return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
+
+    def context(self, z: Tensor, height: int, width: int) -> Tensor:
+        """What the latents tell the decoder, (B, hidden, H, W)."""
+        sizes = self.sizes(height, width)
+        exact = self.lift.exact
+        h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
+        h = self.think(h)
+        for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
+            h = silu(conv(h), exact)[:, :, :rows, :columns]
+        out: Tensor = self.context_head(h)
+        stride = self.config.context_stride
+        return F.interpolate(out, scale_factor=stride)[:, :, :height, :width] if stride > 1 else out
+
+    def likelihood(self, z: Tensor, shape: torch.Size) -> Autoregressive:
+        """p(x | z): the local decoder."""
+        batch, channels, height, width = shape
+        context = self.context(z, height, width)
+        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), context)
+
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+        """Latents z, then pixels x."""
+        batch, _, height, width = shape
+        rows, columns = self.sizes(height, width)[-1]
+        z = yield Latent(
+            "z",
+            prior=lambda: self.prior((batch, self.config.latent_channels, rows, columns)),
+            posterior=lambda: self.posterior(images),  # type: ignore[arg-type]  # asked for only with images
+        )
+        images = yield Observed("x", likelihood=lambda: self.likelihood(z, shape), value=images)
+        return images
+
+
+@torch.no_grad()
+def start_posterior(head: Conv) -> None:
+    """Start with posteriors of sigma 0.3, so that latents say something before the decoder has learnt to do without."""
+    head.bias.view(2, -1)[1] = -1.2
+
+
+# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them.
+PREDICTORS: list[dict[tuple[int, int], float]] = [
+    {(0, -1): 1.0},
+    {(-1, 0): 1.0},
+    {(0, -1): 1.0, (-1, 0): 1.0, (-1, -1): -1.0},
+    {(0, -1): 0.5, (-1, 0): 0.5, (-1, 1): 0.25, (-1, -1): -0.25},
+    {(0, -1): 0.75, (-1, 0): 0.25, (-1, 1): 0.5, (-1, -1): -0.5},
+]
+
+
+@torch.no_grad()
+def start_predictors(net: LocalNet, channels: int, components: int) -> None:
+    """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
+
+    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); green starts as predicted plus
+    0.9 of what red was beyond its prediction, blue likewise from green.
+    """
+    follows = 0.9
+    n = channels * components
+    weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius
+    for c in range(channels):
+        for k in range(components):
+            for (di, dj), value in PREDICTORS[k % len(PREDICTORS)].items():
+                if max(-di, abs(dj)) <= reach:
+                    weight[n + c * components + k, c, di + reach, dj + reach] = 4 * value
+                    if c > 0:
+                        weight[n + c * components + k, c - 1, di + reach, dj + reach] = -4 * value * follows
+    bias[2 * n : 3 * n] = 1.4  # log scale: four levels
+    if channels == 3:
+        coefficients = bias[3 * n :].view(3, components)
+        coefficients[0] = coefficients[2] = follows
+    stem = net.stem
+    open_taps = stem.mask.expand_as(stem.weight[:, :channels])
+    pixels = stem.weight[:, :channels] * 3
+    mean = (pixels * open_taps).sum((1, 2, 3), keepdim=True) / open_taps[0].sum()
+    stem.weight[:, :channels] = (pixels - mean) * open_taps
