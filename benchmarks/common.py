@@ -44,7 +44,7 @@ def environment() -> dict[str, Any]:
         if line.startswith("model name"):
             cpu = line.partition(":")[2].strip()
             break
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("bbcodec", "torch", "numpy", "numba", "pillow", "imagecodecs"):
         try:
             versions[package] = importlib.metadata.version(package)
@@ -127,5 +127,4 @@ def jpegxl_encoded(array: Pixels, effort: int, threads: int = 1) -> bytes | None
         import imagecodecs
     except ImportError:
         return None
-    data: bytes = imagecodecs.jpegxl_encode(array, effort=effort, lossless=True, numthreads=threads)
-    return data
+    return bytes(imagecodecs.jpegxl_encode(array, effort=effort, lossless=True, numthreads=threads))

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,21 @@ def peers(photos: list[Pixels], repeat: int, threads: int) -> dict[str, dict[str
     """Seconds of JPEG XL and WebP on the same photos."""
     images = [Image.fromarray(photo) for photo in photos]
     found = {"webp_m6": {"encode": best(1, lambda: [webp_bytes(image) for image in images])}}
-    for effort in (7, 9):
-        encoded = [jpegxl_encoded(photo, effort, threads) for photo in photos[:1]]
-        if encoded[0] is None:
-            continue
-        import imagecodecs
+    if jpegxl_encoded(photos[0][:8, :8], 7) is None:
+        return found
+    import imagecodecs
 
-        files = [jpegxl_encoded(photo, effort, threads) for photo in photos]
+    def encode_all(effort: int) -> list[bytes | None]:
+        return [jpegxl_encoded(photo, effort, threads) for photo in photos]
+
+    def decode_all(files: list[bytes | None]) -> None:
+        for data in files:
+            imagecodecs.jpegxl_decode(data, numthreads=threads)
+
+    for effort in (7, 9):
         found[f"jpegxl_e{effort}"] = {
-            "encode": best(1, lambda e=effort: [jpegxl_encoded(photo, e, threads) for photo in photos]),
-            "decode": best(repeat, lambda f=files: [imagecodecs.jpegxl_decode(data, numthreads=threads) for data in f]),
+            "encode": best(1, partial(encode_all, effort)),
+            "decode": best(repeat, partial(decode_all, encode_all(effort))),
         }
     return found
 
