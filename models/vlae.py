@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,11 @@ class VlaeConfig:
         if self.levels == 2:
             return self.channels
         return 3 * self.channels * self.components + (3 * self.components if self.channels == 3 else 0)
+
+
+def build(config: dict[str, Any]) -> Vlae:
+    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for sizes that cannot be."""
+    return Vlae(VlaeConfig(**config))
 
 
 def with_inside(x: Tensor) -> Tensor:

@@ -73,9 +73,9 @@ class ExactLayer(nn.Module):
                 weight, bias = self.frozen
             each = scale.view(-1, *[1] * (weight.dim() - 1))
             return {
-                "weight": (weight * each).round().to(torch.int16),
-                "bias": (bias * scale).round().to(torch.int32),
-                "scale": torch.log2(scale).round().to(torch.int8),
+                "weight": (weight * each).round().to("cpu", torch.int16),
+                "bias": (bias * scale).round().to("cpu", torch.int32),
+                "scale": torch.log2(scale).round().to("cpu", torch.int8),
             }
 
     def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:

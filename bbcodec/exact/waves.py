@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbcodec.errors import BadCodecFile
 from bbcodec.exact.activations import gated, silu
 from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
@@ -97,6 +98,20 @@ class MaskedConv(ExactLayer):
     def masked_weight(self) -> Tensor:
         """The real weights, zero at closed taps."""
         return self.weight * self.mask
+
+    def integers(self) -> dict[str, Tensor]:
+        """As ExactLayer.integers, the weight without its closed taps: (C', C, taps)."""
+        whole = super().integers()
+        whole["weight"] = whole["weight"][:, :, self.mask.cpu().bool()]
+        return whole
+
+    def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+        """As ExactLayer.load_integers, from a weight without its closed taps."""
+        if weight.shape != (*self.weight.shape[:2], len(self.taps)):
+            raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {len(self.taps)} taps were expected")
+        full = torch.zeros(self.weight.shape, dtype=weight.dtype)
+        full[:, :, self.mask.cpu().bool()] = weight
+        super().load_integers(full, bias, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) whole numbers within +-bound; all pixels at once."""
