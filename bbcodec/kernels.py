@@ -14,7 +14,7 @@ All arithmetic is in int64 but for the heads; the comments give the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numba as nb
 import numpy as np
@@ -37,17 +37,20 @@ OUTSIDE = -2  # a symbol outside the support, or a slot outside the popped inter
 HEAD_MIN = 1 << 31  # heads stay in [2**31, 2**63)
 INFORMATION_BITS = 24  # information comes in units of 2**-24 bits
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+Function = Callable[..., Any]
+
+# Without numba's reference counts (`_nrt`): they are atomic and surround every call of a part that takes arrays, which
+# made pushes five times slower. So kernels allocate nothing.
 
 
-def compiled(function: _Function) -> _Function:
+def compiled(function: Function) -> Function:
     """A kernel: machine code, cached on disk, that lets other threads run."""
-    return cast(_Function, nb.njit(nogil=True, cache=True)(function))
+    return cast(Function, nb.njit(nogil=True, cache=True, _nrt=False)(function))
 
 
-def inlined(function: _Function) -> _Function:
+def inlined(function: Function) -> Function:
     """A part of a kernel."""
-    return cast(_Function, nb.njit(inline="always")(function))
+    return cast(Function, nb.njit(nogil=True, forceinline=True, _nrt=False)(function))
 
 
 # --- rANS -------------------------------------------------------------------------------------------------------------
@@ -84,25 +87,46 @@ def take(heads, words, n, lane, slot, start, mass, precision):
     return n
 
 
+@inlined
+def last_lane(heads, count):
+    """The lane of the last of `count` symbols."""
+    return (count - 1) % len(heads)
+
+
+@inlined
+def lane_before(heads, lane):
+    """The lane of the symbol before, without the cost of a division."""
+    return lane - 1 if lane > 0 else len(heads) - 1
+
+
+@inlined
+def lane_after(heads, lane):
+    """The lane of the symbol after."""
+    return lane + 1 if lane + 1 < len(heads) else 0
+
+
 @compiled
 def push_intervals(heads, words, n, starts, masses, precision):
     """Push intervals as they are. starts, masses: (N,) int64."""
+    lane = last_lane(heads, starts.size)
     for i in range(len(starts) - 1, -1, -1):
-        n = put(heads, words, n, i % len(heads), starts[i], masses[i], precision)
+        n = put(heads, words, n, lane, starts[i], masses[i], precision)
+        lane = lane_before(heads, lane)
     return n
 
 
 @compiled
 def pop_intervals(heads, words, n, starts, masses, precision):
     """Pop intervals that the caller knows. starts, masses: (N,) int64."""
+    lane = 0
     for i in range(len(starts)):
-        lane = i % len(heads)
         slot = peek(heads, lane, precision)
         if slot < starts[i] or slot >= starts[i] + masses[i]:
             return OUTSIDE
         n = take(heads, words, n, lane, slot, starts[i], masses[i], precision)
         if n < 0:
             return UNDERFLOW
+        lane = lane_after(heads, lane)
     return n
 
 
@@ -113,6 +137,18 @@ def pop_intervals(heads, words, n, starts, masses, precision):
 def clamp(x, low, high):
     """`x` within low..high, as int64."""
     return min(max(np.int64(x), np.int64(low)), np.int64(high))
+
+
+@compiled
+def to_whole(numbers, integers):
+    """Convert (N,) floats to int32; whether all of them were whole and within int32."""
+    good = True
+    for i in range(len(numbers)):
+        x = numbers[i]
+        inside = (x >= -2147483648.0) & (x < 2147483648.0)  # not so for nan; outside, conversion is undefined
+        integers[i] = np.int32(x if inside else 0)
+        good &= inside & (integers[i] == x)
+    return good
 
 
 @inlined
@@ -144,6 +180,13 @@ def log2_of(mass, log2):
     return (exponent << INFORMATION_BITS) + ((value + 128) >> (LOG2_BITS - INFORMATION_BITS))
 
 
+@compiled
+def log2_all(numbers, out, log2):
+    """log2 of (N,) int64 from 1 to 2**36 - 1, in 2**-24, into out."""
+    for i in range(len(numbers)):
+        out[i] = log2_of(numbers[i], log2)
+
+
 # --- Gaussian: mean, log_sigma (N,) int32 in 1/256; steps a unit; bound G; table of log sigma clamps ------------------
 
 GAUSSIAN_BITS = 28
@@ -151,7 +194,7 @@ _NORMAL_SHIFT = INVERSE_SCALE_BITS + 8 - 6 - FRACTION_BITS  # 1/256 * 2**-34 -> 
 
 
 @inlined
-def gaussian_cumulative(k, mean, inverse, steps, bound, normal):
+def gaussian_cumulative(k, mean, inverse, spacing, bound, normal):
     """F(k), for k = -bound .. bound + 1.
 
     Distances are below 2**13 (in 1/256), inverse sigmas below 2**41. Values are cut to 34 bits before the last product.
@@ -160,7 +203,7 @@ def gaussian_cumulative(k, mean, inverse, steps, bound, normal):
         return np.int64(0)
     if k > bound:
         return np.int64(1 << GAUSSIAN_BITS)
-    distance = (2 * k - 1) * (128 // steps) - mean
+    distance = (2 * k - 1) * spacing - mean
     c = cubic(normal, (distance * inverse >> _NORMAL_SHIFT) + (NORMAL_RANGE << FRACTION_BITS))
     c >>= CUMULATIVE_BITS - 34
     return (c * ((1 << GAUSSIAN_BITS) - (2 * bound + 1)) >> 34) + k + bound
@@ -180,48 +223,50 @@ def gaussian_row(mean, log_sigma, log_sigma_min, inverse_scale):
 @compiled
 def gaussian_push(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, normal, inverse_scale, quantile, log2):
     """Push x: (N,) int32."""
-    bound = 8 * steps - 1
+    bound, spacing = 8 * steps - 1, 128 // steps
+    lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
         k = np.int64(x[i])
         if k < -bound or k > bound:
             return OUTSIDE
         mean, inverse, _ = gaussian_row(means[i], log_sigmas[i], log_sigma_min, inverse_scale)
-        start = gaussian_cumulative(k, mean, inverse, steps, bound, normal)
-        end = gaussian_cumulative(k + 1, mean, inverse, steps, bound, normal)
-        n = put(heads, words, n, i % len(heads), start, end - start, GAUSSIAN_BITS)
+        start = gaussian_cumulative(k, mean, inverse, spacing, bound, normal)
+        end = gaussian_cumulative(k + 1, mean, inverse, spacing, bound, normal)
+        n = put(heads, words, n, lane, start, end - start, GAUSSIAN_BITS)
+        lane = lane_before(heads, lane)
     return n
 
 
 @compiled
 def gaussian_pop(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, normal, inverse_scale, quantile, log2):
     """Pop x: (N,) int32. The search begins at a quantile from a coarse table and gallops from there."""
-    bound = 8 * steps - 1
+    lane = 0
+    bound, spacing = 8 * steps - 1, 128 // steps
     for i in range(len(x)):
-        lane = i % len(heads)
         slot = peek(heads, lane, GAUSSIAN_BITS)
         mean, inverse, sigma = gaussian_row(means[i], log_sigmas[i], log_sigma_min, inverse_scale)
         z = quantile[slot * QUANTILES >> GAUSSIAN_BITS]
         k = ((mean + (z * sigma >> (INVERSE_SCALE_BITS + 2))) * steps + 128) >> 8  # z is in 1/1024
         low = clamp(k, -bound, bound)
-        start = gaussian_cumulative(low, mean, inverse, steps, bound, normal)
+        start = gaussian_cumulative(low, mean, inverse, spacing, bound, normal)
         if start > slot:
             step, end, high = np.int64(1), start, low
             while start > slot:
                 high, end = low, start
                 low = max(low - step, -bound)
-                start = gaussian_cumulative(low, mean, inverse, steps, bound, normal)
+                start = gaussian_cumulative(low, mean, inverse, spacing, bound, normal)
                 step *= 2
         else:
             step, high = np.int64(1), low + 1
-            end = gaussian_cumulative(high, mean, inverse, steps, bound, normal)
+            end = gaussian_cumulative(high, mean, inverse, spacing, bound, normal)
             while end <= slot:
                 low, start = high, end
                 high = min(high + step, bound + 1)
-                end = gaussian_cumulative(high, mean, inverse, steps, bound, normal)
+                end = gaussian_cumulative(high, mean, inverse, spacing, bound, normal)
                 step *= 2
         while high - low > 1:
             middle = (low + high) >> 1
-            c = gaussian_cumulative(middle, mean, inverse, steps, bound, normal)
+            c = gaussian_cumulative(middle, mean, inverse, spacing, bound, normal)
             if c <= slot:
                 low, start = middle, c
             else:
@@ -229,6 +274,7 @@ def gaussian_pop(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, no
         n = take(heads, words, n, lane, slot, start, end - start, GAUSSIAN_BITS)
         if n < 0:
             return UNDERFLOW
+        lane = lane_after(heads, lane)
         x[i] = low
     return n
 
@@ -236,14 +282,14 @@ def gaussian_pop(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, no
 @compiled
 def gaussian_information(x, out, means, log_sigmas, steps, log_sigma_min, normal, inverse_scale, quantile, log2):
     """Bits of each symbol in 2**-24, into out: (N,) int64."""
-    bound = 8 * steps - 1
+    bound, spacing = 8 * steps - 1, 128 // steps
     for i in range(len(x)):
         k = np.int64(x[i])
         if k < -bound or k > bound:
             return OUTSIDE
         mean, inverse, _ = gaussian_row(means[i], log_sigmas[i], log_sigma_min, inverse_scale)
-        start = gaussian_cumulative(k, mean, inverse, steps, bound, normal)
-        end = gaussian_cumulative(k + 1, mean, inverse, steps, bound, normal)
+        start = gaussian_cumulative(k, mean, inverse, spacing, bound, normal)
+        end = gaussian_cumulative(k + 1, mean, inverse, spacing, bound, normal)
         out[i] = (GAUSSIAN_BITS << INFORMATION_BITS) - log2_of(end - start, log2)
     return 0
 
@@ -263,19 +309,21 @@ def bernoulli_interval(k, logit, bernoulli):
 @compiled
 def bernoulli_push(heads, words, n, x, logits, bernoulli, log2):
     """Push x: (N,) int32."""
+    lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
         if x[i] < 0 or x[i] > 1:
             return OUTSIDE
         start, mass = bernoulli_interval(x[i], logits[i], bernoulli)
-        n = put(heads, words, n, i % len(heads), start, mass, BERNOULLI_BITS)
+        n = put(heads, words, n, lane, start, mass, BERNOULLI_BITS)
+        lane = lane_before(heads, lane)
     return n
 
 
 @compiled
 def bernoulli_pop(heads, words, n, x, logits, bernoulli, log2):
     """Pop x: (N,) int32."""
+    lane = 0
     for i in range(len(x)):
-        lane = i % len(heads)
         slot = peek(heads, lane, BERNOULLI_BITS)
         zero = bernoulli[clamp(logits[i], -2047, 2047) + 2047]
         k = np.int64(slot >= zero)
@@ -284,6 +332,7 @@ def bernoulli_pop(heads, words, n, x, logits, bernoulli, log2):
         n = take(heads, words, n, lane, slot, start, mass, BERNOULLI_BITS)
         if n < 0:
             return UNDERFLOW
+        lane = lane_after(heads, lane)
         x[i] = k
     return n
 
@@ -311,32 +360,30 @@ def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_
     """Into mixture (K, 3): weight (2**-32, summing to one), mean (1/256 level) and inverse scale of each component.
 
     Exponentials are cut to 2**-29 so that their sum is at most 2**34 for 32 components; what rounding leaves over, at
-    most K + 16 units, goes to the heaviest. Means are below 2**35 before they are clamped.
+    most K + 16 units, goes to the first. Means are below 2**35 before they are clamped.
     """
-    heaviest = 0
+    logits, means, scales = c * count, (channels + c) * count, (2 * channels + c) * count
+    on_red, on_green = (3 * channels + c - 1) * count, (3 * channels + 2) * count
+    top, total = np.int64(row[logits]), np.int64(0)
     for j in range(1, count):
-        if row[c * count + j] > row[c * count + heaviest]:
-            heaviest = j
-    top, total = np.int64(row[c * count + heaviest]), np.int64(0)
+        top = max(top, np.int64(row[logits + j]))
     for j in range(count):
-        below, weight = top - row[c * count + j], np.int64(0)
-        if below < len(exp_whole) * 256:
-            weight = exp_fraction[below & 255] * exp_whole[below >> 8] >> (2 * EXP_BITS - 29)
+        below = min(top - row[logits + j], len(exp_whole) * 256 - 1)
+        weight = exp_fraction[below & 255] * exp_whole[below >> 8] >> (2 * EXP_BITS - 29)
         mixture[j, 0] = weight
         total += weight
-        mean = np.int64(row[(channels + c) * count + j]) * 8 + 128 * 256
-        if c == 1:
-            mean += clamp(row[3 * channels * count + j], -1023, 1023) * red
-        if c == 2:
-            mean += clamp(row[(3 * channels + 1) * count + j], -1023, 1023) * red
-            mean += clamp(row[(3 * channels + 2) * count + j], -1023, 1023) * green
+        mean = np.int64(row[means + j]) * 8 + 128 * 256
+        if c > 0:
+            mean += clamp(row[on_red + j], -1023, 1023) * red
+        if c > 1:
+            mean += clamp(row[on_green + j], -1023, 1023) * green
         mixture[j, 1] = clamp(mean, -256 * 256, 512 * 256)
-        mixture[j, 2] = inverse_scale[clamp(row[(2 * channels + c) * count + j], -1065, 1408) - LOG_SCALE_MIN]
-    share, rest = (1 << 62) // total, np.int64(1 << _WEIGHT_BITS)
+        mixture[j, 2] = inverse_scale[clamp(row[scales + j], -1065, 1408) - LOG_SCALE_MIN]
+    share, rest = np.int64(np.uint64(1 << 62) // np.uint64(total)), np.int64(1 << _WEIGHT_BITS)
     for j in range(count):
         mixture[j, 0] = mixture[j, 0] * share >> (62 - _WEIGHT_BITS)
         rest -= mixture[j, 0]
-    mixture[heaviest, 0] += rest
+    mixture[0, 0] += rest
 
 
 @inlined
@@ -354,11 +401,11 @@ def mixture_cumulative(k, count, mixture, logistic):
 
 
 @compiled
-def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2):
+def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
     """Push x: (N, C) int32."""
     channels = x.shape[1]
     count = params.shape[1] // (12 if channels == 3 else 3)
-    mixture = np.empty((count, 3), np.int64)
+    lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
         for c in range(channels - 1, -1, -1):
             k = np.int64(x[i, c])
@@ -368,43 +415,41 @@ def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, 
             mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
             start = mixture_cumulative(k, count, mixture, logistic)
             end = mixture_cumulative(k + 1, count, mixture, logistic)
-            n = put(heads, words, n, (i * channels + c) % len(heads), start, end - start, LOGISTIC_BITS)
+            n = put(heads, words, n, lane, start, end - start, LOGISTIC_BITS)
+            lane = lane_before(heads, lane)
     return n
 
 
 @compiled
-def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2):
+def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
     """Pop x: (N, C) int32."""
+    lane = 0
     channels = x.shape[1]
     count = params.shape[1] // (12 if channels == 3 else 3)
-    mixture = np.empty((count, 3), np.int64)
     for i in range(len(x)):
         for c in range(channels):
             red, green = np.int64(x[i, 0]) - 128, np.int64(x[i, min(1, channels - 1)]) - 128
             mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
-            lane = (i * channels + c) % len(heads)
             slot = peek(heads, lane, LOGISTIC_BITS)
-            low, high, start, end = np.int64(0), np.int64(256), np.int64(0), np.int64(1 << LOGISTIC_BITS)
-            while high - low > 1:
-                middle = (low + high) >> 1
+            low, start, end = np.int64(0), np.int64(0), np.int64(1 << LOGISTIC_BITS)
+            for shift in range(7, -1, -1):
+                middle = low + (1 << shift)
                 f = mixture_cumulative(middle, count, mixture, logistic)
-                if f <= slot:
-                    low, start = middle, f
-                else:
-                    high, end = middle, f
+                above = f <= slot
+                low, start, end = middle if above else low, f if above else start, end if above else f
             n = take(heads, words, n, lane, slot, start, end - start, LOGISTIC_BITS)
             if n < 0:
                 return UNDERFLOW
+            lane = lane_after(heads, lane)
             x[i, c] = low
     return n
 
 
 @compiled
-def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inverse_scale, log2):
+def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
     """Bits of each symbol in 2**-24, into out: (N, C) int64."""
     channels = x.shape[1]
     count = params.shape[1] // (12 if channels == 3 else 3)
-    mixture = np.empty((count, 3), np.int64)
     for i in range(len(x)):
         for c in range(channels):
             k = np.int64(x[i, c])
@@ -424,20 +469,22 @@ def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inver
 @compiled
 def table_push(heads, words, n, x, cumulatives, precision, log2):
     """Push x: (N,) int32."""
+    lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
         k = x[i]
         if k < 0 or k >= cumulatives.shape[1] - 1:
             return OUTSIDE
         start = cumulatives[i, k]
-        n = put(heads, words, n, i % len(heads), start, cumulatives[i, k + 1] - start, precision)
+        n = put(heads, words, n, lane, start, cumulatives[i, k + 1] - start, precision)
+        lane = lane_before(heads, lane)
     return n
 
 
 @compiled
 def table_pop(heads, words, n, x, cumulatives, precision, log2):
     """Pop x: (N,) int32."""
+    lane = 0
     for i in range(len(x)):
-        lane = i % len(heads)
         slot = peek(heads, lane, precision)
         low, high = 0, cumulatives.shape[1] - 1
         while high - low > 1:
@@ -450,6 +497,7 @@ def table_pop(heads, words, n, x, cumulatives, precision, log2):
         n = take(heads, words, n, lane, slot, start, cumulatives[i, high] - start, precision)
         if n < 0:
             return UNDERFLOW
+        lane = lane_after(heads, lane)
         x[i] = low
     return n
 
@@ -473,20 +521,22 @@ UNIFORM_BITS = 24
 @compiled
 def uniform_push(heads, words, n, x, levels, log2):
     """Push x: (N,) int32."""
+    lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
         k = np.int64(x[i])
         if k < 0 or k >= levels:
             return OUTSIDE
         start = (k << UNIFORM_BITS) // levels
-        n = put(heads, words, n, i % len(heads), start, ((k + 1) << UNIFORM_BITS) // levels - start, UNIFORM_BITS)
+        n = put(heads, words, n, lane, start, ((k + 1) << UNIFORM_BITS) // levels - start, UNIFORM_BITS)
+        lane = lane_before(heads, lane)
     return n
 
 
 @compiled
 def uniform_pop(heads, words, n, x, levels, log2):
     """Pop x: (N,) int32. F(k) <= slot if and only if k * 2**24 < (slot + 1) * levels."""
+    lane = 0
     for i in range(len(x)):
-        lane = i % len(heads)
         slot = peek(heads, lane, UNIFORM_BITS)
         k = ((slot + 1) * levels - 1) >> UNIFORM_BITS
         start = (k << UNIFORM_BITS) // levels
@@ -494,6 +544,7 @@ def uniform_pop(heads, words, n, x, levels, log2):
         n = take(heads, words, n, lane, slot, start, end - start, UNIFORM_BITS)
         if n < 0:
             return UNDERFLOW
+        lane = lane_after(heads, lane)
         x[i] = k
     return n
 

@@ -12,21 +12,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bbcodec import tables
 from bbcodec.ans import AnsStack
 from bbcodec.distributions.base import Distribution
 from bbcodec.errors import CoderError
+from bbcodec.kernels import log2_all, to_whole
 
 Integers = npt.NDArray[Any]
 
 
 def whole(x: Tensor) -> npt.NDArray[np.int32]:
     """Exact whole numbers in floats -> int32 on the host, in C order. Raises CoderError for any other number."""
-    numbers = x.detach().cpu().contiguous()
-    integers = numbers.to(torch.int32)
-    if not torch.equal(integers.to(numbers.dtype), numbers):
-        raise CoderError(f"a tensor of shape {tuple(x.shape)} is to be coded but has numbers that are not whole")
-    result: npt.NDArray[np.int32] = integers.numpy()
-    return result
+    numbers = np.ascontiguousarray(x.detach().cpu().numpy())
+    integers = np.empty(numbers.shape, np.int32)
+    if not to_whole(numbers.reshape(-1), integers.reshape(-1)):
+        raise CoderError(f"a tensor of shape {tuple(x.shape)} is to be coded, but not all of its numbers are whole")
+    return integers
+
+
+def log2s(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """log2 of whole numbers from 1 to 2**36 - 1, in units of 2**-24, within one unit."""
+    out = np.empty_like(numbers, order="C")
+    log2_all(np.ascontiguousarray(numbers).reshape(-1), out.reshape(-1), tables.LOG2)
+    return out
 
 
 class Coded(Distribution):
@@ -68,7 +76,8 @@ class Coded(Distribution):
         """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
         symbols = np.empty((self.shape.numel() // math.prod(self.site), *self.site), np.int32)
         stack.pop(self.kernels[1], symbols, self.rows(), *self.shared())
-        return torch.from_numpy(symbols.astype(np.float32)).view(self.shape).to(self.parameters()[0].device)
+        value = torch.from_numpy(symbols.astype(np.float32)).view(self.shape)
+        return value.to(self.parameters()[0].device) if self.parameters() else value
 
     def information(self, value: Tensor) -> np.ndarray:
         """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits. Raises CoderError as `push` does."""
@@ -76,7 +85,8 @@ class Coded(Distribution):
         out = np.empty(symbols.shape, np.int64)
         if self.kernels[2](symbols, out, *self.rows(), *self.shared()) < 0:
             raise CoderError("a symbol lies outside the support of its distribution")
-        return out.reshape(self.shape[0], self.shape[1:].numel()).sum(1)
+        total: npt.NDArray[np.int64] = out.reshape(self.shape[0], self.shape[1:].numel()).sum(1)
+        return total
 
 
 class _Bounded(torch.autograd.Function):
@@ -100,7 +110,7 @@ def bounded(x: Tensor, low: float, high: float) -> Tensor:
 
     A plain clamp has no gradient outside, so that a parameter that once left its range could never return.
     """
-    result: Tensor = _Bounded.apply(x, low, high)
+    result: Tensor = _Bounded.apply(x, low, high)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -119,5 +120,6 @@ class LogisticMixture(Coded):
         return (whole(self.params).reshape(-1, self.params.shape[-1]),)
 
     def shared(self) -> tuple[Any, ...]:
-        """The tables."""
-        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2
+        """The tables, and room for the weight, mean and inverse scale of each component."""
+        room = np.empty((self.components, 3), np.int64)
+        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2, room
