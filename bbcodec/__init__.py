@@ -1,1 +1,46 @@
-"""Lossless image compression with latent variable models, bits-back ANS and exact arithmetic."""
+"""Lossless image compression with latent variable models, bits-back ANS and exact arithmetic.
+
+>>> import bbcodec
+>>> bbcodec.compress("images/", "out.bb")                 # doctest: +SKIP
+>>> with bbcodec.open("out.bb") as archive:               # doctest: +SKIP
+...     image = archive["cats/01.png"]
+>>> codec = bbcodec.load_codec("my.bbc")                  # doctest: +SKIP
+
+Importing bbcodec imports neither torch nor numba: these come with the first codec that is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bbcodec.archive import Archive, compress, decompress, verify
+    from bbcodec.archive import open_archive as open
+    from bbcodec.codec import Codec, load_codec
+
+__version__ = "0.1.0"
+
+__all__ = ["Archive", "Codec", "__version__", "compress", "decompress", "load_codec", "open", "verify"]
+
+_HOMES = {
+    "Archive": ("bbcodec.archive", "Archive"),
+    "Codec": ("bbcodec.codec", "Codec"),
+    "compress": ("bbcodec.archive", "compress"),
+    "decompress": ("bbcodec.archive", "decompress"),
+    "load_codec": ("bbcodec.codec", "load_codec"),
+    "open": ("bbcodec.archive", "open_archive"),
+    "verify": ("bbcodec.archive", "verify"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bbcodec' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    value = globals()[name] = getattr(import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, Protocol, TypeVar
@@ -50,6 +50,7 @@ from bbcodec.images import (
 )
 from bbcodec.planning import ArrayTask, BytesTask, ImageTask
 
+SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
 LEVELS: Final = {"1": 2, "L": 256, "RGB": 256}
 
 T = TypeVar("T")
@@ -91,14 +92,13 @@ def load_installed(content: bytes, device: str) -> Codec:
 class Bench:
     """The codecs of one process, loaded when first needed."""
 
-    def __init__(
-        self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader = load_installed
-    ) -> None:
-        """Keep the sources; load nothing yet."""
+    def __init__(self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader | None = None) -> None:
+        """Keep the sources; load nothing yet. `load` makes a codec of the bytes of its file, for a device."""
         self.sources = tuple(sources)
         self.setting = (self.sources, device, load)
-        self._device, self._load = device, load
+        self._device, self._load = device, load or load_installed
         self._loaded: dict[bytes, Codec] = {}
+        self._last: tuple[LearnedBody, tuple[CodecSource, Pixels]] | None = None
 
     def codec(self, source: CodecSource) -> Codec:
         """The loaded codec of a source."""
@@ -107,23 +107,39 @@ class Bench:
         return self._loaded[source.digest]
 
     def encode(self, images: Pixels, levels: int) -> tuple[CodecSource, bytes] | None:
-        """The shortest body of an `L` chunk that a codec gives for these images, and its codec; None if none takes them."""
-        best: tuple[CodecSource, bytes] | None = None
-        for source in self.sources:
-            if (source.channels, source.levels) != (images.shape[3], levels):
-                continue
-            try:
+        """The shortest body of an `L` chunk that a codec gives for uint8 (N, H, W, C), and its codec; None if none can.
+
+        Of several codecs the one that codes a few of the images best is taken.
+        """
+        fitting = [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
+        few = images[: max(1, SAMPLE_VALUES // images[0].size)]
+        if len(fitting) > 1 and len(few) < len(images):
+            tried = self._shortest(fitting, few)
+            fitting = [tried[0]] if tried else []
+        return self._shortest(fitting, images)
+
+    def _shortest(self, sources: list[CodecSource], images: Pixels) -> tuple[CodecSource, bytes] | None:
+        coded: list[tuple[CodecSource, bytes]] = []
+        for source in sources:
+            # InputError: a codec for images of another size
+            with suppress(InputError):
                 message = self.codec(source).encode_message(images)
-            except InputError:
-                continue  # a codec for images of another size
-            shape = images.shape[:3]
-            body = LearnedBody(source.digest[:4], digest64(images.tobytes()), *shape, message).pack()
-            if best is None or len(body) < len(best[1]):
-                best = source, body
-        return best
+                count, height, width = images.shape[:3]
+                digest = digest64(images.tobytes())
+                body = LearnedBody(source.digest[:4], digest, count, height, width, message)
+                coded.append((source, body.pack()))
+        return min(coded, key=lambda one: len(one[1]), default=None)
 
     def decode(self, body: LearnedBody) -> tuple[CodecSource, Pixels]:
-        """The images of an `L` chunk, checked against their digest, and the codec. Raises DamagedArchive."""
+        """The codec of an `L` chunk and its images, checked against their digest. Raises DamagedArchive.
+
+        The last chunk is remembered: its images are often asked for one after another.
+        """
+        if self._last is None or self._last[0] != body:
+            self._last = body, self._decode(body)
+        return self._last[1]
+
+    def _decode(self, body: LearnedBody) -> tuple[CodecSource, Pixels]:
         source = next((source for source in self.sources if source.digest[:4] == body.codec_id), None)
         if source is None:
             raise DamagedArchive("a chunk names a codec that the index does not know")
@@ -250,7 +266,7 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     """A chunk of an array: its images by a codec or its bytes, whichever is shorter."""
     if task.images is None:
         return Coded(task, [], BYTES, pack_bytes(task.rest))
-    images = np.ascontiguousarray(task.images)
+    images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     plain = pack_bytes(images.tobytes())
     learned = bench.encode(images, task.levels)
     if learned and len(learned[1]) < len(plain):
@@ -278,14 +294,13 @@ def read_piece(path: str, start: int, length: int) -> bytes:
 class DecodeTask:
     """A chunk, and the files that lie in it: all of them in index order, and which of them are wanted.
 
-    `whole`: the chunk is one file's, or a piece of one. `restore`: give files, else only check that they decode.
+    `restore`: give files, else only check that they decode.
     """
 
     path: str
     chunk: Chunk
     files: tuple[File, ...]
     wanted: tuple[int, ...]
-    whole: bool
     restore: bool = True
 
 
@@ -313,7 +328,7 @@ def decode_task(bench: Bench, task: DecodeTask) -> Decoded:
 def _decode_learned(bench: Bench, task: DecodeTask, body: bytes) -> list[bytes]:
     unpacked = LearnedBody.unpack(body)
     source, images = bench.decode(unpacked)
-    if task.whole:
+    if task.files[0].alone:
         return [images.tobytes()] if task.restore else [b""]
     kinds = {(file.width, file.height, CHANNELS[file.mode], LEVELS[file.mode]) for file in task.files}
     if kinds != {(unpacked.width, unpacked.height, source.channels, source.levels)} or len(task.files) != len(images):
@@ -323,7 +338,7 @@ def _decode_learned(bench: Bench, task: DecodeTask, body: bytes) -> list[bytes]:
 
 def _decode_bytes(bench: Bench, task: DecodeTask, body: bytes) -> list[bytes]:
     content = unpack_bytes(body)
-    if task.whole:
+    if task.files[0].alone:
         return [content]
     ends = list(accumulate(file.length for file in task.files))
     if ends[-1] != len(content):
@@ -392,7 +407,7 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader) -> None:
+def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader | None) -> None:
     global _bench
     os.environ["OMP_NUM_THREADS"] = "1"  # one thread a worker: torch reads this when it is imported
     os.environ["NUMBA_NUM_THREADS"] = "1"

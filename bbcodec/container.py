@@ -10,6 +10,7 @@ import lzma
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -249,6 +250,16 @@ class File:
     length: int = 0
     metadata: bytes = b""
 
+    @property
+    def chunk_numbers(self) -> range:
+        """The chunks that hold its content, in order."""
+        return range(self.first_chunk, self.first_chunk + self.n_chunks)
+
+    @property
+    def alone(self) -> bool:
+        """Whether its chunks hold nothing else, and all of each is its content."""
+        return self.form == "arrays" or self.n_chunks > 1
+
 
 @dataclass(frozen=True)
 class CodecRecord:
@@ -327,7 +338,7 @@ def unpack_index(data: bytes, end: int) -> Index:
         content = msgpack.unpackb(packed, raw=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise DamagedArchive(f"the index is malformed ({type(error).__name__})") from None
-    kinds = (int, bytes, list, list, list, str, (int, list))
+    kinds: tuple[Any, ...] = (int, bytes, list, list, list, str, (int, list))
     pairs = zip(content, kinds, strict=True) if isinstance(content, list) and len(content) == len(kinds) else None
     if pairs is None or not all(isinstance(field, kind) for field, kind in pairs):
         raise DamagedArchive("the index is malformed: its fields are not those of the format")
@@ -396,10 +407,13 @@ def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
 
 
 def _check_places(files: list[File], chunks: list[Chunk]) -> None:
-    """Every entry must name chunks that exist, of the type that its `how` and its form need."""
+    """Every entry must name chunks that exist, of the type that its `how` and its form need, alone where it must."""
+    spread = sum(file.n_chunks for file in files if file.n_chunks > 1)
+    if spread > len(chunks) or any(file.first_chunk + file.n_chunks > len(chunks) for file in files):
+        raise DamagedArchive("the index names chunks that the archive does not have")
+    owners = Counter(number for file in files for number in file.chunk_numbers)
     for file in files:
-        last = file.first_chunk + file.n_chunks
-        kinds = {chunks[number].type for number in range(file.first_chunk, last)} if last <= len(chunks) else {"?"}
+        kinds = {chunks[number].type for number in file.chunk_numbers}
         pixels = file.form in PIXEL_FORMS
         if pixels:
             fits = file.n_chunks == 1 and kinds == {LEARNED if file.how == "learned" else BYTES}
@@ -409,7 +423,7 @@ def _check_places(files: list[File], chunks: list[Chunk]) -> None:
             fits = kinds <= {LEARNED, BYTES} and file.n_chunks > 0
         else:
             fits = kinds <= {BYTES} and file.how == "original" and (file.form != "folder" or file.n_chunks == 0)
-        if not fits:
+        if not fits or (file.alone and any(owners[number] != 1 for number in file.chunk_numbers)):
             raise DamagedArchive(f"the index entry of {printable(file.name)} contradicts itself")
 
 

@@ -3,8 +3,8 @@
 A file is split into pixels and metadata (`split_image`) only where joining them again (`join_image`) is certain to give
 back the same picture. Two ways are safe without trusting anybody's writer:
 
-- *png*: ancillary chunks are kept verbatim and pixels are written anew. The result is decoded and compared, with all that
-  Pillow knows of the picture, before the split is accepted. The bytes of the file change, the picture does not.
+- *png*: ancillary chunks are kept verbatim and pixels are written anew. The result is decoded and compared, with all
+  that Pillow knows of the picture, before the split is accepted. The bytes of the file change, the picture does not.
 - *raw*: the file contains its pixels as plain bytes somewhere (BMP, PPM, uncompressed TIFF). What lies before and after
   is the metadata, so the file comes back byte for byte.
 
@@ -105,7 +105,7 @@ BAD_IMAGE: Final = (
 
 
 def probe(source: str | bytes | io.BytesIO) -> Probe | None:
-    """What the header of an image says (a path or an open stream; decodes no pixels), or None if Pillow reads no image."""
+    """What the header of an image says (a path or a stream; decodes no pixels), or None if Pillow reads none."""
     try:
         with _pillow(), Image.open(source) as image:
             frames = int(getattr(image, "n_frames", 1))
@@ -203,7 +203,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _png_metadata(data: bytes, mode: str) -> bytes | None:
     """Ancillary chunks of a PNG that stores `mode` plainly: the count of bytes before IDAT, and all of them; else None.
 
-    Pillow shows 16-bit RGB as 8 bits and 2-bit grey as `L`, so bit depth and colour type are read here, not from Pillow.
+    Pillow shows 16-bit RGB as 8 bits and 2-bit grey as `L`, so bit depth and colour type are read from the file.
     """
     before, after, seen_pixels = b"", b"", False
     for kind, chunk in _png_chunks(data):
@@ -250,7 +250,7 @@ def _webp_metadata(data: bytes) -> bytes | None:
 
 
 def encode_webp(pixels: Pixels, mode: str) -> bytes:
-    """A lossless WebP of the pixels, method 6. Raises ValueError for images that WebP cannot hold (over 16,383 a side)."""
+    """A lossless WebP of the pixels, method 6. Raises ValueError over 16,383 pixels a side."""
     if max(pixels.shape[:2]) > WEBP_MAX_SIDE:
         raise ValueError(f"WebP holds at most {WEBP_MAX_SIDE} pixels a side")
     image = pixel_image(pixels * np.uint8(255), "L") if mode == "1" else pixel_image(pixels, mode)

@@ -88,6 +88,7 @@ class ArrayTask:
 
 
 Task = ImageTask | BytesTask | ArrayTask
+Planned = ImageTask | BytesTask | tuple[int, str]  # an array file stands as its entry and path, to be opened later
 
 
 # --- finding files ---------------------------------------------------------------------------------------------------
@@ -177,8 +178,8 @@ def _refuse_clashes(entries: list[Entry]) -> None:
 # --- making tasks ----------------------------------------------------------------------------------------------------
 
 
-def plan(entries: Sequence[Entry]) -> list[Task | tuple[int, str]]:
-    """The tasks, in order. Array files stand as (entry, path) and are opened when their turn comes (`array_tasks`)."""
+def plan(entries: Sequence[Entry]) -> list[Planned]:
+    """The tasks, in order. Array files are opened when their turn comes (`array_tasks`)."""
     groups: dict[tuple[str, int, int], list[tuple[int, Probe]]] = defaultdict(list)
     others: list[tuple[int, Probe | None]] = []
     arrays_found: list[tuple[int, str]] = []

@@ -1,0 +1,123 @@
+"""Writing to the file system: files appear under their final names when they are whole, and only where they may."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bbcodec.container import File, printable
+from bbcodec.errors import OutputError, TargetExists, UnsafePath
+from bbcodec.planning import link_stays_inside
+
+
+def refuse_existing(target: Path, force: bool) -> None:
+    """Raise TargetExists unless `target` may be written, OutputError where it is a folder."""
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of a file")
+    if os.path.lexists(target) and not force:
+        raise TargetExists(f"{target} exists; use --force to overwrite it")
+
+
+@contextmanager
+def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
+    """Path and stream of a temporary file beside `target`; it gets that name when all went well, else it is removed."""
+    refuse_existing(target, force)
+    path: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+        path = Path(name)
+        with open(handle, "w+b") as stream:
+            yield path, stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+        refuse_existing(target, force)
+        os.replace(path, target)
+        path = None
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+    finally:
+        if path is not None:
+            with suppress(OSError):
+                path.unlink()
+
+
+def check_target(folder: Path, file: File, force: bool) -> None:
+    """Raise unless `file` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
+    parts = os.fsdecode(file.name).split("/")
+    path = folder
+    for part in parts[:-1]:
+        path = path / part
+        if path.is_symlink():
+            raise UnsafePath(f"{path} is a link: {printable(file.name)} would be written through it, out of {folder}")
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path} is a file, where {printable(file.name)} needs a folder")
+    path = path / parts[-1]
+    if file.form == "folder":
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise TargetExists(f"{path} exists, and is not a folder")
+    elif path.is_dir() and not path.is_symlink():
+        raise OutputError(f"{path} is a folder, where a file is to be written")
+    elif os.path.lexists(path) and not force:
+        raise TargetExists(f"{path} exists; use --force to overwrite it")
+
+
+@contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder in `folder`, gone at the end; where it fails, so are folders that had to be made for it."""
+    made: list[Path] = []
+    stage: Path | None = None
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+            made.insert(0, path)
+        stage = Path(tempfile.mkdtemp(prefix=".bbcodec-", dir=folder))
+        yield stage
+        made = []
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+        for path in made:
+            with suppress(OSError):  # not empty: some files had been restored
+                path.rmdir()
+
+
+def check_link(staged: Path, file: File) -> None:
+    """Raise UnsafePath where a link's target, as it lies in `staged`, could lead out of the restored folder."""
+    target = staged.read_bytes()
+    if not link_stays_inside(file.name, target):
+        raise UnsafePath(
+            f"the archive holds a link {printable(file.name)} to {printable(target)}: it could lead outside"
+        )
+
+
+def put_in_place(staged: Path, folder: Path, file: File) -> None:
+    """Give a staged file its permissions, its time and its name."""
+    final = folder / os.fsdecode(file.name)
+    times = (file.modified_ns, file.modified_ns)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if file.form == "folder":
+        final.mkdir(exist_ok=True)
+        final.chmod(file.permissions)
+        os.utime(final, ns=times)
+        return
+    if file.form == "link":
+        link = staged.with_suffix(".link")
+        link.symlink_to(os.fsdecode(staged.read_bytes()))
+        if os.utime in os.supports_follow_symlinks:
+            os.utime(link, ns=times, follow_symlinks=False)
+        staged = link
+    else:
+        staged.chmod(file.permissions)
+        os.utime(staged, ns=times)
+    os.replace(staged, final)
