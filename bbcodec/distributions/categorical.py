@@ -16,8 +16,8 @@ from bbcodec.errors import CoderError
 class Categorical(Coded):
     """Independent whole numbers 0 .. K - 1, in proportion to weights.
 
-    weights: (B, ..., K), K up to 2**16, whole numbers >= 0 with a sum of 1 to 2**34 - 1 in each row: floats, or int64 for
-    sums that floats cannot hold. Masses sum to 2**precision_bits (up to 28), and each is at least 1.
+    weights: (B, ..., K), K up to 2**16, whole numbers >= 0 with a sum of 1 to 2**34 - 1 in each row: floats, or int64
+    for sums that floats cannot hold. Masses sum to 2**precision_bits (up to 28), and each is at least 1.
     Values: (B, ...). Raises ValueError for another precision or more categories than masses. `push`, `pop` and
     `information` raise CoderError for weights that are not whole, negative, or of a sum out of range.
     """

@@ -49,17 +49,15 @@ class LogisticMixture(Coded):
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits, means in 1/256 level, log scales, each (..., C, K), and coefficients (..., 3 or 0, K); clamped."""
-        own, coefficients = self.params.split(
-            [3 * self.channels * self.components, self.params.shape[-1] - 3 * self.channels * self.components], -1
-        )
-        logits, means, log_scales = own.unflatten(-1, (3, self.channels, self.components)).unbind(-3)
+        count = 3 * self.channels * self.components
+        shape = (*self.params.shape[:-1], 3, self.channels, self.components)
+        logits, means, log_scales = self.params[..., :count].reshape(shape).unbind(-3)
+        coefficients = self.params[..., count:].reshape(*self.params.shape[:-1], -1, self.components)
         return (
             logits,
             means * (UNIT // 32) + _CENTRE * UNIT,
             bounded(log_scales, LOG_SCALE_MIN, LOG_SCALE_MAX),
-            bounded(coefficients, -COEFFICIENT_BOUND, COEFFICIENT_BOUND).unflatten(-1, (-1, self.components))
-            if self.channels == 3
-            else coefficients,
+            bounded(coefficients, -COEFFICIENT_BOUND, COEFFICIENT_BOUND),
         )
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -25,17 +25,15 @@ class Mixture(Distribution):
     components: a distribution whose axis 0 counts the components instead of images, (K, ...), the same for all images.
     batch: number of images. Values: (batch, ...), as of the components.
 
-    To push an image, an index k is popped under the responsibilities p(k | x), the image pushed under p_k and k under the
-    weights (Townsend et al. 2019): the net cost is -log2 p(x) whichever k it was. Both directions pop.
+    To push an image, an index k is popped under the responsibilities p(k | x), the image pushed under p_k, and k pushed
+    under the weights (Townsend et al. 2019): the net cost is -log2 p(x), whichever k it was. Both directions pop.
     """
 
     def __init__(self, log_weights: Tensor, components: Coded, batch: int) -> None:
         """log_weights: (K,); components: (K, ...); batch: images. Raises ValueError where K differs or is too great."""
         count = components.shape[0]
         if log_weights.shape != (count,) or not 1 <= count <= 2048:
-            raise ValueError(
-                f"log_weights has shape {tuple(log_weights.shape)} for {count} components, 1 to 2048 may be"
-            )
+            raise ValueError(f"log_weights has shape {tuple(log_weights.shape)} for {count} components; at most 2048")
         self.log_weights, self.components = real(log_weights), components
         self.shape = torch.Size((batch, *components.shape[1:]))
 
@@ -118,4 +116,5 @@ def _power_of_half(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     octaves, fraction = np.minimum(exponent >> INFORMATION_BITS, 63), exponent & ((1 << INFORMATION_BITS) - 1)
     i, t = fraction >> 12, fraction & 0xFFF  # 4,096 entries an octave
     fine: npt.NDArray[np.int64] = tables.EXP2[i] + ((tables.EXP2[i + 1] - tables.EXP2[i]) * t >> 12)
-    return fine >> octaves
+    result: npt.NDArray[np.int64] = fine >> octaves
+    return result
