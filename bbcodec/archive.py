@@ -461,9 +461,6 @@ class Archive:
         }
 
     def _listed(self, file: File) -> dict[str, Any]:
-        numbers = file.chunk_numbers
-        chunks = [(self._reader.index.chunks[number].length, len(self._inside[number])) for number in numbers]
-        stored = file.length or sum(length // count for length, count in chunks)
         return {
             "name": os.fsdecode(file.name),
             "width": file.width or None,
@@ -471,8 +468,15 @@ class Archive:
             "mode": file.mode or None,
             "bytes": file.size,
             "how": file.how,
-            "stored_bytes": min(stored, sum(length for length, _ in chunks)),
+            "stored_bytes": sum(self._share(file, chunk) for chunk in file.chunk_numbers),
         }
+
+    def _share(self, file: File, chunk: int) -> int:
+        """A file's share of the bytes of a chunk: by its length there, or an equal one of images in a chain."""
+        inside = self._inside[chunk]
+        lengths = [self.files[number].length for number in inside]
+        part, whole = (file.length, sum(lengths)) if any(lengths) else (1, len(inside))
+        return self._reader.index.chunks[chunk].length * part // whole
 
     def verify(self) -> Summary:
         """Decode everything, write nothing. Raises DamagedArchive with the names of damaged files, or MissingCodec."""

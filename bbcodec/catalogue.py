@@ -39,8 +39,8 @@ class CodecFile:
 
     @property
     def pixels(self) -> str:
-        """What it codes, for people: `RGB`, `grey` or `1-bit`."""
-        kinds = {(3, 256): "RGB", (1, 256): "grey", (1, 2): "1-bit"}
+        """What it codes, as Pillow's modes: `RGB`, `L` (grey) or `1` (two levels)."""
+        kinds = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1"}
         return kinds.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
 
 

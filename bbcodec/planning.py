@@ -24,6 +24,8 @@ from bbcodec.images import CHANNELS, Probe, probe
 
 # A chunk of small images has about so many values: a second or so of decoding, the unit of random access.
 CHUNK_VALUES: Final = 2**22
+# An image with at least so many values has a chunk of its own: it takes its second alone.
+LONE_VALUES: Final = 2**19
 # Small files of other kinds share chunks of about this size.
 SHARED_BYTES: Final = 2**20
 # Larger image files are kept as bytes, in pieces, and never held in memory as a whole.
@@ -201,9 +203,14 @@ def plan(entries: Sequence[Entry]) -> list[Planned]:
 def _image_tasks(entries: Sequence[Entry], group: list[tuple[int, Probe]]) -> Iterator[ImageTask]:
     seen = group[0][1]
     values = seen.width * seen.height * CHANNELS[seen.mode]
-    for part in split_evenly(len(group), max(1, CHUNK_VALUES // values)):
+    for part in split_evenly(len(group), images_a_chunk(values)):
         numbers = tuple(number for number, _ in group[part])
         yield ImageTask(numbers, tuple(entries[number].path for number in numbers), seen, values * len(numbers))
+
+
+def images_a_chunk(values: int) -> int:
+    """How many images of so many values share a chunk at most."""
+    return 1 if values >= LONE_VALUES else CHUNK_VALUES // values
 
 
 def split_evenly(count: int, most: int) -> list[slice]:
@@ -272,7 +279,7 @@ def _member_tasks(entry: int, member: arrays.Member) -> Iterator[ArrayTask]:
     if member.images is not None:
         pixels = member.images.pixels
         values = int(np.prod(pixels.shape[1:]))
-        parts = split_evenly(len(pixels), max(1, CHUNK_VALUES // values))
+        parts = split_evenly(len(pixels), images_a_chunk(values))
         pieces = [(pixels[part], member.images.levels, b"") for part in parts]
     else:
         starts = range(0, len(member.rest), MAX_CONTENT_BYTES)

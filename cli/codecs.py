@@ -1,0 +1,36 @@
+"""`bbcodec codecs`."""
+
+from __future__ import annotations
+
+import click
+from bbcodec.cli.group import clean, show_json, size, tell
+
+from bbcodec.catalogue import shipped_codecs
+
+
+@click.command("codecs")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """Show the codecs that come with bbcodec."""
+    rows = [
+        {
+            "name": codec.name,
+            "model": codec.family,
+            "pixels": codec.pixels,
+            "bytes": len(codec.content),
+            "digest": codec.digest.hex(),
+            "bits_per_dim": codec.card.get("bits_per_dim"),
+        }
+        for codec in shipped_codecs()
+    ]
+    if as_json:
+        show_json({"codecs": rows})
+        return
+    for row in rows:
+        rate = f"{row['bits_per_dim']} bits/dim" if row["bits_per_dim"] is not None else ""
+        facts = (
+            f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4} {size(row['bytes']):>8}  {row['digest']}  {rate}"
+        )
+        click.echo(clean(facts).rstrip())
+    if not rows:
+        tell("no codec is installed: images are stored as WebP or PNG")
