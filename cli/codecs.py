@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from bbcodec.cli.group import clean, show_json, size, tell
 
@@ -12,7 +14,7 @@ from bbcodec.catalogue import shipped_codecs
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Show the codecs that come with bbcodec."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": codec.name,
             "model": codec.family,
@@ -28,9 +30,8 @@ def command(as_json: bool) -> None:
         return
     for row in rows:
         rate = f"{row['bits_per_dim']} bits/dim" if row["bits_per_dim"] is not None else ""
-        facts = (
-            f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4} {size(row['bytes']):>8}  {row['digest']}  {rate}"
-        )
+        about = f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4}"
+        facts = f"{about} {size(row['bytes']):>8}  {row['digest']}  {rate}"
         click.echo(clean(facts).rstrip())
     if not rows:
         tell("no codec is installed: images are stored as WebP or PNG")
