@@ -58,13 +58,13 @@ class Categorical(Coded):
     def rows(self) -> tuple[Integers, ...]:
         """Cumulative masses, (N, K + 1) int64: sum < 2**34 times 2**28 stays below 2**62."""
         exact = self.weights.detach().cpu().numpy()
+        if not ((exact >= 0) & (exact < 1 << 34) & (exact == np.floor(exact))).all():  # not so for nan
+            raise CoderError("weights of a categorical distribution are not whole numbers from 0 to 2**34 - 1")
         weights = exact.astype(np.int64).reshape(-1, exact.shape[-1])
-        if not np.array_equal(weights.reshape(exact.shape), exact) or (weights < 0).any():
-            raise CoderError("weights of a categorical distribution are not whole numbers >= 0")
         below = np.zeros((len(weights), weights.shape[1] + 1), np.int64)
         np.cumsum(weights, 1, out=below[:, 1:])
         total = below[:, -1:]
-        if (weights >> 34).any() or (total < 1).any() or (total >> 34).any():
+        if (total < 1).any() or (total >> 34).any():
             raise CoderError("weights of a categorical distribution have a sum outside 1 .. 2**34 - 1")
         spare = (1 << self.precision) - weights.shape[1]
         return (below * spare // total + np.arange(weights.shape[1] + 1),)

@@ -137,4 +137,4 @@ def real(x: Tensor) -> Tensor:
 
 def per_image(x: Tensor) -> Tensor:
     """Sum over all axes but the first."""
-    return x.flatten(1).sum(1)
+    return x.flatten(1).sum(1) if x.dim() > 1 else x

@@ -80,7 +80,7 @@ class Mixture(Distribution):
     @property
     def _weight_bits(self) -> int:
         """Weights of indices are at most 2**this, so that K of them have a sum below 2**34."""
-        return 33 - self.components.shape[0].bit_length()
+        return min(tables.EXP_BITS, 33 - self.components.shape[0].bit_length())
 
     def _weights(self) -> Categorical:
         """The distribution of the index, the same for every image."""
