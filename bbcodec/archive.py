@@ -21,7 +21,7 @@ from bbcodec.container import (
     CODEC,
     LEARNED,
     MAX_CODEC_BYTES,
-    MAX_CONTENT_BYTES,
+    PIECE_BYTES,
     CodecRecord,
     File,
     Reader,
@@ -41,6 +41,7 @@ from bbcodec.errors import (
 from bbcodec.targets import check_link, check_target, new_file, put_in_place, refuse_existing, staging_folder
 
 if TYPE_CHECKING:
+    from bbcodec.arrays import ArrayWriter
     from bbcodec.coding import Bench, CodecSource, Coded, Decoded, DecodeTask, Loader, Stored
     from bbcodec.planning import Entry, Planned, Task
 
@@ -244,9 +245,9 @@ class _Assembler:
     def _share(self, file: Stored) -> None:
         """Put a part with others of its kind into one chunk; a very large one into chunks of its own."""
         part = file.part or b""
-        if len(part) > MAX_CONTENT_BYTES:
-            for start in range(0, len(part), MAX_CONTENT_BYTES):
-                piece = part[start : start + MAX_CONTENT_BYTES]
+        if len(part) > PIECE_BYTES and file.form == "bytes":
+            for start in range(0, len(part), PIECE_BYTES):
+                piece = part[start : start + PIECE_BYTES]
                 self._place(replace(file, part=None, size=len(piece)), self._writer.add(BYTES, pack_bytes(piece)))
             return
         if self._shared_bytes + len(part) > SHARED_PARTS_BYTES:
@@ -639,7 +640,8 @@ class Archive:
 
     def _add_piece(self, writing: dict[int, _Pieces], stage: Path, number: int, part: bytes) -> None:
         if number not in writing:
-            writing[number] = _Pieces(open(stage / str(number), "wb"), self.files[number])  # noqa: SIM115
+            stream = open(stage / str(number), "wb")  # noqa: SIM115  # closed with the last piece, or by _stage
+            writing[number] = _Pieces(stream, self.files[number])
         if writing[number].add(part):
             writing.pop(number).stream.close()
 
@@ -648,21 +650,24 @@ class _Pieces:
     """A file that is written from the contents of its chunks, one after another."""
 
     def __init__(self, stream: BinaryIO, file: File) -> None:
-        from bbcodec.arrays import ArrayWriter
-
         self.stream = stream
         self._left = file.n_chunks
-        self._array = ArrayWriter(stream, file.metadata) if file.form == "arrays" else None
+        self._metadata = file.metadata if file.form == "arrays" else None
+        self._array: ArrayWriter | None = None
 
     def add(self, part: bytes) -> bool:
         """Write the next piece; true if it was the last. Raises DamagedArchive."""
+        from bbcodec.arrays import ArrayWriter
+
         self._left -= 1
-        if self._array is None:
+        if self._metadata is None:
             self.stream.write(part)
-        else:
-            self._array.add(part)
-            if self._left == 0:
-                self._array.close()
+            return self._left == 0
+        if self._array is None:
+            self._array = ArrayWriter(self.stream, self._metadata)
+        self._array.add(part)
+        if self._left == 0:
+            self._array.close()
         return self._left == 0
 
 

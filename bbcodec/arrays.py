@@ -15,7 +15,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.container import MAX_CONTENT_BYTES, MAX_INDEX_CONTENT, deflate, inflate
+from bbcodec.container import MAX_INDEX_CONTENT, MAX_VALUES, deflate, inflate
 from bbcodec.errors import DamagedArchive
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
@@ -86,7 +86,7 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
             n, c = 1, 1
         case _:
             return None
-    return (n, h, w, c) if n > 0 and 0 < h * w * c <= MAX_CONTENT_BYTES else None
+    return (n, h, w, c) if n > 0 and 0 < h * w * c <= MAX_VALUES else None
 
 
 def split_npy(path: str) -> Member | None:

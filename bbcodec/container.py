@@ -31,7 +31,8 @@ FOOTER_BYTES: Final = 16
 # Bounds of what a reader allocates. 2**28 values are 89 megapixels of RGB, where Pillow warns of bombs too.
 MAX_BODY_BYTES: Final = 2**30
 MAX_VALUES: Final = 2**28
-MAX_CONTENT_BYTES: Final = 2**24
+MAX_CONTENT_BYTES: Final = 2**29
+PIECE_BYTES: Final = 2**24  # a large file is cut into pieces of this size, so that none is held in memory as a whole
 MAX_CODEC_BYTES: Final = 2**26
 MAX_INDEX_BYTES: Final = 2**26
 MAX_INDEX_CONTENT: Final = 2**28

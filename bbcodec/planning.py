@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec import arrays
-from bbcodec.container import MAX_CONTENT_BYTES, printable
+from bbcodec.container import PIECE_BYTES, printable
 from bbcodec.errors import InputError
 from bbcodec.images import CHANNELS, Probe, probe
 
@@ -249,8 +249,8 @@ def _shared_task(entries: Sequence[Entry], shared: list[tuple[int, Probe | None]
 
 def whole_file(entry: int, path: str, size: int, seen: Probe | None = None) -> Iterator[BytesTask]:
     """The tasks of one file that is kept as bytes and shares no chunk."""
-    for start in range(0, size, MAX_CONTENT_BYTES):
-        length = min(MAX_CONTENT_BYTES, size - start)
+    for start in range(0, size, PIECE_BYTES):
+        length = min(PIECE_BYTES, size - start)
         yield BytesTask((entry,), ((path, start, length),), (seen,), start + length == size, length)
 
 
@@ -282,8 +282,8 @@ def _member_tasks(entry: int, member: arrays.Member) -> Iterator[ArrayTask]:
         parts = split_evenly(len(pixels), images_a_chunk(values))
         pieces = [(pixels[part], member.images.levels, b"") for part in parts]
     else:
-        starts = range(0, len(member.rest), MAX_CONTENT_BYTES)
-        pieces = [(None, 0, member.rest[start : start + MAX_CONTENT_BYTES]) for start in starts]
+        starts = range(0, len(member.rest), PIECE_BYTES)
+        pieces = [(None, 0, member.rest[start : start + PIECE_BYTES]) for start in starts]
     recipe = arrays.Recipe(member.name, member.method, member.date, member.header, len(pieces))
     for number, piece in enumerate(pieces, 1):
         yield ArrayTask(entry, *piece, recipe if number == len(pieces) else None, last=False)

@@ -23,9 +23,11 @@ class FakeCodec:
         side = self.header["card"].get("side")
         if side and images.shape[1:3] != (side, side):
             raise InputError(f"takes {side}x{side}")
-        # Wrapping differences along width, then deflate; the fill wastes bytes on purpose for a "poor" codec.
-        differences = np.diff(images, axis=2, prepend=np.zeros_like(images[:, :, :1]))
-        return zlib.compress(differences.tobytes(), 9) + bytes(self.header["card"].get("waste", 0))
+        if self.header["pixels"]["levels"] == 2:
+            numbers = np.packbits(images)
+        else:
+            numbers = np.diff(images, axis=2, prepend=np.zeros_like(images[:, :, :1]))
+        return zlib.compress(numbers.tobytes(), 9) + bytes(self.header["card"].get("waste", 0))
 
     def decode_message(self, data, count, height, width):
         try:
@@ -34,6 +36,8 @@ class FakeCodec:
         except zlib.error as error:
             raise CoderError(str(error)) from None
         shape = (count, height, width, self.header["pixels"]["channels"])
+        if self.header["pixels"]["levels"] == 2:
+            return np.unpackbits(np.frombuffer(content, np.uint8), count=int(np.prod(shape))).reshape(shape)
         if len(content) != np.prod(shape):
             raise CoderError("another length")
         return np.cumsum(np.frombuffer(content, np.uint8).reshape(shape), axis=2, dtype=np.uint8)

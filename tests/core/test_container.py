@@ -131,7 +131,7 @@ def test_a_bomb_is_refused_before_it_unfolds():
 
 
 def test_a_size_over_the_limit_is_refused():
-    body = container.digest64(b"") + b"\x00" + container.pack_varint(2**24 + 1)
+    body = container.digest64(b"") + b"\x00" + container.pack_varint(container.MAX_CONTENT_BYTES + 1)
     with pytest.raises(DamagedArchive, match="at most"):
         unpack_bytes(body)
 
