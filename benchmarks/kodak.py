@@ -36,16 +36,17 @@ def compare(files: list[Path], restored: Path) -> None:
             sys.exit(f"{path.name} was not restored")
 
 
-def alone(path: Path, folder: Path, share: int) -> dict[str, Any]:
+def alone(path: Path, folder: Path, codec: str, share: int) -> dict[str, Any]:
     """One photo in an archive of its own, against what it takes in the archive of all."""
     archive = folder / f"{path.stem}.bb"
-    bbcodec("compress", path, "-o", archive)
+    bbcodec("compress", path, "-o", archive, "--codec", codec)
     return {"file": path.name, "archive_bytes": archive.stat().st_size, "bytes_in_the_folder": share}
 
 
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "kodak")
+    parser.add_argument("--codec", default="auto", help="name or file; auto: what a user gets")
     parser.add_argument("--alone", type=int, default=3, help="how many photos to compress alone too")
     options = parser.parse_args()
     files = sorted(needed(options.data / "kodak").glob("*.png"))
@@ -54,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bbcodec-kodak-") as name:
         folder = Path(name)
         archive = folder / "kodak.bb"
-        bbcodec("compress", *files, "-o", archive)
+        bbcodec("compress", *files, "-o", archive, "--codec", options.codec)
         entries = {Path(entry["name"]).name: entry for entry in listed(archive)["files"]}
         bbcodec("decompress", archive, "-o", folder / "restored")
         compare(files, folder / "restored")
@@ -71,7 +72,9 @@ def main() -> None:
                 key: None if size is None else {"bytes": size, "bits_per_dim": bits_per_dim(size, total_dims)}
                 for key, size in peers(files).items()
             },
-            "alone": [alone(path, folder, entries[path.name]["bytes"]) for path in files[: options.alone]],
+            "alone": [
+                alone(path, folder, options.codec, entries[path.name]["bytes"]) for path in files[: options.alone]
+            ],
             "pixels_compared": "all equal",
         }
     save(options, parser, f"Kodak, {len(files)} photos, {total_dims:,} dimensions, never trained on", result)

@@ -19,15 +19,13 @@ import numpy as np
 from common import Pixels, arguments, bbcodec, bits_per_dim, jpegxl_encoded, listed, needed, save, webp_bytes
 from PIL import Image
 
-CODEC = "mnist-binary-1"
-
 
 def binarised(grey: Pixels) -> Pixels:
     """Grey levels (N, H, W) to pixels of 0 and 1, the same ones each time."""
     return (np.random.default_rng(0).random(grey.shape) < grey / 255).astype(np.uint8)
 
 
-def negative_elbo(images: Pixels, draws: int, batch: int = 500) -> np.ndarray:
+def negative_elbo(codec: str, images: Pixels, draws: int, batch: int = 500) -> np.ndarray:
     """Nats of each image: (draws, N). images: (N, H, W)."""
     import torch
 
@@ -35,7 +33,7 @@ def negative_elbo(images: Pixels, draws: int, batch: int = 500) -> np.ndarray:
     from bbcodec.exact.arithmetic import guard
     from bbcodec.interpreters import elbo
 
-    model = bbcodec.load_codec(CODEC).model
+    model = bbcodec.load_codec(codec).model
     x = torch.from_numpy(images[:, None].astype(np.float32))
     rows = []
     for draw in range(draws):
@@ -45,11 +43,11 @@ def negative_elbo(images: Pixels, draws: int, batch: int = 500) -> np.ndarray:
     return np.stack(rows).astype(np.float64)
 
 
-def alone(images: Pixels, nats: np.ndarray) -> dict[str, Any]:
+def alone(name: str, images: Pixels, nats: np.ndarray) -> dict[str, Any]:
     """Images coded one by one: bytes of a message of one image, against what the image tells."""
     import bbcodec
 
-    codec = bbcodec.load_codec(CODEC)
+    codec = bbcodec.load_codec(name)
     n_bytes = [len(codec.encode_message(image[None, ..., None])) for image in images]
     information = nats / math.log(2) / 8
     return {
@@ -74,6 +72,7 @@ def peers(images: Pixels) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "mnist_binary")
+    parser.add_argument("--codec", default="mnist-binary-1", help="name or file")
     parser.add_argument("--draws", type=int, default=5, help="samples of the latents for the ELBO")
     parser.add_argument("--count", type=int, default=10_000, help="how many test images")
     options = parser.parse_args()
@@ -82,17 +81,18 @@ def main() -> None:
         folder = Path(name)
         np.save(folder / "digits.npy", images)
         archive = folder / "digits.bb"
-        seconds_in = bbcodec("compress", folder / "digits.npy", "-o", archive, "--codec", CODEC)[1]
+        seconds_in = bbcodec("compress", folder / "digits.npy", "-o", archive, "--codec", options.codec)[1]
         seconds_out = bbcodec("decompress", archive, "-o", folder / "restored")[1]
         (restored,) = (folder / "restored").rglob("*.npy")
         if not np.array_equal(np.load(restored), images):
             raise SystemExit("the array was not restored")
         size, how = archive.stat().st_size, [entry["how"] for entry in listed(archive)["files"]]
     start = time.perf_counter()
-    nats = negative_elbo(images, options.draws)
+    nats = negative_elbo(options.codec, images, options.draws)
     per_draw = nats.mean(1) / images[0].size / math.log(2)
     measured, expected = 8 * size / images.size, float(per_draw.mean())
     result = {
+        "codec": options.codec,
         "file_bytes": size,
         "stored_as": how,
         "file_bits_per_dim": round(measured, 5),
@@ -100,7 +100,7 @@ def main() -> None:
         "negative_elbo_standard_deviation_of_draws": round(float(per_draw.std()), 6),
         "negative_elbo_nats_per_image": round(float(nats.mean()), 3),
         "excess_percent": round(100 * (measured / expected - 1), 3),
-        "one_image_alone": alone(images[:100], nats[:, :100].mean(0)),
+        "one_image_alone": alone(options.codec, images[:100], nats[:, :100].mean(0)),
         "peers": peers(images),
         "seconds": {
             "compress_and_verify": round(seconds_in, 2),

@@ -43,23 +43,23 @@ def best(repeat: int, call: Callable[[], Any]) -> float:
     return min(seconds)
 
 
-def with_start_up(files: list[Path], repeat: int) -> dict[str, float]:
+def with_start_up(codec: str, files: list[Path], repeat: int) -> dict[str, float]:
     """Seconds of whole processes."""
     with tempfile.TemporaryDirectory(prefix="bbcodec-speed-") as name:
         archive, restored = Path(name, "kodak.bb"), Path(name, "restored")
-        times = {
-            "compress_and_verify": best(repeat, lambda: bbcodec("compress", *files, "-o", archive, "--force")),
-            "compress": best(repeat, lambda: bbcodec("compress", *files, "-o", archive, "--force", "--no-verify")),
+        words = [*files, "-o", archive, "--force", "--codec", codec]
+        return {
+            "compress_and_verify": best(repeat, lambda: bbcodec("compress", *words)),
+            "compress": best(repeat, lambda: bbcodec("compress", *words, "--no-verify")),
             "decompress": best(repeat, lambda: bbcodec("decompress", archive, "-o", restored, "--force")),
         }
-    return times
 
 
-def codec_alone(photos: list[Pixels], repeat: int) -> dict[str, float]:
+def codec_alone(name: str, photos: list[Pixels], repeat: int) -> dict[str, float]:
     """Seconds of the learned codec in a process that runs already, photo by photo."""
     import bbcodec
 
-    codec = bbcodec.load_codec("photo-1")
+    codec = bbcodec.load_codec(name)
     codec.decode_message(codec.encode_message(photos[0][None, :64, :64]), 1, 64, 64)  # compile
     messages = [codec.encode_message(photo[None]) for photo in photos]
 
@@ -109,14 +109,14 @@ def shares(recorder: cProfile.Profile) -> dict[str, float]:
     return {room: round(seconds / total, 3) for room, seconds in sorted(times.items(), key=lambda item: -item[1])}
 
 
-def profiles(files: list[Path]) -> dict[str, dict[str, float]]:
+def profiles(codec: str, files: list[Path]) -> dict[str, dict[str, float]]:
     """Where compression (without the check of its result) and decompression spend their time."""
     import bbcodec
 
     with tempfile.TemporaryDirectory(prefix="bbcodec-profile-") as name:
         into, back = cProfile.Profile(), cProfile.Profile()
         archive = Path(name, "kodak.bb")
-        into.runcall(bbcodec.compress, files, archive, jobs=1, verify=False)
+        into.runcall(bbcodec.compress, files, archive, codec=codec, jobs=1, verify=False)
         back.runcall(bbcodec.decompress, archive, Path(name, "restored"), jobs=1)
     return {"compress": shares(into), "decompress": shares(back)}
 
@@ -129,6 +129,7 @@ def rates(seconds: dict[str, float], megabytes: float) -> dict[str, float]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "speed")
+    parser.add_argument("--codec", default="photo-1", help="name or file")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each measurement; the fastest counts")
     parser.add_argument("--threads", type=int, default=4, help="threads for JPEG XL")
     parser.add_argument("--count", type=int, default=24, help="how many photos")
@@ -138,13 +139,13 @@ def main() -> None:
     megabytes = sum(photo.size for photo in photos) / 1e6
     result = {
         "unit": "MB/s of raw pixels",
-        "command_line_with_start_up": rates(with_start_up(files, options.repeat), megabytes),
-        "codec": rates(codec_alone(photos, options.repeat), megabytes),
+        "command_line_with_start_up": rates(with_start_up(options.codec, files, options.repeat), megabytes),
+        "codec": rates(codec_alone(options.codec, photos, options.repeat), megabytes),
         "peers": {
             name: rates(seconds, megabytes)
             for name, seconds in peers(photos, options.repeat, options.threads).items()
         },
-        "profile": profiles(files[:6]),
+        "profile": profiles(options.codec, files[:6]),
     }
     save(options, parser, f"Kodak, {len(files)} photos, {megabytes:.1f} MB of pixels", result)
 
