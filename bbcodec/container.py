@@ -453,6 +453,18 @@ def check_name(name: bytes) -> None:
         raise UnsafePath(f"the archive holds the name {printable(name)}, which could leave the target folder: refused")
 
 
+def link_stays_inside(name: bytes, target: bytes) -> bool:
+    """Whether a link called `name` that points to `target` is plain and cannot lead out of the folder that holds all.
+
+    Plain: `..` only at the front, and no more of them than folders above the link. Then each step starts inside and
+    ends inside, whatever other links of the same kind it passes.
+    """
+    parts = target.split(b"/")
+    ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
+    plain = not any(part in (b"", b".", b"..") for part in parts[ups:]) and b"\0" not in target
+    return plain and ups <= name.count(b"/") and os.name != "nt"
+
+
 def printable(name: bytes) -> str:
     """A name for a message on one line, in quotes, whatever its bytes are."""
     return repr(name.decode("utf-8", "backslashreplace"))

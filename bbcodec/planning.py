@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec import arrays
-from bbcodec.container import PIECE_BYTES, printable
+from bbcodec.container import PIECE_BYTES, link_stays_inside, printable
 from bbcodec.errors import InputError
 from bbcodec.images import CHANNELS, Probe, probe
 
@@ -149,18 +149,6 @@ def _walk(path: str, name: bytes, skipped: list[str]) -> Iterator[Entry]:
             skipped.append(f"{path}: neither file, folder nor link: left out")
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from None
-
-
-def link_stays_inside(name: bytes, target: bytes) -> bool:
-    """Whether a link called `name` that points to `target` is plain and cannot lead out of the folder that holds all.
-
-    Plain: `..` only at the front, and no more of them than folders above the link. Then each step starts inside and
-    ends inside, whatever other links of the same kind it passes.
-    """
-    parts = target.split(b"/")
-    ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
-    plain = not any(part in (b"", b".", b"..") for part in parts[ups:]) and b"\0" not in target
-    return plain and ups <= name.count(b"/") and os.name != "nt"
 
 
 def _same_file(path: str, output: Path) -> bool:

@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bbcodec.container import File, printable
+from bbcodec.container import File, link_stays_inside, printable
 from bbcodec.errors import OutputError, TargetExists, UnsafePath
-from bbcodec.planning import link_stays_inside
 
 
 def refuse_existing(target: Path, force: bool) -> None:

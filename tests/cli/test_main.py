@@ -1,0 +1,119 @@
+"""The command line as a whole: exit codes, one line for every failure, a fast start."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bbcodec.cli import main as entry
+from bbcodec.cli.main import COMMANDS, main
+
+import bbcodec.errors
+from bbcodec.errors import BBCodecError
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+
+def subclasses(kind):
+    return {kind} | {below for child in kind.__subclasses__() for below in subclasses(child)}
+
+
+def test_exit_codes_are_those_of_the_table():
+    """Every error class has a row with its code, and every row with a class is one."""
+    rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`)? *\| ", DOCS.read_text(), re.MULTILINE)
+    told = {name: int(code) for code, name in rows if name}
+    ours = {kind for kind in subclasses(BBCodecError) if kind.__module__ == bbcodec.errors.__name__}
+    assert told == {kind.__name__: kind.exit_code for kind in ours}
+    assert {int(code) for code, name in rows if not name} == {0, 2, 130}
+    assert len({code for code, _ in rows}) == len(rows)
+
+
+def test_every_command_and_option_is_documented(capsys):
+    text = DOCS.read_text()
+    for command in COMMANDS:
+        assert f"`bbcodec {command} " in text or f"`bbcodec {command}`" in text
+        assert main([command, "--help"]) == 0
+        for option in re.findall(r"--[a-z][-a-z]+", capsys.readouterr().out):
+            assert f"`{option}" in text, option
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["compress"], ["compress", "x"], ["list"], ["verify", "x", "--jobs", "0"], ["list", "x", "--nope"]],
+)
+def test_a_wrong_command_line_is_one_line_and_code_2(arguments, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("bbcodec: ")
+
+
+@pytest.mark.parametrize("kind", sorted(subclasses(BBCodecError), key=lambda kind: kind.__name__))
+def test_every_error_becomes_its_code(kind, capsys, monkeypatch):
+    def failing(*_, **__):
+        raise kind("this, here:\n\x1b[31mthat")
+
+    monkeypatch.setattr("bbcodec.archive.verify", failing)
+    assert main(["verify", "x.bb"]) == kind.exit_code
+    assert capsys.readouterr().err == "bbcodec: this, here:\\n\\x1b[31mthat\n"
+
+
+def test_an_interrupt_is_130(capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bbcodec.archive.verify", interrupted)
+    assert main(["verify", "x.bb"]) == 130
+    assert capsys.readouterr().err.strip() == "bbcodec: interrupted"
+
+
+def test_a_fault_of_ours_is_one_line_unless_a_traceback_is_asked_for(capsys, monkeypatch):
+    def faulty(*_, **__):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("bbcodec.archive.verify", faulty)
+    monkeypatch.delenv("BBCODEC_TRACEBACK", raising=False)
+    assert main(["verify", "x.bb"]) == 1
+    err = capsys.readouterr().err
+    assert "please report it (ZeroDivisionError: oops)" in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("BBCODEC_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["verify", "x.bb"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["codecs", "--json"], ["list", "--help"], ["--version"]])
+def test_commands_that_code_nothing_import_little(arguments):
+    code = (
+        f"import sys; from bbcodec.cli.main import main; code = main({arguments!r});"
+        "heavy = {'torch', 'numba', 'PIL', 'numpy', 'rich', 'scipy'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_list_imports_neither_torch_nor_pillow(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    assert main(["compress", str(tmp_path / "a.txt"), "-o", str(tmp_path / "a.bb"), "--codec", "none", "-q"]) == 0
+    code = (
+        f"import sys; from bbcodec.cli.main import main; code = main(['list', {str(tmp_path / 'a.bb')!r}]);"
+        "heavy = {'torch', 'numba', 'PIL', 'rich'} & set(sys.modules); sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a.txt" in done.stdout
+
+
+def test_the_entry_module_loads_nothing_before_it_can_catch_an_interrupt():
+    source = Path(entry.__file__).read_text()
+    top = source.split("def main")[0]
+    assert set(re.findall(r"^(?:from|import) (\w+)", top, re.MULTILINE)) <= {
+        "__future__",
+        "os",
+        "sys",
+        "typing",
+        "collections",
+    }
