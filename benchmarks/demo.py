@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 # All of them lie in the installed package itself. Photos in colour and grey, drawings, and a JPEG file.
-COLOUR = ["astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "color.png", "logo.png"]
-GREY = ["camera.png", "coins.png", "grass.png", "moon.png", "page.png"]
+COLOUR = ["astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "color.png"]
+GREY = ["camera.png", "coins.png", "moon.png", "page.png"]
 FILES = [*COLOUR, *GREY, "phantom.png", "rocket.jpg"]
 
 
@@ -49,7 +50,7 @@ def row(path: Path, entry: dict[str, object]) -> list[int]:
     with Image.open(path) as image:
         dims = image.width * image.height * len(image.getbands())
         png = path.stat().st_size if path.suffix == ".png" else png_bytes(image)
-        return [dims, png, webp_bytes(image), int(str(entry["bytes"]))]
+        return [dims, png, webp_bytes(image), int(str(entry["stored_bytes"]))]
 
 
 def main() -> None:
@@ -67,19 +68,18 @@ def main() -> None:
         seconds_out = bbcodec("decompress", archive, "-o", restored, quiet=False)[1]
         back = {path.name: path for path in restored.rglob("*") if path.is_file()}
 
-        table = Table(title="Bytes, lossless", caption="bits/dim: bits per pixel and channel in the archive")
-        table.add_column("file")
+        table = Table(title="Bytes, lossless", caption="bits/dim: bits per pixel and channel; equal: every pixel is back")
+        table.add_column("file", no_wrap=True)
         for heading in ("PNG", "WebP", "bbcodec", "bits/dim"):
-            table.add_column(heading, justify="right")
-        table.add_column("stored as")
-        table.add_column("every pixel back")
-        rows, equal = [], []
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("stored as", no_wrap=True)
+        table.add_column("equal", no_wrap=True)
         start = time.perf_counter()
-        for name in FILES:
-            rows.append(row(photos / name, entries[name]))
-            equal.append(name in back and same_picture(photos / name, back[name]))
-            dims, png, webp, ours = rows[-1]
-            verdict = "[green]yes[/]" if equal[-1] else "[red]NO[/]"
+        with ThreadPoolExecutor() as pool:
+            rows = list(pool.map(lambda name: row(photos / name, entries[name]), FILES))
+        equal = [name in back and same_picture(photos / name, back[name]) for name in FILES]
+        for name, same, (dims, png, webp, ours) in zip(FILES, equal, rows, strict=True):
+            verdict = "[green]yes[/]" if same else "[red]NO[/]"
             cells = [f"{png:,}", f"{webp:,}", f"{ours:,}", f"{8 * ours / dims:.3f}"]
             table.add_row(name, *cells, str(entries[name]["how"]), verdict)
         seconds_peers = time.perf_counter() - start

@@ -60,21 +60,20 @@ def main() -> None:
         bbcodec("decompress", archive, "-o", folder / "restored")
         compare(files, folder / "restored")
         ours = archive.stat().st_size
+        shares = {path.name: entries[path.name]["stored_bytes"] for path in files}
         result = {
             "bbcodec": {
                 "archive_bytes": ours,
                 "bits_per_dim": bits_per_dim(ours, total_dims),
                 "codecs": [codec["name"] for codec in listed(archive)["codecs"]],
                 "stored_as": dict(Counter(entry["how"] for entry in entries.values())),
-                "bytes_of_files": {path.name: entries[path.name]["bytes"] for path in files},
+                "bytes_of_files": shares,
             },
             "peers": {
                 key: None if size is None else {"bytes": size, "bits_per_dim": bits_per_dim(size, total_dims)}
                 for key, size in peers(files).items()
             },
-            "alone": [
-                alone(path, folder, options.codec, entries[path.name]["bytes"]) for path in files[: options.alone]
-            ],
+            "alone": [alone(path, folder, options.codec, shares[path.name]) for path in files[: options.alone]],
             "pixels_compared": "all equal",
         }
     save(options, parser, f"Kodak, {len(files)} photos, {total_dims:,} dimensions, never trained on", result)
