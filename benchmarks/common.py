@@ -107,10 +107,10 @@ def pixels(path: Path) -> Pixels:
         return np.asarray(image)
 
 
-def webp_bytes(image: Image.Image) -> int:
-    """Size as lossless WebP at the greatest effort (method 6, quality 100)."""
+def webp_bytes(image: Image.Image, quality: int = 80) -> int:
+    """Size as lossless WebP, method 6. Quality 100 is tried hardest: 0.2 % smaller on photos, twenty times slower."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=True, quality=100, method=6, exact=True)
+    image.save(buffer, "WEBP", lossless=True, quality=quality, method=6, exact=True)
     return buffer.tell()
 
 

@@ -21,7 +21,8 @@ from PIL import Image
 def peers(files: list[Path]) -> dict[str, int | None]:
     """Bytes of all files together, each compressed by itself."""
     totals: dict[str, int | None] = {"png_as_they_come": sum(path.stat().st_size for path in files)}
-    totals["webp_m6"] = sum(webp_bytes(Image.fromarray(pixels(path))) for path in files)
+    for name, quality in (("webp_m6", 80), ("webp_m6_q100", 100)):
+        totals[name] = sum(webp_bytes(Image.fromarray(pixels(path)), quality) for path in files)
     for effort in (7, 9):
         encoded = [jpegxl_encoded(pixels(path), effort) for path in files]
         totals[f"jpegxl_e{effort}"] = sum(map(len, filter(None, encoded))) if all(encoded) else None

@@ -34,6 +34,7 @@ def kodak(result: Result) -> Iterator[str]:
     names = {
         "png_as_they_come": "PNG, as they come",
         "webp_m6": "WebP lossless, m6",
+        "webp_m6_q100": "WebP lossless, m6, quality 100",
         "jpegxl_e7": "JPEG XL lossless, e7",
         "jpegxl_e9": "JPEG XL lossless, e9",
     }
