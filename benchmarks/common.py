@@ -64,8 +64,8 @@ def command(options: argparse.Namespace, defaults: argparse.ArgumentParser) -> s
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", "--data DATA"]
     for key, value in vars(options).items():
         if key not in ("data", "out") and value != defaults.get_default(key):
-            name = f"--{key.replace('_', '-')}"
-            words.append(name if value is True else f"{name} {value}")
+            words.append(f"--{key.replace('_', '-')}")
+            words += map(str, value) if isinstance(value, list) else [str(value)]
     return " ".join(words)
 
 
