@@ -241,7 +241,7 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     tensors = {}
     for name, layer in exact_layers(model).items():
         layer.freeze()
-        tensors.update({f"{name}.{key}": value.contiguous() for key, value in layer.integers().items()})
+        tensors.update({f"{name}.{key}": value.contiguous() for key, value in layer.stored().items()})
     about = {"format": FORMAT, "family": family_name, "config": asdict(config), "pixels": asdict(pixels)}
     blank = CodecFile("new", b"", family_name, pixels.channels, pixels.levels, b"")
     known = answers(Codec(model, pixels, blank, torch.device("cpu")))
@@ -263,7 +263,7 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
         model = family(about.family)(header["config"]).to(place)
         tensors = load_tensors(about.content)
         for name, layer in exact_layers(model).items():
-            layer.load_integers(**{key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias", "scale")})
+            layer.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias", "scale")})
         expected = list(header["known_answers"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise BadCodecFile(f"{about.name} is not a whole codec file: {type(error).__name__}, {error}") from None

@@ -356,14 +356,20 @@ _WEIGHT_BITS = 32
 
 
 @inlined
+def mixture_mean(own, correction):
+    """Mean of a component in 1/256 level: its own, in 1/32 level from 128, corrected by errors of other channels."""
+    return clamp(np.int64(own) * 8 + 128 * 256 + correction, -256 * 256, 512 * 256)
+
+
+@inlined
 def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale):
     """Into mixture (K, 3): weight (2**-32, summing to one), mean (1/256 level) and inverse scale of each component.
 
     Exponentials are cut to 2**-29 so that their sum is at most 2**34 for 32 components; what rounding leaves over, at
-    most K + 16 units, goes to the first. Means are below 2**35 before they are clamped.
+    most K + 16 units, goes to the first. Means are below 2**35 before they are clamped, errors below 2**18.
     """
-    logits, means, scales = c * count, (channels + c) * count, (2 * channels + c) * count
-    on_red, on_green = (3 * channels + c - 1) * count, (3 * channels + 2) * count
+    logits, means, scales = c * count, channels * count, (2 * channels + c) * count
+    coefficients = 3 * channels * count
     top, total = np.int64(row[logits]), np.int64(0)
     for j in range(1, count):
         top = max(top, np.int64(row[logits + j]))
@@ -372,12 +378,16 @@ def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_
         weight = exp_fraction[below & 255] * exp_whole[below >> 8] >> (2 * EXP_BITS - 29)
         mixture[j, 0] = weight
         total += weight
-        mean = np.int64(row[means + j]) * 8 + 128 * 256
+        mean = mixture_mean(row[means + j], 0)
         if c > 0:
-            mean += clamp(row[on_red + j], -1023, 1023) * red
-        if c > 1:
-            mean += clamp(row[on_green + j], -1023, 1023) * green
-        mixture[j, 1] = clamp(mean, -256 * 256, 512 * 256)
+            red_error = 256 * red - mean
+            on_red = clamp(row[coefficients + j], -1023, 1023) * red_error
+            mean = mixture_mean(row[means + count + j], on_red >> 8)
+            if c > 1:
+                on_red = clamp(row[coefficients + count + j], -1023, 1023) * red_error
+                on_green = clamp(row[coefficients + 2 * count + j], -1023, 1023) * (256 * green - mean)
+                mean = mixture_mean(row[means + 2 * count + j], (on_red + on_green) >> 8)
+        mixture[j, 1] = mean
         mixture[j, 2] = inverse_scale[clamp(row[scales + j], -1065, 1408) - LOG_SCALE_MIN]
     share, rest = np.int64(np.uint64(1 << 62) // np.uint64(total)), np.int64(1 << _WEIGHT_BITS)
     for j in range(count):
@@ -411,7 +421,7 @@ def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, 
             k = np.int64(x[i, c])
             if k < 0 or k > 255:
                 return OUTSIDE
-            red, green = np.int64(x[i, 0]) - 128, np.int64(x[i, min(1, channels - 1)]) - 128
+            red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
             mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
             start = mixture_cumulative(k, count, mixture, logistic)
             end = mixture_cumulative(k + 1, count, mixture, logistic)
@@ -428,7 +438,7 @@ def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, i
     count = params.shape[1] // (12 if channels == 3 else 3)
     for i in range(len(x)):
         for c in range(channels):
-            red, green = np.int64(x[i, 0]) - 128, np.int64(x[i, min(1, channels - 1)]) - 128
+            red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
             mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
             slot = peek(heads, lane, LOGISTIC_BITS)
             low, start, end = np.int64(0), np.int64(0), np.int64(1 << LOGISTIC_BITS)
@@ -455,7 +465,7 @@ def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inver
             k = np.int64(x[i, c])
             if k < 0 or k > 255:
                 return OUTSIDE
-            red, green = np.int64(x[i, 0]) - 128, np.int64(x[i, min(1, channels - 1)]) - 128
+            red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
             mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
             start = mixture_cumulative(k, count, mixture, logistic)
             end = mixture_cumulative(k + 1, count, mixture, logistic)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.layers import set_exact
 from bbcodec.interpreters import elbo
@@ -159,6 +162,41 @@ def train(run: Run, checkpoint: Path, log: Path) -> None:
     save_checkpoint(run, checkpoint)
 
 
+def measure(codec: Codec, images: Images) -> float:
+    """Bits/dim of messages of the validation images: one message for images of one size, else one each. No container."""
+    binarised = [images.tensor(image[None], np.random.default_rng(1)) for image in images.valid]
+    arrays = [x.permute(0, 2, 3, 1).to(torch.uint8).numpy() for x in binarised]
+    sizes = {array.shape for array in arrays}
+    batches = [np.concatenate(arrays)] if len(sizes) == 1 else arrays
+    return sum(8 * len(codec.encode_message(batch)) for batch in batches) / sum(array.size for array in arrays)
+
+
+def finish(run: Run, name: str, out: Path) -> None:
+    """Write the averaged network as a codec file with its card, and the card as a page beside it."""
+    model = run.recipe.model
+    pixels = PixelFormat(model.channels, model.levels)
+    card: dict[str, Any] = {
+        "name": name,
+        "data": run.recipe.describe,
+        "steps": run.step,
+        "minutes": round(run.spent / 60, 1),
+        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "parameters": sum(p.numel() for p in run.average.parameters()),
+    }
+    codec = load_codec(save_codec(run.average, "vlae", model, pixels, card), device="cpu")
+    card["validation"] = f"{len(run.images.valid)} held-out images, whole"
+    card["bits_per_dim"] = round(measure(codec, run.images), 4)
+    content = save_codec(run.average, "vlae", model, pixels, card)
+    out.write_bytes(content)
+    rows = "".join(f"| {key} | {value} |\n" for key, value in {**card, "file": f"{len(content):,} bytes"}.items())
+    sizes = "".join(f"| {key} | {value} |\n" for key, value in asdict(model).items())
+    recipe = f"`python -m bbcodec.models.training {name} --data DATA --out {out.name}`"
+    out.with_suffix(".md").write_text(
+        f"# {name}\n\n| | |\n| --- | --- |\n{rows}\nBits/dim are of messages that were coded and decode, without a container."
+        f" Made by {recipe}.\n\n| model | vlae |\n| --- | --- |\n{sizes}"
+    )
+
+
 @click.command()
 @click.argument("recipe", type=click.Choice(sorted(RECIPES)))
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
@@ -177,6 +215,7 @@ def main(recipe: str, data: Path, out: Path, work: Path, minutes: float | None, 
     if checkpoint.exists():
         run.restore(torch.load(checkpoint, weights_only=True))
     train(run, checkpoint, work / f"{recipe}.log")
+    finish(run, recipe, out)
 
 
 if __name__ == "__main__":

@@ -198,25 +198,27 @@ PREDICTORS: list[dict[tuple[int, int], float]] = [
 def start_predictors(net: LocalNet, channels: int, components: int) -> None:
     """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
 
-    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); green starts as predicted plus
-    0.9 of what red was beyond its prediction, blue likewise from green.
+    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry over to
+    green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the head.
     """
-    follows = 0.9
     n = channels * components
     weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius
+    gain = torch.ones_like(bias)
+    gain[:n] = gain[2 * n : 3 * n] = 0.5
+    gain[n : 2 * n] = gain[3 * n :] = 0.125
+    net.head.set_gain(gain)
     for c in range(channels):
         for k in range(components):
             for (di, dj), value in PREDICTORS[k % len(PREDICTORS)].items():
                 if max(-di, abs(dj)) <= reach:
                     weight[n + c * components + k, c, di + reach, dj + reach] = 4 * value
-                    if c > 0:
-                        weight[n + c * components + k, c - 1, di + reach, dj + reach] = -4 * value * follows
-    bias[2 * n : 3 * n] = 1.4  # log scale: four levels
+    bias[2 * n : 3 * n] = 1.0 / 0.5  # log scale: e levels
     if channels == 3:
         coefficients = bias[3 * n :].view(3, components)
-        coefficients[0] = coefficients[2] = follows
-    stem = net.stem
-    open_taps = stem.mask.expand_as(stem.weight[:, :channels])
-    pixels = stem.weight[:, :channels] * 3
-    mean = (pixels * open_taps).sum((1, 2, 3), keepdim=True) / open_taps[0].sum()
-    stem.weight[:, :channels] = (pixels - mean) * open_taps
+        coefficients[0] = coefficients[2] = 0.95 / 0.125
+    net.stem.weight[:, :channels] *= 3
+    net.stem.weight *= net.stem.mask
+    taps = len(net.stem.taps)
+    net.stem.weight -= net.stem.weight.sum((2, 3), keepdim=True) / taps * net.stem.mask
+    net.stem.hold_level(channels)
+    net.skip.hold_level(channels)

@@ -130,6 +130,11 @@ def rounded(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
+def floor(x: Tensor) -> Tensor:
+    """`x` rounded down, with the gradient of `x` itself."""
+    return x + (x.floor() - x).detach()
+
+
 def real(x: Tensor) -> Tensor:
     """`x` in float64 if it is, else in float32: half precisions cannot hold the whole numbers that families take."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bbcodec import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers, bounded, floored, per_image, real, whole
+from bbcodec.distributions.coding import Coded, Integers, bounded, floor, floored, per_image, real, whole
 
 PRECISION = kernels.LOGISTIC_BITS  # 24
 LEVELS = 256
@@ -27,8 +27,9 @@ class LogisticMixture(Coded):
     params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3; K up to 32. Along
     P, in C order: logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat,
     clamped to -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red,
-    blue on green. A coefficient adds itself times (other channel - 128) to the mean, which is then clamped to -256..512
-    levels. Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+    blue on green. A coefficient times the error of another channel (its value less its mean under the same component) is
+    added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values: so a
+    coefficient that varies from pixel to pixel does not move means with brightness. Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
     Raises ValueError where P does not fit the channels.
     """
 
@@ -60,22 +61,29 @@ class LogisticMixture(Coded):
             bounded(coefficients, -COEFFICIENT_BOUND, COEFFICIENT_BOUND),
         )
 
+    def _means(self, own: Tensor, coefficients: Tensor, seen: list[Tensor]) -> list[Tensor]:
+        """Means (..., K) in 1/256 level of as many channels as the values seen (..., 1), in 1/256 level, allow for."""
+        means: list[Tensor] = []
+        errors: list[Tensor] = []
+        for c in range(min(self.channels, len(seen) + 1)):
+            mean = own[..., c, :]
+            if c == 1:
+                mean = mean + floor(coefficients[..., 0, :] * errors[0] / UNIT)
+            if c == 2:
+                both = coefficients[..., 1, :] * errors[0] + coefficients[..., 2, :] * errors[1]
+                mean = mean + floor(both / UNIT)
+            means.append(bounded(mean, MEAN_MIN, MEAN_MAX))
+            if c < len(seen):
+                errors.append(seen[c] - means[c])
+        return means
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ..., C) of `shape` -> (B,) nats."""
         logits, means, log_scales, coefficients = self._split()
         x = value.unsqueeze(-1)  # (..., C, 1)
-        if self.channels == 3:
-            red, green = x[..., 0, :] - _CENTRE, x[..., 1, :] - _CENTRE
-            means = means + torch.stack(
-                (
-                    torch.zeros_like(coefficients[..., 0, :]),
-                    coefficients[..., 0, :] * red,
-                    coefficients[..., 1, :] * red + coefficients[..., 2, :] * green,
-                ),
-                -2,
-            )
+        means = torch.stack(self._means(means, coefficients, list((x * UNIT).unbind(-2))), -2)
         inverse = torch.exp(log_scales / -UNIT)  # width of a level, in scales
-        centre = (x * UNIT - bounded(means, MEAN_MIN, MEAN_MAX)) / UNIT * inverse
+        centre = (x * UNIT - means) / UNIT * inverse
         above = (x < LEVELS - 1).to(centre.dtype)  # is there a boundary above this level, and one below?
         below = (x > 0).to(centre.dtype)
         # log of sigmoid(up) - sigmoid(down) = sigmoid(up) * sigmoid(-down) * (1 - exp(down - up)), up - down = inverse
@@ -93,13 +101,11 @@ class LogisticMixture(Coded):
             logits, means, log_scales, coefficients = self._split()
             seen: list[Tensor] = []
             for c in range(self.channels):
-                mean = means[..., c, :]
-                for row, channel in {0: [], 1: [(0, 0)], 2: [(1, 0), (2, 1)]}[c]:
-                    mean = mean + coefficients[..., row, :] * (seen[channel].unsqueeze(-1) - _CENTRE)
+                mean = self._means(means, coefficients, [value.unsqueeze(-1) * UNIT for value in seen])[c]
                 gumbel = -torch.empty_like(mean).exponential_(generator=generator).log()
                 k = (logits[..., c, :] / UNIT + gumbel).argmax(-1, keepdim=True)
                 uniform = torch.empty_like(mean[..., 0]).uniform_(1e-6, 1 - 1e-6, generator=generator)
-                middle = mean.clamp(MEAN_MIN, MEAN_MAX).gather(-1, k)[..., 0] / UNIT
+                middle = mean.gather(-1, k)[..., 0] / UNIT
                 scale = torch.exp(log_scales[..., c, :].gather(-1, k)[..., 0] / UNIT)
                 seen.append((middle + scale * torch.logit(uniform)).round().clamp(0, LEVELS - 1))
             return torch.stack(seen, -1)

@@ -10,14 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bbcodec.errors import InexactArithmetic
+from bbcodec.exact import fused
 from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
 
 
 class Table:
     """An elementwise function on whole numbers: T[y] = round(256 f(y / 256)) for y clamped to -2048..2047.
 
-    While gradients are wanted the function itself is evaluated and rounded straight-through, which gives the same
-    whole numbers; otherwise they are looked up. `exact=False` leaves out the rounding (early training).
+    Sums that are not rounded yet are rounded first. While gradients are wanted the function itself is evaluated and rounded
+    straight-through, which gives the same whole numbers; otherwise they are looked up. `exact=False` leaves out all rounding
+    (early training).
     """
 
     def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str) -> None:
@@ -27,15 +29,17 @@ class Table:
         values = (function(y / UNIT) * UNIT).round().clamp(-BOUND, BOUND)
         found = hashlib.blake2b(values.short().numpy().astype("<i2").tobytes(), digest_size=8).hexdigest()
         if found != digest:
-            raise InexactArithmetic(f"the table of {name} has digest {found} here, not {digest}: its maths library differs")
+            raise InexactArithmetic(f"the table of {name} has digest {found}, not {digest}: the maths library differs")
         self.values = values.float()
+        self.array = self.values.numpy()
 
     def __call__(self, y: Tensor, exact: bool = True) -> Tensor:
-        """y: whole numbers, float32, any shape. Returns whole numbers within +-BOUND, float32."""
-        if exact and not (torch.is_grad_enabled() and y.requires_grad):
+        """y: float32, any shape, whole or to be rounded. Returns whole numbers within +-BOUND, float32."""
+        if exact and not wants_gradient(y):
             if self.values.device != y.device:
                 self.values = self.values.to(y.device)
-            return self.values[(y.clamp(-2048, 2047) + 2048).int()]
+            return self.values[(y.round().clamp(-2048, 2047) + 2048).int()]
+        y = rounded(y) if exact else y
         smooth = clamped(self.function(y.clamp(-2048, 2047) / UNIT) * UNIT)
         return rounded(smooth) if exact else smooth
 
@@ -45,8 +49,40 @@ tanh = Table("tanh", torch.tanh, "e0759fe34995a2b6")
 sigmoid = Table("sigmoid", torch.sigmoid, "dfac287c0c575fef")
 
 
+def wants_gradient(y: Tensor) -> bool:
+    """Whether what is computed from y is to be differentiated."""
+    return torch.is_grad_enabled() and y.requires_grad
+
+
 def gated(h: Tensor, y: Tensor, dim: int, exact: bool = True) -> Tensor:
-    """h + tanh(a) sigmoid(g), where y holds a and g one after the other along `dim` (PixelCNN's gated unit, residual)."""
+    """h + tanh(a) sigmoid(g), where y holds a and g one after the other along `dim` (PixelCNN's gated unit, residual).
+
+    h: whole numbers; y: whole numbers, or sums to be rounded first.
+    """
     a, g = y.chunk(2, dim)
     product = tanh(a, exact) * sigmoid(g, exact) / UNIT
     return clamped(h + (rounded(product) if exact else product))
+
+
+def fusable(y: Tensor, exact: bool) -> bool:
+    """Whether `gated_rows` and `silu_rows` serve: on the CPU, rounding, without gradients."""
+    return exact and y.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def gated_rows(h: Tensor, y: Tensor) -> Tensor:
+    """`gated` in one pass: h (..., C) and y (..., 2 C) on the CPU, contiguous."""
+    out = torch.empty_like(h)
+    rows = h.flatten(0, -2).numpy(), y.flatten(0, -2).numpy()
+    fused.gate(*rows, tanh.array, sigmoid.array, out.flatten(0, -2).numpy())
+    return out
+
+
+def silu_rows(y: Tensor, context: Tensor | None = None) -> Tensor:
+    """silu(round(y) + context) in one pass: (..., C) on the CPU, contiguous."""
+    out = torch.empty_like(y)
+    if context is None:
+        fused.look_up(y.flatten(0, -2).numpy(), silu.array, out.flatten(0, -2).numpy())
+    else:
+        rows = y.flatten(0, -2).numpy(), context.flatten(0, -2).numpy()
+        fused.look_up_sum(*rows, silu.array, out.flatten(0, -2).numpy())
+    return out

@@ -28,6 +28,7 @@ class ExactLayer(nn.Module):
 
     exact = True
     safe = False
+    gain: Tensor | None
 
     def __init__(self, shape: tuple[int, ...], fan_in: int, bound: int = BOUND, gain: float = 1.0) -> None:
         """shape: of the weight, output channels first; bound: the greatest input magnitude, in units of 1/256."""
@@ -39,24 +40,36 @@ class ExactLayer(nn.Module):
         self.bound, self.fan_in = bound, fan_in
         self.frozen: tuple[Tensor, Tensor] | None = None
         self.scale: Tensor | None = None
+        self.register_buffer("gain", None, persistent=False)
+
+    def set_gain(self, gain: Tensor) -> None:
+        """Learn each output channel in a unit of its own: real weights and biases are the parameters times `gain`, (C',)."""
+        self.gain = gain
 
     def masked_weight(self) -> Tensor:
-        """The real weights, zero where the layer may not look."""
+        """The weights, zero where the layer may not look."""
         return self.weight
+
+    def reals(self) -> tuple[Tensor, Tensor]:
+        """The real weights, and the real biases in units of 1/256."""
+        weight, bias = self.masked_weight(), self.bias * UNIT
+        if self.gain is None:
+            return weight, bias
+        return weight * self.gain.view(-1, *[1] * (weight.dim() - 1)), bias * self.gain
 
     def scales(self, weight: Tensor, bias: Tensor) -> Tensor:
         """The power of two of each output channel: as fine as the bound allows after rounding (design of the bound)."""
-        size = weight.abs().flatten(1)
+        size = weight.double().abs().flatten(1)
         room = CARRIER - 2 - self.bound * self.fan_in / 2
-        fits = room / (self.bound * size.sum(1) + bias.abs()).clamp_min(1e-3)
+        fits = room / (self.bound * size.sum(1) + bias.double().abs()).clamp_min(1e-3)
         fits = torch.minimum(fits, (MAX_WEIGHT - 0.5) / size.amax(1).clamp_min(1e-9))
-        return torch.exp2(torch.floor(torch.log2(fits)).clamp(max=MAX_SCALE))
+        return torch.exp2(torch.floor(torch.log2(fits)).clamp(max=MAX_SCALE)).float()
 
     def parameters_now(self) -> tuple[Tensor, Tensor]:
         """Weight and bias (in units of 1/256) to compute with."""
         if self.frozen is not None:
             return self.frozen
-        weight, bias = self.masked_weight(), self.bias * UNIT
+        weight, bias = self.reals()
         if not self.exact:
             return weight, bias
         with torch.no_grad():
@@ -65,9 +78,9 @@ class ExactLayer(nn.Module):
         return rounded(weight * each) / each, rounded(bias * scale) / scale
 
     def integers(self) -> dict[str, Tensor]:
-        """weight (int16), bias (int32) and log2 of the scale (int8) of each output channel: what a codec file holds."""
+        """weight (int16), bias (int32) and log2 of the scale (int8) of each output channel."""
         with torch.no_grad():
-            weight, bias = self.masked_weight(), self.bias * UNIT
+            weight, bias = self.reals()
             scale = self.scales(weight, bias) if self.scale is None else self.scale
             if self.frozen is not None:
                 weight, bias = self.frozen
@@ -90,8 +103,17 @@ class ExactLayer(nn.Module):
         each = self.scale.view(-1, *[1] * (weight.dim() - 1))
         self.frozen = weight.to(device).float() / each, bias.to(device).float() / self.scale
         with torch.no_grad():
-            self.weight.copy_(self.frozen[0])
-            self.bias.copy_(self.frozen[1] / UNIT)
+            gain = torch.ones_like(self.bias) if self.gain is None else self.gain
+            self.weight.copy_(self.frozen[0] / gain.view(-1, *[1] * (weight.dim() - 1)))
+            self.bias.copy_(self.frozen[1] / UNIT / gain)
+
+    def stored(self) -> dict[str, Tensor]:
+        """The whole numbers as a codec file holds them."""
+        return self.integers()
+
+    def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+        """`load_integers` from what `stored` gave."""
+        self.load_integers(weight, bias, scale)
 
     def freeze(self) -> None:
         """Fix the whole numbers that the real weights give now."""

@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.activations import gated, silu
+from bbcodec.exact.activations import fusable, gated, gated_rows, silu, silu_rows
 from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
 
 SKEW = 2
+BAND_PIXELS = 2**18  # of all images of a batch together: their activations take some 300 MB
 
 
 def waves(height: int, width: int, skew: int = SKEW) -> Iterator[tuple[int, int, int]]:
@@ -70,6 +71,7 @@ class MaskedConv(ExactLayer):
     """
 
     mask: Tensor
+    level: Tensor | None
 
     def __init__(
         self, cin: int, cout: int, radius: int, kind: str, bound: int = BOUND, gain: float = 1.0, skew: int = SKEW
@@ -87,6 +89,7 @@ class MaskedConv(ExactLayer):
         for di, dj in self.taps:
             mask[di + radius, dj + radius] = 1
         self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("level", None, persistent=False)
         with torch.no_grad():
             self.weight *= mask
 
@@ -96,31 +99,48 @@ class MaskedConv(ExactLayer):
         return max(-(dj + self.skew * di) for di, dj in self.taps)
 
     def masked_weight(self) -> Tensor:
-        """The real weights, zero at closed taps."""
-        return self.weight * self.mask
+        """The weights, zero at closed taps, their sums over the taps held where `hold_level` says."""
+        weight = self.weight * self.mask
+        if self.level is None:
+            return weight
+        held, free = weight.tensor_split([self.level.shape[1]], 1)
+        change = (self.level - held.sum((2, 3))) / len(self.taps)
+        return torch.cat([held + change[:, :, None, None] * self.mask, free], 1)
 
-    def integers(self) -> dict[str, Tensor]:
-        """As ExactLayer.integers, the weight without its closed taps: (C', C, taps)."""
-        whole = super().integers()
+    def hold_level(self, channels: int) -> None:
+        """From now on learning leaves the sums over the taps of the first `channels` inputs as they are.
+
+        So what the layer makes of the overall brightness stays put, while what it makes of differences is learnt: pixels are large numbers
+        and their differences small ones, and steps that suit the latter would drown them in changes of level.
+        """
+        self.level = (self.weight * self.mask).sum((2, 3)).detach()[:, :channels].clone()
+
+    def stored(self) -> dict[str, Tensor]:
+        """As ExactLayer.stored, the weight without its closed taps: (C', C, taps)."""
+        whole = self.integers()
         whole["weight"] = whole["weight"][:, :, self.mask.cpu().bool()]
         return whole
 
-    def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
-        """As ExactLayer.load_integers, from a weight without its closed taps."""
+    def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+        """As ExactLayer.load_stored, from a weight without its closed taps."""
         if weight.shape != (*self.weight.shape[:2], len(self.taps)):
             raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {len(self.taps)} taps were expected")
         full = torch.zeros(self.weight.shape, dtype=weight.dtype)
         full[:, :, self.mask.cpu().bool()] = weight
-        super().load_integers(full, bias, scale)
+        self.load_integers(full, bias, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W) whole numbers within +-bound; all pixels at once."""
+        return self.finished(self.sums(x))
+
+    def sums(self, x: Tensor) -> Tensor:
+        """As forward, but not rounded yet."""
         w, b = self.parameters_now()
         padding = (self.radius, self.radius)
         if self.safe:
-            return self.finished(unfolded_conv(x, w, b, 1, padding)[:, :, : x.shape[2]])
+            return unfolded_conv(x, w, b, 1, padding)[:, :, : x.shape[2]]
         y = F.conv2d(x, w, b, padding=padding)  # (B, C', H + r, W): row i sees rows i - r to i
-        return self.finished(y[:, :, : x.shape[2]])
+        return y[:, :, : x.shape[2]]
 
     def matrix(self) -> tuple[Tensor, Tensor]:
         """The open taps as one matrix (taps * C, C') and the bias, for `wave`."""
@@ -130,7 +150,7 @@ class MaskedConv(ExactLayer):
         return torch.cat(columns).to(dtype).contiguous(), b.to(dtype)
 
     def wave(self, matrix: tuple[Tensor, Tensor], ring: Ring, t: int, first: int, last: int) -> Tensor:
-        """Outputs (last - first, B, C') of rows first to last - 1 of wave t, from the ring of the layer below."""
+        """Sums (last - first, B, C'), not rounded, of rows first to last - 1 of wave t, from the ring of the layer below."""
         if len(self.taps) == 1:
             x = ring.at(t, first, last)
         else:
@@ -138,10 +158,24 @@ class MaskedConv(ExactLayer):
         return self.pointwise(matrix, x)
 
     def pointwise(self, matrix: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
-        """The matrix product alone: x (rows, B, taps * C)."""
+        """The matrix product alone, not rounded: x (rows, B, taps * C)."""
         w, b = matrix
-        y = torch.addmm(b, x.flatten(0, 1).to(w.dtype), w).float()
-        return y.round_().view(*x.shape[:2], -1)
+        return torch.addmm(b, x.flatten(0, 1).to(w.dtype), w).float().view(*x.shape[:2], -1)
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """(B, C, H, W) as contiguous (B, H, W, C), which costs nothing where channels are last in memory."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def gated_last(h: Tensor, y: Tensor) -> Tensor:
+    """`gated_rows` on any device."""
+    return gated(h, y.round(), -1)
+
+
+def silu_last(y: Tensor, context: Tensor | None) -> Tensor:
+    """`silu_rows` on any device."""
+    return silu(y.round() if context is None else y.round() + context)
 
 
 class LocalNet(nn.Module):
@@ -166,12 +200,40 @@ class LocalNet(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W) embedded values; context: (B, hidden, H, W) or None. Returns params (B, C', H, W)."""
         exact = self.stem.exact
+        if fusable(x, exact):
+            return self.in_bands(x, context)
         h = self.stem(x)
         h = silu(h if context is None else h + context, exact)
         for layer in self.layers:
             h = gated(h, layer(h), 1, exact)
         params: Tensor = self.head(silu(self.neck(h), exact)) + self.skip(x)
         return params
+
+    @property
+    def reach(self) -> int:
+        """How many rows up a pixel's parameters can depend on."""
+        return self.stem.radius + len(self.layers)
+
+    def in_bands(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The same, band of rows by band of rows, so that memory stays bounded."""
+        batch, _, height, width = x.shape
+        x = x.contiguous(memory_format=torch.channels_last)
+        params = torch.empty(batch, height, width, self.head.weight.shape[0])
+        rows = max(self.reach, BAND_PIXELS // (batch * width))
+        for first in range(0, height, rows):
+            above, last = max(0, first - self.reach), min(height, first + rows)
+            part = None if context is None else context[:, :, above:last]
+            params[:, first:last] = self.band(x[:, :, above:last], part)[:, first - above :]
+        return params.permute(0, 3, 1, 2)
+
+    def band(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The same for rows of which the first `reach` lack what is above them. Returns params (B, H, W, C')."""
+        h = silu_rows(rows_of(self.stem.sums(x)), None if context is None else rows_of(context))
+        for layer in self.layers:
+            h = gated_rows(h, rows_of(layer.sums(h.permute(0, 3, 1, 2))))  # type: ignore[operator]
+        h = silu_rows(rows_of(self.neck.sums(h.permute(0, 3, 1, 2))))
+        head = rows_of(self.head.sums(h.permute(0, 3, 1, 2)))
+        return head.round_().add_(rows_of(self.skip.sums(x)).round_())
 
     def in_waves(
         self, shape: tuple[int, int, int], context: Tensor | None, draw: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -189,14 +251,17 @@ class LocalNet(nn.Module):
         rings = [Ring(layer.depth + 1, height, batch, layer.weight.shape[1], device, layer.radius) for layer in below]
         if context is not None:
             context = context.permute(2, 3, 0, 1).contiguous()
+        one_pass = fusable(self.stem.bias.detach(), self.stem.exact)
+        gate, look_up = (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
         for t, first, last in waves(height, width, self.skew):
             i = torch.arange(first, last, device=device)
             j = t - self.skew * i
-            h = self.stem.wave(matrices[0], rings[0], t, first, last)
-            h = silu(h if context is None else h + context[i, j])
+            h = look_up(
+                self.stem.wave(matrices[0], rings[0], t, first, last), None if context is None else context[i, j]
+            )
             for layer, matrix, ring in zip(below[1:], matrices[1:], rings[1:], strict=True):
                 ring.put(t, first, last, h)
-                h = gated(h, layer.wave(matrix, ring, t, first, last), -1)
-            h = silu(self.neck.pointwise(neck, h))
-            params = self.head.pointwise(head, h) + self.skip.wave(skip, rings[0], t, first, last)
+                h = gate(h, layer.wave(matrix, ring, t, first, last))
+            h = look_up(self.neck.pointwise(neck, h), None)
+            params = self.head.pointwise(head, h).round_() + self.skip.wave(skip, rings[0], t, first, last).round_()
             rings[0].put(t, first, last, draw(params, i, j))

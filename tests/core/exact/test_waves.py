@@ -95,7 +95,7 @@ def test_masked_conv_in_waves(seed, sides, kind_and_radius, skew, safe):
             j = t - skew * i
             if kind == "B":
                 ring.put(t, first, last, pixels[i, j])
-            out[i, j] = layer.wave(matrix, ring, t, first, last)
+            out[i, j] = layer.wave(matrix, ring, t, first, last).round()
             if kind == "A":
                 ring.put(t, first, last, pixels[i, j])
     check_equal(out.permute(2, 3, 0, 1), oracle.masked_conv(whole, x, kind, skew))
