@@ -314,6 +314,11 @@ class _Assembler:
         return _summarise(self._files.values(), [record.name for record in records])
 
 
+def _pixel_values(file: File) -> int:
+    """About how many pixel values a file has."""
+    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.mode == "RGB" else 1)
+
+
 def _summarise(files: Iterable[File], codecs: list[str]) -> Summary:
     real = [file for file in files if file.form != "folder"]
     how = Counter(file.how for file in real)
@@ -530,9 +535,10 @@ class Archive:
         """Every chunk of these files and what it gave, in the order of the chunks."""
         from bbcodec.coding import decode_task, run_tasks
 
+        numbers = list(numbers)
         tasks = self._tasks(numbers, restore=restore)
         bench = self._bench_for(tasks)
-        values = sum(file.width * file.height for task in tasks for file in task.files if file.how != "original")
+        values = sum(_pixel_values(file) for number in numbers if (file := self.files[number]).how != "original")
         jobs = self._setting.processes(values, bool(bench.sources))
         done, total = 0, sum(task.chunk.length for task in tasks)
         for task, decoded in zip(tasks, run_tasks(decode_task, tasks, bench, jobs), strict=True):
