@@ -4,6 +4,7 @@ import torch
 from checks import check_push_pop, check_sample, check_underflow, random_stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax, logsumexp
 
 from bbcodec.ans import AnsStack
 from bbcodec.distributions import Bernoulli, Gaussian, Mixture
@@ -38,16 +39,13 @@ def test_push_and_pop(seed, count, batch, lanes):
 def test_information_is_that_of_the_mixture(seed, count):
     d = some(count, 20, seed)
     value = likely(d, seed)
-    double = Mixture(
-        d.log_weights.double(), d.components.with_parameters(*(p.double() for p in d.components.parameters())), 20
-    )
-    bits = -double.log_prob(value.double()).numpy() / np.log(2)
-    assert np.allclose(d.information(value) / 2**24, bits, atol=1e-3)
-    total = sum(
-        (torch.softmax(d.log_weights / 256, 0)[k] * d.components.select(torch.full((20,), k)).log_prob(value).exp())
-        for k in range(count)
-    )
-    assert torch.allclose(d.log_prob(value), total.log(), rtol=1e-4, atol=1e-4)
+    each = [d.components.select(torch.full((20,), k)) for k in range(count)]
+    log_weights = log_softmax(d.log_weights.double().numpy() / 256)
+    bits = np.stack([c.information(value) for c in each], 1) / 2**24
+    expected = -logsumexp(log_weights - bits * np.log(2), axis=1) / np.log(2)
+    assert np.allclose(d.information(value) / 2**24, expected, rtol=0, atol=2**-16)
+    nats = np.stack([c.log_prob(value) for c in each], 1)
+    assert np.allclose(d.log_prob(value), logsumexp(log_weights + nats, axis=1), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("spread", [50, 2000])
