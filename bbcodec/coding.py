@@ -94,7 +94,7 @@ def load_installed(content: bytes, device: str) -> Codec:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread in this process, for a while: chunks are spread over processes, and a chain has many small steps.
+    """One torch thread in this process, for a while: chunks go to processes, and a chain has many small steps.
 
     Measured on four busy cores, 300 digits, encoded: 0.9 s with one thread, 25 s with two.
     """
