@@ -65,7 +65,7 @@ def command(options: argparse.Namespace, defaults: argparse.ArgumentParser) -> s
     for key, value in vars(options).items():
         if key not in ("data", "out") and value != defaults.get_default(key):
             words.append(f"--{key.replace('_', '-')}")
-            words += map(str, value) if isinstance(value, list) else [str(value)]
+            words += [Path(str(part)).name for part in (value if isinstance(value, list) else [value])]  # no paths
     return " ".join(words)
 
 

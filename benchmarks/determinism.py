@@ -161,7 +161,7 @@ def main() -> None:
     distinct = {case: len({report["messages"][case] for report in coded.values()}) for case, _ in every}
     result = {
         "settings": list(coded),
-        "codecs": names,
+        "codecs": {kind: Path(name).name for kind, name in names.items()},
         "cases": "kind and number of images",
         "distinct_messages": distinct,
         "distinct_results_of_a_float_network": len({report["control"] for report in coded.values()}),

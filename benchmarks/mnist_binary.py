@@ -92,7 +92,7 @@ def main() -> None:
     per_draw = nats.mean(1) / images[0].size / math.log(2)
     measured, expected = 8 * size / images.size, float(per_draw.mean())
     result = {
-        "codec": options.codec,
+        "codec": Path(options.codec).name,
         "file_bytes": size,
         "stored_as": how,
         "file_bits_per_dim": round(measured, 5),
