@@ -1,7 +1,7 @@
 """A trained model as a codec: images to messages and back, `.bbc` files, and the known-answer test.
 
-A message is one bits-back chain: a byte that says how batch widths grow, then the words of the stack, little-endian. The
-caller keeps the number and the size of the images. `docs/format.md` has the details.
+A message is one bits-back chain: a byte that says how batch widths grow, then the words of the stack, little-endian.
+The caller keeps the number and the size of the images. `docs/format.md` has the details.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Codec:
         return max(1, MAX_BATCH_PIXELS // (shape[1] * shape[2]))
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Images:
-        """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive if the chain does not end where it began."""
+        """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""
         if len(data) < 9 or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
         try:

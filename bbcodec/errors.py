@@ -1,8 +1,8 @@
 """Everything that bbcodec raises on purpose: one base class, and one exit code for each kind of failure.
 
 Three causes stay apart: a wrong call or a bad input (codes 3 to 9), a damaged or foreign file (10 to 19), and a fault
-of bbcodec or of the machine it runs on (20 and up). Code 2 is a wrong command line and 130 an interrupt. Messages are one line: what, where,
-what was expected, what to do.
+of bbcodec or of the machine it runs on (20 and up). Code 2 is a wrong command line and 130 an interrupt. Messages are
+one line: what, where, what was expected, what to do.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def pixels_of(site: Observed) -> Tensor:
 def elbo(model: LatentModel, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """The evidence lower bound in parts, from one draw of the latents: nats of each image, (B,), per site.
 
-    Latents give log p(z) - log q(z | x), which is minus the rate; the pixels log p(x | z), minus the distortion. The sum over the
-    sites is the bound (Kingma & Welling 2014, eq. 3). Differentiable. images: (B, C, H, W), whole numbers.
+    Latents give log p(z) - log q(z | x), which is minus the rate; the pixels log p(x | z), minus the distortion. The
+    sum over the sites is the bound (Kingma & Welling 2014, eq. 3). Differentiable. images: (B, C, H, W), whole numbers.
     """
     terms: dict[str, Tensor] = {}
 
@@ -61,9 +61,10 @@ def encode(
 ) -> None:
     """Put images on the stack by bits-back coding (Townsend et al. 2019, section 2.2).
 
-    Latents are popped under their posteriors on the way down; then every site is pushed under its prior or likelihood, last
-    first. This is the one place where the order is reversed. images: (B, C, H, W), float32 whole numbers. account, if given, collects
-    per site what each image costs, net, in 2**-24 bits. Raises StackUnderflow if the stack holds too little to pop from.
+    Latents are popped under their posteriors on the way down; then every site is pushed under its prior or likelihood,
+    last first. This is the one place where the order is reversed. images: (B, C, H, W), float32 whole numbers.
+    account, if given, collects per site what each image costs, net, in 2**-24 bits. Raises StackUnderflow if the stack
+    holds too little to pop from.
     """
     pushes: list[tuple[str, Thunk, Distribution | None, Tensor]] = []
 
@@ -92,8 +93,8 @@ def encode(
 def decode(model: LatentModel, stack: AnsStack, shape: torch.Size) -> Tensor:
     """Take images (B, C, H, W) off the stack and leave it as it was before they were encoded.
 
-    Latents are popped under their priors and pixels under their likelihoods; then the program runs again with the pixels, and the
-    latents go back under their posteriors, last first.
+    Latents are popped under their priors and pixels under their likelihoods; then the program runs again with the
+    pixels, and the latents go back under their posteriors, last first.
     """
     known: dict[str, Tensor] = {}
 

@@ -53,7 +53,7 @@ def random_crop(image: np.ndarray, side: int, generator: np.random.Generator) ->
 
 
 def photos(folder: Path, mode: str = "RGB", smallest: int = 96) -> list[np.ndarray]:
-    """The images of a folder in the order of their names, (H, W, C) uint8; those smaller than `smallest` are left out."""
+    """The images of a folder in the order of their names, (H, W, C) uint8, without those smaller than `smallest`."""
     images = []
     for path in sorted(folder.iterdir()):
         with Image.open(path) as image:
@@ -76,9 +76,7 @@ def load_grey(data: Path) -> Images:
         train, test = (list(arrays[key].astype(np.uint8)[..., None]) for key in ("train", "test"))
     held_out = train[-20:]  # the test images stay untouched
     del test
-    return Images(
-        photos(data / "photos/train", "L") + train[:-20], photos(data / "photos/valid", "L") + held_out
-    )
+    return Images(photos(data / "photos/train", "L") + train[:-20], photos(data / "photos/valid", "L") + held_out)
 
 
 def load_mnist_binary(data: Path) -> Images:

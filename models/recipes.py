@@ -35,7 +35,7 @@ RECIPES = {
     "grey-1": Recipe(
         model=VlaeConfig(channels=1, hidden=64, layers=5, components=5, latent_channels=2, latent_stride=32, width=32),
         data="grey",
-        describe="luminance of 1,000 photos (ImageNet samples, halved from JPEG) and 274 cell images (DSB 2018 stage 1)",
+        describe="luminance of 1,000 photos (ImageNet samples, halved from JPEG), 254 cell images (DSB 2018 stage 1)",
         minutes=50,
         batch=4,
         crop=64,

@@ -1,8 +1,8 @@
 """Training a VLAE into a codec: `python -m bbcodec.models.training photo-1 --data DATA --out photo-1.bbc`.
 
 The loss is the negative ELBO of the coded network. The network first learns without rounding, saturating like the
-exact one, then with it (straight-through gradients); latents are rounded to their grid throughout. Weights are averaged (EMA)
-for the codec. The run is bounded in time and goes on from its checkpoint when started again.
+exact one, then with it (straight-through gradients); latents are rounded to their grid throughout. Weights are
+averaged (EMA) for the codec. The run is bounded in time and goes on from its checkpoint when started again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from bbcodec.models.data import LOADERS, Images
+from bbcodec.models.recipes import RECIPES, Recipe
+from bbcodec.models.vlae import Vlae
 from torch import Tensor
 
 from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.layers import set_exact
 from bbcodec.interpreters import elbo
-from bbcodec.models.data import LOADERS, Images
-from bbcodec.models.recipes import RECIPES, Recipe
-from bbcodec.models.vlae import Vlae
 
 AVERAGE = 0.998  # decay of the weights' moving average, a step
 WARM_UP = 200  # steps
@@ -50,8 +50,7 @@ class Run:
         self.recipe, self.images, self.seconds = recipe, images, seconds
         self.model, self.average = Vlae(recipe.model), Vlae(recipe.model)
         self.average.load_state_dict(self.model.state_dict())
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), fused=True)
         self.generator = np.random.default_rng(0)
         self.step, self.spent = 0, 0.0
         for net in (self.model, self.average):
@@ -75,7 +74,9 @@ class Run:
         """Nats per dimension, and bits/dim of each site."""
         terms = elbo(self.model, images)
         dims = images[0].numel()
-        latents = images.shape[2] * images.shape[3] / self.recipe.model.latent_stride**2 * self.recipe.model.latent_channels
+        latents = (
+            images.shape[2] * images.shape[3] / self.recipe.model.latent_stride**2 * self.recipe.model.latent_channels
+        )
         free = 0.0 if self.model.local.stem.exact else self.recipe.free_nats * latents
         rate = (-terms["z"].mean()).clamp_min(free)
         loss = (rate - terms["x"].mean()) / dims
@@ -163,7 +164,7 @@ def train(run: Run, checkpoint: Path, log: Path) -> None:
 
 
 def measure(codec: Codec, images: Images) -> float:
-    """Bits/dim of messages of the validation images: one message for images of one size, else one each. No container."""
+    """Bits/dim of the validation images as messages: one for images of one size, else one each."""
     binarised = [images.tensor(image[None], np.random.default_rng(1)) for image in images.valid]
     arrays = [x.permute(0, 2, 3, 1).to(torch.uint8).numpy() for x in binarised]
     sizes = {array.shape for array in arrays}
@@ -192,8 +193,8 @@ def finish(run: Run, name: str, out: Path) -> None:
     sizes = "".join(f"| {key} | {value} |\n" for key, value in asdict(model).items())
     recipe = f"`python -m bbcodec.models.training {name} --data DATA --out {out.name}`"
     out.with_suffix(".md").write_text(
-        f"# {name}\n\n| | |\n| --- | --- |\n{rows}\nBits/dim are of messages that were coded and decode, without a container."
-        f" Made by {recipe}.\n\n| model | vlae |\n| --- | --- |\n{sizes}"
+        f"# {name}\n\n| | |\n| --- | --- |\n{rows}\nBits/dim are those of coded messages, without a container. "
+        f"Made by {recipe}.\n\n| model | vlae |\n| --- | --- |\n{sizes}"
     )
 
 

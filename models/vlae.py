@@ -1,8 +1,9 @@
 """The variational lossy autoencoder (Chen et al. 2017): global structure in latents, local detail in the decoder.
 
 Latents z live on a map `latent_stride` times coarser than the image, with an autoregressive-flow prior
-z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). Pixels follow from a masked-convolution decoder whose receptive field is local on
-purpose (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from 1 x 1 up.
+z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). Pixels follow from a masked-convolution decoder whose receptive
+field is local on purpose (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from
+1 x 1 up.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ class VlaeConfig:
 
 
 def build(config: dict[str, Any]) -> Vlae:
-    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for sizes that cannot be."""
+    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
     return Vlae(VlaeConfig(**config))
 
 
 def with_inside(x: Tensor) -> Tensor:
-    """One more channel (B, C + 1, H, W), 256 everywhere: beyond the border it reads as zero, so that nets can see the border."""
+    """One more channel, 256 everywhere: beyond the border it reads as zero, which shows nets the border."""
     return torch.cat([x, torch.full_like(x[:, :1], UNIT)], 1)
 
 
@@ -101,10 +102,17 @@ class Vlae(LatentModel):
         super().__init__()
         self.config = c = config
         if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
-            raise ValueError(f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected")
+            raise ValueError(
+                f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
+            )
         halvings = c.latent_stride.bit_length() - 1
         doublings = halvings - (c.context_stride.bit_length() - 1)
-        if c.latent_stride != 1 << halvings or c.context_stride & (c.context_stride - 1) or halvings < 1 or doublings < 0:
+        if (
+            c.latent_stride != 1 << halvings
+            or c.context_stride & (c.context_stride - 1)
+            or halvings < 1
+            or doublings < 0
+        ):
             raise ValueError(f"strides {c.latent_stride} and {c.context_stride}: powers of two, falling, were expected")
         w = c.width
         self.halvings = nn.ModuleList(
@@ -112,7 +120,9 @@ class Vlae(LatentModel):
         )
         self.look = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
         self.posterior_head = Conv(w, 2 * c.latent_channels, 1, gain=0.3)
-        self.prior_net = LocalNet(c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, radius=2)
+        self.prior_net = LocalNet(
+            c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, radius=2
+        )
         self.lift = Conv(c.latent_channels, w, 3)
         self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
         self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(doublings))
@@ -198,8 +208,9 @@ PREDICTORS: list[dict[tuple[int, int], float]] = [
 def start_predictors(net: LocalNet, channels: int, components: int) -> None:
     """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
 
-    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry over to
-    green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the head.
+    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry
+    over to green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the
+    head.
     """
     n = channels * components
     weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius

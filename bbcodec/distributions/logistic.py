@@ -27,9 +27,10 @@ class LogisticMixture(Coded):
     params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3; K up to 32. Along
     P, in C order: logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat,
     clamped to -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red,
-    blue on green. A coefficient times the error of another channel (its value less its mean under the same component) is
-    added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values: so a
-    coefficient that varies from pixel to pixel does not move means with brightness. Values: (B, ..., C), whole numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+    blue on green. A coefficient times the error of another channel (its value less its mean under the same component)
+    is added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values:
+    so a coefficient that varies from pixel to pixel does not move means with brightness. Values: (B, ..., C), whole
+    numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
     Raises ValueError where P does not fit the channels.
     """
 

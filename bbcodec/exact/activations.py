@@ -17,9 +17,9 @@ from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
 class Table:
     """An elementwise function on whole numbers: T[y] = round(256 f(y / 256)) for y clamped to -2048..2047.
 
-    Sums that are not rounded yet are rounded first. While gradients are wanted the function itself is evaluated and rounded
-    straight-through, which gives the same whole numbers; otherwise they are looked up. `exact=False` leaves out all rounding
-    (early training).
+    Sums that are not rounded yet are rounded first. While gradients are wanted the function itself is evaluated and
+    rounded straight-through, which gives the same whole numbers; otherwise they are looked up. `exact=False` leaves
+    out all rounding (early training).
     """
 
     def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str) -> None:

@@ -22,8 +22,8 @@ MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
 class ExactLayer(nn.Module):
     """A layer with real weights to learn, whole-number weights to compute with.
 
-    `exact = False` computes with the real weights and without rounding (early training). `freeze` fixes the whole numbers;
-    `load_integers` sets them, as a codec file does. `safe = True` takes float64 products of unfolded inputs.
+    `exact = False` computes with the real weights and without rounding (early training). `freeze` fixes the whole
+    numbers; `load_integers` sets them, as a codec file does. `safe = True` takes float64 products of unfolded inputs.
     """
 
     exact = True
@@ -34,7 +34,9 @@ class ExactLayer(nn.Module):
         """shape: of the weight, output channels first; bound: the greatest input magnitude, in units of 1/256."""
         super().__init__()
         if fan_in > MAX_FAN_IN:
-            raise ValueError(f"a fan-in of {fan_in} is over {MAX_FAN_IN}: split the layer, or its weights lose too many bits")
+            raise ValueError(
+                f"a fan-in of {fan_in} is over {MAX_FAN_IN}: split the layer, or its weights lose too many bits"
+            )
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.bound, self.fan_in = bound, fan_in
@@ -43,7 +45,7 @@ class ExactLayer(nn.Module):
         self.register_buffer("gain", None, persistent=False)
 
     def set_gain(self, gain: Tensor) -> None:
-        """Learn each output channel in a unit of its own: real weights and biases are the parameters times `gain`, (C',)."""
+        """Learn each output channel in its own unit: real weights and biases are the parameters times `gain`, (C',)."""
         self.gain = gain
 
     def masked_weight(self) -> Tensor:
@@ -96,8 +98,14 @@ class ExactLayer(nn.Module):
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
             raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {tuple(self.weight.shape)} was expected")
         sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()
-        if int(sums.max()) >= CARRIER or int(weight.long().abs().max()) > MAX_WEIGHT or int(scale.long().abs().max()) > 64:
-            raise BadCodecFile(f"weights break the bound of exact sums ({int(sums.max())} of at most {int(CARRIER) - 1})")
+        if (
+            int(sums.max()) >= CARRIER
+            or int(weight.long().abs().max()) > MAX_WEIGHT
+            or int(scale.long().abs().max()) > 64
+        ):
+            raise BadCodecFile(
+                f"weights break the bound of exact sums ({int(sums.max())} of at most {int(CARRIER) - 1})"
+            )
         device = self.weight.device
         self.scale = torch.exp2(scale.to(device).float())
         each = self.scale.view(-1, *[1] * (weight.dim() - 1))

@@ -1,7 +1,7 @@
 """Masked convolutions in the wave order: evaluated in parallel when the image is known, wave by wave when it is not.
 
-Pixel (i, j) has wave number t = j + skew * i. It may depend on pixels of smaller wave numbers only, so all pixels of one
-wave are decoded together: W + skew (H - 1) steps in place of H W. The wave order is the autoregressive order: tap
+Pixel (i, j) has wave number t = j + skew * i. It may depend on pixels of smaller wave numbers only, so all pixels of
+one wave are decoded together: W + skew (H - 1) steps in place of H W. The wave order is the autoregressive order: tap
 (di, dj) of a kernel is open if dj + skew * di < 0 (kind A), or also at the pixel itself (kind B).
 
     skew = 2:   0 1 2 3 4 5        a 3 x 3 kernel, kind B:   x x x
@@ -27,7 +27,7 @@ BAND_PIXELS = 2**18  # of all images of a batch together: their activations take
 
 
 def waves(height: int, width: int, skew: int = SKEW) -> Iterator[tuple[int, int, int]]:
-    """Wave number, first row and last row + 1 of each wave; row i holds column t - skew * i. Empty waves are left out."""
+    """Wave number, first row and last row + 1 of each wave; row i holds column t - skew * i. None is empty."""
     for t in range(width + skew * (height - 1)):
         first, last = max(0, -((width - 1 - t) // skew)), min(height - 1, t // skew)
         if first <= last:
@@ -110,8 +110,9 @@ class MaskedConv(ExactLayer):
     def hold_level(self, channels: int) -> None:
         """From now on learning leaves the sums over the taps of the first `channels` inputs as they are.
 
-        So what the layer makes of the overall brightness stays put, while what it makes of differences is learnt: pixels are large numbers
-        and their differences small ones, and steps that suit the latter would drown them in changes of level.
+        So what the layer makes of the overall brightness stays put, while what it makes of differences is learnt:
+        pixels are large numbers and their differences small ones, and steps that suit the latter would drown them in
+        changes of level.
         """
         self.level = (self.weight * self.mask).sum((2, 3)).detach()[:, :channels].clone()
 
@@ -150,7 +151,7 @@ class MaskedConv(ExactLayer):
         return torch.cat(columns).to(dtype).contiguous(), b.to(dtype)
 
     def wave(self, matrix: tuple[Tensor, Tensor], ring: Ring, t: int, first: int, last: int) -> Tensor:
-        """Sums (last - first, B, C'), not rounded, of rows first to last - 1 of wave t, from the ring of the layer below."""
+        """Sums (last - first, B, C'), not rounded, of rows first to last - 1 of wave t, from the ring below."""
         if len(self.taps) == 1:
             x = ring.at(t, first, last)
         else:
@@ -181,8 +182,8 @@ def silu_last(y: Tensor, context: Tensor | None) -> Tensor:
 class LocalNet(nn.Module):
     """A stack of masked convolutions: a stem (kind A), gated residual layers, a head, and a linear path beside them.
 
-    params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units. What it sees is
-    local by design: radius + layers pixels up and to the sides (VLAE, Chen et al. 2017, section 3.1).
+    params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units.
+    What it sees is local by design: radius + layers pixels up and to the sides (VLAE, Chen et al. 2017, section 3.1).
     """
 
     def __init__(
