@@ -23,18 +23,20 @@ class Watch:
     def __init__(self, model: torch.nn.Module) -> None:
         self.greatest: dict[str, float] = {}
         for name, layer in exact_layers(model).items():
-            layer.register_forward_pre_hook(lambda layer, inputs, name=name: self.see(name, layer, inputs[0]))
             if isinstance(layer, MaskedConv):
-                self.watch_waves(name, layer)
+                layer.sums = self.watched(name, layer, layer.sums)
+                layer.pointwise = self.watched(name + " in waves", layer, layer.pointwise)
+            else:
+                layer.forward = self.watched(name, layer, layer.forward)
 
-    def watch_waves(self, name: str, layer: MaskedConv) -> None:
-        pointwise = layer.pointwise
+    def watched(self, name: str, layer: ExactLayer, function):
+        """The function, its last argument looked at."""
 
-        def watched(matrix, x):
-            self.see(name + " in waves", layer, x)
-            return pointwise(matrix, x)
+        def call(*inputs):
+            self.see(name, layer, inputs[-1])
+            return function(*inputs)
 
-        layer.pointwise = watched
+        return call
 
     def see(self, name: str, layer: ExactLayer, x: torch.Tensor) -> None:
         assert torch.equal(x, x.round()), f"{name} was given a fraction"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import divided, table
 from oracle import gated as gated_oracle
-from oracle import table
 from whole_numbers import activations, check_equal, tensor
 
 from bbcodec.errors import InexactArithmetic
@@ -68,3 +68,22 @@ def test_gated_unit_agrees_with_the_oracle(seed, axis, learning):
     expected = gated_oracle(table(math.tanh), table(sigmoid), h, y, axis)
     check_equal(layers.gated(tensor(h), tensor(y).requires_grad_(learning), axis), expected)
     assert np.abs(expected).max() <= 2047
+
+
+@given(seed=st.integers(0, 2**31), context=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_fused_kernels_round_sums_and_agree_with_the_oracle(seed, context):
+    """Sums of sixteenths, many of them ties, as layers leave them."""
+    sums, h = activations((3, 5, 8), 40_000, seed), activations((3, 5, 4), 2047, seed + 1)
+    whole = divided(sums, np.array(4))
+    found = layers.gated_rows(tensor(h), tensor(sums) / 16)
+    check_equal(found, gated_oracle(table(math.tanh), table(sigmoid), h, whole, -1))
+    extra = activations((3, 5, 8), 2047, seed + 2) if context else np.zeros_like(sums)
+    found = layers.silu_rows(tensor(sums) / 16, tensor(extra) if context else None)
+    check_equal(found, table(FUNCTIONS["silu"])(whole + extra))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_tables_round_sums_first(name):
+    y = activations((200,), 40_000, 3)
+    check_equal(getattr(layers, name)(tensor(y) / 16), table(FUNCTIONS[name])(divided(y, np.array(4))))

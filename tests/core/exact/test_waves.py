@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole_numbers import activations, check_equal, fill, onednn, tensor, threads
 
+from bbcodec.errors import BadCodecFile
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_safe
 from bbcodec.exact.waves import LocalNet, MaskedConv, Ring, waves
@@ -165,6 +166,22 @@ def test_local_net(seed, sides, radius, layers, with_context, safe):
     check_equal(in_waves(net, tensor(x), given_context), expected)
 
 
+@pytest.mark.parametrize("one_pass", [True, False])
+@pytest.mark.parametrize("sides", [(1, 1), (17, 5), (9, 1)])
+def test_local_net_in_bands_and_without_fused_kernels(one_pass, sides, monkeypatch):
+    """Large images go band by band, here of as few rows as may be; accelerators have no fused kernels."""
+    monkeypatch.setattr("bbcodec.exact.waves.BAND_PIXELS", 1)
+    if not one_pass:
+        monkeypatch.setattr("bbcodec.exact.waves.fusable", lambda y, exact: False)
+    for seed in range(3):
+        net, wholes = filled_net(seed, layers=2)
+        x, context = activations((2, 2, *sides), BOUND, seed), activations((2, 4, *sides), BOUND, seed + 1)
+        expected = local_net_oracle(net, wholes, x, context)
+        with torch.no_grad(), guard():
+            check_equal(net(tensor(x), tensor(context)), expected)
+        check_equal(in_waves(net, tensor(x), tensor(context)), expected)
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("n_threads", [1, 2, 4])
 def test_local_net_at_all_batch_sizes_threads_and_kernels(enabled, n_threads):
@@ -196,6 +213,32 @@ def test_a_pixel_changes_no_parameters_of_its_own_wave_or_before(seed, sides, da
     assert not changed[times <= times[i, j]].any()
     if j + 1 < width:
         assert changed[times > times[i, j]].any()
+
+
+def test_stored_whole_numbers_leave_out_closed_taps():
+    layer = MaskedConv(2, 3, 2, "A")
+    layer.freeze()
+    stored = layer.stored()
+    assert stored["weight"].shape == (3, 2, len(layer.taps))
+    again = MaskedConv(2, 3, 2, "A")
+    again.load_stored(**stored)
+    for name, value in again.integers().items():
+        assert torch.equal(value, layer.integers()[name])
+    with pytest.raises(BadCodecFile, match="taps"):
+        again.load_stored(**stored | {"weight": stored["weight"][:, :, 1:]})
+
+
+def test_held_levels_stay_while_differences_are_learnt():
+    """The sums over the taps of held inputs do not follow the optimiser; the other inputs' do."""
+    layer = MaskedConv(3, 4, 1, "A")
+    layer.hold_level(2)
+    before = layer.masked_weight().detach().sum((2, 3))
+    with torch.no_grad():
+        layer.weight.add_(torch.rand_like(layer.weight))
+    after = layer.masked_weight().detach()
+    assert torch.allclose(after.sum((2, 3))[:, :2], before[:, :2], atol=1e-5)
+    assert not torch.allclose(after.sum((2, 3))[:, 2:], before[:, 2:], atol=1e-2)
+    assert (after[:, :, layer.mask == 0] == 0).all()
 
 
 def test_training_evaluates_the_coded_network():
