@@ -50,7 +50,8 @@ def exact(params, channels, value):
         part = slice(c * count, (c + 1) * count)
         mean = 128 + means[..., part] / 32
         if c:
-            to_green, red_to_blue, green_to_blue = np.split((coefficients[0] / 256).clip(-1023 / 256, 1023 / 256), 3, -1)
+            bounded = (coefficients[0] / 256).clip(-1023 / 256, 1023 / 256)
+            to_green, red_to_blue, green_to_blue = np.split(bounded, 3, -1)
             correction = to_green * errors[0] if c == 1 else red_to_blue * errors[0] + green_to_blue * errors[1]
             mean = mean + np.floor(256 * correction) / 256
         mean, inverse = mean.clip(-256, 512), np.exp(-scales[..., part].clip(-1065, 1408) / 256)
