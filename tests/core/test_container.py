@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from hashlib import shake_128
 
@@ -128,6 +129,31 @@ def test_a_bomb_is_refused_before_it_unfolds():
     assert lzma_bomb[8] == 2
     with pytest.raises(DamagedArchive):
         unpack_bytes(container.digest64(b"") + b"\x02" + container.pack_varint(10) + lzma_bomb[12:])
+
+
+def test_a_bomb_is_not_held_in_memory():
+    bomb = container.deflate(bytes(10**7))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedArchive):
+            container.inflate(bomb, 1000)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_content_that_is_not_what_was_stored_is_damage():
+    """With a right CRC-32: a fault of the writer, not of the disk."""
+    body = container.digest64(b"hello") + b"\x00\x05jello"
+    with pytest.raises(DamagedArchive, match="digest"):
+        unpack_bytes(body)
+
+
+def test_entries_may_not_share_several_chunks():
+    """Else a small index could stand for any number of pieces, each listed for each of very many entries."""
+    files = [File(b"%d" % number, "bytes", n_chunks=2) for number in range(3)]
+    with pytest.raises(DamagedArchive, match="names chunks that the archive does not have"):
+        read(archive(files, [(BYTES, pack_bytes(b"x"))] * 2))
 
 
 def test_a_size_over_the_limit_is_refused():
