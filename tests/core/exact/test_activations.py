@@ -13,6 +13,7 @@ from whole_numbers import activations, check_equal, tensor
 
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact import activations as layers
+from bbcodec.exact.waves import silu_last
 
 
 def sigmoid(x: float) -> float:
@@ -79,8 +80,9 @@ def test_fused_kernels_round_sums_and_agree_with_the_oracle(seed, context):
     found = layers.gated_rows(tensor(h), tensor(sums) / 16)
     check_equal(found, gated_oracle(table(math.tanh), table(sigmoid), h, whole, -1))
     extra = activations((3, 5, 8), 2047, seed + 2) if context else np.zeros_like(sums)
-    found = layers.silu_rows(tensor(sums) / 16, tensor(extra) if context else None)
-    check_equal(found, table(FUNCTIONS["silu"])(whole + extra))
+    for look_up in (layers.silu_rows, silu_last):
+        found = look_up(tensor(sums) / 16, tensor(extra) if context else None)
+        check_equal(found, table(FUNCTIONS["silu"])(whole + extra))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
