@@ -101,6 +101,7 @@ def test_the_core_knows_nothing_of_the_command_line(module):
         assert not re.search(r"^\s*(import|from) (click|rich)\b", source, re.MULTILINE)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own use
 @pytest.mark.parametrize("module", MODULES)
 def test_docstring_examples(module):
     result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
