@@ -21,7 +21,8 @@ class Distribution(ABC):
     2. F is strictly increasing: every symbol of the support has mass F(k + 1) - F(k) >= 1.
     3. `exp(log_prob) * 2**P`, in float64, agrees with the integer mass within two units.
     4. `pop` after `push` gives the value back and leaves the stack as it was; `push` after `pop` restores any stack.
-    5. A push grows the stack by `information` bits, but for rounding of less than 2**-20 bits a symbol.
+    5. `information` is -log2(mass / 2**P) within one unit of 2**-24 bits. A push grows the stack by that, but for what
+       rANS itself rounds: on average 4e-5 bits a symbol at P = 28 (measured), at most 0.18, where a head is smallest.
     """
 
     shape: torch.Size
