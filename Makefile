@@ -3,38 +3,42 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Stamps name the checkout, as virtual environments do not survive being moved.
+PLACE := $(shell pwd | cksum | cut -d " " -f 1)
+REQUIREMENTS := $(VENV)/requirements-$(PLACE)
+INSTALLED := $(VENV)/installed-$(PLACE)
 SOURCES := pyproject.toml $(shell find bbcodec models cli -type f -not -path '*/__pycache__/*')
 
 .PHONY: demo test lint develop venv clean
 
-demo: $(VENV)/installed
+demo: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py
 
-test: $(VENV)/installed
+test: $(INSTALLED)
 	$(BIN)/pytest
 
 # mypy runs in another folder: here, `-p bbcodec` would find the core alone, as models/ and cli/ lie beside it.
-lint: $(VENV)/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p bbcodec
 
-venv: $(VENV)/installed
+venv: $(INSTALLED)
 
 # For work on bbcodec itself: changes take effect without an install. `make test` goes back to the plain install.
-develop: $(VENV)/requirements
+develop: $(REQUIREMENTS)
 	$(PIP) install -q --no-deps --no-build-isolation -e .
-	rm -f $(VENV)/installed
+	rm -f $(INSTALLED)
 
 # torch comes first and by itself: an unpinned requirement may draw a far larger build.
-$(VENV)/requirements: constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+$(REQUIREMENTS): constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install -q -c constraints.txt torch==2.13.0
 	$(PIP) install -q -c constraints.txt setuptools
 	$(PIP) install -q -c constraints.txt --no-build-isolation '.[test,lint]'
 	touch $@
 
 # A plain install, as users have it: what is tested is what is packaged. build/ would bring back deleted modules.
-$(VENV)/installed: $(VENV)/requirements $(SOURCES)
+$(INSTALLED): $(REQUIREMENTS) $(SOURCES)
 	rm -rf build
 	$(PIP) install -q --no-deps --no-build-isolation --force-reinstall .
 	rm -rf build
