@@ -32,6 +32,7 @@ from bbcodec.program import LatentModel
 FORMAT = 1  # of codec files
 SEED = 0  # of the filler under every chain
 GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as all batches before it together
+MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a pixel
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images whose popped and pushed bits choose the growth
 CAUTION = 0.75  # of the widest batch that the trial says the stack affords
@@ -124,6 +125,10 @@ class Codec:
             raise InputError(
                 f"codec {self.name} takes uint8 images (N, H, W, {self.pixels.channels}), "
                 f"not {images.dtype} {tuple(images.shape)}"
+            )
+        if images.shape[1] * images.shape[2] > MAX_IMAGE_PIXELS:
+            raise InputError(
+                f"codec {self.name} takes images of up to {MAX_IMAGE_PIXELS} pixels, not {images.shape[1:3]}"
             )
         if int(images.max()) >= self.pixels.levels:
             raise InputError(f"codec {self.name} takes values below {self.pixels.levels}, not {int(images.max())}")

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.distributions.autoregressive import Autoregressive
@@ -158,7 +157,7 @@ class Vlae(LatentModel):
         return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
-        """What the latents tell the decoder, (B, hidden, H, W)."""
+        """What the latents tell the decoder, (B, hidden, ceil(H / s), ceil(W / s)), s the context's stride."""
         sizes = self.sizes(height, width)
         exact = self.lift.exact
         h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
@@ -166,14 +165,14 @@ class Vlae(LatentModel):
         for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
             h = silu(conv(h), exact)[:, :, :rows, :columns]
         out: Tensor = self.context_head(h)
-        stride = self.config.context_stride
-        return F.interpolate(out, scale_factor=stride)[:, :, :height, :width] if stride > 1 else out
+        return out
 
     def likelihood(self, z: Tensor, shape: torch.Size) -> Autoregressive:
         """p(x | z): the local decoder."""
         batch, channels, height, width = shape
         context = self.context(z, height, width)
-        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), context)
+        size = batch, channels, height, width
+        return Autoregressive(self.local, self.family, self.embed, size, context, self.config.context_stride)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Latents z, then pixels x."""

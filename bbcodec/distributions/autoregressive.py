@@ -27,14 +27,18 @@ class Autoregressive(Distribution):
         embed: Callable[[Tensor], Tensor],
         shape: tuple[int, int, int, int],
         context: Tensor | None = None,
+        stride: int = 1,
     ) -> None:
-        """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input."""
-        self.net, self.family, self.embed, self.context = net, family, embed, context
+        """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input.
+
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net.
+        """
+        self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
 
     def in_parallel(self, value: Tensor) -> Tensor:
         """Parameters of every pixel, (B, H, W, P)."""
-        params: Tensor = self.net(self.embed(value), self.context)
+        params: Tensor = self.net(self.embed(value), self.context, self.stride)
         return params.permute(0, 2, 3, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -74,5 +78,5 @@ class Autoregressive(Distribution):
             out[i, j] = values
             return self.embed(values.permute(1, 2, 0)[..., None]).squeeze(-1).permute(2, 0, 1)
 
-        self.net.in_waves((batch, height, width), self.context, step)
+        self.net.in_waves((batch, height, width), self.context, step, self.stride)
         return out.permute(2, 3, 0, 1).contiguous()

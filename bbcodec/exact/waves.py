@@ -169,6 +169,15 @@ def rows_of(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+def spread(context: Tensor, stride: int, first: int, last: int, width: int) -> Tensor:
+    """Rows first to last - 1 of a coarse map (B, C, h, w) at full resolution, (B, C, last - first, width)."""
+    if stride == 1:
+        return context[:, :, first:last, :width]
+    above = first // stride
+    rows = F.interpolate(context[:, :, above : -(-last // stride)], scale_factor=stride)
+    return rows[:, :, first - above * stride : last - above * stride, :width]
+
+
 def gated_last(h: Tensor, y: Tensor) -> Tensor:
     """`gated_rows` on any device."""
     return gated(h, y.round(), -1)
@@ -198,12 +207,16 @@ class LocalNet(nn.Module):
         self.skip = MaskedConv(cin, cout, min(radius, 2), "A", bound, gain=0.0, skew=skew)
         self.skew = skew
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W) embedded values; context: (B, hidden, H, W) or None. Returns params (B, C', H, W)."""
+    def forward(self, x: Tensor, context: Tensor | None = None, stride: int = 1) -> Tensor:
+        """x: (B, C, H, W) embedded values. Returns params (B, C', H, W).
+
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)), each value for stride x stride pixels.
+        """
         exact = self.stem.exact
         if fusable(x, exact):
-            return self.in_bands(x, context)
+            return self.in_bands(x, context, stride)
         h = self.stem(x)
+        context = None if context is None else spread(context, stride, 0, *x.shape[2:])
         h = silu(h if context is None else h + context, exact)
         for layer in self.layers:
             h = gated(h, layer(h), 1, exact)
@@ -215,7 +228,7 @@ class LocalNet(nn.Module):
         """How many rows up a pixel's parameters can depend on."""
         return self.stem.radius + len(self.layers)
 
-    def in_bands(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def in_bands(self, x: Tensor, context: Tensor | None, stride: int) -> Tensor:
         """The same, band of rows by band of rows, so that memory stays bounded."""
         batch, _, height, width = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
@@ -223,7 +236,7 @@ class LocalNet(nn.Module):
         rows = max(self.reach, BAND_PIXELS // (batch * width))
         for first in range(0, height, rows):
             above, last = max(0, first - self.reach), min(height, first + rows)
-            part = None if context is None else context[:, :, above:last]
+            part = None if context is None else spread(context, stride, above, last, width)
             params[:, first:last] = self.band(x[:, :, above:last], part)[:, first - above :]
         return params.permute(0, 3, 1, 2)
 
@@ -237,9 +250,13 @@ class LocalNet(nn.Module):
         return head.round_().add_(rows_of(self.skip.sums(x)).round_())
 
     def in_waves(
-        self, shape: tuple[int, int, int], context: Tensor | None, draw: Callable[[Tensor, Tensor, Tensor], Tensor]
+        self,
+        shape: tuple[int, int, int],
+        context: Tensor | None,
+        draw: Callable[[Tensor, Tensor, Tensor], Tensor],
+        stride: int = 1,
     ) -> None:
-        """The same, wave by wave. shape: (B, H, W).
+        """The same, wave by wave. shape: (B, H, W); context and stride as for `forward`.
 
         draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
         the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.
@@ -258,7 +275,8 @@ class LocalNet(nn.Module):
             i = torch.arange(first, last, device=device)
             j = t - self.skew * i
             h = look_up(
-                self.stem.wave(matrices[0], rings[0], t, first, last), None if context is None else context[i, j]
+                self.stem.wave(matrices[0], rings[0], t, first, last),
+                None if context is None else context[i // stride, j // stride],
             )
             for layer, matrix, ring in zip(below[1:], matrices[1:], rings[1:], strict=True):
                 ring.put(t, first, last, h)
