@@ -60,6 +60,11 @@ R = TypeVar("R")
 class Codec(Protocol):
     """What is asked of a learned codec (`bbcodec.codec.Codec`)."""
 
+    safe: bool
+
+    def set_safe(self, safe: bool) -> None:
+        """Compute on the slow path that no kernel can make inexact, or on the fast one."""
+
     def encode_message(self, images: Pixels) -> bytes:
         """One message for uint8 images (N, H, W, C)."""
 
@@ -168,15 +173,30 @@ class Bench:
             raise DamagedArchive("a chunk names a codec that the index does not know")
         if body.count * body.height * body.width * source.channels > MAX_VALUES:
             raise DamagedArchive("a chunk says it holds more pixels than the format allows")
-        try:
-            codec = self.codec(source)
-            with one_thread():
-                images = codec.decode_message(body.message, body.count, body.height, body.width)
-        except (CoderError, InputError) as error:
-            raise DamagedArchive(f"a chunk does not decode: {error}") from None
-        if digest64(images.tobytes()) != body.digest:
-            raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
-        return source, images
+        codec = self.codec(source)
+        with one_thread():
+            try:
+                return source, _decoded(codec, body)
+            except DamagedArchive:
+                # The chunk's CRC-32 holds, so perhaps a kernel is inexact at a shape that the known-answer test lacks.
+                if codec.safe:
+                    raise
+                codec.set_safe(True)
+                try:
+                    return source, _decoded(codec, body)
+                finally:
+                    codec.set_safe(False)
+
+
+def _decoded(codec: Codec, body: LearnedBody) -> Pixels:
+    """The images of a learned chunk, checked against their digest. Raises DamagedArchive."""
+    try:
+        images = codec.decode_message(body.message, body.count, body.height, body.width)
+    except (CoderError, InputError) as error:
+        raise DamagedArchive(f"a chunk does not decode: {error}") from None
+    if digest64(images.tobytes()) != body.digest:
+        raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
+    return images
 
 
 # --- encoding --------------------------------------------------------------------------------------------------------

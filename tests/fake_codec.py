@@ -16,8 +16,13 @@ from bbcodec.errors import CoderError, InputError
 
 
 class FakeCodec:
+    safe = False
+
     def __init__(self, header: dict):
         self.header = header
+
+    def set_safe(self, safe):
+        self.safe = safe
 
     def encode_message(self, images):
         side = self.header["card"].get("side")
@@ -50,6 +55,19 @@ class LyingCodec(FakeCodec):
         images = super().decode_message(data, count, height, width)
         images[0, 0, 0, 0] ^= 1
         return images
+
+
+class HastyCodec(FakeCodec):
+    """Decodes to other pixels, but not on the safe path: a kernel that is inexact at some shape."""
+
+    def decode_message(self, data, count, height, width):
+        images = super().decode_message(data, count, height, width)
+        images[0, 0, 0, 0] ^= not self.safe
+        return images
+
+
+def load_hasty(content, device):
+    return HastyCodec(read_header(content))
 
 
 def load_fake(content, device):

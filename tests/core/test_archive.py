@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_codec import fake_codec, fake_content, load_fake, load_lying, squeeze
+from fake_codec import fake_codec, fake_content, load_fake, load_hasty, load_lying, squeeze
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -586,6 +586,13 @@ def test_a_codec_that_decodes_other_pixels_is_caught_before_the_rename(folder, t
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying, verify=False)
     with pytest.raises(DamagedArchive):
         restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_lying))
+
+
+def test_other_pixels_are_tried_again_on_the_safe_path(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", ALL, load=load_hasty)
+    restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_hasty))
+    squeeze(folder, tmp_path / "b.bb", ALL)
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
 
 
 # --- where files may be written
