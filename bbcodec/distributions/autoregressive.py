@@ -54,14 +54,16 @@ class Autoregressive(Distribution):
         _, _, height, width = self.shape
         params = self.in_parallel(value).permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
-        for t, first, last in reversed(list(waves(height, width, self.net.skew))):
-            i = torch.arange(first, last, device=value.device)
-            j = t - self.net.skew * i
-            self.family(params[i, j].transpose(0, 1)).push(stack, pixels[i, j].transpose(0, 1))
+        with stack.atomic():
+            for t, first, last in reversed(list(waves(height, width, self.net.skew))):
+                i = torch.arange(first, last, device=value.device)
+                j = t - self.net.skew * i
+                self.family(params[i, j].transpose(0, 1)).push(stack, pixels[i, j].transpose(0, 1))
 
     def pop(self, stack: AnsStack) -> Tensor:
         """(B, C, H, W), float32 whole numbers."""
-        return self.drawn(lambda family: family.pop(stack))
+        with stack.atomic():
+            return self.drawn(lambda family: family.pop(stack))
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
         """(B, C, H, W); not differentiable."""

@@ -1,0 +1,65 @@
+"""VLAEs small enough for tests, none of whose parts is idle; images for them; and stacks of random words."""
+
+import numpy as np
+import torch
+from bbcodec.models.vlae import Vlae, VlaeConfig
+
+from bbcodec.ans import AnsStack
+from bbcodec.codec import PixelFormat
+from bbcodec.exact.layers import exact_layers
+
+SIZES = {
+    "hidden": 8,
+    "layers": 1,
+    "radius": 1,
+    "components": 2,
+    "latent_channels": 2,
+    "latent_stride": 4,
+    "context_stride": 2,
+    "width": 8,
+    "blocks": 1,
+    "prior_hidden": 8,
+    "prior_layers": 1,
+}
+CONFIGS = {
+    "binary": VlaeConfig(channels=1, levels=2, **SIZES),
+    "grey": VlaeConfig(channels=1, levels=256, **SIZES),
+    "RGB": VlaeConfig(channels=3, levels=256, **SIZES),
+}
+KINDS = list(CONFIGS)
+
+
+def pixel_format(kind: str) -> PixelFormat:
+    return PixelFormat(CONFIGS[kind].channels, CONFIGS[kind].levels)
+
+
+def tiny(kind: str, seed: int = 0) -> Vlae:
+    """An untrained model with random biases, so that no output of a layer is zero for a flat image."""
+    torch.manual_seed(seed)
+    model = Vlae(CONFIGS[kind])
+    with torch.no_grad():
+        for layer in exact_layers(model).values():
+            layer.bias += 0.3 * torch.randn_like(layer.bias)
+    return model.eval()
+
+
+def pictures(kind: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Slopes with a little noise, (N, H, W, C) uint8."""
+    config = CONFIGS[kind]
+    rng = np.random.default_rng(seed)
+    i, j = np.mgrid[:height, :width]
+    slope = rng.uniform(-4, 4, (2, count, 1, 1, config.channels))
+    x = 128 + slope[0] * i[..., None] + slope[1] * j[..., None] + rng.normal(0, 3, (count, height, width, 1))
+    return (x > 128).astype(np.uint8) if config.levels == 2 else x.clip(0, 255).astype(np.uint8)
+
+
+def tensor(images: np.ndarray) -> torch.Tensor:
+    """(N, H, W, C) uint8 to (N, C, H, W) float32."""
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def random_stack(seed: int, lanes: int = 1, words: int = 4000) -> AnsStack:
+    """A stack of random words that no message left behind."""
+    rng = np.random.default_rng(seed)
+    high = rng.integers(1, 2**31, lanes, dtype=np.uint32)
+    return AnsStack.unflatten(np.concatenate([high, rng.integers(0, 2**32, lanes + words, dtype=np.uint32)]), lanes)
