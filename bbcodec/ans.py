@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ class AnsStack:
         self._journals: list[_Journal] = []
 
     @classmethod
-    def seeded(cls, seed: int = 0, lanes: int = 1) -> AnsStack:
+    def seeded(cls, seed: int = 0, lanes: int = 1) -> Self:
         """A stack whose heads are 2**32 plus the first `lanes` words of the seed's filler, and that never underflows.
 
         seed: 0 .. 2**64 - 1. The bare head 2**31 would not do: its low bits are zero and would be popped as such.
@@ -104,7 +104,7 @@ class AnsStack:
         return np.concatenate([high.astype(np.uint32), low.astype(np.uint32), tail])
 
     @classmethod
-    def unflatten(cls, words: npt.ArrayLike, lanes: int = 1) -> AnsStack:
+    def unflatten(cls, words: npt.ArrayLike, lanes: int = 1) -> Self:
         """The stack of a message from `flatten`; it has no filler. Raises CoderError for what cannot be a message."""
         if lanes < 1:
             raise ValueError(f"lanes is {lanes}, expected 1 or more")

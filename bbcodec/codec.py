@@ -251,7 +251,8 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     blank = CodecFile("new", b"", family_name, pixels.channels, pixels.levels, b"")
     known = answers(Codec(model, pixels, blank, torch.device("cpu")))
     text = json.dumps({**about, "known_answers": known, "card": card}, sort_keys=True)
-    return save_tensors(tensors, {"bbcodec": text})
+    content: bytes = save_tensors(tensors, {"bbcodec": text})
+    return content
 
 
 def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> Codec:

@@ -38,7 +38,7 @@ REPORT_SECONDS = 120
 class CompiledMixture(LogisticMixture):
     """The logistic mixture with a compiled `log_prob`: the greatest single cost of a training step otherwise."""
 
-    log_prob = torch.compile(LogisticMixture.log_prob)
+    log_prob = torch.compile(LogisticMixture.log_prob)  # type: ignore[arg-type]
 
 
 class Run:
@@ -108,7 +108,7 @@ class Run:
         set_exact(self.average, True)
         images = self.images.validation(count, self.recipe.crop)
         sums: dict[str, float] = {}
-        for part in images.split(self.recipe.batch):
+        for part in torch.split(images, self.recipe.batch):
             for name, nats in elbo(self.average, part).items():
                 sums[name] = sums.get(name, 0.0) - nats.sum().item()
         return {name: nats / images.numel() / math.log(2) for name, nats in sums.items()}

@@ -146,9 +146,9 @@ class Vlae(LatentModel):
         """q(z | x): a Gaussian for each latent, from strided convolutions over the image."""
         h = self.embed(images)
         for conv in self.halvings:
-            h = silu(conv(h), conv.exact)
-        params = self.posterior_head(self.look(h))
-        return Gaussian(*params.chunk(2, 1), self.config.steps_per_unit)
+            h = silu(conv(h), self.lift.exact)
+        mean, log_sigma = self.posterior_head(self.look(h)).chunk(2, 1)
+        return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
         """p(z): the autoregressive flow over the latent map."""
@@ -226,9 +226,8 @@ def start_predictors(net: LocalNet, channels: int, components: int) -> None:
     if channels == 3:
         coefficients = bias[3 * n :].view(3, components)
         coefficients[0] = coefficients[2] = 0.95 / 0.125
-    net.stem.weight[:, :channels] *= 3
-    net.stem.weight *= net.stem.mask
-    taps = len(net.stem.taps)
-    net.stem.weight -= net.stem.weight.sum((2, 3), keepdim=True) / taps * net.stem.mask
+    stem = net.stem.weight
+    stem[:, :channels].mul_(3)
+    stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
     net.stem.hold_level(channels)
     net.skip.hold_level(channels)

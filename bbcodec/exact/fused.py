@@ -15,7 +15,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @nb.njit(inline="always")  # type: ignore[untyped-decorator]
-def entry(y: float) -> int:
+def entry(y: Any) -> Any:
     """Where a table of 4,096 entries has the whole number nearest to y."""
     return np.int32(min(max(np.rint(y), np.float32(-2048)), np.float32(2047))) + 2048
 

@@ -91,7 +91,7 @@ class MaskedConv(ExactLayer):
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("level", None, persistent=False)
         with torch.no_grad():
-            self.weight *= mask
+            self.weight.mul_(mask)
 
     @property
     def depth(self) -> int:
@@ -263,7 +263,7 @@ class LocalNet(nn.Module):
         """
         batch, height, width = shape
         device = self.stem.weight.device
-        below: list[MaskedConv] = [self.stem, *self.layers]  # type: ignore[list-item]
+        below: list[MaskedConv] = [self.stem, *self.layers]
         matrices = [layer.matrix() for layer in below]
         neck, head, skip = self.neck.matrix(), self.head.matrix(), self.skip.matrix()
         rings = [Ring(layer.depth + 1, height, batch, layer.weight.shape[1], device, layer.radius) for layer in below]
