@@ -69,7 +69,8 @@ def main() -> None:
         seconds_out = bbcodec("decompress", archive, "-o", restored, quiet=False)[1]
         back = {path.name: path for path in restored.rglob("*") if path.is_file()}
 
-        table = Table(title="Bytes, lossless", box=SIMPLE_HEAD, caption="equal: every pixel and the mode are back")
+        table = Table(title="Bytes, lossless", box=SIMPLE_HEAD, padding=0)
+        table.caption = "equal: every pixel and the mode are back"
         table.add_column("file", no_wrap=True)
         for heading in ("PNG", "WebP", "bbcodec", "bits/dim"):
             table.add_column(heading, justify="right", no_wrap=True)
