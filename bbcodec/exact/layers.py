@@ -95,6 +95,8 @@ class ExactLayer(nn.Module):
 
     def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bound."""
+        if any(part.is_floating_point() or part.is_complex() for part in (weight, bias, scale)):
+            raise BadCodecFile(f"weights of type {weight.dtype}, {bias.dtype}, {scale.dtype}: integers were expected")
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
             raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {tuple(self.weight.shape)} was expected")
         sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.activations import fusable, gated, gated_rows, silu, silu_rows
+from bbcodec.exact.activations import fusable, gated, gated_rows, rows_of, silu, silu_rows
 from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
 
@@ -162,11 +162,6 @@ class MaskedConv(ExactLayer):
         """The matrix product alone, not rounded: x (rows, B, taps * C)."""
         w, b = matrix
         return torch.addmm(b, x.flatten(0, 1).to(w.dtype), w).float().view(*x.shape[:2], -1)
-
-
-def rows_of(x: Tensor) -> Tensor:
-    """(B, C, H, W) as contiguous (B, H, W, C), which costs nothing where channels are last in memory."""
-    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def spread(context: Tensor, stride: int, first: int, last: int, width: int) -> Tensor:
