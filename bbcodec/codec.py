@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bbcodec.ans import AnsStack, Integers, Kernel, filler
 from bbcodec.catalogue import CodecFile, find_codec, parse_codec
-from bbcodec.container import pack_varint, take_varint
+from bbcodec.container import MAX_VALUES, pack_varint, take_varint
 from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.interpreters import decode, encode
@@ -36,6 +36,7 @@ MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a p
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images whose popped and pushed bits choose the growth
 CAUTION = 0.75  # of the widest batch that the trial says the stack affords
+WRONG = "wrong pixels"  # the answer of a codec that does not give an image back
 KNOWN_ANSWERS = ((1, 40, 56), (16, 16, 16), (64, 8, 8))  # count, height, width of the test's images
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
@@ -115,21 +116,25 @@ class Codec:
         for _ in range(3):
             number, at = take_varint(data, at)
             shape.append(number)
-        if not all(shape) or np.prod(shape, dtype=object) * self.pixels.channels > 2**31:
+        if not all(shape) or np.prod(shape, dtype=object) * self.pixels.channels > MAX_VALUES:
             raise DamagedArchive(f"a message of {shape[0]} images of {shape[1]} x {shape[2]} pixels cannot be")
         return self.decode_message(data[at:], shape[0], shape[1], shape[2])
 
-    def check(self, images: Images) -> None:
+    def check(self, images: object) -> None:
         """Raise InputError unless the images are a batch that this codec takes."""
+        if not isinstance(images, np.ndarray):
+            raise InputError(f"codec {self.name} takes images as a numpy array, not as {type(images).__name__}")
         if images.ndim != 4 or images.dtype != np.uint8 or not images.size or images.shape[3] != self.pixels.channels:
             raise InputError(
                 f"codec {self.name} takes uint8 images (N, H, W, {self.pixels.channels}), "
-                f"not {images.dtype} {tuple(images.shape)}"
+                f"not {images.dtype} {images.shape}"
             )
         if images.shape[1] * images.shape[2] > MAX_IMAGE_PIXELS:
             raise InputError(
                 f"codec {self.name} takes images of up to {MAX_IMAGE_PIXELS} pixels, not {images.shape[1:3]}"
             )
+        if images.size > MAX_VALUES:
+            raise InputError(f"codec {self.name} takes at most {MAX_VALUES} values a message, not {images.size}")
         if int(images.max()) >= self.pixels.levels:
             raise InputError(f"codec {self.name} takes values below {self.pixels.levels}, not {int(images.max())}")
 
@@ -167,6 +172,8 @@ class Codec:
         """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""
         if len(data) < 9 or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
+        if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # no encoder writes such
+            raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, cannot be")
         try:
             stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1))
             parts = []
@@ -207,7 +214,7 @@ def answers(codec: Codec) -> list[str]:
         back = Recorder.unflatten(forth.flatten())
         decoded = decode(codec.model, back, x.shape)
         equal = bool(torch.equal(decoded, x))
-        out += [forth.seen.hexdigest(), back.seen.hexdigest() if equal else "wrong pixels"]
+        out += [forth.seen.hexdigest(), back.seen.hexdigest() if equal else WRONG]
     return out
 
 
@@ -240,7 +247,8 @@ def family(name: str) -> Callable[[dict[str, Any]], LatentModel]:
 def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelFormat, card: dict[str, Any]) -> bytes:
     """The content of a `.bbc` file: the model's layers are frozen, checked against their bounds, and tested.
 
-    config: the family's frozen dataclass. Raises BadCodecFile if a bound is broken.
+    config: the family's frozen dataclass, with `channels` and `levels`. The known answers are those of the safe path.
+    Raises BadCodecFile if a bound is broken, InexactArithmetic if not even the safe path gives the images back.
     """
     set_exact(model, True)
     tensors = {}
@@ -249,7 +257,12 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
         tensors.update({f"{name}.{key}": value.contiguous() for key, value in layer.stored().items()})
     about = {"format": FORMAT, "family": family_name, "config": asdict(config), "pixels": asdict(pixels)}
     blank = CodecFile("new", b"", family_name, pixels.channels, pixels.levels, b"")
-    known = answers(Codec(model, pixels, blank, torch.device("cpu")))
+    codec = Codec(model, pixels, blank, torch.device("cpu"))
+    codec.set_safe(True)
+    known = answers(codec)
+    codec.set_safe(False)
+    if WRONG in known:
+        raise InexactArithmetic("the codec does not give its test images back, not even on the safe path")
     text = json.dumps({**about, "known_answers": known, "card": card}, sort_keys=True)
     content: bytes = save_tensors(tensors, {"bbcodec": text})
     return content
@@ -267,6 +280,8 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
         raise BadCodecFile(f"{about.name} is a codec file of version {header.get('format')}, not {FORMAT}")
     try:
         model = family(about.family)(header["config"]).to(place)
+        if (header["config"]["channels"], header["config"]["levels"]) != (about.channels, about.levels):
+            raise ValueError(f"{about.channels} channels of {about.levels} levels are not those of its model")
         tensors = load_tensors(about.content)
         for name, layer in exact_layers(model).items():
             layer.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias", "scale")})

@@ -9,7 +9,7 @@ field is local on purpose (section 3.1), so that z has to carry what it cannot s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,9 @@ from bbcodec.exact.arithmetic import UNIT
 from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.waves import LocalNet
 from bbcodec.program import Latent, LatentModel, Observed, Program
+
+MAX_SIZE = 256  # of anything in a config, which may come with an archive from anywhere
+MAX_COMPONENTS = 32  # of a mixture of logistics
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Vlae(LatentModel):
         """Raises ValueError for sizes that cannot be."""
         super().__init__()
         self.config = c = config
+        for name, value in asdict(c).items():
+            if type(value) is not int or not 1 <= value <= MAX_SIZE:
+                raise ValueError(f"{name} is {value!r}, a whole number from 1 to {MAX_SIZE} was expected")
         if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
             raise ValueError(
                 f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
@@ -113,6 +119,10 @@ class Vlae(LatentModel):
             or doublings < 0
         ):
             raise ValueError(f"strides {c.latent_stride} and {c.context_stride}: powers of two, falling, were expected")
+        if c.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
+            raise ValueError(f"steps_per_unit is {c.steps_per_unit}, a power of two from 1 to 64 was expected")
+        if c.components > MAX_COMPONENTS:
+            raise ValueError(f"components is {c.components}, at most {MAX_COMPONENTS} were expected")
         w = c.width
         self.halvings = nn.ModuleList(
             Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(halvings)
