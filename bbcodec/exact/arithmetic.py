@@ -8,7 +8,7 @@ holds it exactly, so neither the order of a sum, nor fused operations, threads, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -32,20 +32,45 @@ def clamped(x: Tensor) -> Tensor:
 
 @contextmanager
 def guard() -> Iterator[None]:
-    """Within, PyTorch uses no kernel known to be inexact: no NNPACK (Winograd), TF32, reduced precision or autocast.
+    """Within, PyTorch uses no kernel known to be inexact: no NNPACK, cuDNN, TF32, reduced precision or autocast.
 
-    "Exact in any order" does not cover algorithms that scale their inputs by fractions, as Winograd's and FFT do.
+    "Exact in any order" does not cover algorithms that scale their inputs by fractions, as Winograd's and FFT do. Without
+    cuDNN, convolutions on a GPU are unfolded matrix products.
     """
-    cudnn = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision()
     with (
         torch.backends.nnpack.flags(enabled=False),
-        cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
+        attribute(torch.backends.cudnn, "enabled", False),
+        full_precision(),
     ):
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        yield
+
+
+@contextmanager
+def attribute(owner: object, name: str, value: object) -> Iterator[None]:
+    """An attribute that has another value within."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within, float32 products are float32 products, whichever of PyTorch's two sets of switches the caller uses.
+
+    Since 2.9 there is a switch for each backend and operation; the older one for all of them refuses to be read once the
+    newer ones were set.
+    """
+    with ExitStack() as stack:
+        if hasattr(torch.backends, "fp32_precision"):
+            mkldnn, cuda = torch.backends.mkldnn, torch.backends.cuda
+            for switch in (mkldnn.matmul, mkldnn.conv, cuda.matmul):
+                stack.enter_context(attribute(switch, "fp32_precision", "ieee"))
+        else:
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        yield

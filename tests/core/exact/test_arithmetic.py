@@ -1,5 +1,9 @@
 """Rounding, its gradient, and the guard that keeps inexact kernels away."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -68,12 +72,34 @@ def test_guard_keeps_reduced_precision_away(precision):
     torch.set_float32_matmul_precision(precision)
     try:
         with torch.no_grad(), guard():
-            assert torch.get_float32_matmul_precision() == "highest"
             found = layer(tensor(x))
         assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(before)
     check_equal(found, conv(whole, x))
+
+
+@pytest.mark.parametrize("owner", ["backends", "backends.mkldnn", "backends.mkldnn.matmul", "backends.mkldnn.conv"])
+def test_guard_overrules_the_newer_switches(owner):
+    """In a process of its own: once set, they cannot be brought back to their first state."""
+    code = (
+        "import sys, torch\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from bbcodec.exact.arithmetic import guard\n"
+        "from bbcodec.exact.layers import Conv\n"
+        "from oracle import conv\n"
+        "from whole_numbers import activations, check_equal, fill, tensor\n"
+        f"torch.{owner}.fp32_precision = 'bf16'\n"
+        "for k in (1, 3):\n"
+        "    layer = Conv(64, 64, k)\n"
+        "    whole, x = fill(layer, 0), activations((4, 64, 16, 16), 2047, 0)\n"
+        "    with torch.no_grad(), guard():\n"
+        "        found = layer(tensor(x))\n"
+        "    check_equal(found, conv(whole, x))\n"
+        f"assert torch.{owner}.fp32_precision == 'bf16'\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_guard_puts_settings_back_even_after_an_error():
@@ -85,7 +111,7 @@ def test_guard_puts_settings_back_even_after_an_error():
             cudnn.benchmark,
             cudnn.deterministic,
             cudnn.allow_tf32,
-            torch.get_float32_matmul_precision(),
+            torch.backends.mkldnn.matmul.fp32_precision,
             torch.is_autocast_enabled("cpu"),
         )
 
@@ -102,5 +128,5 @@ def test_guard_puts_settings_back_even_after_an_error():
         fail()
     assert settings() == before
     assert inside[0] is False
-    assert inside[4] is False
+    assert inside[1] is False
     assert inside[6] is False
