@@ -12,7 +12,7 @@ import math
 import platform
 import time
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ CHECKPOINT_SECONDS = 240
 REPORT_SECONDS = 120
 
 
-class CompiledMixture(LogisticMixture):
-    """The logistic mixture with a compiled `log_prob`: the greatest single cost of a training step otherwise."""
+@cache
+def compiled_mixture() -> type[LogisticMixture]:
+    """The logistic mixture with a compiled `log_prob`: the greatest single cost of a training step otherwise.
 
-    log_prob = torch.compile(LogisticMixture.log_prob)  # type: ignore[arg-type]
+    Made when it is wanted: torch's compiler takes seconds to import.
+    """
+    return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
 
 
 class Run:
@@ -58,7 +61,7 @@ class Run:
         if compiled:
             self.model.local.compile()
             if recipe.model.levels == 256:
-                self.model.family = partial(CompiledMixture, channels=recipe.model.channels)
+                self.model.family = partial(compiled_mixture(), channels=recipe.model.channels)
 
     @property
     def done(self) -> float:
@@ -203,8 +206,10 @@ def finish(run: Run, name: str, out: Path) -> None:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The codec file to write at the end.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of checkpoints and logs.")
-@click.option("--minutes", type=float, help="Length of the whole run; the recipe's if left out.")
-@click.option("--threads", type=int, default=4, show_default=True)
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Length of the whole run; the recipe's if left out."
+)
+@click.option("--threads", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--compile/--no-compile", "compiled", default=True, help="Compile the network (needs a C++ compiler).")
 def main(recipe: str, data: Path, out: Path, work: Path, minutes: float | None, threads: int, compiled: bool) -> None:
     """Train RECIPE into a codec file; go on from the checkpoint if there is one."""

@@ -34,12 +34,14 @@ def pixel_format(kind: str) -> PixelFormat:
 
 
 def tiny(kind: str, seed: int = 0) -> Vlae:
-    """An untrained model with random biases, so that no output of a layer is zero for a flat image."""
+    """An untrained model, but with random biases and linear paths, so that every weight has something to say."""
     torch.manual_seed(seed)
     model = Vlae(CONFIGS[kind])
     with torch.no_grad():
         for layer in exact_layers(model).values():
             layer.bias += 0.3 * torch.randn_like(layer.bias)
+            if not layer.weight.any():  # linear paths that start from nothing
+                layer.weight.normal_(0, 0.1)
     return model.eval()
 
 
