@@ -143,29 +143,35 @@ def test_elbo_of_one_latent():
 
 
 def test_elbo_is_differentiable_through_latents():
-    """A Gaussian latent with a known gradient: KL of N(m, 1) from N(0, 1) is m**2 / 2."""
+    """A Gaussian latent with known gradients: KL of N(m, s**2) from N(0, 1) is (m**2 + s**2 - 1) / 2 - log s."""
 
     class Learnt(LatentModel):
         def __init__(self):
             super().__init__()
-            self.mean = torch.nn.Parameter(torch.full((1,), 512.0))  # 2.0
+            self.mean = torch.nn.Parameter(torch.full((1,), 512.0))  # 2
+            self.log_sigma = torch.nn.Parameter(torch.full((1,), -128.0))  # -1/2
 
         def program(self, shape, images=None):
-            flat = torch.zeros(shape[0], 1)
+            size = (shape[0], 1)
+            flat = torch.zeros(size)
             z = yield Latent(
-                "z", lambda: Gaussian(flat, flat, 64), lambda: Gaussian(self.mean.expand(shape[0], 1), flat, 64)
+                "z",
+                prior=lambda: Gaussian(flat, flat, 64),
+                posterior=lambda: Gaussian(self.mean.expand(size), self.log_sigma.expand(size), 64),
             )
             x = yield Observed("x", lambda: Bernoulli((128 * z / 64).reshape(shape)), images)
             return x
 
     model = Learnt()
     terms = elbo(model, torch.ones(20000, 1, 1, 1), torch.Generator().manual_seed(0))
-    assert -terms["z"].mean().item() == pytest.approx(2.0, abs=0.1)  # standard error 0.014
-    (of_rate,) = torch.autograd.grad(-terms["z"].mean(), model.mean, retain_graph=True)
-    assert 256 * of_rate.item() == pytest.approx(2.0, abs=0.1)
+    sigma = math.exp(-0.5)
+    assert -terms["z"].mean().item() == pytest.approx((4 + sigma**2 - 1) / 2 + 0.5, abs=0.05)
+    of_mean, of_log_sigma = torch.autograd.grad(-terms["z"].mean(), list(model.parameters()), retain_graph=True)
+    assert 256 * of_mean.item() == pytest.approx(2, abs=0.05)
+    assert 256 * of_log_sigma.item() == pytest.approx(sigma**2 - 1, abs=0.05)
     (of_pixels,) = torch.autograd.grad(terms["x"].mean(), model.mean)
-    expected = torch.sigmoid(-(2 + torch.randn(10**5, generator=torch.Generator().manual_seed(1)))).mean()
-    assert 256 * of_pixels.item() == pytest.approx(expected.item(), abs=0.02)
+    z = 2 + sigma * torch.randn(10**5, generator=torch.Generator().manual_seed(1))
+    assert 256 * of_pixels.item() == pytest.approx(torch.sigmoid(-z).mean().item(), abs=0.02)
 
 
 def test_encoding_one_latent_pops_it_and_pushes_all_in_reverse():

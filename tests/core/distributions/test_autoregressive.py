@@ -30,8 +30,8 @@ FAMILIES = {
 SIDES = st.sampled_from([(1, 1), (1, 6), (7, 1), (2, 2), (3, 5), (6, 7)])
 
 
-def make(name, shape, seed=0, context=True):
-    """A random net, whose outputs are spread over some units of its family."""
+def make(name, shape, seed=0, stride=1):
+    """A random net, whose outputs are spread over some units of its family; stride: of the context, 0 for none."""
     family, channels, n_params, embed, _ = FAMILIES[name]
     torch.manual_seed(seed)
     net = LocalNet(channels, 6, 1, n_params, radius=2)
@@ -40,8 +40,11 @@ def make(name, shape, seed=0, context=True):
             layer.bias.normal_(0, 0.5)
         net.skip.weight.normal_(0, 0.1)
     batch, height, width = shape
-    hint = torch.randint(-500, 500, (batch, 6, height, width)).float() if context else None
-    return Autoregressive(net, family, embed, (batch, channels, height, width), hint)
+    shape = (batch, channels, height, width)
+    if not stride:
+        return Autoregressive(net, family, embed, shape)
+    hint = torch.randint(-500, 500, (batch, 6, -(-height // stride), -(-width // stride))).float()
+    return Autoregressive(net, family, embed, shape, hint, stride)
 
 
 def values(d, name, seed=0):
@@ -55,12 +58,12 @@ def values(d, name, seed=0):
     SIDES,
     st.integers(1, 5),
     st.sampled_from([1, 2, 5]),
-    st.booleans(),
+    st.sampled_from([0, 1, 2, 4]),
 )
 @settings(max_examples=60)
-def test_push_and_pop_undo_each_other(name, seed, sides, batch, lanes, context):
+def test_push_and_pop_undo_each_other(name, seed, sides, batch, lanes, stride):
     with torch.no_grad():
-        d = make(name, (batch, *sides), seed % 5, context)
+        d = make(name, (batch, *sides), seed % 5, stride)
         check_push_pop(d, values(d, name, seed), lanes, seed)
 
 
@@ -93,7 +96,7 @@ def test_probabilities_of_all_images_sum_to_one(sides):
     count = 2 ** (height * width)
     every = torch.tensor([[n >> bit & 1 for bit in range(height * width)] for n in range(count)]).float()
     with torch.no_grad():
-        d = make("Bernoulli", (count, height, width), context=False)
+        d = make("Bernoulli", (count, height, width), stride=0)
         p = d.log_prob(every.reshape(d.shape)).double().exp()
     assert p.sum().item() == pytest.approx(1, abs=1e-4)
     assert p.max() > 1.5 / count or count == 2
@@ -132,8 +135,8 @@ def test_samples_follow_the_probabilities():
     count, n = 16, 16 * 2000
     every = torch.tensor([[k >> bit & 1 for bit in range(4)] for k in range(count)]).float().reshape(16, 1, 2, 2)
     with torch.no_grad():
-        p = make("Bernoulli", (count, 2, 2), context=False).log_prob(every).exp()
-        x = make("Bernoulli", (n, 2, 2), context=False).rsample(torch.Generator().manual_seed(0))
+        p = make("Bernoulli", (count, 2, 2), stride=0).log_prob(every).exp()
+        x = make("Bernoulli", (n, 2, 2), stride=0).rsample(torch.Generator().manual_seed(0))
     code = (x.reshape(n, 4) * torch.tensor([1.0, 2.0, 4.0, 8.0])).sum(1).long()
     found = torch.bincount(code, minlength=count) / n
     assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt()).all()
@@ -156,6 +159,22 @@ def test_the_context_counts():
         value = values(one, "grey")
         other.context = -other.context
         assert not np.array_equal(one.information(value), other.information(value))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("band_pixels", [1, 2**18])
+def test_a_coarse_context_is_one_spread_over_its_pixels(stride, band_pixels, monkeypatch):
+    """Each of its numbers for a square of pixels, cut at the border; in bands, in waves and while learning."""
+    monkeypatch.setattr("bbcodec.exact.waves.BAND_PIXELS", band_pixels)
+    coarse = make("grey", (2, 11, 7), stride=stride)
+    spread = coarse.context.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :11, :7]
+    fine = Autoregressive(coarse.net, coarse.family, coarse.embed, tuple(coarse.shape), spread)
+    value = values(coarse, "grey")
+    learning = coarse.in_parallel(value)
+    with torch.no_grad():
+        assert torch.equal(coarse.in_parallel(value), fine.in_parallel(value))
+        assert torch.equal(learning, fine.in_parallel(value))
+        assert torch.equal(coarse.pop(random_stack(8)), fine.pop(random_stack(8)))
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
