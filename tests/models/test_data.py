@@ -78,7 +78,7 @@ def test_binarisation_follows_the_grey_level():
     assert not torch.equal(one, other)
     assert torch.equal(images.validation(1, None), images.validation(1, None))
     ends = np.array([0, 255], np.uint8).reshape(1, 2, 1)
-    x = Images([ends], [], binarise=True).batch(100, None, rng)
+    x = Images([ends], [], binarise=True).batch(5000, None, rng)
     assert x[:, 0, 0].unique(dim=0).tolist() == [[0.0, 1.0]]
 
 

@@ -122,6 +122,7 @@ def test_a_step_without_a_finite_gradient_is_left_out(monkeypatch):
 
 def test_the_average_follows_the_model():
     r = run()
+    assert all(torch.equal(a, b) for a, b in zip(r.average.parameters(), r.model.parameters(), strict=True))
     for _ in range(3):
         start = [p.clone() for p in r.average.parameters()]
         step = r.step
@@ -129,6 +130,19 @@ def test_the_average_follows_the_model():
         decay = (step + 1) / (step + 10)
         for a, before, now in zip(r.average.parameters(), start, r.model.parameters(), strict=True):
             assert torch.allclose(a, decay * before + (1 - decay) * now, atol=1e-6)
+
+
+def test_validation_is_of_the_averaged_network_that_is_coded():
+    """It rounds whatever was done before; steps of the model alone change nothing."""
+    r = run()
+    r.advance()
+    torch.manual_seed(1)
+    expected = r.validate(6)
+    with torch.no_grad():
+        r.model.local.head.bias += 1
+    training.set_exact(r.average, False)
+    torch.manual_seed(1)
+    assert r.validate(6) == expected
 
 
 def weights(r: Run) -> list[torch.Tensor]:
