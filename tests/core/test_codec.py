@@ -258,6 +258,13 @@ def test_a_shape_that_cannot_be_is_refused_before_anything_is_allocated(codecs, 
         codecs["grey"].decode(b"".join(map(pack_varint, shape)) + bytes(100))
 
 
+@pytest.mark.parametrize("shape", [(1, 2**12, 2**11 + 1), (1, 1, 2**23 + 1)])
+def test_an_image_that_no_encoder_takes_is_not_decoded(codecs, shape, monkeypatch):
+    monkeypatch.setattr(bbcodec.codec, "decode", lambda *_: pytest.fail("decoding was tried"))
+    with pytest.raises(DamagedArchive, match="cannot be"):
+        codecs["grey"].decode_message(bytes(1) + AnsStack.seeded(1).flatten().tobytes(), *shape)
+
+
 @pytest.mark.parametrize("shape", [(2**28, 1, 1), (2**20, 16, 16), (1, 2**14, 2**14), (1, 1, 2**28), (2, 2**11, 2**12)])
 def test_a_short_message_of_many_pixels_is_refused_in_no_time(codecs, shape):
     """Whatever its growth byte, also one that no encoder writes."""
