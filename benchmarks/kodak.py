@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from PIL import Image
 def peers(files: list[Path]) -> dict[str, int | None]:
     """Bytes of all files together, each compressed by itself."""
     totals: dict[str, int | None] = {"png_as_they_come": sum(path.stat().st_size for path in files)}
-    for name, quality in (("webp_m6", 80), ("webp_m6_q100", 100)):
-        totals[name] = sum(webp_bytes(Image.fromarray(pixels(path)), quality) for path in files)
-    for effort in (7, 9):
-        encoded = [jpegxl_encoded(pixels(path), effort) for path in files]
+    photos = [pixels(path) for path in files]
+    with ThreadPoolExecutor() as threads:
+        for name, quality in (("webp_m6", 80), ("webp_m6_q100", 100)):
+            totals[name] = sum(threads.map(lambda photo, q=quality: webp_bytes(Image.fromarray(photo), q), photos))
+        encodings = {e: list(threads.map(lambda photo, e=e: jpegxl_encoded(photo, e), photos)) for e in (7, 9)}
+    for effort, encoded in encodings.items():
         totals[f"jpegxl_e{effort}"] = sum(map(len, filter(None, encoded))) if all(encoded) else None
     return totals
 
