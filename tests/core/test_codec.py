@@ -23,6 +23,7 @@ from bbcodec.codec import (
     KNOWN_ANSWERS,
     SEED,
     PixelFormat,
+    Recorder,
     answers,
     batch_widths,
     codec_header,
@@ -31,6 +32,7 @@ from bbcodec.codec import (
     save_codec,
 )
 from bbcodec.container import pack_varint
+from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError, MissingCodec
 from bbcodec.exact.layers import exact_layers
 from bbcodec.exact.waves import MaskedConv
@@ -363,6 +365,21 @@ def test_changed_weights_are_refused(contents):
         load_codec(edited(contents["grey"], changed), "cpu")
 
 
+def test_known_answers_see_all_that_goes_by():
+    """Symbols and parameters, of pushes and of pops."""
+    digests = set()
+    zero, one = torch.zeros(1, 4), torch.ones(1, 4)
+    for logit, value in ((zero, zero), (one, zero), (zero, one)):
+        recorder = Recorder.seeded(0)
+        Bernoulli(logit).push(recorder, value)
+        digests.add(recorder.seen.hexdigest())
+    for logit in (zero, 512 * one):
+        recorder = Recorder.seeded(0)
+        Bernoulli(logit).pop(recorder)
+        digests.add(recorder.seen.hexdigest())
+    assert len(digests) == 5
+
+
 def test_other_known_answers_are_refused(contents):
     known = codec_header(contents["grey"])["known_answers"]
     assert len(set(known)) == 2 * len(KNOWN_ANSWERS)
@@ -379,8 +396,10 @@ def broken_files(content):
     weight = next(name for name in tensors if name.endswith("weight"))
     layer = weight.removesuffix("weight")
     w, b, s = (tensors[layer + part] for part in ("weight", "bias", "scale"))
+    one = torch.zeros_like(w)
+    one.view(-1)[0] = 2048  # within the bound of the sum
     several = {
-        "a weight over 2047": {weight: torch.full_like(w, 2048)},
+        "a weight over 2047": {weight: one, layer + "bias": torch.zeros_like(b)},
         "weights that break the bound": {weight: torch.full_like(w, 2047)},
         "the least int16": {weight: torch.full_like(w, -(2**15))},
         "a bias that breaks the bound": {layer + "bias": torch.full_like(b, 2**24)},
