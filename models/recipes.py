@@ -27,7 +27,7 @@ RECIPES = {
         model=VlaeConfig(channels=3, hidden=64, layers=5, components=5, latent_channels=2, latent_stride=32, width=40),
         data="photos",
         describe="1,000 RGB photos (ImageNet samples, halved from JPEG, about 250 x 190)",
-        minutes=75,
+        minutes=66,
         batch=4,
         crop=64,
         free_nats=0.5,

@@ -368,7 +368,7 @@ def test_changed_weights_are_refused(contents):
 def test_known_answers_see_all_that_goes_by():
     """Symbols and parameters, of pushes and of pops."""
     digests = set()
-    zero, one = torch.zeros(1, 4), torch.ones(1, 4)
+    zero, one = torch.zeros(1, 40), torch.ones(1, 40)
     for logit, value in ((zero, zero), (one, zero), (zero, one)):
         recorder = Recorder.seeded(0)
         Bernoulli(logit).push(recorder, value)
