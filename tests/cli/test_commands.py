@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, jobs):
     """Sent to the whole group, as a terminal does: one line, code 130, no file, no process."""
     (tmp_path / "in").mkdir()
     noise = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(24):
         Image.fromarray(noise.integers(0, 256, (500, 500, 3)).astype(np.uint8)).save(tmp_path / "in" / f"{number}.png")
     before = names(tmp_path)
     arguments = [
