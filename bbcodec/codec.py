@@ -160,7 +160,7 @@ class Codec:
             return 0
         stack = AnsStack.seeded(SEED)
         before = stack.bits
-        encode(self.model, stack, self.tensor(images[-TRIAL:]))
+        encode(self.model, stack, self.tensor(images[-min(TRIAL, self.widest(images.shape)) :]))
         affords = (stack.bits - before) / max(1, 32 * stack.initial_words)
         return int(min(255, max(1, GROWTH_UNIT * CAUTION * affords)))
 

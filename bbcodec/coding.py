@@ -7,8 +7,10 @@ and gives their results back in order.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -455,6 +457,15 @@ def _no_interrupt() -> Iterator[None]:
 def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader | None) -> None:
     global _bench
     _bench = Bench(sources, device, load)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_worker(function: Callable[[Bench, T], R], task: T) -> R:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ def clamped(x: Tensor) -> Tensor:
 def guard() -> Iterator[None]:
     """Within, PyTorch uses no kernel known to be inexact: no NNPACK, cuDNN, TF32, reduced precision or autocast.
 
-    "Exact in any order" does not cover algorithms that scale their inputs by fractions, as Winograd's and FFT do. Without
+    Exact in any order is not exact under algorithms that scale inputs by fractions, as Winograd's and FFT do. Without
     cuDNN, convolutions on a GPU are unfolded matrix products.
     """
     with (
@@ -62,13 +63,13 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
 def full_precision() -> Iterator[None]:
     """Within, float32 products are float32 products, whichever of PyTorch's two sets of switches the caller uses.
 
-    Since 2.9 there is a switch for each backend and operation; the older one for all of them refuses to be read once the
-    newer ones were set.
+    Since 2.9 there is a switch for each backend and operation; the older one for all of them refuses to be read once
+    the newer ones were set.
     """
     with ExitStack() as stack:
         if hasattr(torch.backends, "fp32_precision"):
-            mkldnn, cuda = torch.backends.mkldnn, torch.backends.cuda
-            for switch in (mkldnn.matmul, mkldnn.conv, cuda.matmul):
+            mkldnn: Any = torch.backends.mkldnn
+            for switch in (mkldnn.matmul, mkldnn.conv, torch.backends.cuda.matmul):
                 stack.enter_context(attribute(switch, "fp32_precision", "ieee"))
         else:
             stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -335,6 +336,43 @@ def test_ctrl_c_leaves_nothing(tmp_path, jobs):
     arguments = [SCRIPT, "decompress", str(tmp_path / "a.bb"), "-o", str(tmp_path / "out"), "--jobs", jobs]
     check_interrupted(arguments, tmp_path, lambda: any((tmp_path / "out").glob(".bbcodec-*")))
     assert names(tmp_path) == before
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 500, 500, 3)).astype(np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
+    arguments = [
+        SCRIPT,
+        "compress",
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path / "a.bb"),
+        "--codec",
+        "none",
+        "--jobs",
+        "2",
+    ]
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
+    end = time.monotonic() + 30
+    while group_size(process.pid) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert group_size(process.pid) >= 3
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 20
+    while group_is_alive(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not group_is_alive(process.pid)
+
+
+def group_size(group: int) -> int:
+    size = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            size += int(path.read_text().rpartition(")")[2].split()[2]) == group
+    return size
 
 
 def check_interrupted(arguments, folder, begun):
