@@ -54,10 +54,15 @@ def random_crop(image: np.ndarray, side: int, generator: np.random.Generator) ->
 
 def photos(folder: Path, mode: str = "RGB", smallest: int = 96) -> list[np.ndarray]:
     """The images of a folder in the order of their names, (H, W, C) uint8, without those smaller than `smallest`."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: a folder of images was expected")
     images = []
     for path in sorted(folder.iterdir()):
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert(mode))
+        try:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert(mode))
+        except OSError as error:
+            raise InputError(f"{path} is not an image that can be read: {error}") from None
         if min(pixels.shape[:2]) >= smallest:
             images.append(pixels if pixels.ndim == 3 else pixels[..., None])
     if not images:

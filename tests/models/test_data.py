@@ -131,3 +131,11 @@ def test_a_folder_without_images_of_use(tmp_path):
 
 def test_every_loader_has_a_name(data):
     assert all(isinstance(load(data), Images) for load in LOADERS.values())
+
+
+def test_a_missing_folder_and_a_file_that_is_no_image_are_named(tmp_path):
+    with pytest.raises(InputError, match="there is no folder"):
+        photos(tmp_path / "none")
+    (tmp_path / "a.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"a\.png is not an image"):
+        photos(tmp_path)
