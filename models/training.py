@@ -192,7 +192,8 @@ def finish(run: Run, name: str, out: Path) -> None:
     card["bits_per_dim"] = round(measure(codec, run.images), 4)
     content = save_codec(run.average, "vlae", model, pixels, card)
     out.write_bytes(content)
-    rows = "".join(f"| {key} | {value} |\n" for key, value in {**card, "file": f"{len(content):,} bytes"}.items())
+    about = {**card, "file": f"{len(content):,} bytes", "rate of the latents": f"{run.validate(32)['z']:.4f} bits/dim"}
+    rows = "".join(f"| {key} | {value} |\n" for key, value in about.items())
     sizes = "".join(f"| {key} | {value} |\n" for key, value in asdict(model).items())
     recipe = f"`python -m bbcodec.models.training {name} --data DATA --out {out.name}`"
     out.with_suffix(".md").write_text(
