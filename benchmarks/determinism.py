@@ -62,7 +62,7 @@ def cases(data: Path, batches: list[int]) -> dict[str, Pixels]:
     """Name -> images (N, H, W, C): kind of image and batch size are in the name."""
     digits = binarised(np.load(needed(data / "mnist_test.npy")))[..., None]
     photos = [pixels(path) for path in sorted(needed(data / "kodak").glob("*.png"))]
-    crops = np.stack([photo[i : i + 32, 64:96] for photo in photos for i in (64, 128, 192)])
+    crops = np.stack([photo[i : i + 32, 64:96] for photo in photos for i in range(32, 320, 32)])
     return {f"digits {n}": digits[:n] for n in batches} | {f"photos {n}": crops[:n] for n in batches if n < len(crops)}
 
 
