@@ -377,7 +377,12 @@ def group_size(group: int) -> int:
 
 def check_interrupted(arguments, folder, begun):
     process = subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
     )
     end = time.monotonic() + 30
     while not begun() and time.monotonic() < end and process.poll() is None:
