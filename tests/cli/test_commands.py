@@ -310,25 +310,21 @@ def test_targets_that_cannot_be_written(folder, archive, tmp_path):
     check_fails(5, "compress", folder, "-o", tmp_path, match="is a folder")
 
 
+def long_work(tmp_path, jobs):
+    """A command that compresses photos of noise for some seconds."""
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 500, 500, 3)).astype(np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
+    source, target = str(tmp_path / "in"), str(tmp_path / "a.bb")
+    return [SCRIPT, "compress", source, "-o", target, "--codec", "none", "--jobs", jobs]
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_leaves_nothing(tmp_path, jobs):
     """Sent to the whole group, as a terminal does: one line, code 130, no file, no process."""
-    (tmp_path / "in").mkdir()
-    noise = np.random.default_rng(0)
-    for number in range(24):
-        Image.fromarray(noise.integers(0, 256, (500, 500, 3)).astype(np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    arguments = long_work(tmp_path, jobs)
     before = names(tmp_path)
-    arguments = [
-        SCRIPT,
-        "compress",
-        str(tmp_path / "in"),
-        "-o",
-        str(tmp_path / "a.bb"),
-        "--codec",
-        "none",
-        "--jobs",
-        jobs,
-    ]
     check_interrupted(arguments, tmp_path, lambda: any(tmp_path.glob(".a.bb.*")))
     assert names(tmp_path) == before
     assert main([*arguments[1:], "--no-verify", "-q"]) == 0
@@ -339,21 +335,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, jobs):
 
 
 def test_workers_end_with_a_process_that_is_killed(tmp_path):
-    (tmp_path / "in").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (24, 500, 500, 3)).astype(np.uint8)
-    for number, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
-    arguments = [
-        SCRIPT,
-        "compress",
-        str(tmp_path / "in"),
-        "-o",
-        str(tmp_path / "a.bb"),
-        "--codec",
-        "none",
-        "--jobs",
-        "2",
-    ]
+    arguments = long_work(tmp_path, "2")
     process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 30
     while group_size(process.pid) < 3 and time.monotonic() < end:
