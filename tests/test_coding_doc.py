@@ -1,0 +1,263 @@
+"""The worked examples of docs/coding.md, computed by the code: the page and the code say the same."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bbcodec.models.vlae import Vlae, VlaeConfig
+
+from bbcodec import kernels, tables
+from bbcodec.ans import AnsStack, filler
+from bbcodec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
+from bbcodec.distributions import Gaussian, LogisticMixture
+from bbcodec.exact import activations
+from bbcodec.exact.layers import Conv, exact_layers
+from bbcodec.exact.waves import MaskedConv, waves
+from bbcodec.interpreters import decode
+
+PAGE = Path(__file__).parents[1] / "docs" / "coding.md"
+BLOCK = re.compile(r"^```example (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+Example = dict[str, Any]
+COUNT, HEIGHT, WIDTH = 4, 5, 9  # of the images of the example codec
+
+
+def written() -> dict[str, dict[str, str]]:
+    """The examples of the page: name -> what stands left of the last ` = ` of a line -> what stands right of it."""
+    return {
+        name: dict(re.split(r" += (?!.* = )", line) for line in lines.splitlines())
+        for name, lines in BLOCK.findall(PAGE.read_text())
+    }
+
+
+def text(value: Any) -> str:
+    """Numbers apart by spaces."""
+    return " ".join(text(v) for v in value) if isinstance(value, list | tuple) else str(value)
+
+
+class Tape(AnsStack):
+    """A stack that keeps the symbols and parameters of everything popped, and what is pushed."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        super().__init__(lanes)
+        self.popped: list[tuple[Any, ...]] = []
+        self.pushed: list[tuple[Any, ...]] = []
+
+    def pop(self, kernel: Any, symbols: Any, params: Any, *shared: Any) -> None:
+        super().pop(kernel, symbols, params, *shared)
+        self.popped.append((symbols.tolist(), *(p.tolist() for p in params)))
+
+    def push(self, kernel: Any, symbols: Any, params: Any, *shared: Any) -> None:
+        super().push(kernel, symbols, params, *shared)
+        self.pushed.append((symbols.tolist(), *(p.tolist() for p in params)))
+
+
+def state(stack: AnsStack) -> str:
+    """Head, and up to four words of the tail, newest first, in hexadecimal; number of words."""
+    high, low, *tail = stack.flatten().tolist()
+    return f"{high << 32 | low:016x} | {' '.join(f'{word:08x}' for word in tail[:4]) or '-'} | {len(tail)}"
+
+
+def example_filler() -> Example:
+    return {f"filler(0, {i})": f"{filler(0, i, 1)[0]:08x}" for i in range(3)} | {
+        "filler(7, 0)": f"{filler(7, 0, 1)[0]:08x}"
+    }
+
+
+def example_stack() -> Example:
+    stack = AnsStack.seeded()
+    out = {"seeded": state(stack)}
+    intervals = ((5, 3, 4), (16777215, 1, 24), (7, 9, 24))
+    for c, m, p in intervals:
+        stack.push_intervals([c], [m], p)
+        out[f"push c {c}, m {m}, P {p}"] = state(stack)
+    for c, m, p in reversed(intervals):
+        stack.pop_intervals([c], [m], p)
+    out["all popped"] = state(stack)
+    slot = int(stack.slots(1, 28)[0])
+    out["slot for P 28"] = str(slot)
+    stack.pop_intervals([slot - 5], [7], 28)
+    out[f"pop c {slot - 5}, m 7, P 28"] = state(stack)
+    return out
+
+
+def example_lanes() -> Example:
+    stack = AnsStack.seeded(lanes=2)
+    stack.push_intervals([1, 2, 3], [1, 1, 1], 24)
+    return {"words": [f"{word:08x}" for word in stack.flatten().tolist()]}
+
+
+def example_tables() -> Example:
+    out: Example = {}
+    for name, *at in (
+        ("NORMAL", 0, 400, 799),
+        ("LOGISTIC", 0, 320, 639),
+        ("BERNOULLI", 0, 2046, 2047, 2048, 4094),
+        ("INVERSE_SCALE", 0, 1138, 2546),
+        ("EXP_FRACTION", 0, 1, 255),
+        ("EXP_WHOLE", 0, 1, 22),
+        ("LOG2", 1, 4096),
+        ("EXP2", 1, 4096),
+        ("QUANTILE", 0, 1, 1024),
+    ):
+        table = getattr(tables, name)
+        out |= {f"{name}[{i}]": text(table[i].tolist()) for i in at}
+        out[f"digest of {name}"] = hashlib.blake2b(table.astype("<i8").tobytes(), digest_size=8).hexdigest()
+    return out | {"digest of all nine": tables.digest()}
+
+
+def example_activations() -> Example:
+    out: Example = {}
+    for table in (activations.silu, activations.tanh, activations.sigmoid):
+        out |= {f"{table.name}[{y}]": int(table.values[y + 2048]) for y in (-2048, -372, 1, 100, 2047)}
+        digest = hashlib.blake2b(table.values.numpy().astype("<i2").tobytes(), digest_size=8)
+        out[f"digest of {table.name}"] = digest.hexdigest()
+    return out
+
+
+def example_gaussian() -> Example:
+    out: Example = {}
+    for mean, log_sigma, steps, k in (
+        (100, -300, 8, 3),
+        (100, -300, 8, 4),
+        (0, 0, 1, -7),
+        (-5000, -5000, 64, -511),
+        (7, 99, 4, 30),
+    ):
+        one = Gaussian(torch.tensor([float(mean)]), torch.tensor([float(log_sigma)]), steps)
+        centre, inverse, _ = kernels.gaussian_row(mean, log_sigma, one.log_sigma_min, tables.INVERSE_SCALE)
+        grid = 128 // steps, one.bound, tables.NORMAL
+        out[f"mean {mean}, log_sigma {log_sigma}, steps {steps}: F({k}), F({k + 1})"] = [
+            int(kernels.gaussian_cumulative(edge, centre, inverse, *grid)) for edge in (k, k + 1)
+        ]
+    return out
+
+
+def example_bernoulli() -> Example:
+    return {
+        f"logit {logit}: F(1)": int(kernels.bernoulli_interval(1, logit, tables.BERNOULLI)[0])
+        for logit in (0, 128, -128, 9999)
+    }
+
+
+ROWS = {  # parameters of mixtures of two components, and a pixel
+    "grey": ((0, -300, 100, -900, 300, -200), (130,)),
+    "RGB": ((0, 90, 5, 5, -700, 0, 32, -64, 40, 9, -7, 800, 256, 300, 1, -9999, 200, 100, 255, -3, -1, 77, 256, 9999),
+            (131, 120, 255)),
+}  # fmt: skip
+
+
+def example_logistic() -> Example:
+    out: Example = {}
+    for kind, (row, pixel) in ROWS.items():
+        out[f"{kind}: row"] = list(row)
+        logistic, exp_fraction, exp_whole, inverse_scale, _, room = LogisticMixture(
+            torch.tensor([row]).float(), len(pixel)
+        ).shared()
+        for c, k in enumerate(pixel):
+            red, green = pixel[0], pixel[min(1, len(pixel) - 1)]
+            components = np.array(row, np.int32), c, len(pixel), 2, red, green, room
+            kernels.mixture_row(*components, exp_fraction, exp_whole, inverse_scale)
+            out[f"{kind}: weights, means of channel {c}"] = [*room[:, 0].tolist(), *room[:, 1].tolist()]
+            out[f"{kind}: F({k}), F({k + 1}) of channel {c}"] = [
+                int(kernels.mixture_cumulative(edge, 2, room, logistic)) for edge in (k, k + 1)
+            ]
+    return out
+
+
+def example_rounding() -> Example:
+    """A layer of one weight of 1, bias 0 and scale 1 halves its input."""
+    halve = Conv(1, 1, 1)
+    halve.load_integers(torch.ones(1, 1, 1, 1).int(), torch.zeros(1).int(), torch.ones(1).int())
+    numbers = [-5, -3, -2, -1, 1, 3, 5, 7]
+    halves = halve(torch.tensor(numbers).float().view(1, 1, 1, -1)).flatten().int().tolist()
+    return {f"rne({number}, 1)": half for number, half in zip(numbers, halves, strict=True)}
+
+
+def example_taps() -> Example:
+    return {
+        f"radius {radius}, kind {kind}": [f"({di},{dj})" for di, dj in MaskedConv(1, 1, radius, kind).taps]
+        for radius, kind in ((1, "A"), (1, "B"), (2, "A"))
+    }
+
+
+def example_waves() -> Example:
+    return {f"wave {t}": [f"({i},{t - 2 * i})" for i in range(first, last)] for t, first, last in waves(3, 4)}
+
+
+def example_widths() -> Example:
+    return {
+        f"N = {n}, g = {g}, limit {limit}": batch_widths(n, g, limit)
+        for n, g, limit in ((10, 16, 100), (2, 0, 9), (20, 80, 4))
+    }
+
+
+EXAMPLE = VlaeConfig(
+    channels=1, levels=2, hidden=3, layers=2, radius=2, components=1, latent_channels=2, latent_stride=4,
+    context_stride=2, width=2, blocks=1, prior_hidden=2, prior_layers=1, steps_per_unit=4,
+)  # fmt: skip
+
+
+def example_codec() -> Example:
+    """A codec whose weights are filler, and a message of it."""
+    torch.manual_seed(0)
+    model = Vlae(EXAMPLE)
+    for n, layer in enumerate(exact_layers(model).values(), 1):
+        shape, outputs = layer.stored()["weight"].shape, layer.bias.numel()
+        words = filler(n, 0, shape.numel() + 2 * outputs).astype(np.int64)
+        weight, bias, scale = np.split(words, [shape.numel(), shape.numel() + outputs])
+        layer.load_stored(
+            torch.from_numpy(weight % 257 - 128).view(shape),
+            torch.from_numpy(bias % 2001 - 1000),
+            torch.from_numpy(scale % 3 + 7),
+        )
+    content = save_codec(model, "vlae", EXAMPLE, PixelFormat(1, 2), {})
+    codec = load_codec(content, "cpu")
+    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
+    message = codec.encode_message(images.astype(np.uint8))
+    widths = batch_widths(COUNT, message[0], codec.widest(images.shape))
+    out: Example = {"growth": message[0], "widths, in the order of decoding": widths[::-1]}
+    out |= {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
+    out["image 0"] = ["".join(map(str, row)) for row in images[0, :, :, 0].tolist()]
+    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
+    out["stack of the message"] = state(tape)
+    n_prior = len(list(waves(*model.sizes(HEIGHT, WIDTH)[-1])))
+    for batch, width in enumerate(reversed(widths)):
+        tape.popped, tape.pushed = [], []
+        decode(codec.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))
+        out |= shown(f"batch {batch}", tape, n_prior, ((0, 1, 2), (2,), ())[batch])
+        out[f"batch {batch}: stack after it"] = state(tape)
+    assert tape.is_seed(SEED, len(tape.flatten()) - 2)
+    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+
+
+def shown(batch: str, tape: Tape, n_prior: int, shown_waves: tuple[int, ...]) -> Example:
+    """What is popped in some waves, and what is pushed in the end, when a batch is decoded."""
+    if not shown_waves:
+        return {}
+    out: Example = {}
+    for n in shown_waves:
+        z, means, log_sigmas = tape.popped[n]
+        out |= {f"{batch}: p means, wave {n}": means, f"{batch}: p log sigmas, wave {n}": log_sigmas}
+        out[f"{batch}: z, wave {n}"] = z
+    for n in shown_waves:
+        x, logits = tape.popped[n_prior + n]
+        out |= {f"{batch}: logits, wave {n}": logits, f"{batch}: x, wave {n}": x}
+    ((z, means, log_sigmas),) = tape.pushed
+    return out | {f"{batch}: q means": means, f"{batch}: q log sigmas": log_sigmas, f"{batch}: z pushed": z}
+
+
+EXAMPLES = {name.removeprefix("example_"): f for name, f in list(globals().items()) if name.startswith("example_")}
+
+
+def test_every_example_is_known():
+    assert sorted(written()) == sorted(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_is_what_the_code_computes(name):
+    assert written()[name] == {key: text(value) for key, value in EXAMPLES[name]().items()}
