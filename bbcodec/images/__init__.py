@@ -1,0 +1,18 @@
+"""Image files and their samples: which files can be given back from samples alone, and how.
+
+`kinds` says what samples are; `png`, `webp` and `raw` know the files; `pictures` takes files apart and joins them;
+`large` does so for images that do not fit into memory twice; `planes` and `classical` turn samples into what is coded.
+"""
+
+from bbcodec.images.kinds import KINDS, Bytes, Kind, Samples
+from bbcodec.images.pictures import Picture, join_bands, join_image, palette, split_image
+from bbcodec.images.pillow import Probe, probe
+from bbcodec.images.planes import WAYS, from_planes, plane_shapes, to_planes, ways
+from bbcodec.images.png import decode_png, encode_png, write_png
+from bbcodec.images.webp import decode_webp, encode_webp
+
+__all__ = [
+    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "decode_png", "decode_webp", "encode_png",
+    "encode_webp", "from_planes", "join_bands", "join_image", "palette", "plane_shapes", "probe", "split_image",
+    "to_planes", "ways", "write_png",
+]  # fmt: skip
