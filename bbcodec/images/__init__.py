@@ -4,7 +4,9 @@
 `large` does so for images that do not fit into memory twice; `planes` and `classical` turn samples into what is coded.
 """
 
+from bbcodec.images.classical import decode_alone, decode_together, encode_alone, encode_together
 from bbcodec.images.kinds import KINDS, Bytes, Kind, Samples
+from bbcodec.images.large import split_large
 from bbcodec.images.pictures import Picture, join_bands, join_image, palette, split_image
 from bbcodec.images.pillow import Probe, probe
 from bbcodec.images.planes import WAYS, from_planes, plane_shapes, to_planes, ways
@@ -12,7 +14,7 @@ from bbcodec.images.png import decode_png, encode_png, write_png
 from bbcodec.images.webp import decode_webp, encode_webp
 
 __all__ = [
-    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "decode_png", "decode_webp", "encode_png",
-    "encode_webp", "from_planes", "join_bands", "join_image", "palette", "plane_shapes", "probe", "split_image",
-    "to_planes", "ways", "write_png",
+    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "decode_alone", "decode_png", "decode_together",
+    "decode_webp", "encode_alone", "encode_png", "encode_together", "encode_webp", "from_planes", "join_bands",
+    "join_image", "palette", "plane_shapes", "probe", "split_image", "split_large", "to_planes", "ways", "write_png",
 ]  # fmt: skip
