@@ -15,9 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bbcodec.archive import Archive, compress, decompress, verify
+    from bbcodec.archive import Archive, decompress, verify
     from bbcodec.archive import open_archive as open
     from bbcodec.codec import Codec, load_codec
+    from bbcodec.compressing import compress
 
 __version__ = "0.1.0"
 
@@ -26,7 +27,7 @@ __all__ = ["Archive", "Codec", "__version__", "compress", "decompress", "load_co
 _HOMES = {
     "Archive": ("bbcodec.archive", "Archive"),
     "Codec": ("bbcodec.codec", "Codec"),
-    "compress": ("bbcodec.archive", "compress"),
+    "compress": ("bbcodec.compressing", "compress"),
     "decompress": ("bbcodec.archive", "decompress"),
     "load_codec": ("bbcodec.codec", "load_codec"),
     "open": ("bbcodec.archive", "open_archive"),

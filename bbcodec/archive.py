@@ -1,331 +1,51 @@
-"""Archives as users know them: compress files, open an archive, verify it, restore files.
-
-Planning (`bbcodec.planning`) cuts the input into tasks, coding (`bbcodec.coding`) works on each, and this module puts
-the results in their place: into an archive, or into a folder.
-"""
+"""Archives as users read them: open, look into, verify, restore."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bbcodec.catalogue import CodecFile, find_codec, parse_codec, shipped_codecs
-from bbcodec.container import (
+from bbcodec.compressing import PathLike, Progress, Setting, Summary, as_source
+from bbcodec.container import MAX_CODEC_BYTES, LearnedBody, Reader, SheetBody, read_chunk, unpack_bytes
+from bbcodec.directory import (
     BYTES,
-    CODEC,
+    DIRECTORY,
     LEARNED,
-    MAX_CODEC_BYTES,
-    PIECE_BYTES,
+    PIXEL_FORMS,
+    SHEET,
+    Chunk,
     CodecRecord,
     File,
-    Reader,
-    Writer,
-    pack_bytes,
+    Place,
+    link_stays_inside,
     printable,
-    unpack_bytes,
+    tile_bounds,
+    tile_grid,
 )
-from bbcodec.errors import (
-    BBCodecError,
-    DamagedArchive,
-    InputError,
-    MissingCodec,
-    NoSuchName,
-    VerificationFailed,
-)
-from bbcodec.targets import check_link, check_target, new_file, put_in_place, refuse_existing, staging_folder
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec, NoSuchName
+from bbcodec.targets import check_target, finish_folder, put_in_place, staging_folder
 
 if TYPE_CHECKING:
-    from bbcodec.arrays import ArrayWriter
-    from bbcodec.coding import Bench, CodecSource, Coded, Decoded, DecodeTask, Loader, Stored
-    from bbcodec.planning import Entry, Planned, Task
+    import numpy as np
+    from numpy.typing import NDArray
 
-# Below so many pixel values the work is done in this process: workers take 2 s to start, as each imports torch.
-POOL_VALUES: Final = 2**21
-SHARED_PARTS_BYTES: Final = 2**20  # WebP and PNG streams share chunks of about this size
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
-PathLike = str | os.PathLike[str]
+    from bbcodec.decoding import Decoded, FilesTask, Spot, StretchTask
+    from bbcodec.workers import Bench, CodecSource
 
 
-@dataclass
-class Summary:
-    """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored."""
+class _Unit(NamedTuple):
+    """Files that are decoded by some tasks in a row: several by one task, or a long one by several."""
 
-    files: int = 0
-    file_bytes: int = 0
-    archive_bytes: int = 0
-    how: dict[str, int] = field(default_factory=dict)
-    codecs: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How work is done: processes, device, who watches, and how codecs are loaded (None: as installed)."""
-
-    jobs: int = 1
-    device: str = "auto"
-    progress: Progress | None = None
-    load: Loader | None = None
-
-    def report(self, done: int, total: int) -> None:
-        """Tell whoever watches."""
-        if self.progress:
-            self.progress(done, total)
-
-    def processes(self, values: int, learned: bool) -> int:
-        """Processes for work on so many pixel values. A GPU is not shared among processes."""
-        on_gpu = learned and (self.device == "cuda" or (self.device == "auto" and os.path.exists("/dev/nvidia0")))
-        return 1 if on_gpu or values < POOL_VALUES else self.jobs
-
-
-# --- compress --------------------------------------------------------------------------------------------------------
-
-
-def compress(
-    inputs: PathLike | Sequence[PathLike],
-    output: PathLike,
-    *,
-    codec: PathLike | None = "auto",
-    embed_codec: bool = True,
-    force: bool = False,
-    verify: bool = True,
-    jobs: int = 1,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Summary:
-    """Compress files, folders and arrays into the archive `output`, which appears only when it is whole and verified.
-
-    codec: `auto` (of the shipped ones the shortest), a shipped name, a `.bbc` file, or `none`.
-    embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
-    jobs: worker processes. Scripts that ask for more than one need an `if __name__ == "__main__":` guard.
-
-    Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
-    """
-    codecs = choose_codecs(codec)
-    return compress_with(codecs, inputs, output, embed_codec, force, verify, Setting(jobs, device, progress))
-
-
-def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
-    """The codecs that a `codec` argument stands for."""
-    if codec is None or codec == "none":
-        return ()
-    return shipped_codecs() if codec == "auto" else [find_codec(codec)]
-
-
-def compress_with(
-    codecs: Sequence[CodecFile],
-    inputs: PathLike | Sequence[PathLike],
-    output: PathLike,
-    embed_codec: bool,
-    force: bool,
-    verify: bool,
-    setting: Setting,
-) -> Summary:
-    """`compress` with the codecs given, and how to load them."""
-    from bbcodec.coding import Bench
-    from bbcodec.planning import plan, scan
-
-    target = Path(output)
-    refuse_existing(target, force)
-    scanned = scan([inputs] if isinstance(inputs, str | os.PathLike) else list(inputs), target)
-    bench = Bench(map(_source, codecs), setting.device, setting.load)
-    bare = {codec.digest for codec in codecs if codec.shipped or not embed_codec}
-    total = sum(entry.size for entry in scanned.entries)
-    with new_file(target, force) as (path, stream):
-        assembler = _Assembler(stream, scanned.entries, bare)
-        tasks = plan(scanned.entries)
-        processes = setting.processes(_values(tasks, scanned.entries), bool(codecs))
-        for done in assembler.run(bench, tasks, processes):
-            setting.report(done, total * (1 + verify))
-        summary = assembler.finish()
-        if verify:
-            progress = replace(setting, progress=lambda done, of: setting.report(total + done, total + of))
-            stream.flush()
-            _verify_written(path, bench.sources, progress)
-        summary.archive_bytes = stream.seek(0, os.SEEK_END)
-        summary.skipped = scanned.skipped
-    return summary
-
-
-def _source(codec: CodecFile) -> CodecSource:
-    from bbcodec.coding import CodecSource
-
-    return CodecSource(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
-
-
-def _values(tasks: Iterable[Planned], entries: Sequence[Entry]) -> int:
-    """About how many pixel values there are to code. Bytes count less: they only go through LZMA."""
-    return sum(entries[task[0]].size if isinstance(task, tuple) else task.work for task in tasks)
-
-
-def _verify_written(path: Path, sources: Iterable[CodecSource], setting: Setting) -> None:
-    try:
-        with Archive(path, sources, setting) as archive:
-            archive.verify()
-    except DamagedArchive as error:
-        raise VerificationFailed(
-            f"what was written does not decode to what was read, nothing was kept: {error}"
-        ) from None
-
-
-class _Assembler:
-    """Puts coded tasks into an archive, in the order in which they come, and writes its index."""
-
-    def __init__(self, stream: BinaryIO, entries: Sequence[Entry], bare: set[bytes]) -> None:
-        self._writer = Writer(stream)
-        self._entries = entries
-        self._bare = bare  # digests of codecs that are not to be embedded
-        self._files: dict[int, File] = {}
-        self._codecs: dict[bytes, CodecSource] = {}
-        self._shared: list[Stored] = []  # files whose parts wait for a common chunk
-        self._shared_bytes = 0
-        self._array: list[Coded] = []  # the chunks so far of one array file
-
-    def run(self, bench: Bench, tasks: Iterable[Planned], processes: int) -> Iterator[int]:
-        """Do all tasks; gives the bytes of input that are done, again and again."""
-        from bbcodec.coding import encode_task, run_tasks
-
-        done = 0
-        for coded in run_tasks(encode_task, self._opened(tasks), bench, processes):
-            known = len(self._files)
-            self._take(coded)
-            if len(self._files) > known:
-                done += sum(self._files[number].size for number in list(self._files)[known:])
-                yield done
-
-    def _opened(self, tasks: Iterable[Planned]) -> Iterator[Task]:
-        from bbcodec.planning import array_tasks
-
-        for task in tasks:
-            if isinstance(task, tuple):
-                yield from array_tasks(*task, self._entries[task[0]].size)
-            else:
-                yield task
-
-    def _take(self, coded: Coded) -> None:
-        from bbcodec.planning import ArrayTask
-
-        if isinstance(coded.task, ArrayTask):
-            self._array.append(coded)
-            if coded.task.last:
-                self._take_array(coded.task.entry)
-            return
-        number = self._add(coded) if coded.kind else -1
-        for file in coded.files:
-            if file.part is None:
-                self._place(file, number)
-            else:
-                self._share(file)
-
-    def _add(self, coded: Coded) -> int:
-        if coded.codec:
-            self._codecs.setdefault(coded.codec.digest, coded.codec)
-        return self._writer.add(coded.kind, coded.body)
-
-    def _place(self, stored: Stored, chunk: int) -> None:
-        """Note that (a further piece of) a file lies in a chunk."""
-        entry = self._entries[stored.entry]
-        before = self._files.get(stored.entry)
-        if before is not None:
-            size = before.size + stored.size
-            self._files[stored.entry] = replace(before, n_chunks=before.n_chunks + 1, length=0, size=size)
-            return
-        form = "link" if entry.kind == "link" else stored.form
-        about = stored.mode, stored.width, stored.height, stored.size, entry.modified_ns, entry.permissions
-        place = chunk, 1, stored.length
-        self._files[stored.entry] = File(entry.name, form, stored.how, *about, *place, stored.metadata)
-
-    def _share(self, file: Stored) -> None:
-        """Put a part with others of its kind into one chunk; a very large one into chunks of its own."""
-        part = file.part or b""
-        if len(part) > PIECE_BYTES and file.form == "bytes":
-            for start in range(0, len(part), PIECE_BYTES):
-                piece = part[start : start + PIECE_BYTES]
-                self._place(replace(file, part=None, size=len(piece)), self._writer.add(BYTES, pack_bytes(piece)))
-            return
-        if self._shared_bytes + len(part) > SHARED_PARTS_BYTES:
-            self._flush()
-        self._shared.append(file)
-        self._shared_bytes += len(part)
-
-    def _flush(self) -> None:
-        """Write the chunk of the parts that wait. Their order in it is that of the index."""
-        if not self._shared:
-            return
-        self._shared.sort(key=lambda file: file.entry)
-        content = b"".join(file.part or b"" for file in self._shared)
-        plain = any(file.how == "original" for file in self._shared)
-        chunk = self._writer.add(BYTES, pack_bytes(content, compress=plain))
-        for file in self._shared:
-            self._place(replace(file, length=len(file.part or b""), part=None), chunk)
-        self._shared, self._shared_bytes = [], 0
-
-    def _take_array(self, number: int) -> None:
-        """Write the chunks of an array file, or its bytes where these are fewer (an npz is compressed already)."""
-        from bbcodec.arrays import pack_recipes
-        from bbcodec.coding import Stored, encode_bytes
-        from bbcodec.planning import ArrayTask, whole_file
-
-        chunks, self._array = self._array, []
-        entry = self._entries[number]
-        done = [coded.task for coded in chunks if isinstance(coded.task, ArrayTask)]
-        recipes = [task.recipe for task in done if task.recipe]
-        zipped = bool(recipes[0].name)
-        metadata = pack_recipes(recipes, zipped=zipped)
-        if zipped and sum(len(coded.body) for coded in chunks) + len(metadata) >= entry.size:
-            for task in whole_file(number, entry.path, entry.size):
-                self._take(encode_bytes(task))
-            return
-        images = next((task.images for task in done if task.images is not None), None)
-        height, width, channels = images.shape[1:] if images is not None else (0, 0, 0)
-        levels = max(task.levels for task in done)
-        mode = {0: "", 1: "1" if levels == 2 else "L", 3: "RGB"}[channels]
-        how = "learned" if any(coded.kind == LEARNED for coded in chunks) else "original"
-        for index, coded in enumerate(chunks):
-            size = 0 if index else entry.size
-            self._place(Stored(number, "arrays", how, size, mode, width, height, metadata), self._add(coded))
-
-    def finish(self) -> Summary:
-        """Write what waits, the codecs, and the index."""
-        from bbcodec.coding import Stored
-
-        for number, entry in enumerate(self._entries):
-            if entry.kind == "folder" or (entry.kind == "file" and number not in self._files and entry.size == 0):
-                form = "folder" if entry.kind == "folder" else "bytes"
-                self._files[number] = File(
-                    entry.name, form, modified_ns=entry.modified_ns, permissions=entry.permissions
-                )
-            elif entry.kind == "link":
-                self._share(Stored(number, "link", "original", len(entry.target), part=entry.target))
-        self._flush()
-        records = []
-        for source in self._codecs.values():
-            bare = source.digest in self._bare
-            chunk = None if bare else self._writer.add(CODEC, pack_bytes(source.content))
-            records.append(CodecRecord(source.digest, source.name, chunk))
-        self._writer.finish(list(self._files.values()), records)
-        return _summarise(self._files.values(), [record.name for record in records])
-
-
-def _pixel_values(file: File) -> int:
-    """About how many pixel values a file has."""
-    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.mode == "RGB" else 1)
-
-
-def _summarise(files: Iterable[File], codecs: list[str]) -> Summary:
-    real = [file for file in files if file.form != "folder"]
-    how = Counter(file.how for file in real)
-    return Summary(len(real), sum(file.size for file in real), 0, dict(sorted(how.items())), codecs)
-
-
-# --- open ------------------------------------------------------------------------------------------------------------
+    numbers: tuple[int, ...]
+    tasks: list[FilesTask | StretchTask]
+    long: bool
 
 
 def open_archive(
@@ -336,20 +56,29 @@ def open_archive(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> Archive:
-    """An archive, open for reading.
+    """An archive, open for reading: a mapping from names to images and arrays.
 
     codec: a `.bbc` file, for archives that neither embed their codec nor use a shipped one.
 
     Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion, UnsafePath, MissingCodec or BadCodecFile.
+
+    >>> import tempfile, pathlib, numpy, bbcodec
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> numpy.save(folder / "a.npy", numpy.arange(192, dtype=numpy.uint8).reshape(3, 8, 8))
+    >>> _ = bbcodec.compress(folder / "a.npy", folder / "a.bb", codec="none")
+    >>> with bbcodec.open(folder / "a.bb") as archive:
+    ...     list(archive), archive["a.npy"].shape, archive.images("a.npy", 1, 2).shape
+    (['a.npy'], (3, 8, 8), (1, 8, 8, 1))
     """
-    known = [_source(find_codec(codec))] if codec is not None else []
+    known = [as_source(find_codec(codec))] if codec is not None else []
     return Archive(Path(path), known, Setting(jobs, device, progress))
 
 
-class Archive:
+class Archive(Mapping[str, Any]):
     """An archive, open for reading: a mapping from names to images and arrays.
 
-    Opening reads the index alone. Asking for a file decodes the chunk it lies in.
+    Opening reads the index alone. Asking for a file decodes the chunks it lies in; the chunks decoded last are kept.
+    May be used by several threads, and by processes forked from this one: it holds no open file.
     """
 
     def __init__(self, path: Path, known: Iterable[CodecSource] = (), setting: Setting | None = None) -> None:
@@ -358,28 +87,24 @@ class Archive:
         self._known = list(known)
         self._setting = setting or Setting()
         try:
-            self._stream = open(path, "rb")  # noqa: SIM115  # closed by close()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        try:
-            self._reader = Reader(self._stream)
+            with open(path, "rb") as stream:
+                reader = Reader(stream)
+                self._size = stream.seek(0, os.SEEK_END)
         except BBCodecError as error:
-            self._stream.close()
             raise type(error)(f"{path}: {error}") from None
         except OSError as error:
-            self._stream.close()
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        self.files = self._reader.index.files
+        self._directory = reader.directory
+        self.rebuilt = reader.rebuilt
+        self.files = self._directory.files
         self._numbers = {os.fsdecode(file.name): number for number, file in enumerate(self.files)}
-        self._inside: dict[int, list[int]] = defaultdict(list)  # the files of each chunk
-        for number, file in enumerate(self.files):
-            for chunk in file.chunk_numbers:
-                self._inside[chunk].append(number)
+        self._starts: dict[int, list[int]] = {}  # of each array: where each of its chunks begins
+        self._offsets = self._part_offsets()
         self._bench: Bench | None = None
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Forget what was decoded. (No file is held open.)"""
+        self._bench = None
 
     def __enter__(self) -> Archive:
         """Itself."""
@@ -388,22 +113,24 @@ class Archive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
+        """As close()."""
         self.close()
+
+    # looking into it
 
     @property
     def names(self) -> list[str]:
-        """The names of all files (and links), sorted; empty folders are not among them."""
+        """The names of all files (and links), sorted; folders are not among them."""
         return [name for name, number in self._numbers.items() if self.files[number].form != "folder"]
 
     @property
     def codecs(self) -> list[CodecRecord]:
         """The codecs that the archive needs."""
-        return self._reader.index.codecs
+        return self._directory.codecs
 
     def __len__(self) -> int:
         """How many names there are."""
-        return len(self.names)
+        return sum(file.form != "folder" for file in self.files)
 
     def __iter__(self) -> Iterator[str]:
         """The names."""
@@ -411,15 +138,16 @@ class Archive:
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a name."""
-        return name in self._numbers
+        return name in self._numbers and self.files[self._numbers[str(name)]].form != "folder"
 
     def read_bytes(self, name: str) -> bytes:
         """The file called `name`, as `decompress` restores it. Raises NoSuchName, DamagedArchive or MissingCodec."""
-        number = self.select([name], folders=False)[0]
-        file, stream = self.files[number], io.BytesIO()
-        pieces = _Pieces(stream, file)
-        for task in self._tasks([number], restore=True):
-            pieces.add(self._decode(task)[0])
+        number = self._file(name)
+        stream = io.BytesIO()
+        for unit in self._units([number], restore=True):
+            damage = self._write_unit(unit, self._here(unit.tasks), {number: stream})
+            if damage:
+                raise DamagedArchive(f"{self.path}: {damage[number]}")
         return stream.getvalue()
 
     def __getitem__(self, name: str) -> Any:
@@ -441,125 +169,237 @@ class Archive:
             raise InputError(f"{name!r} is not an image: read_bytes() gives its bytes") from error
         return image
 
-    def select(self, names: Iterable[str], *, folders: bool = True) -> list[int]:
-        """The numbers of the files that are so called, or lie in folders that are so called. Raises NoSuchName."""
+    def count(self, name: str) -> int:
+        """How many images an `.npy` file holds, 1 for an image file, 0 for other files. Raises NoSuchName."""
+        number = self._file(name)
+        file = self.files[number]
+        if file.form == "arrays" and file.width and name.lower().endswith(".npy"):
+            return self._array_starts(number)[-1]
+        return int(file.width > 0 and file.form != "arrays")
+
+    def images(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """The images from `start` to before `stop` of an `.npy` file, (n, H, W, C); decodes only chunks that hold some.
+
+        Raises NoSuchName, InputError for files of other kinds and images that are not there, DamagedArchive or
+        MissingCodec.
+        """
+        import numpy as np
+
+        number = self._file(name)
+        count = self.count(name) if self.files[number].form == "arrays" else 0
+        if not 0 <= start < stop <= count:
+            raise InputError(f"{name!r} has {count} images of an array, not those from {start} to {stop}")
+        starts = self._array_starts(number)
+        unit = self._units([number], restore=True)[0]
+        parts = []
+        for first, last, task in zip(starts, starts[1:], unit.tasks, strict=True):
+            if first < stop and start < last:
+                done = self._here([task])
+                decoded = next(done)[0]
+                if decoded.damage:
+                    raise DamagedArchive(f"{self.path}: {decoded.damage}")
+                pixels = np.frombuffer(decoded.content, np.uint8)
+                file = self.files[number]
+                channels = len(pixels) // ((last - first) * file.width * file.height)
+                images = pixels.reshape(last - first, file.height, file.width, channels)
+                parts.append(images[max(start - first, 0) : stop - first])
+        return np.concatenate(parts)
+
+    def _array_starts(self, number: int) -> list[int]:
+        """The number of the first image of each chunk of an array, and that of all images."""
+        if number not in self._starts:
+            file = self.files[number]
+            counts = [0]
+            for place in file.content:
+                chunk = self._directory.chunks[place.chunk]
+                if chunk.type == BYTES:
+                    values = file.width * file.height * (3 if file.mode == "RGB" else 1)
+                    counts.append(place.length // values)
+                else:
+                    body = LearnedBody if chunk.type == LEARNED else SheetBody
+                    counts.append(body.unpack(read_chunk(str(self.path), chunk)).count)
+            self._starts[number] = list(accumulate(counts))
+        return self._starts[number]
+
+    def _file(self, name: str) -> int:
+        """The number of a file or link. Raises NoSuchName."""
+        if name not in self:
+            raise NoSuchName(f"{self.path} holds no file {name!r}; `bbcodec list {self.path}` shows its names")
+        return self._numbers[name]
+
+    def select(self, names: Iterable[str]) -> list[int]:
+        """The numbers of the entries that are so called, or lie in folders that are so called. Raises NoSuchName."""
         chosen: set[int] = set()
         for name in names:
-            if name in self._numbers:
-                chosen.add(self._numbers[name])
-                continue
             folder = name.rstrip("/") + "/"
-            below = [number for known, number in self._numbers.items() if folders and known.startswith(folder)]
+            below = [number for known, number in self._numbers.items() if known.startswith(folder)]
+            if name.rstrip("/") in self._numbers:
+                below.append(self._numbers[name.rstrip("/")])
             if not below:
                 raise NoSuchName(f"{self.path} holds no file {name!r}; `bbcodec list {self.path}` shows its names")
             chosen.update(below)
         return sorted(chosen)
 
     def listing(self) -> dict[str, Any]:
-        """What `bbcodec list --json` prints: `files` and `codecs`."""
+        """What `bbcodec list --json` prints: `files`, `folders` and `codecs`."""
+        users: Counter[int] = Counter(place.chunk for file in self.files for place in set(file.places))
         return {
-            "files": [self._listed(file) for file in self.files if file.form != "folder"],
+            "files": [self._listed(file, users) for file in self.files if file.form != "folder"],
             "folders": [os.fsdecode(file.name) for file in self.files if file.form == "folder"],
             "codecs": [
                 {"name": codec.name, "digest": codec.digest.hex(), "embedded": codec.chunk is not None}
                 for codec in self.codecs
             ],
+            "needs": self._directory.needs,
+            "rebuilt": self.rebuilt,
         }
 
-    def _listed(self, file: File) -> dict[str, Any]:
+    def _listed(self, file: File, users: Mapping[int, int]) -> dict[str, Any]:
         return {
             "name": os.fsdecode(file.name),
             "width": file.width or None,
             "height": file.height or None,
             "mode": file.mode or None,
             "bytes": file.size,
-            "how": file.how,
-            "stored_bytes": sum(self._share(file, chunk) for chunk in file.chunk_numbers),
+            "how": self._how(file),
+            "stored_bytes": sum(self._share(place, users) for place in file.places),
         }
 
-    def _share(self, file: File, chunk: int) -> int:
-        """A file's share of the bytes of a chunk: by its length there, or an equal one of images in a chain."""
-        inside = self._inside[chunk]
-        lengths = [self.files[number].length for number in inside]
-        part, whole = (file.length, sum(lengths)) if any(lengths) else (1, len(inside))
-        return self._reader.index.chunks[chunk].length * part // whole
+    def _how(self, file: File) -> str:
+        """How a file is stored, in a word: as its first place is."""
+        if not file.content:
+            return "original"
+        place = file.content[0]
+        named = {LEARNED: "learned", SHEET: "sheet"}.get(self._directory.chunks[place.chunk].type, place.coding)
+        return "original" if named == "bytes" else named
 
-    def verify(self) -> Summary:
-        """Decode everything, write nothing. Raises DamagedArchive with the names of damaged files, or MissingCodec."""
-        damaged: set[int] = set()
-        everything = range(len(self.files))
-        for task, decoded in self._run(everything, restore=False):
-            if decoded.damage:
-                damaged.update(self._number(task, place) for place in task.wanted)
-        self._check_embedded()
-        if damaged:
-            raise DamagedArchive(f"{self.path}: {self._damage(damaged)}")
-        return self.summary()
+    def _share(self, place: Place, users: Mapping[int, int]) -> int:
+        """A place's share of the bytes of its chunk: by its length there, or an equal one."""
+        chunk = self._directory.chunks[place.chunk]
+        if chunk.type == BYTES:
+            _, size = self._offsets[place.chunk]
+            return chunk.length * place.length // max(1, size)
+        return chunk.length // users[place.chunk]
 
     def summary(self) -> Summary:
         """Counts and sizes."""
-        done = _summarise(self.files, [codec.name for codec in self.codecs])
-        done.archive_bytes = self._stream.seek(0, os.SEEK_END)
-        return done
+        return self._summarise(range(len(self.files)), self._size)
 
-    def _damage(self, damaged: Iterable[int]) -> str:
-        names = [printable(self.files[number].name) for number in sorted(damaged)]
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        return f"{len(names)} of {len(self.files)} files are damaged: {', '.join(names[:10])}{more}"
-
-    def _check_embedded(self) -> None:
-        for record in self.codecs:
-            if record.chunk is not None:
-                self._embedded(record)
+    def _summarise(self, numbers: Iterable[int], archive_bytes: int = 0) -> Summary:
+        chosen = [self.files[number] for number in numbers]
+        files = [file for file in chosen if file.form != "folder"]
+        how = dict(sorted(Counter(self._how(file) for file in files).items()))
+        size = sum(file.size for file in files)
+        names = [codec.name for codec in self.codecs]
+        places = Counter(file.places for file in files if file.places)
+        copies = sum(count - 1 for count in places.values())
+        return Summary(len(files), size, archive_bytes, how, names, [], len(chosen) - len(files), copies)
 
     # decoding
 
-    def _tasks(self, numbers: Iterable[int], *, restore: bool) -> list[DecodeTask]:
-        """The chunks of these files, in order; a chunk is decoded once however many files are wanted from it."""
-        from bbcodec.coding import DecodeTask
+    def _part_offsets(self) -> dict[int, tuple[list[int], int]]:
+        """Of each `B` chunk: where each of its parts begins, and the bytes of all."""
+        lengths: dict[int, dict[int, int]] = defaultdict(dict)
+        for file in self.files:
+            for place in file.places:
+                if self._directory.chunks[place.chunk].type == BYTES:
+                    lengths[place.chunk][place.position] = place.length
+        ends = {chunk: [0, *accumulate(parts[key] for key in sorted(parts))] for chunk, parts in lengths.items()}
+        return {chunk: (edges[:-1], edges[-1]) for chunk, edges in ends.items()}
 
-        wanted: dict[int, list[int]] = defaultdict(list)
+    def _spot(self, place: Place) -> Spot:
+        from bbcodec.decoding import Spot
+
+        chunk = self._directory.chunks[place.chunk]
+        offsets, size = self._offsets.get(place.chunk, ([0] * (place.position + 1), 0))
+        return Spot(chunk, place.position, offsets[place.position], place.length, size, place.coding)
+
+    def _units(self, numbers: Iterable[int], *, restore: bool) -> list[_Unit]:
+        """The files in units, in the order of their chunks. Files whose content begins in one chunk are one unit."""
+        from bbcodec.decoding import FilesTask
+
+        together: dict[int, list[int]] = defaultdict(list)
+        units: dict[int, _Unit] = {}
         for number in numbers:
-            for chunk in self.files[number].chunk_numbers:
-                wanted[chunk].append(number)
-        tasks = []
-        for chunk in sorted(wanted):
-            inside = self._inside[chunk]
-            places = {number: place for place, number in enumerate(inside)}
-            files = tuple(self.files[number] for number in inside)
-            picks = tuple(places[number] for number in wanted[chunk])
-            tasks.append(DecodeTask(str(self.path), self._reader.index.chunks[chunk], files, picks, restore))
+            file = self.files[number]
+            if file.form == "arrays" or len(file.content) > file.n_planes:
+                units[self._key(number)] = _Unit((number,), self._stretches(file, restore), True)
+            elif file.content:
+                together[file.content[0].chunk].append(number)
+        for chunk, members in together.items():
+            files = tuple(
+                (self.files[number], tuple(self._spot(place) for place in self.files[number].places))
+                for number in members
+            )
+            size = sum(one.length for one in {spot.chunk for _, spots in files for spot in spots})
+            task = FilesTask(str(self.path), files, restore, size)
+            units[chunk * (len(self.files) + 1)] = _Unit(tuple(members), [task], False)
+        return [units[key] for key in sorted(units)]
+
+    def _key(self, number: int) -> int:
+        """Sorts long files by their first chunk; copies of one file, and files in that chunk, stay apart."""
+        return self.files[number].content[0].chunk * (len(self.files) + 1) + number + 1
+
+    def _stretches(self, file: File, restore: bool) -> list[FilesTask | StretchTask]:
+        """The tasks of a long file, in the order in which it is written."""
+        from bbcodec.decoding import StretchTask
+
+        skeleton = self._spot(file.places[0]) if file.skeleton else None
+        spots = [self._spot(place) for place in file.content]
+        if file.form not in PIXEL_FORMS:
+            return [
+                StretchTask(str(self.path), file, skeleton, (spot,), 0, 0, restore, spot.chunk.length) for spot in spots
+            ]
+        bounds = tile_bounds(file.width, file.height)
+        tasks: list[FilesTask | StretchTask] = []
+        for tile, (top, bottom, left, right) in enumerate(bounds):
+            planes = tuple(spots[tile :: len(bounds)])
+            size = sum(spot.chunk.length for spot in planes if spot.chunk.type != BYTES) + sum(
+                spot.length for spot in planes
+            )
+            shape = bottom - top, right - left
+            tasks.append(StretchTask(str(self.path), file, skeleton, planes, *shape, restore, size))
         return tasks
 
-    def _run(self, numbers: Iterable[int], *, restore: bool) -> Iterator[tuple[DecodeTask, Decoded]]:
-        """Every chunk of these files and what it gave, in the order of the chunks."""
-        from bbcodec.coding import decode_task, run_tasks
+    def _skeleton(self, file: File) -> bytes:
+        """The skeleton of a long file. Raises DamagedArchive."""
+        if not file.skeleton:
+            return b""
+        spot = self._spot(file.places[0])
+        content = unpack_bytes(read_chunk(str(self.path), spot.chunk))
+        if len(content) != spot.size:
+            raise DamagedArchive("the parts of a chunk do not add up to its content")
+        return content[spot.offset : spot.offset + spot.length]
 
-        numbers = list(numbers)
-        tasks = self._tasks(numbers, restore=restore)
+    def _here(self, tasks: Iterable[FilesTask | StretchTask]) -> Iterator[list[Decoded]]:
+        """What tasks give, done in this process."""
+        from bbcodec.decoding import decode_task
+
+        tasks = list(tasks)
         bench = self._bench_for(tasks)
-        values = sum(_pixel_values(file) for number in numbers if (file := self.files[number]).how != "original")
+        for task in tasks:
+            yield decode_task(bench, task)
+
+    def _everywhere(self, units: Sequence[_Unit], what: str) -> Iterator[list[Decoded]]:
+        """What the tasks of units give, in order, done by as many processes as are set."""
+        from bbcodec.decoding import decode_task
+        from bbcodec.workers import run_tasks
+
+        tasks = [task for unit in units for task in unit.tasks]
+        bench = self._bench_for(tasks)
+        values = sum(_pixel_values(self.files[number]) for unit in units for number in unit.numbers)
         jobs = self._setting.processes(values, bool(bench.sources))
-        done, total = 0, sum(task.chunk.length for task in tasks)
+        done, total = 0, sum(task.size for task in tasks)
         for task, decoded in zip(tasks, run_tasks(decode_task, tasks, bench, jobs), strict=True):
-            done += task.chunk.length
-            self._setting.report(done, total)
-            yield task, decoded
+            done += task.size
+            self._setting.tell(what, done, total)
+            yield decoded
 
-    def _decode(self, task: DecodeTask) -> list[bytes]:
-        """The wanted files of one chunk, here and now."""
-        from bbcodec.coding import decode_task
+    def _bench_for(self, tasks: Iterable[FilesTask | StretchTask]) -> Bench:
+        """A bench with the codecs that these tasks need. Raises MissingCodec."""
+        from bbcodec.workers import Bench
 
-        decoded = decode_task(self._bench_for([task]), task)
-        if decoded.damage:
-            raise DamagedArchive(f"{self.path}: {decoded.damage}")
-        return decoded.parts
-
-    def _bench_for(self, tasks: Iterable[DecodeTask]) -> Bench:
-        """A bench with the codecs that these chunks need. Raises MissingCodec."""
-        from bbcodec.coding import Bench
-
-        needed = {self._codec_id(task) for task in tasks if task.chunk.type == LEARNED}
+        needed = self._codec_ids(tasks)
         records = [record for record in self.codecs if record.digest[:4] in needed]
         have = {source.digest for source in self._bench.sources} if self._bench else set()
         if self._bench is None or not {record.digest for record in records} <= have:
@@ -567,9 +407,22 @@ class Archive:
             self._bench = Bench(sources, self._setting.device, self._setting.load)
         return self._bench
 
-    def _codec_id(self, task: DecodeTask) -> bytes:
-        self._stream.seek(task.chunk.offset)
-        return self._stream.read(4)
+    def _codec_ids(self, tasks: Iterable[FilesTask | StretchTask]) -> set[bytes]:
+        """The codec ids of all learned chunks that these tasks read."""
+        from bbcodec.decoding import StretchTask
+
+        chunks: set[Chunk] = set()
+        for task in tasks:
+            spots = [task.spots] if isinstance(task, StretchTask) else [spots for _, spots in task.files]
+            chunks.update(spot.chunk for some in spots for spot in some if spot.chunk.type == LEARNED)
+        if len(self.codecs) == 1:
+            return {self.codecs[0].digest[:4]} if chunks else set()
+        ids = set()
+        with open(self.path, "rb") as stream:
+            for chunk in chunks:
+                stream.seek(chunk.offset)
+                ids.add(stream.read(4))
+        return ids
 
     def _find(self, record: CodecRecord) -> CodecSource:
         """The codec of a record: given, embedded or shipped. Raises MissingCodec."""
@@ -577,29 +430,60 @@ class Archive:
             if source.digest == record.digest:
                 return source
         if record.chunk is not None:
-            return _source(self._embedded(record))
+            return as_source(self._embedded(record, record.chunk))
         for codec in shipped_codecs():
             if codec.digest == record.digest:
-                return _source(codec)
+                return as_source(codec)
         raise MissingCodec(
             f"{self.path} needs the codec {record.name!r} (digest {record.digest.hex()}), which is neither installed "
             f"nor in the archive: give its file with --codec, or install the bbcodec that ships it"
         )
 
-    def _embedded(self, record: CodecRecord) -> CodecFile:
-        content = unpack_bytes(self._reader.body(record.chunk or 0), MAX_CODEC_BYTES)
-        codec = parse_codec(content, record.name)
+    def _embedded(self, record: CodecRecord, chunk: int) -> CodecFile:
+        body = read_chunk(str(self.path), self._directory.chunks[chunk])
+        codec = parse_codec(unpack_bytes(body, MAX_CODEC_BYTES), record.name)
         if codec.digest != record.digest:
             raise DamagedArchive(f"{self.path}: the embedded codec {record.name!r} is not the one that was stored")
         return codec
 
-    # restoring
+    # verifying and restoring
 
-    def restore(self, target: PathLike, names: Sequence[str] = (), *, force: bool = False) -> Summary:
+    def verify(self) -> Summary:
+        """Decode everything, write nothing. Raises DamagedArchive with the names of damaged files, or MissingCodec."""
+        damaged: set[int] = set()
+        units = self._units(range(len(self.files)), restore=False)
+        results = self._everywhere(units, "verifying")
+        for unit in units:
+            decoded = [one for some in islice(results, len(unit.tasks)) for one in some]
+            if unit.long and any(one.damage for one in decoded):
+                damaged.update(unit.numbers)
+            elif not unit.long:
+                damaged.update(number for number, one in zip(unit.numbers, decoded, strict=True) if one.damage)
+        for record in self.codecs:
+            if record.chunk is not None:
+                self._embedded(record, record.chunk)
+        for chunk in self._directory.chunks:
+            if chunk.type == DIRECTORY:
+                read_chunk(str(self.path), chunk)
+        if damaged:
+            raise DamagedArchive(f"{self.path}: {self._damage(damaged)}")
+        if self.rebuilt:
+            raise DamagedArchive(f"{self.path}: {self.rebuilt}; its {len(self)} files are whole, decompress gives them")
+        return self.summary()
+
+    def _damage(self, damaged: Iterable[int]) -> str:
+        names = [printable(self.files[number].name) for number in sorted(damaged)]
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        return f"{len(names)} of {len(self)} files are damaged: {', '.join(names[:10])}{more}"
+
+    def restore(
+        self, target: PathLike, names: Sequence[str] = (), *, force: bool = False, unsafe_links: bool = False
+    ) -> Summary:
         """Restore files into the folder `target`: all, or those called or below `names`.
 
         All is first written to a temporary folder in `target`, then renamed. Files in damaged chunks are left out, and
-        named by the DamagedArchive that is raised at the end.
+        named by the DamagedArchive that is raised at the end. Links that lead out of the folder are made only with
+        `unsafe_links`; else the summary names them.
 
         Raises NoSuchName, MissingCodec, UnsafePath, TargetExists, OutputError or DamagedArchive.
         """
@@ -610,71 +494,119 @@ class Archive:
         with staging_folder(folder) as stage:
             damaged = self._stage(numbers, stage)
             whole = [number for number in numbers if number not in damaged]
-            for number in whole:
-                if self.files[number].form == "link":
-                    check_link(stage / str(number), self.files[number])
-            for number in whole:
+            skipped = [] if unsafe_links else self._unsafe_links(whole, stage)
+            left_out = {number for number, _ in skipped}
+            kept = [number for number in whole if number not in left_out]
+            # links last, so that nothing is ever written through one of them
+            for number in sorted(kept, key=lambda number: self.files[number].form == "link"):
                 put_in_place(stage / str(number), folder, self.files[number])
+            for number in reversed(kept):
+                if self.files[number].form == "folder":
+                    finish_folder(folder, self.files[number])
         if damaged:
             raise DamagedArchive(f"{self.path}: {self._damage(damaged)}; all others were restored")
-        return _summarise([self.files[number] for number in whole], [codec.name for codec in self.codecs])
+        summary = self._summarise(kept)
+        summary.skipped = [line for _, line in skipped]
+        if self.rebuilt:
+            summary.skipped.append(f"{self.path}: {self.rebuilt}; what its chunks say was used instead")
+        return summary
+
+    def _unsafe_links(self, numbers: Iterable[int], stage: Path) -> list[tuple[int, str]]:
+        found = []
+        for number in numbers:
+            file = self.files[number]
+            if file.form == "link":
+                goal = (stage / str(number)).read_bytes()
+                if not link_stays_inside(file.name, goal):
+                    line = f"{printable(file.name)} links to {printable(goal)}, out of the folder: left out"
+                    found.append((number, f"{line} (--unsafe-links makes it)"))
+        return found
 
     def _stage(self, numbers: Iterable[int], stage: Path) -> set[int]:
         """Write files into `stage`, called by their numbers; gives the numbers of damaged ones, to be left there."""
         damaged: set[int] = set()
-        writing: dict[int, _Pieces] = {}
+        numbers = list(numbers)
         for number in numbers:
-            if self.files[number].form != "folder" and self.files[number].n_chunks == 0:
+            if self.files[number].form != "folder" and not self.files[number].content:
                 (stage / str(number)).touch()
-        try:
-            for task, decoded in self._run(numbers, restore=True):
-                for place, number in enumerate(self._number(task, wanted) for wanted in task.wanted):
-                    if decoded.damage:
-                        damaged.add(number)
-                    if number not in damaged:
-                        try:
-                            self._add_piece(writing, stage, number, decoded.parts[place])
-                        except DamagedArchive:
-                            damaged.add(number)
-        finally:
-            for pieces in writing.values():
-                pieces.stream.close()
+        units = self._units(numbers, restore=True)
+        results = self._everywhere(units, "decompressing")
+        for unit in units:
+            streams: dict[int, BinaryIO] = {}
+            try:
+                for number in unit.numbers:
+                    if unit.long:
+                        streams[number] = open(stage / str(number), "w+b")  # noqa: SIM115  # closed below
+                some = islice(results, len(unit.tasks))
+                damaged.update(self._write_unit(unit, some, streams, stage))
+            finally:
+                for stream in streams.values():
+                    stream.close()
         return damaged
 
-    def _number(self, task: DecodeTask, place: int) -> int:
-        return self._numbers[os.fsdecode(task.files[place].name)]
+    def _write_unit(
+        self, unit: _Unit, results: Iterator[list[Decoded]], streams: Mapping[int, BinaryIO], stage: Path | None = None
+    ) -> dict[int, str]:
+        """Write the files of a unit, to their streams or into `stage`; what is wrong with damaged ones, by number."""
+        if unit.long:
+            number = unit.numbers[0]
+            try:
+                _write_long(self.files[number], self._skeleton(self.files[number]), results, streams[number])
+            except DamagedArchive as error:
+                for _ in results:
+                    pass  # the rest of this file, which is not wanted any more
+                return {number: str(error)}
+            return {}
+        damage = {}
+        for number, decoded in zip(unit.numbers, next(results), strict=True):
+            if decoded.damage:
+                damage[number] = decoded.damage
+            elif stage is not None:
+                (stage / str(number)).write_bytes(decoded.content)
+            else:
+                streams[number].write(decoded.content)
+        return damage
 
-    def _add_piece(self, writing: dict[int, _Pieces], stage: Path, number: int, part: bytes) -> None:
-        if number not in writing:
-            stream = open(stage / str(number), "wb")  # noqa: SIM115  # closed with the last piece, or by _stage
-            writing[number] = _Pieces(stream, self.files[number])
-        if writing[number].add(part):
-            writing.pop(number).stream.close()
+
+def _write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], stream: BinaryIO) -> None:
+    """Write a long file from its stretches. Raises DamagedArchive."""
+    from bbcodec.arrays import ArrayWriter
+
+    contents = (_sound(decoded) for some in results for decoded in some)
+    if file.form in PIXEL_FORMS:
+        _write_tiles(file, skeleton, contents, stream)
+    elif file.form == "arrays":
+        writer = ArrayWriter(stream, skeleton)
+        for content in contents:
+            writer.add(content)
+        writer.close()
+    else:
+        stream.writelines(contents)
 
 
-class _Pieces:
-    """A file that is written from the contents of its chunks, one after another."""
+def _sound(decoded: Decoded) -> Any:
+    if decoded.damage:
+        raise DamagedArchive(decoded.damage)
+    return decoded.content
 
-    def __init__(self, stream: BinaryIO, file: File) -> None:
-        self.stream = stream
-        self._left = file.n_chunks
-        self._metadata = file.metadata if file.form == "arrays" else None
-        self._array: ArrayWriter | None = None
 
-    def add(self, part: bytes) -> bool:
-        """Write the next piece; true if it was the last. Raises DamagedArchive."""
-        from bbcodec.arrays import ArrayWriter
+def _write_tiles(file: File, skeleton: bytes, tiles: Iterator[NDArray[Any]], stream: BinaryIO) -> None:
+    """Write an image from its tiles, one row of tiles after another."""
+    import numpy as np
 
-        self._left -= 1
-        if self._metadata is None:
-            self.stream.write(part)
-            return self._left == 0
-        if self._array is None:
-            self._array = ArrayWriter(self.stream, self._metadata)
-        self._array.add(part)
-        if self._left == 0:
-            self._array.close()
-        return self._left == 0
+    from bbcodec.images import Picture, join_bands, join_image
+
+    rows, columns = tile_grid(file.width, file.height)
+    bands = (np.concatenate(list(islice(tiles, columns)), axis=1) for _ in range(rows))
+    if file.form == "webp":  # which libwebp writes from memory
+        stream.write(join_image(Picture(file.form, file.kind, np.concatenate(list(bands)), skeleton)))
+    else:
+        join_bands(file.form, file.kind, file.width, file.height, skeleton, bands, stream)
+
+
+def _pixel_values(file: File) -> int:
+    """About how many pixel values a file has."""
+    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.kind else 0)
 
 
 def decompress(
@@ -683,6 +615,7 @@ def decompress(
     names: Sequence[str] = (),
     *,
     force: bool = False,
+    unsafe_links: bool = False,
     codec: PathLike | None = None,
     jobs: int = 1,
     device: str = "auto",
@@ -693,7 +626,7 @@ def decompress(
     Raises what `open_archive` and `Archive.restore` raise.
     """
     with open_archive(path, codec=codec, device=device, jobs=jobs, progress=progress) as archive:
-        return archive.restore(target, names, force=force)
+        return archive.restore(target, names, force=force, unsafe_links=unsafe_links)
 
 
 def verify(

@@ -15,8 +15,8 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.container import MAX_INDEX_CONTENT, MAX_VALUES, deflate, inflate
 from bbcodec.errors import DamagedArchive
+from bbcodec.packing import MAX_VALUES
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
 
@@ -131,16 +131,16 @@ def _npz_members(path: str, infos: list[zipfile.ZipInfo]) -> Iterator[Member]:
 
 
 def pack_recipes(recipes: Iterable[Recipe], *, zipped: bool) -> bytes:
-    """The metadata of an array file."""
+    """The skeleton of an array file."""
     members = [[recipe.name, recipe.method, list(recipe.date), recipe.header, recipe.n_chunks] for recipe in recipes]
     packed: bytes = msgpack.packb([zipped, members])
-    return deflate(packed)
+    return packed
 
 
 def unpack_recipes(metadata: bytes) -> tuple[bool, list[Recipe]]:
     """Whether the file is a zip, and how its members are put together. Raises DamagedArchive."""
     try:
-        zipped, members = msgpack.unpackb(inflate(metadata, MAX_INDEX_CONTENT))
+        zipped, members = msgpack.unpackb(metadata)
         recipes = [_recipe(*member) for member in members]
     except (ValueError, TypeError, msgpack.UnpackException):
         raise DamagedArchive("the metadata of an array file is malformed") from None

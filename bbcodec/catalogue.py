@@ -17,7 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bbcodec.container import MAX_CODEC_BYTES, codec_digest
+from bbcodec.container import MAX_CODEC_BYTES
+from bbcodec.packing import codec_digest
 from bbcodec.errors import BadCodecFile, InputError, MissingCodec
 
 MAX_HEADER_BYTES: Final = 2**24

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bbcodec.ans import AnsStack, Integers, Kernel, filler
 from bbcodec.catalogue import CodecFile, find_codec, parse_codec
-from bbcodec.container import MAX_VALUES, pack_varint, take_varint
+from bbcodec.packing import MAX_VALUES, pack_varint, take_varint
 from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.interpreters import decode, encode
@@ -40,6 +40,7 @@ WRONG = "wrong pixels"  # the answer of a codec that does not give an image back
 KNOWN_ANSWERS = ((1, 40, 56), (16, 16, 16), (64, 8, 8))  # count, height, width of the test's images
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
+Bits = np.ndarray[Any, np.dtype[np.float64]]  # (N,)
 
 
 @dataclass(frozen=True)
@@ -138,19 +139,25 @@ class Codec:
         if int(images.max()) >= self.pixels.levels:
             raise InputError(f"codec {self.name} takes values below {self.pixels.levels}, not {int(images.max())}")
 
-    def encode_message(self, images: Images) -> bytes:
-        """The message of (N, H, W, C) uint8: the batches are coded last to first, so that they are decoded in order."""
+    def encode_message(self, images: Images, bits: Bits | None = None) -> bytes:
+        """The message of (N, H, W, C) uint8: the batches are coded last to first, so that they are decoded in order.
+
+        bits, if given, float64 (N,), is filled with what each image adds to the message; the initial bits are not in it.
+        """
         self.check(images)
         growth = self.growth(images)
-        stack = self.chain(images, growth)
+        stack = self.chain(images, growth, bits)
         return bytes([growth]) + stack.flatten().astype("<u4").tobytes()
 
-    def chain(self, images: Images, growth: int) -> AnsStack:
+    def chain(self, images: Images, growth: int, bits: Bits | None = None) -> AnsStack:
         """The stack that holds all images, on seeded filler."""
         stack = AnsStack.seeded(SEED)
         end = len(images)
         for width in batch_widths(end, growth, self.widest(images.shape)):
-            encode(self.model, stack, self.tensor(images[end - width : end]))
+            rows: dict[str, list[np.ndarray[Any, Any]]] | None = None if bits is None else {}
+            encode(self.model, stack, self.tensor(images[end - width : end]), rows)
+            if bits is not None and rows is not None:
+                bits[end - width : end] = sum(sum(parts) for parts in rows.values()) / 2**24
             end -= width
         return stack
 

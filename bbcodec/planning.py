@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -18,18 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec import arrays
-from bbcodec.container import PIECE_BYTES, link_stays_inside, printable
+from bbcodec.container import PIECE_BYTES
+from bbcodec.directory import TILE_PIXELS, printable, tile_bounds
 from bbcodec.errors import InputError
-from bbcodec.images import CHANNELS, Probe, probe
+from bbcodec.images import Picture, Probe, palette, plane_shapes, probe, split_image, split_large, to_planes, ways
 
-# A chunk of small images has about so many values: a second or so of decoding, the unit of random access.
-CHUNK_VALUES: Final = 2**22
-# An image with at least so many values has a chunk of its own: it takes its second alone.
-LONE_VALUES: Final = 2**19
+# Images of one mode and size are coded together, about so many values at a time.
+GROUP_VALUES: Final = 2**22
+# An image of more pixels goes alone: it gains nothing from company, and other processes take the others.
+LONE_PIXELS: Final = 2**16
 # Small files of other kinds share chunks of about this size.
 SHARED_BYTES: Final = 2**20
 # Larger image files are kept as bytes, in pieces, and never held in memory as a whole.
-MAX_IMAGE_FILE: Final = 2**30
+MAX_IMAGE_FILE: Final = 2**31
+# Images of more pixels are never held in memory more than once.
+LARGE_PIXELS: Final = 2**23
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,41 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: in place of WebP."""
+
+    exact: bool = False
+    jpegxl: bool = False
+
+
+@dataclass(frozen=True)
 class ImageTask:
-    """Image files of one mode and size. `entries` are indices into the scan, ascending."""
+    """Image files of one mode and size. `entries` are indices into the scan, ascending; work is in values."""
 
     entries: tuple[int, ...]
     paths: tuple[str, ...]
     expected: Probe
+    options: Options
+    work: int
+
+
+Planes = dict[int, list[tuple[NDArray[np.uint8], int]]]  # for each way, each plane and its levels
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """One tile of an image of width x height pixels: for each way its planes, (h, w, C) each, and their levels.
+
+    The first tile brings the picture without its samples; `last` is the last of the file.
+    """
+
+    entry: int
+    width: int
+    height: int
+    picture: Picture | None
+    planes: Planes
+    last: bool
+    options: Options
     work: int
 
 
@@ -76,9 +111,9 @@ class BytesTask:
 
 @dataclass(frozen=True)
 class ArrayTask:
-    """A chunk of an array file: some of its images (N, H, W, C), or other bytes of it.
+    """Some images (N, H, W, C) of an array file, or other bytes of it.
 
-    The last chunk of each member brings the member's `recipe`; `last` is the last of the file.
+    The last task of each member brings the member's `recipe`; `last` is the last of the file.
     """
 
     entry: int
@@ -87,19 +122,39 @@ class ArrayTask:
     rest: bytes
     recipe: arrays.Recipe | None
     last: bool
+    options: Options
+    work: int
 
 
-Task = ImageTask | BytesTask | ArrayTask
-Planned = ImageTask | BytesTask | tuple[int, str]  # an array file stands as its entry and path, to be opened later
+Task = ImageTask | TileTask | BytesTask | ArrayTask
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """A file that is opened when its turn comes, and then gives several tasks: an array, or a large image."""
+
+    entry: int
+    path: str
+    size: int
+    seen: Probe | None
+    options: Options
+    work: int
+
+
+Planned = ImageTask | BytesTask | FileTask
 
 
 # --- finding files ---------------------------------------------------------------------------------------------------
 
 
-def scan(inputs: Sequence[str | os.PathLike[str]], output: Path | None = None) -> Scan:
+def scan(
+    inputs: Sequence[str | os.PathLike[str]], output: Path | None = None, exclude: Sequence[str] = ()
+) -> Scan:
     """Everything under `inputs`, sorted by name. Names are relative to a single folder; several inputs keep theirs.
 
-    Links are not followed, except an input itself. Raises InputError for inputs that are missing, unreadable or empty.
+    exclude: shell patterns. What has a name, or a last part of its name, that matches one is left out, and with a
+    folder all that is in it. Links are not followed, except an input itself. Raises InputError for inputs that are
+    missing, unreadable or empty.
     """
     if not inputs:
         raise InputError("nothing to compress: no input was given")
@@ -113,7 +168,7 @@ def scan(inputs: Sequence[str | os.PathLike[str]], output: Path | None = None) -
             raise InputError(f"there is no file or folder {str(source)!r}")
         if not name and not alone:
             raise InputError(f"{str(source)!r} has no name of its own: compress it alone, or name the folders in it")
-        for entry in _walk(top, name, skipped):
+        for entry in _walk(top, name, skipped, exclude):
             if entry.name in found:
                 raise InputError(f"two inputs would both be called {printable(entry.name)} in the archive: rename one")
             if output is None or not _same_file(entry.path, output):
@@ -125,8 +180,10 @@ def scan(inputs: Sequence[str | os.PathLike[str]], output: Path | None = None) -
     return Scan(entries, skipped)
 
 
-def _walk(path: str, name: bytes, skipped: list[str]) -> Iterator[Entry]:
-    """The entry at `path`, or those below it; `name` is its name in the archive, empty at the top."""
+def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[Entry]:
+    """The entry at `path`, and those below it; `name` is its name in the archive, empty at the top."""
+    if _excluded(name, exclude):
+        return
     try:
         about = os.lstat(path)
         common = (about.st_size, about.st_mtime_ns, stat.S_IMODE(about.st_mode) & 0o777)
@@ -134,21 +191,25 @@ def _walk(path: str, name: bytes, skipped: list[str]) -> Iterator[Entry]:
             yield Entry(name, path, "file", *common)
         elif stat.S_ISLNK(about.st_mode):
             target = os.fsencode(os.readlink(path))
-            if link_stays_inside(name, target):
-                yield Entry(name, path, "link", len(target), *common[1:], target)
-            else:
-                skipped.append(f"{path}: a link that points outside, or is not relative: left out")
+            yield Entry(name, path, "link", len(target), *common[1:], target)
         elif stat.S_ISDIR(about.st_mode):
             children = sorted(os.listdir(path))
-            if not children and name:
+            if name:
                 yield Entry(name, path, "folder", 0, *common[1:])
             for child in children:
                 below = os.fsencode(child)
-                yield from _walk(os.path.join(path, child), name + b"/" + below if name else below, skipped)
+                yield from _walk(os.path.join(path, child), name + b"/" + below if name else below, skipped, exclude)
         else:
             skipped.append(f"{path}: neither file, folder nor link: left out")
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+
+
+def _excluded(name: bytes, exclude: Sequence[str]) -> bool:
+    """Whether a name, or its last part, matches a pattern."""
+    whole = os.fsdecode(name)
+    last = whole.rpartition("/")[2]
+    return any(fnmatchcase(whole, pattern.rstrip("/")) or fnmatchcase(last, pattern.rstrip("/")) for pattern in exclude)
 
 
 def _same_file(path: str, output: Path) -> bool:
@@ -157,7 +218,7 @@ def _same_file(path: str, output: Path) -> bool:
 
 def _refuse_clashes(entries: list[Entry]) -> None:
     """Two inputs may not give the same name to a file and to a folder."""
-    names = {entry.name for entry in entries}
+    names = {entry.name for entry in entries if entry.kind != "folder"}
     for name in names:
         parts = name.split(b"/")
         for depth in range(1, len(parts)):
@@ -168,37 +229,71 @@ def _refuse_clashes(entries: list[Entry]) -> None:
 # --- making tasks ----------------------------------------------------------------------------------------------------
 
 
-def plan(entries: Sequence[Entry]) -> list[Planned]:
-    """The tasks, in order. Array files are opened when their turn comes (`array_tasks`)."""
+def find_copies(entries: Sequence[Entry]) -> dict[int, int]:
+    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes."""
+    sizes: dict[int, list[int]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        if entry.kind == "file" and entry.size > 0:
+            sizes[entry.size].append(number)
+    first: dict[bytes, int] = {}
+    copies: dict[int, int] = {}
+    for numbers in sizes.values():
+        for number in numbers if len(numbers) > 1 else ():
+            digest = file_digest(entries[number].path)
+            if first.setdefault(digest, number) != number:
+                copies[number] = first[digest]
+    return copies
+
+
+def file_digest(path: str) -> bytes:
+    """BLAKE2b of a file's bytes, 32 bytes. Raises InputError."""
+    state = blake2b(digest_size=32)
+    try:
+        with open(path, "rb") as stream:
+            while piece := stream.read(2**20):
+                state.update(piece)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return state.digest()
+
+
+def plan(entries: Sequence[Entry], copies: dict[int, int], options: Options) -> list[Planned]:
+    """The tasks, in order. Arrays and large images are opened when their turn comes (`open_task`)."""
     groups: dict[tuple[str, int, int], list[tuple[int, Probe]]] = defaultdict(list)
     others: list[tuple[int, Probe | None]] = []
-    arrays_found: list[tuple[int, str]] = []
+    alone: list[Planned] = []
     for number, entry in enumerate(entries):
-        if entry.kind != "file" or entry.size == 0:
+        if entry.kind != "file" or entry.size == 0 or number in copies:
             continue
         if entry.path.lower().endswith((".npy", ".npz")):
-            arrays_found.append((number, entry.path))
+            alone.append(FileTask(number, entry.path, entry.size, None, options, entry.size))
             continue
         seen = probe(entry.path) if entry.size <= MAX_IMAGE_FILE else None
-        if seen is not None and seen.may_split:
-            groups[seen.mode, seen.height, seen.width].append((number, seen))
-        else:
+        if seen is None or not seen.may_split:
             others.append((number, seen))
-    images = [task for key in sorted(groups) for task in _image_tasks(entries, groups[key])]
-    return [*images, *arrays_found, *_bytes_tasks(entries, others)]
+        elif seen.width * seen.height > TILE_PIXELS:
+            alone.append(FileTask(number, entry.path, entry.size, seen, options, values_of(seen)))
+        else:
+            groups[seen.mode, seen.height, seen.width].append((number, seen))
+    images = [task for key in sorted(groups) for task in _image_tasks(entries, groups[key], options)]
+    return [*images, *alone, *_bytes_tasks(entries, others)]
 
 
-def _image_tasks(entries: Sequence[Entry], group: list[tuple[int, Probe]]) -> Iterator[ImageTask]:
+def values_of(seen: Probe) -> int:
+    """About how many values the pixels of an image are."""
+    return seen.width * seen.height * {"RGB": 3, "RGBA": 4, "LA": 2, "P": 2}.get(seen.mode, 1)
+
+
+def _image_tasks(
+    entries: Sequence[Entry], group: list[tuple[int, Probe]], options: Options
+) -> Iterator[ImageTask]:
     seen = group[0][1]
-    values = seen.width * seen.height * CHANNELS[seen.mode]
-    for part in split_evenly(len(group), images_a_chunk(values)):
+    values = values_of(seen)
+    most = 1 if seen.width * seen.height > LONE_PIXELS else max(1, GROUP_VALUES // values)
+    for part in split_evenly(len(group), most):
         numbers = tuple(number for number, _ in group[part])
-        yield ImageTask(numbers, tuple(entries[number].path for number in numbers), seen, values * len(numbers))
-
-
-def images_a_chunk(values: int) -> int:
-    """How many images of so many values share a chunk at most."""
-    return 1 if values >= LONE_VALUES else CHUNK_VALUES // values
+        paths = tuple(entries[number].path for number in numbers)
+        yield ImageTask(numbers, paths, seen, options, values * len(numbers))
 
 
 def split_evenly(count: int, most: int) -> list[slice]:
@@ -242,36 +337,101 @@ def whole_file(entry: int, path: str, size: int, seen: Probe | None = None) -> I
         yield BytesTask((entry,), ((path, start, length),), (seen,), start + length == size, length)
 
 
-def array_tasks(entry: int, path: str, size: int) -> Iterator[ArrayTask | BytesTask]:
-    """The tasks of an npy or npz file: chunks of its arrays, or its bytes where it is not made of images."""
-    if path.lower().endswith(".npz"):
-        members = arrays.split_npz(path)
+def open_task(task: FileTask) -> Iterator[Task]:
+    """The tasks of an array file or a large image."""
+    return _array_tasks(task) if task.seen is None else _tile_tasks(task, task.seen)
+
+
+# --- large images ----------------------------------------------------------------------------------------------------
+
+
+def _tile_tasks(task: FileTask, seen: Probe) -> Iterator[Task]:
+    """The tiles of an image, or its bytes where it cannot be given back from its pixels."""
+    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
+        if seen.width * seen.height > LARGE_PIXELS:
+            picture = split_large(task.path, Path(folder, "samples"), task.options.exact)
+        else:
+            picture = split_image(read_file(task.path), task.options.exact)
+        if picture is None:
+            yield from whole_file(task.entry, task.path, task.size, seen)
+            return
+        bounds = tile_bounds(seen.width, seen.height)
+        about = replace(picture, samples=picture.samples[:0])
+        for number, (top, bottom, left, right) in enumerate(bounds, 1):
+            tile = np.array(picture.samples[top:bottom, left:right])
+            planes = _tile_planes(picture, tile)
+            work = tile.size * len(planes)
+            last = number == len(bounds)
+            first = about if number == 1 else None
+            yield TileTask(task.entry, seen.width, seen.height, first, planes, last, task.options, work)
+
+
+def _tile_planes(picture: Picture, tile: NDArray[np.uint8]) -> Planes:
+    """The planes of a tile, and their levels, for each way that the picture allows and that gives the tile back."""
+    colours = palette(picture.form, picture.kind, picture.metadata)
+    depth = 0 if colours is None else colours.shape[1]
+    found = {}
+    for way in ways(picture.kind, colours):
+        planes = to_planes(tile, picture.kind, way, colours)
+        if planes is not None:
+            levels = [levels for _, levels in plane_shapes(picture.kind, way, depth)]
+            found[way] = list(zip(planes, levels, strict=True))
+    return found
+
+
+def read_file(path: str) -> bytes:
+    """All bytes of a file. Raises InputError."""
+    return read_piece(path, 0, -1)
+
+
+def read_piece(path: str, start: int, length: int) -> bytes:
+    """`length` bytes of a file from `start` (-1: all the rest). Raises InputError."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            data = stream.read(length)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if length >= 0 and len(data) != length:
+        raise InputError(f"{path} became shorter while it was read: compress again")
+    return data
+
+
+# --- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def _array_tasks(task: FileTask) -> Iterator[ArrayTask | BytesTask]:
+    """The tasks of an npy or npz file: parts of its arrays, or its bytes where it is not made of images."""
+    if task.path.lower().endswith(".npz"):
+        members = arrays.split_npz(task.path)
     else:
-        single = arrays.split_npy(path)
+        single = arrays.split_npy(task.path)
         members = iter([single]) if single else None
     if members is None:
-        yield from whole_file(entry, path, size)
+        yield from whole_file(task.entry, task.path, task.size)
         return
     waiting: ArrayTask | None = None
     for member in members:
-        for task in _member_tasks(entry, member):
+        for piece in _member_tasks(task, member):
             if waiting is not None:
                 yield waiting
-            waiting = task
+            waiting = piece
     if waiting is not None:
         yield replace(waiting, last=True)
 
 
-def _member_tasks(entry: int, member: arrays.Member) -> Iterator[ArrayTask]:
+def _member_tasks(task: FileTask, member: arrays.Member) -> Iterator[ArrayTask]:
     pieces: list[tuple[NDArray[np.uint8] | None, int, bytes]] = []
     if member.images is not None:
         pixels = member.images.pixels
-        values = int(np.prod(pixels.shape[1:]))
-        parts = split_evenly(len(pixels), images_a_chunk(values))
+        most = max(1, GROUP_VALUES // int(np.prod(pixels.shape[1:])))
+        parts = split_evenly(len(pixels), most)
         pieces = [(pixels[part], member.images.levels, b"") for part in parts]
     else:
         starts = range(0, len(member.rest), PIECE_BYTES)
         pieces = [(None, 0, member.rest[start : start + PIECE_BYTES]) for start in starts]
-    recipe = arrays.Recipe(member.name, member.method, member.date, member.header, len(pieces))
-    for number, piece in enumerate(pieces, 1):
-        yield ArrayTask(entry, *piece, recipe if number == len(pieces) else None, last=False)
+    recipe = arrays.Recipe(member.name, member.method, member.date, member.header, 0)
+    for number, (images, levels, rest) in enumerate(pieces, 1):
+        work = len(rest) if images is None else images.size
+        ends = recipe if number == len(pieces) else None
+        yield ArrayTask(task.entry, images, levels, rest, ends, False, task.options, work)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bbcodec.container import File, link_stays_inside, printable
+from bbcodec.directory import File, printable
 from bbcodec.errors import OutputError, TargetExists, UnsafePath
 
 
@@ -91,24 +91,13 @@ def staging_folder(folder: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
-def check_link(staged: Path, file: File) -> None:
-    """Raise UnsafePath where a link's target, as it lies in `staged`, could lead out of the restored folder."""
-    target = staged.read_bytes()
-    if not link_stays_inside(file.name, target):
-        raise UnsafePath(
-            f"the archive holds a link {printable(file.name)} to {printable(target)}: it could lead outside"
-        )
-
-
 def put_in_place(staged: Path, folder: Path, file: File) -> None:
-    """Give a staged file its permissions, its time and its name."""
+    """Give a staged file its permissions, its time and its name. Of a folder only the name: see `finish_folder`."""
     final = folder / os.fsdecode(file.name)
     times = (file.modified_ns, file.modified_ns)
     final.parent.mkdir(parents=True, exist_ok=True)
     if file.form == "folder":
         final.mkdir(exist_ok=True)
-        final.chmod(file.permissions)
-        os.utime(final, ns=times)
         return
     if file.form == "link":
         link = staged.with_suffix(".link")
@@ -120,3 +109,10 @@ def put_in_place(staged: Path, folder: Path, file: File) -> None:
         staged.chmod(file.permissions)
         os.utime(staged, ns=times)
     os.replace(staged, final)
+
+
+def finish_folder(folder: Path, file: File) -> None:
+    """Give a restored folder its permissions and time, after all that is in it was written."""
+    final = folder / os.fsdecode(file.name)
+    final.chmod(file.permissions)
+    os.utime(final, ns=(file.modified_ns, file.modified_ns))

@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 
 MAX_VALUES: Final = 2**28  # samples of one image, or of the images of one chunk
 MAX_METADATA_BYTES: Final = 2**18  # a file with more around its samples is kept as bytes; the index stays small
-BAND_BYTES: Final = 2**22  # about so much of an image is worked on at once
+BAND_BYTES: Final = 2**18  # about so much of an image is worked on at once: it fits into a cache
 
 
 class Kind(NamedTuple):

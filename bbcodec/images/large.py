@@ -37,7 +37,8 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
                 return None
             form, kind, shape, metadata, known = found
             with tempfile.TemporaryFile(dir=spool.parent) as joined:
-                join_bands(form, kind, shape[1], shape[0], metadata, spool_bands(spool, kind, shape), joined)
+                bands = spool_bands(spool, kind, shape)
+                join_bands(form, kind, shape[1], shape[0], metadata, bands, joined, png.TRIAL_LEVEL)
                 same = _same_bytes(path, joined) or (form == "png" and _shows(joined, known, spool, kind, shape))
         samples = np.memmap(spool, KINDS[kind].dtype, "r", shape=shape)
         return Picture(form, kind, samples, metadata) if same else None

@@ -63,7 +63,7 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
             picture = _taken_apart(image, place, data)
             if picture is None or picture.samples.size > MAX_VALUES or len(picture.metadata) > MAX_METADATA_BYTES:
                 return None
-            joined = join_image(picture)
+            joined = join_image(picture, png.TRIAL_LEVEL)
             return picture if joined == data or (not exact and _shows(joined, image)) else None
     except (*BAD_IMAGE, DamagedArchive):
         return None
@@ -93,8 +93,8 @@ def _shows(joined: bytes, image: Image.Image) -> bool:
         return facts(again) == facts(image) and np.array_equal(np.asarray(again), np.asarray(image))
 
 
-def join_image(picture: Picture) -> bytes:
-    """The image file of a picture. Raises DamagedArchive where its parts do not fit each other."""
+def join_image(picture: Picture, level: int = png.FILE_LEVEL) -> bytes:
+    """The image file of a picture; level: zlib's effort. Raises DamagedArchive where its parts do not fit each other."""
     try:
         check_samples(picture.samples, kind_named(picture.kind))
     except ValueError as error:
@@ -103,13 +103,14 @@ def join_image(picture: Picture) -> bytes:
         return webp.join(picture.samples, picture.kind, picture.metadata)
     stream = io.BytesIO()
     height, width = picture.samples.shape[:2]
-    join_bands(picture.form, picture.kind, width, height, picture.metadata, bands_of(picture.samples), stream)
+    join_bands(picture.form, picture.kind, width, height, picture.metadata, bands_of(picture.samples), stream, level)
     return stream.getvalue()
 
 
 def join_bands(
-    form: str, kind: str, width: int, height: int, metadata: bytes, bands: Iterable[Samples], stream: BinaryIO
-) -> None:
+    form: str, kind: str, width: int, height: int, metadata: bytes, bands: Iterable[Samples], stream: BinaryIO,
+    level: int = png.FILE_LEVEL,
+) -> None:  # fmt: skip
     """Write a png or raw file of samples that come as bands of rows (h, W, C), from top to bottom.
 
     One band is held at a time, of an interlaced PNG all of them. `stream` can seek. Raises DamagedArchive for metadata
@@ -117,7 +118,7 @@ def join_bands(
     """
     kind_named(kind)
     if form == "png":
-        png.write_png(stream, kind, width, height, metadata, bands)
+        png.write_png(stream, kind, width, height, metadata, bands, level)
     elif form == "raw":
         raw.write_raw(stream, kind, width, height, metadata, bands)
     else:

@@ -20,7 +20,6 @@ from PIL import Image
 
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.kinds import (
-    BAND_BYTES,
     KINDS,
     MAX_METADATA_BYTES,
     Bytes,
@@ -39,6 +38,8 @@ from bbcodec.images.records import pack_records, take_records
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 IDAT_BYTES: Final = 2**20  # of a chunk of pixels that is written; any size is allowed
 FILE_LEVEL: Final = 6  # zlib's effort for files that are given back
+TRIAL_LEVEL: Final = 1  # and for those that are only looked at: the same code, the same content
+READ_BYTES: Final = 2**20
 TRIAL_BYTES: Final = 2**18  # on so many it is seen whether filters help
 
 # Bit depth and colour type (11.2.1 IHDR) of each kind. 16-bit colour and alpha are reduced by Pillow, so not split.
@@ -79,7 +80,7 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError("a chunk exceeds the bound of metadata")
         crc, data = zlib.crc32(kind), b""
         while left:
-            data = stream.read(min(left, BAND_BYTES))
+            data = stream.read(min(left, READ_BYTES))
             if not data:
                 raise ValueError("a chunk is cut short")
             crc, left = zlib.crc32(data, crc), left - len(data)
@@ -194,12 +195,12 @@ class _Pixels:
             self._filtering = False  # 12.7: filters seldom help there
         self._pixel_bytes = max(1, kind.channels * kind.depth // 8)
         self._deflate: zlib._Compress | None = None
-        self._waiting: list[bytes] = []
+        self._waiting = b""
 
     def add_image(self, bands: Iterable[Samples]) -> None:
         """Append the rows of an image, or of one of its reduced images."""
         above: Bytes | None = None
-        for band in bands:
+        for band in (part for band in bands for part in bands_of(band)):
             rows = packed_rows(band, self._depth)
             self._add_rows(rows, np.zeros_like(rows[0]) if above is None else above)
             above = rows[-1].copy()
@@ -208,25 +209,25 @@ class _Pixels:
         if self._filtering is None:
             few = rows[: max(1, TRIAL_BYTES // rows.shape[1])]
             plain, better = unfiltered(few).data, filtered(few, above, self._pixel_bytes).data
-            self._filtering = len(zlib.compress(better, 1)) < len(zlib.compress(plain, 1))
+            self._filtering = len(zlib.compress(better, TRIAL_LEVEL)) < len(zlib.compress(plain, TRIAL_LEVEL))
         if self._deflate is None:
             # Z_FILTERED: zlib's setting for filtered rows. memLevel 9, as libpng and Pillow have it.
             strategy = zlib.Z_FILTERED if self._filtering else zlib.Z_DEFAULT_STRATEGY
             self._deflate = zlib.compressobj(self._level, zlib.DEFLATED, 15, 9, strategy)
         way = filtered(rows, above, self._pixel_bytes) if self._filtering else unfiltered(rows)
-        self._waiting.append(self._deflate.compress(way.data))
-        if sum(map(len, self._waiting)) >= IDAT_BYTES:
-            self._flush()
+        self._put(self._deflate.compress(way.data))
 
-    def _flush(self) -> None:
-        _write_chunk(self._stream, b"IDAT", b"".join(self._waiting))
-        self._waiting.clear()
+    def _put(self, data: bytes) -> None:
+        self._waiting += data
+        while len(self._waiting) > IDAT_BYTES:
+            _write_chunk(self._stream, b"IDAT", self._waiting[:IDAT_BYTES])
+            self._waiting = self._waiting[IDAT_BYTES:]
 
     def finish(self) -> None:
         """Write what is left."""
         if self._deflate is not None:
-            self._waiting.append(self._deflate.flush())
-            self._flush()
+            self._put(self._deflate.flush())
+            _write_chunk(self._stream, b"IDAT", self._waiting)
 
 
 def unfiltered(rows: Bytes) -> Bytes:

@@ -1,0 +1,123 @@
+"""Small pieces of the format: digests, varints, and general compression of bytes (`docs/format.md`)."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from hashlib import blake2b
+from typing import Final
+
+from bbcodec.errors import DamagedArchive, UnsupportedVersion
+
+FRAME_BYTES: Final = 9  # type, length, CRC-32 of a chunk
+
+# Bounds of what a reader allocates. 2**28 values are 89 megapixels of RGB.
+MAX_BODY_BYTES: Final = 2**30
+MAX_VALUES: Final = 2**28
+MAX_CONTENT_BYTES: Final = 2**29
+
+LZMA_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24}]
+
+
+def digest64(*pieces: bytes | memoryview) -> bytes:
+    """BLAKE2b of all pieces, one after another: 8 bytes."""
+    state = blake2b(digest_size=8)
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
+
+
+def codec_digest(content: bytes) -> bytes:
+    """The digest that names a codec: BLAKE2b of its file, 16 bytes."""
+    return blake2b(content, digest_size=16).digest()
+
+
+def pack_varint(number: int) -> bytes:
+    """An unsigned number below 2**32 as LEB128."""
+    if not 0 <= number < 2**32:
+        raise ValueError(f"a varint holds 0 to 2**32 - 1, not {number}")
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def take_varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number at `position` and the position after it; DamagedArchive if there is none below 2**32."""
+    number = 0
+    for shift in range(0, 35, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if number >= 2**32:
+                break
+            return number, position
+    raise DamagedArchive("a number in the archive is cut short or too large")
+
+
+# --- compression of bytes --------------------------------------------------------------------------------------------
+
+
+def deflate(data: bytes) -> bytes:
+    """`data` as a raw deflate stream."""
+    state = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return state.compress(data) + state.flush()
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """What a raw deflate stream holds; DamagedArchive if it is none, has a tail, or holds more than `limit` bytes."""
+    state = zlib.decompressobj(-15)
+    try:
+        content = state.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise DamagedArchive(f"a deflate stream is damaged ({error})") from None
+    if len(content) > limit or not state.eof or state.unused_data:
+        raise DamagedArchive(f"a deflate stream is cut short, has a tail, or holds more than {limit} bytes")
+    return content
+
+
+def compress_lzma(data: bytes, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
+    """`data` as a raw LZMA2 stream."""
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
+
+
+def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
+    """What a raw LZMA2 stream holds; DamagedArchive as in `inflate`."""
+    state = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    try:
+        content = state.decompress(data, limit + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DamagedArchive(f"an LZMA2 stream is damaged ({error})") from None
+    if len(content) > limit or not state.eof or state.unused_data:
+        raise DamagedArchive(f"an LZMA2 stream is cut short, has a tail, or holds more than {limit} bytes")
+    return content
+
+
+def shortest(data: bytes) -> tuple[int, bytes]:
+    """The method (0 stored, 1 deflate, 2 LZMA2) that makes `data` shortest, and what it gives.
+
+    Where a quick try shows that it is compressed already, LZMA2, which takes thirty times as long, is not tried.
+    """
+    if len(zlib.compress(data, 1)) >= 0.98 * len(data):
+        return 0, data
+    coded = [data, deflate(data), compress_lzma(data)]
+    method = min(range(3), key=lambda number: len(coded[number]))
+    return method, coded[method]
+
+
+def unpack_method(method: int, data: bytes, limit: int) -> bytes:
+    """The inverse of `shortest`. Raises UnsupportedVersion for other methods, DamagedArchive beyond `limit` bytes."""
+    if method == 0 and len(data) <= limit:
+        return data
+    if method == 1:
+        return inflate(data, limit)
+    if method == 2:
+        return decompress_lzma(data, limit)
+    if method == 0:
+        raise DamagedArchive(f"{len(data)} bytes are stored where at most {limit} may be")
+    raise UnsupportedVersion(f"the archive uses compression method {method}, which this bbcodec does not know")
