@@ -94,7 +94,7 @@ def _shows(joined: bytes, image: Image.Image) -> bool:
 
 
 def join_image(picture: Picture, level: int = png.FILE_LEVEL) -> bytes:
-    """The image file of a picture; level: zlib's effort. Raises DamagedArchive where its parts do not fit each other."""
+    """The image file of a picture; level: zlib's effort. Raises DamagedArchive where its parts do not fit together."""
     try:
         check_samples(picture.samples, kind_named(picture.kind))
     except ValueError as error:

@@ -67,17 +67,19 @@ class Header(NamedTuple):
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Type and data of every chunk of a PNG (of IDAT: no data).
+    """Type and data of every chunk of a PNG. IDAT chunks in a row are one, and its data is not kept.
 
-    Raises ValueError or struct.error on a bad length or CRC, bytes after the end, and data of more than the bound.
+    Raises ValueError or struct.error on a bad length or CRC, bytes after the end, and more data than the bound.
     """
     if stream.read(len(SIGNATURE)) != SIGNATURE:
         raise ValueError("not a PNG")
-    kind = b""
+    kind, around = b"", 0
     while kind != b"IEND":
+        before = kind
         left, kind = struct.unpack(">I4s", stream.read(8))
-        if kind != b"IDAT" and left > MAX_METADATA_BYTES:
-            raise ValueError("a chunk exceeds the bound of metadata")
+        around += left + 12 if kind != b"IDAT" else 0
+        if around > MAX_METADATA_BYTES:
+            raise ValueError("its chunks exceed the bound of metadata")
         crc, data = zlib.crc32(kind), b""
         while left:
             data = stream.read(min(left, READ_BYTES))
@@ -86,7 +88,10 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             crc, left = zlib.crc32(data, crc), left - len(data)
         if stream.read(4) != struct.pack(">I", crc):
             raise ValueError("a CRC is wrong")
-        yield kind, b"" if kind == b"IDAT" else data
+        if kind != b"IDAT":
+            yield kind, data
+        elif before != b"IDAT":
+            yield kind, b""
     if stream.read(1):
         raise ValueError("bytes after IEND")
 
@@ -106,17 +111,12 @@ def take_apart(stream: BinaryIO) -> tuple[Header, bytes] | None:
     """
     chunks = list(read_chunks(stream))
     kinds = [kind for kind, _ in chunks]
-    pixels = [number for number, kind in enumerate(kinds) if kind == b"IDAT"]
-    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") > 1 or chunks[-1][1] or not pixels:
+    header = parse_header(chunks[0][1]) if kinds[0] == b"IHDR" else None
+    once = kinds.count(b"IHDR") == kinds.count(b"IDAT") == 1
+    if header is None or not once or chunks[-1][1] or any(kind in ANIMATION for kind in kinds):
         return None
-    header = parse_header(chunks[0][1])
-    in_one_place = pixels == list(range(pixels[0], pixels[-1] + 1))
-    if header is None or not in_one_place or any(kind in ANIMATION for kind in kinds):
-        return None
-    rest = chunks[1 : pixels[0] + 1] + chunks[pixels[-1] + 1 : -1]
-    if len(rest) == 1 and not header.interlaced:
-        return header, b""
-    return header, bytes([header.interlaced]) + pack_records(rest, b"IDAT")
+    records = pack_records(chunks[1:-1], b"IDAT")
+    return header, bytes([header.interlaced]) + records if header.interlaced or records else b""
 
 
 def _parsed(metadata: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
@@ -200,8 +200,8 @@ class _Pixels:
     def add_image(self, bands: Iterable[Samples]) -> None:
         """Append the rows of an image, or of one of its reduced images."""
         above: Bytes | None = None
-        for band in (part for band in bands for part in bands_of(band)):
-            rows = packed_rows(band, self._depth)
+        for part in (part for band in bands for part in bands_of(band)):
+            rows = packed_rows(part, self._depth)
             self._add_rows(rows, np.zeros_like(rows[0]) if above is None else above)
             above = rows[-1].copy()
 
