@@ -49,6 +49,7 @@ COLOR_TYPES: Final = {
 }  # fmt: skip
 KIND_OF: Final = {color: name for name, color in COLOR_TYPES.items()}
 ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+TAIL: Final = b"\0end"  # stands for the bytes after IEND: no type of a chunk, which is letters
 
 # Adam7 (8.1): first column, first row, column step, row step of each pass.
 ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -67,7 +68,7 @@ class Header(NamedTuple):
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Type and data of every chunk of a PNG. IDAT chunks in a row are one, and its data is not kept.
+    """Type and data of every chunk of a PNG, and as `TAIL` what follows IEND. IDAT chunks in a row are one, without data.
 
     Raises ValueError or struct.error on a bad length or CRC, bytes after the end, and more data than the bound.
     """
@@ -88,12 +89,17 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             crc, left = zlib.crc32(data, crc), left - len(data)
         if stream.read(4) != struct.pack(">I", crc):
             raise ValueError("a CRC is wrong")
+        if kind == TAIL:
+            raise ValueError("a chunk's type is not letters")
         if kind != b"IDAT":
             yield kind, data
         elif before != b"IDAT":
             yield kind, b""
-    if stream.read(1):
-        raise ValueError("bytes after IEND")
+    tail = stream.read(MAX_METADATA_BYTES + 1)
+    if len(tail) > MAX_METADATA_BYTES:
+        raise ValueError("the bytes after IEND exceed the bound of metadata")
+    if tail:
+        yield TAIL, tail
 
 
 def parse_header(data: bytes) -> Header | None:
@@ -110,12 +116,13 @@ def take_apart(stream: BinaryIO) -> tuple[Header, bytes] | None:
     Raises what `read_chunks` raises.
     """
     chunks = list(read_chunks(stream))
+    tail = [chunks.pop()] if chunks[-1][0] == TAIL else []
     kinds = [kind for kind, _ in chunks]
     header = parse_header(chunks[0][1]) if kinds[0] == b"IHDR" else None
     once = kinds.count(b"IHDR") == kinds.count(b"IDAT") == 1
     if header is None or not once or chunks[-1][1] or any(kind in ANIMATION for kind in kinds):
         return None
-    records = pack_records(chunks[1:-1], b"IDAT")
+    records = pack_records(chunks[1:-1] + tail, b"IDAT")
     return header, bytes([header.interlaced]) + records if header.interlaced or records else b""
 
 
@@ -165,9 +172,10 @@ def write_png(
             for image in _reduced_images(counted(bands, KINDS[kind], width, height), interlaced):
                 pixels.add_image(image)
             pixels.finish()
-        else:
+        elif name != TAIL:
             _write_chunk(stream, name, data)
     _write_chunk(stream, b"IEND", b"")
+    stream.write(dict(chunks).get(TAIL, b""))
 
 
 def _write_chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
