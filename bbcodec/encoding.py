@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.container import PIECE_BYTES, SheetBody, pack_bytes
-from bbcodec.directory import BYTES, CODINGS, LEARNED, MODES, SHEET
+from bbcodec.directory import BYTES, CODINGS, COLOURS, LEARNED, MODES, SHEET
 from bbcodec.errors import InputError
 from bbcodec.images import (
     KINDS,
@@ -51,8 +51,9 @@ CHUNK_PIXELS: Final = {256: 2**17, 2: 2**18}
 ARRAY_CHUNK_PIXELS: Final = {256: 2**17, 2: 2**20}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
-SAMPLE_PIXELS: Final = 2**16  # on which a sheet has to come near the best so far, before all images go into one
+SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
+SAMPLE_FILES: Final = 128  # on which the way of a larger group is chosen
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 MOST_EXCESS: Final = 64  # bytes that a file may cost more in company than alone
 
@@ -148,10 +149,11 @@ def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options, mo
     if levels > 256:
         return best
     found = [best]
-    learned = encode_learned(bench, images, levels, most[levels])
-    if learned is not None:
-        found.append(learned)
-        best = min(found, key=lambda group: float(group.costs.sum()))
+    few = sample_of(images)
+    tried_on_few = encode_learned(bench, images[few], levels, most[levels])
+    if tried_on_few is not None and tried_on_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
+        learned = encode_learned(bench, images, levels, most[levels]) if len(images) > few.stop else tried_on_few
+        found.extend([learned] if learned else [])
     found.extend(_encode_sheets(images, options, best))
     best = min(found, key=lambda group: float(group.costs.sum()))
     tried: dict[str, Costs] = {}
@@ -159,6 +161,11 @@ def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options, mo
         for coding, costs in group.tried.items():
             tried[coding] = np.minimum(costs, tried.get(coding, costs))
     return Group(best.drafts, best.pieces, best.costs, tried)
+
+
+def sample_of(images: Pixels) -> slice:
+    """The first few images: all of a small group, at least two."""
+    return slice(0, min(len(images), max(2, SAMPLE_PIXELS // (images.shape[1] * images.shape[2]))))
 
 
 def encode_each(images: Pixels, levels: int, options: Options) -> Group:
@@ -203,7 +210,7 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
     count, height, width, channels = images.shape
     if count < 2 or height * width > SHEET_PIXELS:
         return
-    few = images[: max(2, SAMPLE_PIXELS // (height * width))]
+    few = images[sample_of(images)]
     bar = SAMPLE_SLACK * best.costs[: len(few)].sum()
     for coding in ("jpegxl" if options.jpegxl else "webp", "lzma", "lzma-planar")[: 3 if channels > 1 else 2]:
         if len(few) == count or len(encode_together(few[: _sheet_count(coding, height)], coding)) < bar:
@@ -226,8 +233,8 @@ def _encode_sheet(images: Pixels, coding: str, best: Group) -> Group:
         body = SheetBody(digest, CODINGS.index(coding), channels, count, height, width, stream).pack()
         drafts.append(Draft(SHEET, body, need=need))
         pieces.extend((Piece(number, position),) for position in range(count))
-        alone = best.costs[part] / best.costs[part].sum()
-        costs[part] = (len(body) + FRAME_BYTES) * alone + PLACE_BYTES / 4
+        share = best.costs[part] / best.costs[part].sum()
+        costs[part] = (len(body) + FRAME_BYTES) * share + PLACE_BYTES / 4
     return Group(drafts, pieces, costs, {f"sheet ({coding})": costs})
 
 
@@ -257,6 +264,19 @@ class Opened:
     data: bytes
     picture: Picture
     colours: NDArray[np.uint8] | None
+    ways: tuple[int, ...]
+
+    @classmethod
+    def of(cls, entry: int, data: bytes, picture: Picture) -> Opened:
+        """With its palette, and the ways that its samples can go and be found again."""
+        colours = palette(picture.form, picture.kind, picture.metadata)
+        some = ways(picture.kind, colours)
+        if any(way & COLOURS for way in some) and to_planes(picture.samples, picture.kind, COLOURS, colours) is None:
+            some = tuple(way for way in some if not way & COLOURS)
+        return cls(entry, data, picture, colours, some)
+
+
+Part = tuple[NDArray[np.intp], int, Group]  # numbers of files, their way, their coding
 
 
 def encode_images(bench: Bench, task: ImageTask) -> Coded:
@@ -270,8 +290,7 @@ def encode_images(bench: Bench, task: ImageTask) -> Coded:
         if picture is None or picture.samples.shape[:2] != shape:
             coded.files.append(_as_bytes(entry, data, task.expected))
         else:
-            colours = palette(picture.form, picture.kind, picture.metadata)
-            alike[picture.kind].append(Opened(entry, data, picture, colours))
+            alike[picture.kind].append(Opened.of(entry, data, picture))
     for kind in sorted(alike):
         for drafts, files in _encode_alike(bench, alike[kind], task):
             by = len(coded.drafts)
@@ -298,7 +317,11 @@ def _encode_alike(bench: Bench, files: list[Opened], task: ImageTask, together: 
         members = [files[number] for number in numbers]
         costs = group.costs + skeletons[numbers]
         original = np.array([len(file.data) + PLACE_BYTES for file in members], float)
-        excess = costs - np.minimum(original, group.alone + skeletons[numbers])
+        alone = np.minimum(original, group.alone + skeletons[numbers])
+        if any(draft.kind == SHEET for draft in group.drafts):
+            costs = alone * (costs.sum() / alone.sum())  # a sheet has no bytes of one image: all gain alike
+            group = replace(group, costs=costs - skeletons[numbers])
+        excess = costs - alone
         if group.drafts and together and (excess.max() > MOST_EXCESS or excess.clip(0).sum() > 0.01 * costs.sum()):
             leaving.extend(file for file, more in zip(members, excess, strict=True) if more > 0)
             staying.extend(file for file, more in zip(members, excess, strict=True) if more <= 0)
@@ -317,37 +340,31 @@ def _encode_alike(bench: Bench, files: list[Opened], task: ImageTask, together: 
         yield from _encode_alike(bench, staying, task)
 
 
-def _best_parts(
-    bench: Bench, files: list[Opened], options: Options, together: bool
-) -> list[tuple[NDArray[np.intp], int, Group]]:
-    """The files in groups, each with its way and coding, so that all cost the least."""
+def _best_parts(bench: Bench, files: list[Opened], options: Options, together: bool) -> list[Part]:
+    """The files in the way, or ways, that cost the least. Of a large group the ways are tried on some files."""
+    candidates = sorted({way for file in files for way in file.ways})
+    if len(candidates) > 1 and len(files) > 2 * SAMPLE_FILES:
+        first = len(files) // 3
+        few = files[first : first + SAMPLE_FILES]
+        candidates = [min(candidates, key=lambda way: _total(_encode_parts(bench, few, way, options, together)))]
+    return min((_encode_parts(bench, files, way, options, together) for way in candidates), key=_total)
 
-    def encode(numbers: Sequence[int], way: int) -> tuple[NDArray[np.intp], int, Group]:
-        chosen = [files[number] for number in numbers]
-        return np.array(numbers, np.intp), way, _encode_way(bench, chosen, way, options, together)
 
-    found = [[encode(range(len(files)), way)] for way in _common_ways(files) if not way & 2]
-    for_colours: dict[tuple[int, ...], list[int]] = defaultdict(list)
+def _total(parts: list[Part]) -> float:
+    return sum(float(group.costs.sum()) for _, _, group in parts)
+
+
+def _encode_parts(bench: Bench, files: list[Opened], way: int, options: Options, together: bool) -> list[Part]:
+    """The files that can go some way in that way, apart by the channels of their palettes, and the others whole."""
+    numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, file in enumerate(files):
-        for_colours[_colour_ways(file)].append(number)
-    if any(for_colours):
-        found.append(
-            [
-                min((encode(numbers, way) for way in some or (0,)), key=lambda part: float(part[2].costs.sum()))
-                for some, numbers in for_colours.items()
-            ]
-        )
-    return min(found, key=lambda parts: sum(float(group.costs.sum()) for _, _, group in parts))
-
-
-def _common_ways(files: list[Opened]) -> tuple[int, ...]:
-    return ways(files[0].picture.kind, files[0].colours)
-
-
-def _colour_ways(file: Opened) -> tuple[int, ...]:
-    """The ways that turn indices into colours, of a file from whose colours they can be found again."""
-    some = tuple(way for way in ways(file.picture.kind, file.colours) if way & 2)
-    return some if some and to_planes(file.picture.samples, file.picture.kind, 2, file.colours) is not None else ()
+        own = way if way in file.ways else 0
+        depth = file.colours.shape[1] if own & COLOURS and file.colours is not None else 0
+        numbers[own, depth].append(number)
+    return [
+        (np.array(some, np.intp), own, _encode_way(bench, [files[one] for one in some], own, options, together))
+        for (own, _), some in sorted(numbers.items())
+    ]
 
 
 def _encode_way(bench: Bench, files: list[Opened], way: int, options: Options, together: bool) -> Group:
