@@ -113,12 +113,14 @@ def packed_rows(samples: Samples, depth: int) -> Bytes:
 
 def counted(bands: Iterable[Samples], kind: Kind, width: int, height: int) -> Iterator[Samples]:
     """The bands as they come; ValueError where they are not bands of such an image, or not all of it."""
-    rows = 0
+    left = height
     for band in bands:
         check_samples(band, kind)
-        rows += len(band)
-        if band.shape[1] != width or rows > height:
+        left -= len(band)
+        if band.shape[1] != width or left < 0:
             break
         yield band
-    if rows != height:
-        raise ValueError(f"expected bands of {height} rows of {width} pixels in all")
+    else:
+        if left == 0:
+            return
+    raise ValueError(f"expected bands of {height} rows of {width} pixels in all")

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import IFDRational
 MAX_PIXELS: Final = 2**30  # of an image that is opened at all
 
 # Formats of which some files are split, and the modes in which Pillow shows samples of some kind.
-SPLIT_FORMATS: Final = ("PNG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "TGA", "IM", "SGI", "SUN")
+SPLIT_FORMATS: Final = ("PNG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "TGA", "SGI", "SUN")
 SPLIT_MODES: Final = ("1", "L", "P", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 # What Pillow raises on a broken or hostile file is not documented; these have been seen.

@@ -3,7 +3,8 @@
 The numbers cited are sections of the PNG specification, third edition (W3C, 2025).
 
 Metadata of a PNG is empty for a plain one (not interlaced, no chunks but IHDR, IDAT, IEND). Else it is one byte, 1 if
-the file is interlaced and 0 if not, and the records (`bbcodec.images.records`) of all chunks but IHDR and IEND.
+the file is interlaced and 0 if not, and the records (`bbcodec.images.records`) of all chunks but IHDR and IEND. Bytes
+after IEND are a record, too.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Header(NamedTuple):
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Type and data of every chunk of a PNG, and as `TAIL` what follows IEND. IDAT chunks in a row are one, without data.
+    """Type and data of every chunk of a PNG, and as `TAIL` what follows IEND. IDATs in a row are one, without data.
 
-    Raises ValueError or struct.error on a bad length or CRC, bytes after the end, and more data than the bound.
+    Raises ValueError or struct.error on a bad length or CRC, and on more data than the bound.
     """
     if stream.read(len(SIGNATURE)) != SIGNATURE:
         raise ValueError("not a PNG")

@@ -18,8 +18,8 @@ def pack_records(chunks: Iterable[tuple[bytes, bytes]], pixels: bytes) -> bytes:
     >>> pack_records([(b"tEXt", b"a"), (b"IDAT", b""), (b"tIME", b"")], b"IDAT")
     b'tEXt\\x01aIDATtIME\\x00'
     """
-    packed = (kind if kind == pixels else kind + pack_varint(len(data)) + data for kind, data in chunks)
-    return b"".join(packed).removesuffix(pixels)
+    packed = [kind if kind == pixels else kind + pack_varint(len(data)) + data for kind, data in chunks]
+    return b"".join(packed[:-1] if packed[-1:] == [pixels] else packed)
 
 
 def take_records(metadata: bytes, position: int, pixels: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,0 +1,134 @@
+"""Samples as planes and back, in each way."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from image_examples import pillow_image, random_palette, random_samples, sizes
+
+from bbcodec.errors import DamagedArchive
+from bbcodec.images import KINDS, WAYS, from_planes, plane_shapes, to_planes, ways
+from bbcodec.images.planes import COLOURS, SPLIT
+
+
+def palette_of(kind, channels):
+    return random_palette(2 ** KINDS[kind].depth, channels) if channels else None
+
+
+CASES = [
+    (kind, way, channels)
+    for kind in KINDS
+    for channels in ((0, 3, 4) if KINDS[kind].indexed else (0,))
+    for way in ways(kind, palette_of(kind, channels))
+]
+
+
+def test_the_ways_that_there_are():
+    assert sorted(WAYS) == [0, SPLIT, COLOURS, SPLIT | COLOURS]
+    assert len(CASES) == 5 + 3 * 2 + 4 * (1 + 2 + 3)
+    assert ways("RGBA8", None) == (0, 1)
+    assert ways("RGB8", None) == (0,)
+    assert ways("P4", None) == (0,)
+    assert ways("P4", random_palette(16)) == (0, 2)
+    assert ways("P4", random_palette(16, 4)) == (0, 2, 3)
+
+
+def test_the_shapes_of_planes():
+    for kind, way, channels, shapes in [
+        ("L1", 0, 0, [(1, 2)]),
+        ("L2", 0, 0, [(1, 256)]),
+        ("L16", 0, 0, [(1, 65536)]),
+        ("L16", 1, 0, [(1, 256), (1, 256)]),
+        ("LA8", 0, 0, [(2, 256)]),
+        ("LA8", 1, 0, [(1, 256), (1, 256)]),
+        ("RGBA8", 1, 0, [(3, 256), (1, 256)]),
+        ("P1", 0, 0, [(1, 2)]),
+        ("P1", 2, 3, [(3, 256)]),
+        ("P4", 0, 3, [(1, 256)]),
+        ("P8", 2, 4, [(4, 256)]),
+        ("P8", 3, 4, [(3, 256), (1, 256)]),
+    ]:
+        assert plane_shapes(kind, way, channels) == shapes
+    for kind, way, channels in [
+        ("L8", 1, 0),
+        ("RGB8", 2, 0),
+        ("P8", 2, 0),
+        ("P8", 3, 3),
+        ("P8", 1, 4),
+        ("P9", 0, 0),
+        ("L8", 4, 0),
+    ]:
+        with pytest.raises(DamagedArchive):
+            plane_shapes(kind, way, channels)
+
+
+@given(st.sampled_from(CASES), sizes(12), st.integers(0, 99))
+def test_planes_give_the_samples_back(case, size, seed):
+    kind, way, channels = case
+    palette = palette_of(kind, channels)
+    samples = random_samples(kind, *size, seed)
+    planes = to_planes(samples, kind, way, palette)
+    for plane, (depth, levels) in zip(planes, plane_shapes(kind, way, channels), strict=True):
+        assert plane.shape == (size[1], size[0], depth)
+        assert plane.dtype == (np.uint16 if levels == 65536 else np.uint8)
+        assert int(plane.max()) < levels
+        assert plane.flags.c_contiguous
+    again = from_planes(planes, kind, way, palette)
+    assert again.dtype == samples.dtype
+    assert np.array_equal(again, samples)
+
+
+def test_what_planes_hold():
+    assert to_planes(np.array([[[0], [1], [3]]], np.uint8), "L2", 0)[0].tolist() == [[[0], [85], [255]]]
+    assert to_planes(np.array([[[15], [2]]], np.uint8), "L4", 0)[0].tolist() == [[[255], [34]]]
+    high, low = to_planes(np.array([[[0x1234]]], np.uint16), "L16", 1)
+    assert (high.item(), low.item()) == (0x12, 0x34)
+    colours, alpha = to_planes(np.array([[[1, 2, 3, 4]]], np.uint8), "RGBA8", 1)
+    assert (colours.tolist(), alpha.tolist()) == ([[[1, 2, 3]]], [[[4]]])
+    palette = np.array([[9, 8, 7, 6], [5, 4, 3, 2]], np.uint8)
+    assert to_planes(np.array([[[1]]], np.uint8), "P1", 2, palette)[0].tolist() == [[[5, 4, 3, 2]]]
+
+
+@pytest.mark.parametrize("kind", ["L2", "L4"])
+def test_grey_is_what_pillow_shows(kind):
+    samples = random_samples(kind, 9, 7)
+    assert np.array_equal(to_planes(samples, kind, 0)[0][:, :, 0], np.asarray(pillow_image(samples, kind)))
+
+
+def test_colours_that_are_twice_in_the_palette():
+    palette = np.array([[1, 1, 1], [2, 2, 2], [1, 1, 1], [3, 3, 3]], np.uint8)
+    lowest = np.array([[[0], [1], [3]]], np.uint8)
+    assert np.array_equal(from_planes(to_planes(lowest, "P2", 2, palette), "P2", 2, palette), lowest)
+    assert to_planes(lowest + np.uint8([[[2], [0], [0]]]), "P2", 2, palette) is None
+    alpha = np.column_stack((palette, [0, 0, 9, 0])).astype(np.uint8)
+    assert to_planes(np.array([[[2]]], np.uint8), "P2", 2, alpha) is not None
+
+
+def test_indices_beyond_the_palette_stay_indices():
+    samples = np.array([[[5]]], np.uint8)
+    assert to_planes(samples, "P4", 2, random_palette(5)) is None
+    assert from_planes(to_planes(samples, "P4", 0, random_palette(5)), "P4", 0, random_palette(5)) == samples
+
+
+@pytest.mark.parametrize(
+    ("planes", "kind", "way", "palette"),
+    [
+        ([np.full((1, 1, 1), 2, np.uint8)], "L1", 0, None),
+        ([np.full((1, 1, 1), 2, np.uint8)], "P1", 0, None),
+        ([np.full((1, 1, 1), 84, np.uint8)], "L2", 0, None),
+        ([np.full((1, 1, 1), 16, np.uint8)], "P4", 0, None),
+        ([np.full((1, 1, 1), 4, np.uint8)], "P2", 0, None),
+        ([np.zeros((1, 1, 3), np.uint8) + 1], "P1", 2, np.zeros((1, 3), np.uint8)),
+        ([np.full((1, 1, 3), 255, np.uint8)], "P1", 2, np.zeros((1, 3), np.uint8)),
+        ([np.zeros((1, 1, 1), np.uint8)], "RGB8", 0, None),
+        ([np.zeros((1, 1), np.uint8)], "L8", 0, None),
+        ([np.zeros((1, 1, 3), np.uint8)], "RGBA8", 1, None),
+        ([np.zeros((1, 1, 3), np.uint8), np.zeros((1, 2, 1), np.uint8)], "RGBA8", 1, None),
+        ([], "L8", 0, None),
+        ([np.zeros((1, 1, 1), np.uint8)], "L8", 2, None),
+        ([np.full((1, 1, 1), 256, np.uint16), np.zeros((1, 1, 1), np.uint8)], "L16", 1, None),
+    ],
+)
+def test_planes_that_no_encoder_writes_are_damage(planes, kind, way, palette):
+    with pytest.raises(DamagedArchive):
+        from_planes(planes, kind, way, palette)
