@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
@@ -99,6 +100,7 @@ class Archive(Mapping[str, Any]):
         self.files = self._directory.files
         self._numbers = {os.fsdecode(file.name): number for number, file in enumerate(self.files)}
         self._starts: dict[int, list[int]] = {}  # of each array: where each of its chunks begins
+        self._tasks: dict[int, list[FilesTask | StretchTask]] = {}  # of each array: what reads each of its chunks
         self._offsets = self._part_offsets()
         self._bench: Bench | None = None
 
@@ -186,24 +188,28 @@ class Archive(Mapping[str, Any]):
         import numpy as np
 
         number = self._file(name)
-        count = self.count(name) if self.files[number].form == "arrays" else 0
+        file = self.files[number]
+        count = self.count(name) if file.form == "arrays" else 0
         if not 0 <= start < stop <= count:
             raise InputError(f"{name!r} has {count} images of an array, not those from {start} to {stop}")
         starts = self._array_starts(number)
-        unit = self._units([number], restore=True)[0]
+        wanted = range(bisect_right(starts, start) - 1, bisect_left(starts, stop))
+        tasks = [self._array_tasks(number)[chunk] for chunk in wanted]
         parts = []
-        for first, last, task in zip(starts, starts[1:], unit.tasks, strict=True):
-            if first < stop and start < last:
-                done = self._here([task])
-                decoded = next(done)[0]
-                if decoded.damage:
-                    raise DamagedArchive(f"{self.path}: {decoded.damage}")
-                pixels = np.frombuffer(decoded.content, np.uint8)
-                file = self.files[number]
-                channels = len(pixels) // ((last - first) * file.width * file.height)
-                images = pixels.reshape(last - first, file.height, file.width, channels)
-                parts.append(images[max(start - first, 0) : stop - first])
+        for chunk, (decoded,) in zip(wanted, self._here(tasks), strict=True):
+            if decoded.damage:
+                raise DamagedArchive(f"{self.path}: {decoded.damage}")
+            pixels = np.frombuffer(decoded.content, np.uint8)
+            first, last = starts[chunk], starts[chunk + 1]
+            images = pixels.reshape(last - first, file.height, file.width, -1)
+            parts.append(images[max(start - first, 0) : stop - first])
         return np.concatenate(parts)
+
+    def _array_tasks(self, number: int) -> list[FilesTask | StretchTask]:
+        """The tasks of an array, one a chunk."""
+        if number not in self._tasks:
+            self._tasks[number] = self._stretches(self.files[number], restore=True)
+        return self._tasks[number]
 
     def _array_starts(self, number: int) -> list[int]:
         """The number of the first image of each chunk of an array, and that of all images."""
@@ -242,9 +248,10 @@ class Archive(Mapping[str, Any]):
 
     def listing(self) -> dict[str, Any]:
         """What `bbcodec list --json` prints: `files`, `folders` and `codecs`."""
-        users: Counter[int] = Counter(place.chunk for file in self.files for place in set(file.places))
+        users = Counter(self._shared(place) for file in self.files for place in set(file.places))
+        firsts: dict[tuple[str, tuple[Place, ...]], str] = {}
         return {
-            "files": [self._listed(file, users) for file in self.files if file.form != "folder"],
+            "files": [self._listed(file, users, firsts) for file in self.files if file.form != "folder"],
             "folders": [os.fsdecode(file.name) for file in self.files if file.form == "folder"],
             "codecs": [
                 {"name": codec.name, "digest": codec.digest.hex(), "embedded": codec.chunk is not None}
@@ -254,15 +261,21 @@ class Archive(Mapping[str, Any]):
             "rebuilt": self.rebuilt,
         }
 
-    def _listed(self, file: File, users: Mapping[int, int]) -> dict[str, Any]:
+    def _listed(
+        self, file: File, users: Mapping[tuple[int, int], int], firsts: dict[tuple[str, tuple[Place, ...]], str]
+    ) -> dict[str, Any]:
+        """One row of the listing. firsts: for places that were met before, the name of the file there."""
+        name = os.fsdecode(file.name)
+        first = firsts.setdefault((file.form, file.places), name) if file.places else name
         return {
-            "name": os.fsdecode(file.name),
+            "name": name,
             "width": file.width or None,
             "height": file.height or None,
             "mode": file.mode or None,
             "bytes": file.size,
             "how": self._how(file),
             "stored_bytes": sum(self._share(place, users) for place in file.places),
+            "copy_of": first if first != name else None,
         }
 
     def _how(self, file: File) -> str:
@@ -273,13 +286,17 @@ class Archive(Mapping[str, Any]):
         named = {LEARNED: "learned", SHEET: "sheet"}.get(self._directory.chunks[place.chunk].type, place.coding)
         return "original" if named == "bytes" else named
 
-    def _share(self, place: Place, users: Mapping[int, int]) -> int:
-        """A place's share of the bytes of its chunk: by its length there, or an equal one."""
+    def _shared(self, place: Place) -> tuple[int, int]:
+        """What the files at a place share equally: one part of a `B` chunk, or all of another chunk."""
+        return place.chunk, place.position if self._directory.chunks[place.chunk].type == BYTES else 0
+
+    def _share(self, place: Place, users: Mapping[tuple[int, int], int]) -> int:
+        """A place's share of the bytes of its chunk: a part's by its length, and equal ones of all who use it."""
         chunk = self._directory.chunks[place.chunk]
+        size = chunk.length
         if chunk.type == BYTES:
-            _, size = self._offsets[place.chunk]
-            return chunk.length * place.length // max(1, size)
-        return chunk.length // users[place.chunk]
+            size = size * place.length // max(1, self._offsets[place.chunk][1])
+        return size // users[self._shared(place)]
 
     def summary(self) -> Summary:
         """Counts and sizes."""
@@ -291,7 +308,7 @@ class Archive(Mapping[str, Any]):
         how = dict(sorted(Counter(self._how(file) for file in files).items()))
         size = sum(file.size for file in files)
         names = [codec.name for codec in self.codecs]
-        places = Counter(file.places for file in files if file.places)
+        places = Counter((file.form, file.places) for file in files if file.places)
         copies = sum(count - 1 for count in places.values())
         return Summary(len(files), size, archive_bytes, how, names, [], len(chosen) - len(files), copies)
 
@@ -468,7 +485,10 @@ class Archive(Mapping[str, Any]):
         if damaged:
             raise DamagedArchive(f"{self.path}: {self._damage(damaged)}")
         if self.rebuilt:
-            raise DamagedArchive(f"{self.path}: {self.rebuilt}; its {len(self)} files are whole, decompress gives them")
+            raise DamagedArchive(
+                f"{self.path}: {self.rebuilt}; the {len(self)} files that its chunks name are whole: decompress them, "
+                "see whether any are missing, and compress them again"
+            )
         return self.summary()
 
     def _damage(self, damaged: Iterable[int]) -> str:
@@ -508,7 +528,7 @@ class Archive(Mapping[str, Any]):
         summary = self._summarise(kept)
         summary.skipped = [line for _, line in skipped]
         if self.rebuilt:
-            summary.skipped.append(f"{self.path}: {self.rebuilt}; what its chunks say was used instead")
+            summary.skipped.append(f"{self.path}: {self.rebuilt}; restored are the files that its chunks name")
         return summary
 
     def _unsafe_links(self, numbers: Iterable[int], stage: Path) -> list[tuple[int, str]]:

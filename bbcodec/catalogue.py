@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bbcodec.container import MAX_CODEC_BYTES
-from bbcodec.packing import codec_digest
 from bbcodec.errors import BadCodecFile, InputError, MissingCodec
+from bbcodec.packing import codec_digest
 
 MAX_HEADER_BYTES: Final = 2**24
 SUFFIX: Final = ".bbc"

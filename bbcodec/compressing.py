@@ -1,7 +1,7 @@
 """Compress files, folders and arrays into an archive.
 
-Planning (`bbcodec.planning`) cuts the input into tasks, encoding (`bbcodec.encoding`) works on each in some process, and
-this module puts the results into the archive, in order.
+Planning (`bbcodec.planning`) cuts the input into tasks, encoding (`bbcodec.encoding`) works on each in some process,
+and this module puts the results into the archive, in order.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ POOL_VALUES: Final = 2**21
 SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this size
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes done, bytes in all, bytes written
-FileReport = Callable[[str, str, int, int, dict[str, int]], None]  # name, how, stored bytes, bytes, what was tried
 PathLike = str | os.PathLike[str]
 
 
 @dataclass
 class Summary:
-    """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored."""
+    """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored.
+
+    rewritten: of how many files the pictures or arrays come back, but not the very bytes (told by `compress` alone).
+    """
 
     files: int = 0
     file_bytes: int = 0
@@ -45,6 +47,23 @@ class Summary:
     skipped: list[str] = field(default_factory=list)
     folders: int = 0
     copies: int = 0
+    rewritten: int = 0
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
+
+    mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the file whose contents these are too.
+    """
+
+    name: str
+    how: str
+    stored_bytes: int
+    file_bytes: int
+    mode: str = ""
+    tried: dict[str, int] = field(default_factory=dict)
+    copy_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ class Setting:
     device: str = "auto"
     progress: Progress | None = None
     load: Loader | None = None
-    report: FileReport | None = None
+    report: Callable[[FileReport], None] | None = None
 
     def tell(self, what: str, done: int, total: int, written: int = 0) -> None:
         """Tell whoever watches."""
@@ -82,7 +101,7 @@ def compress(
     jobs: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
-    report: FileReport | None = None,
+    report: Callable[[FileReport], None] | None = None,
 ) -> Summary:
     """Compress files, folders and arrays into the archive `output`, which appears only when it is whole and verified.
 
@@ -255,7 +274,7 @@ class _Assembler:
         copies: dict[int, int],
         sources: Iterable[CodecSource],
         bare: set[bytes],
-        report: FileReport | None,
+        report: Callable[[FileReport], None] | None,
     ) -> None:
         self.embedded = 0  # bytes of codecs in the archive
         self.saved = 0  # bytes that learned chunks are shorter than the best of everything else
@@ -319,8 +338,8 @@ class _Assembler:
         before = self._pending.get(file.entry)
         if before is not None:
             before.places[-1:] = [Place(numbers[piece.draft], *piece[1:4]) for piece in file.pieces]
-            size = before.stored.size + file.size
-            before.stored = replace(before.stored, size=size)
+            size, cost = before.stored.size + file.size, before.stored.cost + file.cost
+            before.stored = replace(before.stored, size=size, cost=cost)
             pending = before
         else:
             places = [
@@ -350,17 +369,21 @@ class _Assembler:
         """Take a whole file, and its copies, into the sums."""
         stored = pending.stored
         how = self._how_of(pending)
-        if how == "learned" and stored.tried:
+        if how == "learned" and stored.form != "arrays":  # of which `_take_array` tells
             self.saved += min(size for coding, size in stored.tried.items() if coding != "learned") - stored.cost
+        first = os.fsdecode(self._entries[stored.entry].name)
+        rewritten = stored.form in ("png", "webp") or (stored.form == "arrays" and first.lower().endswith(".npz"))
         for number in (stored.entry, *self._copies[stored.entry]):
+            copy = number != stored.entry
             self._how[how] += 1
             self._summary.files += 1
-            self._summary.copies += number != stored.entry
+            self._summary.copies += copy
+            self._summary.rewritten += rewritten
             self._summary.file_bytes += stored.size
             if self._report:
-                first = number == stored.entry
-                about = (how, stored.cost) if first else ("copy", 0)
-                self._report(os.fsdecode(self._entries[number].name), *about, stored.size, stored.tried)
+                name, cost = os.fsdecode(self._entries[number].name), 0 if copy else stored.cost
+                sizes = stored.size, stored.mode, stored.tried
+                self._report(FileReport(name, how, cost, *sizes, first if copy else ""))
 
     def _how_of(self, pending: _Pending) -> str:
         """How a file is stored, in a word."""
@@ -386,14 +409,16 @@ class _Assembler:
                 count = 0
         zipped = bool(recipes[0].name)
         skeleton = pack_recipes(recipes, zipped=zipped)
-        if zipped and sum(total_bytes(part.drafts) for part in parts) + len(skeleton) >= entry.size:
-            self._take_whole(number)
+        cost = sum(total_bytes(part.drafts) for part in parts) + len(skeleton)
+        tried = _array_costs(parts) | {"original": entry.size}
+        if zipped and cost >= entry.size:
+            self._take_whole(number, tried=tried)
             return
         images = next((task.images for task in tasks if task.images is not None), None)
         height, width, channels = images.shape[1:] if images is not None else (0, 0, 0)
         levels = max(task.levels for task in tasks)
         mode = {0: "", 1: "1" if levels == 2 else "L", 3: "RGB"}[channels]
-        pieces = []
+        pieces: list[Piece] = []
         for part, task in zip(parts, tasks, strict=True):
             length = len(task.rest) if task.images is None else task.images.nbytes
             pieces += [
@@ -402,9 +427,8 @@ class _Assembler:
             ]
         numbers = [self._add(draft) for part in parts for draft in part.drafts]
         self.saved += sum(part.saved for part in parts)
-        cost = sum(total_bytes(part.drafts) for part in parts) + len(skeleton)
         about = mode, "", 0, width, height, skeleton
-        self._place(Stored(number, "arrays", entry.size, *about, tuple(pieces), {}, cost), numbers)
+        self._place(Stored(number, "arrays", entry.size, *about, tuple(pieces), tried, cost), numbers)
 
     def _take_tiles(self, number: int, parts: list[Coded]) -> None:
         """Write the tiles of an image in the way that is shortest for all, or its bytes where these are fewer."""
@@ -420,10 +444,12 @@ class _Assembler:
         common = set.intersection(*(set(part.tiles) for part in parts))
         totals = {way: sum(float(part.tiles[way].costs.sum()) for part in parts) for way in common}
         way = min(sorted(totals), key=lambda one: totals[one])
-        if totals[way] + len(picture.metadata) >= entry.size:
-            self._take_whole(number)
-            return
         groups = [part.tiles[way] for part in parts]
+        tried = _tile_costs(groups) | {"original": entry.size}
+        mode = KINDS[picture.kind].mode
+        if totals[way] + len(picture.metadata) >= entry.size:
+            self._take_whole(number, mode, first.width, first.height, tried)
+            return
         numbers = []
         pieces: list[Piece] = []
         for plane in range(len(groups[0].pieces[0])):
@@ -433,18 +459,21 @@ class _Assembler:
                     numbers.append(self._add(group.drafts[piece.draft]))
                     piece = piece._replace(draft=len(numbers) - 1)
                 pieces.append(piece)
-        about = KINDS[picture.kind].mode, picture.kind, way, first.width, first.height, picture.metadata
-        tried = _tile_costs(groups) | {"original": entry.size}
+        about = mode, picture.kind, way, first.width, first.height, picture.metadata
         cost = round(totals[way]) + len(picture.metadata)
         self._place(Stored(number, picture.form, entry.size, *about, tuple(pieces), tried, cost), numbers)
 
-    def _take_whole(self, number: int) -> None:
-        """Write the bytes of a file."""
+    def _take_whole(
+        self, number: int, mode: str = "", width: int = 0, height: int = 0, tried: dict[str, int] | None = None
+    ) -> None:
+        """Write the bytes of a file, which may be an image."""
         from bbcodec.encoding import encode_bytes
         from bbcodec.planning import whole_file
 
         for task in whole_file(number, self._entries[number].path, self._entries[number].size):
-            self._take(encode_bytes(task))
+            coded = encode_bytes(task)
+            files = [replace(file, mode=mode, width=width, height=height, tried=tried or {}) for file in coded.files]
+            self._take(replace(coded, files=files))
 
     def _flush(self) -> None:
         self._plain.flush(self._writer)
@@ -508,6 +537,13 @@ def _opened(tasks: Iterable[Planned]) -> Iterator[Task]:
 
 def _named(coding: str) -> str:
     return "original" if coding == "bytes" else coding
+
+
+def _array_costs(parts: Sequence[Coded]) -> dict[str, int]:
+    """What all images of an array file cost in each coding that all of them could take."""
+    tried = [part.tried for part in parts if part.tried]
+    common = set.intersection(*(set(one) for one in tried)) if tried else set()
+    return {coding: sum(one[coding] for one in tried) for coding in sorted(common)}
 
 
 def _tile_costs(groups: Sequence[Group]) -> dict[str, int]:

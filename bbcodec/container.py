@@ -196,7 +196,7 @@ class Writer:
         return list(self._codecs.values())
 
     def add_codec(self, digest: bytes, name: str, content: bytes | None) -> int:
-        """Note that learned chunks need a codec, and embed it, once, if its content is given. The bytes that it took."""
+        """Note that learned chunks need a codec; embed it, once, if its content is given. The bytes that it took."""
         before = self._offset
         if digest not in self._codecs:
             chunk = None if content is None else self.add(CODEC, pack_bytes(content))
@@ -216,7 +216,7 @@ class Writer:
         first = self._first_chunk
         files = [_moved(file, -first) for file in self._files[self._first_file :]]
         codecs = [
-            CodecRecord(one.digest, one.name, one.chunk - first if one.chunk is not None and one.chunk >= first else None)
+            CodecRecord(one.digest, one.name, None if one.chunk is None or one.chunk < first else one.chunk - first)
             for one in self._codecs.values()
         ]
         self.add(DIRECTORY, self._pack(files, codecs, self.chunks[first:]))

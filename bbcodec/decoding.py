@@ -1,7 +1,7 @@
 """From chunks to files: the work on one task, in any process.
 
-A task is either the files of a chunk, each given whole, or one stretch of a long file: a tile of an image, a chunk of an
-array, a piece of a large file. Chunks that were decoded last are kept, as files of neighbouring tasks may need them too.
+A task is either the files of a chunk, each given whole, or one stretch of a long file: a tile of an image, a chunk of
+an array, a piece of a large file. Chunks that were decoded last are kept, as neighbouring tasks may need them too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class StretchTask:
 class Decoded:
     """What came of a file or stretch: bytes, or the samples (h, w, C) of a tile; or what is wrong with it."""
 
-    content: bytes | Samples
+    content: Any
     damage: str = ""
 
 
@@ -149,7 +149,8 @@ class _Chunks:
         content = self._content(chunk)
         if isinstance(content, bytes):
             raise DamagedArchive("a chunk holds bytes where images are expected")
-        return content
+        images: tuple[NDArray[np.uint8], int] = content
+        return images
 
     def plane(self, spot: Spot, shape: tuple[int, int, int], levels: int) -> Samples:
         """The plane at a spot, which must have this shape (h, w, C) and so many levels."""
@@ -160,7 +161,8 @@ class _Chunks:
         fits = images.shape[1:] == shape and spot.position < len(images)
         if not fits or (spot.chunk.type == LEARNED and coded_levels != levels):
             raise DamagedArchive("a chunk holds other images than the index says")
-        return images[spot.position]
+        image: Samples = images[spot.position]
+        return image
 
     def _content(self, chunk: Chunk) -> Any:
         key = self._path, chunk.offset

@@ -207,7 +207,7 @@ def pack_directory(directory: Directory) -> bytes:
         for file in files
     ]
     places = _pack_places([place for file in files for place in file.places])
-    content = [
+    content: list[Any] = [
         b"".join(file.name + b"\0" for file in files),
         [pack_column(column) for column in zip(*rows, strict=True)] or [0] * N_FILE_COLUMNS,
         [pack_column(column) for column in zip(*places, strict=True)] or [0] * N_PLACE_COLUMNS,

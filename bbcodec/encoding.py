@@ -1,8 +1,8 @@
 """From the files of one task to chunks: every way of storing them is tried, and the shortest is kept.
 
-Files of one kind and size are coded together. Their samples become planes in one or several ways; a plane of all files
-is coded by a learned codec, as a sheet, or each image alone; and a file that would be shorter alone, or as it is, leaves
-the group. Costs are in bytes, and count what the directories need for a place.
+Files of one kind and size are coded together. Their samples become planes in one or several ways; a plane of all
+files is coded by a learned codec, as a sheet, or each image alone; and a file that would be shorter alone, or as it is,
+leaves the group. Costs are in bytes, and count what the directories need for a place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Costs = NDArray[np.float64]
 
 
 class Piece(NamedTuple):
-    """A piece of a file: image `position` of a draft chunk, or its part of `length` bytes; or `data` for a shared chunk."""
+    """A piece of a file: image `position` of a draft chunk, its part of `length` bytes, or `data` to be shared."""
 
     draft: int = -1
     position: int = 0
@@ -114,11 +114,12 @@ class Coded:
     files: list[Stored]
     tiles: dict[int, Group] = field(default_factory=dict)
     saved: int = 0  # bytes that learned chunks of an array are shorter than the best of everything else
+    tried: dict[str, int] = field(default_factory=dict)  # bytes of the images of an array, by coding
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images coded in some way: chunks, the pieces of each image, and what each costs. `tried`: costs by kind of coding."""
+    """Images coded in some way: chunks, the pieces of each image, and what each costs. tried: costs by coding."""
 
     drafts: list[Draft]
     pieces: list[tuple[Piece, ...]]
@@ -128,7 +129,8 @@ class Group:
     @property
     def alone(self) -> Costs:
         """What each image costs if each is coded alone."""
-        return np.min([self.tried[coding] for coding in ("webp", "png", "jpegxl") if coding in self.tried], axis=0)
+        costs: Costs = np.min([self.tried[one] for one in ("webp", "png", "jpegxl") if one in self.tried], axis=0)
+        return costs
 
 
 def encode_task(bench: Bench, task: Task) -> Coded:
@@ -189,7 +191,8 @@ def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Grou
     source = bench.choose(images, levels)
     if source is None:
         return None
-    drafts, pieces = [], []
+    drafts: list[Draft] = []
+    pieces: list[tuple[Piece, ...]] = []
     costs = np.zeros(len(images))
     parts = split_evenly(len(images), max(1, most // (images.shape[1] * images.shape[2])))
     try:
@@ -223,7 +226,8 @@ def _sheet_count(coding: str, height: int) -> int:
 
 def _encode_sheet(images: Pixels, coding: str, best: Group) -> Group:
     """All images in sheets. An image's share of one is in proportion to what it costs alone."""
-    drafts, pieces = [], []
+    drafts: list[Draft] = []
+    pieces: list[tuple[Piece, ...]] = []
     costs = np.zeros(len(images))
     need = coding if coding == "jpegxl" else ""
     for number, part in enumerate(split_evenly(len(images), _sheet_count(coding, images.shape[1]))):
@@ -391,7 +395,7 @@ def _skeleton_costs(files: list[Opened]) -> Costs:
     distinct = list(dict.fromkeys(file.picture.metadata for file in files if file.picture.metadata))
     whole = len(shortest(b"".join(distinct))[1]) if distinct else 0
     share = whole / max(1, sum(map(len, distinct)))
-    uses = defaultdict(int)
+    uses: dict[bytes, int] = defaultdict(int)
     for file in files:
         uses[file.picture.metadata] += 1
     return np.array(
@@ -401,9 +405,8 @@ def _skeleton_costs(files: list[Opened]) -> Costs:
 
 
 def _tried(group: Group, number: int, skeleton: float) -> dict[str, int]:
-    return {
-        coding: round(float(costs[number]) + skeleton) for coding, costs in group.tried.items() if costs[number] < np.inf
-    }
+    own = {coding: float(costs[number]) for coding, costs in group.tried.items()}
+    return {coding: round(cost + skeleton) for coding, cost in own.items() if cost < np.inf}
 
 
 def _as_pixels(file: Opened, way: int, group: Group, number: int, skeleton: float) -> Stored:
@@ -465,11 +468,15 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     learned = encode_learned(bench, images, task.levels, ARRAY_CHUNK_PIXELS[task.levels])
     bar = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
-    others = [plain, *(group.drafts for group in _encode_sheets(images, task.options, bar))]
-    classical = min(others, key=total_bytes)
-    if learned is None or total_bytes(classical) <= total_bytes(learned.drafts):
-        return Coded(task, classical, [])
-    return Coded(task, learned.drafts, [], saved=total_bytes(classical) - total_bytes(learned.drafts))
+    found = {"bytes": plain}
+    for group in _encode_sheets(images, task.options, bar):
+        found.update(dict.fromkeys(group.tried, group.drafts))
+    classical = min(map(total_bytes, found.values()))
+    found.update({"learned": learned.drafts} if learned else {})
+    tried = {coding: total_bytes(drafts) for coding, drafts in found.items()}
+    coding = min(tried, key=lambda one: tried[one])
+    saved = max(0, classical - tried.get("learned", classical))
+    return Coded(task, found[coding], [], saved=saved, tried=tried)
 
 
 def total_bytes(drafts: Iterable[Draft]) -> int:

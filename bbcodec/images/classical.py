@@ -122,7 +122,8 @@ def _lzma_filters(coding: str, channels: int) -> list[dict[str, int]]:
 # --- JPEG XL ---------------------------------------------------------------------------------------------------------
 
 
-def _imagecodecs() -> ModuleType:
+def require_jpegxl() -> ModuleType:
+    """The package that codes JPEG XL. Raises MissingCodec where it is not installed."""
     try:
         import imagecodecs
     except ImportError:
@@ -135,7 +136,7 @@ def encode_jpegxl(pixels: Bytes) -> bytes:
     """A lossless JPEG XL codestream of pixels uint8 (H, W, C). Raises MissingCodec without imagecodecs."""
     effort = 9 if pixels.shape[0] * pixels.shape[1] <= JPEGXL_CAREFUL_PIXELS else 7
     grey = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    data: bytes = _imagecodecs().jpegxl_encode(grey, lossless=True, effort=effort, numthreads=1)
+    data: bytes = require_jpegxl().jpegxl_encode(grey, lossless=True, effort=effort, numthreads=1)
     return data
 
 
@@ -144,7 +145,7 @@ def decode_jpegxl(data: bytes, channels: int, width: int, height: int) -> Bytes:
 
     Raises DamagedArchive unless it has this form and size, MissingCodec without imagecodecs.
     """
-    codecs = _imagecodecs()
+    codecs = require_jpegxl()
     if jpegxl_size(data) != (width, height):
         raise DamagedArchive(f"a JPEG XL of the archive is not of {width}x{height}, as the archive says")
     try:
