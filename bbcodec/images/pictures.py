@@ -59,6 +59,8 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
             if not seen.may_split or (exact and seen.format in ("PNG", "WEBP")):
                 return None
             place = raw.place_of(image)
+            if place is None and seen.format not in ("PNG", "WEBP"):
+                return None
             image.load()
             picture = _taken_apart(image, place, data)
             if picture is None or picture.samples.size > MAX_VALUES or len(picture.metadata) > MAX_METADATA_BYTES:

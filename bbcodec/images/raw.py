@@ -93,7 +93,7 @@ class Place(NamedTuple):
 def place_of(image: Image.Image) -> Place | None:
     """Where the samples of an image that is open but not loaded begin, if they may be plain; else None."""
     tiles = getattr(image, "tile", None)
-    if not tiles:
+    if not tiles or tiles[0][0] != "raw":  # Pillow's decoder for plain bytes
         return None
     _, _, start, arguments = tiles[0]
     raw_mode = str(arguments if isinstance(arguments, str) else next(iter(arguments or ()), ""))
