@@ -24,7 +24,18 @@ from bbcodec import arrays
 from bbcodec.container import PIECE_BYTES
 from bbcodec.directory import TILE_PIXELS, printable, tile_bounds
 from bbcodec.errors import InputError
-from bbcodec.images import Picture, Probe, palette, plane_shapes, probe, split_image, split_large, to_planes, ways
+from bbcodec.images import (
+    Picture,
+    Probe,
+    Samples,
+    palette,
+    plane_shapes,
+    probe,
+    split_image,
+    split_large,
+    to_planes,
+    ways,
+)
 
 # Images of one mode and size are coded together, about so many values at a time.
 GROUP_VALUES: Final = 2**22
@@ -348,22 +359,32 @@ def open_task(task: FileTask) -> Iterator[Task]:
 def _tile_tasks(task: FileTask, seen: Probe) -> Iterator[Task]:
     """The tiles of an image, or its bytes where it cannot be given back from its pixels."""
     with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        if seen.width * seen.height > LARGE_PIXELS:
-            picture = split_large(task.path, Path(folder, "samples"), task.options.exact)
+        spool = Path(folder, "samples") if seen.width * seen.height > LARGE_PIXELS else None
+        if spool is not None:
+            picture = split_large(task.path, spool, task.options.exact)
         else:
             picture = split_image(read_file(task.path), task.options.exact)
         if picture is None:
             yield from whole_file(task.entry, task.path, task.size, seen)
             return
         bounds = tile_bounds(seen.width, seen.height)
-        about = replace(picture, samples=picture.samples[:0])
+        about = replace(picture, samples=np.array(picture.samples[:0]))
         for number, (top, bottom, left, right) in enumerate(bounds, 1):
-            tile = np.array(picture.samples[top:bottom, left:right])
+            if left == 0:
+                rows = picture.samples[top:bottom] if spool is None else _read_rows(spool, picture.samples, top, bottom)
+            tile = np.array(rows[:, left:right])
             planes = _tile_planes(picture, tile)
             work = tile.size * len(planes)
             last = number == len(bounds)
             first = about if number == 1 else None
             yield TileTask(task.entry, seen.width, seen.height, first, planes, last, task.options, work)
+
+
+def _read_rows(spool: Path, samples: Samples, top: int, bottom: int) -> Samples:
+    """Rows of samples that lie in a file: read, as pages that are mapped would count as memory in use."""
+    row = samples[0].size
+    flat = np.fromfile(spool, samples.dtype, (bottom - top) * row, offset=top * row * samples.dtype.itemsize)
+    return flat.reshape(-1, *samples.shape[1:])
 
 
 def _tile_planes(picture: Picture, tile: NDArray[np.uint8]) -> Planes:
@@ -403,7 +424,7 @@ def read_piece(path: str, start: int, length: int) -> bytes:
 def _array_tasks(task: FileTask) -> Iterator[ArrayTask | BytesTask]:
     """The tasks of an npy or npz file: parts of its arrays, or its bytes where it is not made of images."""
     if task.path.lower().endswith(".npz"):
-        members = arrays.split_npz(task.path)
+        members = None if task.options.exact else arrays.split_npz(task.path)  # a zip is written anew
     else:
         single = arrays.split_npy(task.path)
         members = iter([single]) if single else None

@@ -35,11 +35,19 @@ class Autoregressive(Distribution):
         """
         self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
+        self._last: tuple[Tensor, Tensor] | None = None
 
     def in_parallel(self, value: Tensor) -> Tensor:
         """Parameters of every pixel, (B, H, W, P)."""
         params: Tensor = self.net(self.embed(value), self.context, self.stride)
         return params.permute(0, 2, 3, 1)
+
+    def for_coding(self, value: Tensor) -> Tensor:
+        """The same without gradients, and once only for a value whose information is asked for when it was pushed."""
+        if self._last is None or self._last[0] is not value:
+            with torch.no_grad():
+                self._last = value, self.in_parallel(value)
+        return self._last[1]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats of each image, (B,)."""
@@ -47,12 +55,12 @@ class Autoregressive(Distribution):
 
     def information(self, value: Tensor) -> np.ndarray:
         """2**-24 bits of each image, (B,) int64."""
-        return self.family(self.in_parallel(value)).information(value.permute(0, 2, 3, 1))
+        return self.family(self.for_coding(value)).information(value.permute(0, 2, 3, 1))
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Push wave by wave, the last wave first, so that `pop` meets the first wave first."""
         _, _, height, width = self.shape
-        params = self.in_parallel(value).permute(1, 2, 0, 3)  # (H, W, B, P)
+        params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
         with stack.atomic():
             for t, first, last in reversed(list(waves(height, width, self.net.skew))):

@@ -23,7 +23,7 @@ from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
 
 SKEW = 2
-BAND_PIXELS = 2**18  # of all images of a batch together: their activations take some 300 MB
+BAND_PIXELS = 2**15  # of several images together, or of rows of one: their activations take some 40 MB
 
 
 def waves(height: int, width: int, skew: int = SKEW) -> Iterator[tuple[int, int, int]]:
@@ -224,15 +224,18 @@ class LocalNet(nn.Module):
         return self.stem.radius + len(self.layers)
 
     def in_bands(self, x: Tensor, context: Tensor | None, stride: int) -> Tensor:
-        """The same, band of rows by band of rows, so that memory stays bounded."""
+        """The same, some images or a band of rows at a time, so that memory stays bounded."""
         batch, _, height, width = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         params = torch.empty(batch, height, width, self.head.weight.shape[0])
-        rows = max(self.reach, BAND_PIXELS // (batch * width))
-        for first in range(0, height, rows):
-            above, last = max(0, first - self.reach), min(height, first + rows)
-            part = None if context is None else spread(context, stride, above, last, width)
-            params[:, first:last] = self.band(x[:, :, above:last], part)[:, first - above :]
+        images = max(1, BAND_PIXELS // (height * width))
+        rows = max(self.reach, BAND_PIXELS // (images * width))
+        for start in range(0, batch, images):
+            some = slice(start, start + images)
+            for first in range(0, height, rows):
+                above, last = max(0, first - self.reach), min(height, first + rows)
+                part = None if context is None else spread(context[some], stride, above, last, width)
+                params[some, first:last] = self.band(x[some, :, above:last], part)[:, first - above :]
         return params.permute(0, 3, 1, 2)
 
     def band(self, x: Tensor, context: Tensor | None) -> Tensor:
