@@ -145,12 +145,28 @@ class Archive(Mapping[str, Any]):
     def read_bytes(self, name: str) -> bytes:
         """The file called `name`, as `decompress` restores it. Raises NoSuchName, DamagedArchive or MissingCodec."""
         number = self._file(name)
+        units = self._units([number], restore=True)
         stream = io.BytesIO()
-        for unit in self._units([number], restore=True):
-            damage = self._write_unit(unit, self._here(unit.tasks), {number: stream})
-            if damage:
-                raise DamagedArchive(f"{self.path}: {damage[number]}")
+        self._write_one(number, units, self._here(task for unit in units for task in unit.tasks), stream)
         return stream.getvalue()
+
+    def extract(self, name: str, stream: BinaryIO) -> None:
+        """Write the file called `name` to a stream that can seek; raises as `read_bytes`, and is told of as `restore`.
+
+        Of a large file no more is held in memory than a few chunks.
+        """
+        number = self._file(name)
+        units = self._units([number], restore=True)
+        self._write_one(number, units, self._everywhere(units, "decompressing"), stream)
+
+    def _write_one(
+        self, number: int, units: Sequence[_Unit], results: Iterator[list[Decoded]], stream: BinaryIO
+    ) -> None:
+        """Write one file, of which there is one unit, or none if it is empty. Raises DamagedArchive."""
+        for unit in units:
+            damage = self._write_unit(unit, results, {number: stream})
+            if damage:
+                raise DamagedArchive(f"{self.path}: {printable(self.files[number].name)} is damaged: {damage[number]}")
 
     def __getitem__(self, name: str) -> Any:
         """The image called `name` (PIL.Image), the array of an `.npy`, or a dict of arrays of an `.npz`.

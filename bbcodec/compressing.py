@@ -54,7 +54,8 @@ class Summary:
 class FileReport:
     """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
 
-    mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the file whose contents these are too.
+    how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the
+    file whose contents these are too.
     """
 
     name: str
@@ -383,7 +384,8 @@ class _Assembler:
             if self._report:
                 name, cost = os.fsdecode(self._entries[number].name), 0 if copy else stored.cost
                 sizes = stored.size, stored.mode, stored.tried
-                self._report(FileReport(name, how, cost, *sizes, first if copy else ""))
+                told = "link" if stored.form == "link" else how
+                self._report(FileReport(name, told, cost, *sizes, first if copy else ""))
 
     def _how_of(self, pending: _Pending) -> str:
         """How a file is stored, in a word."""

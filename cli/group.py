@@ -1,22 +1,21 @@
-"""The group of commands, loaded one by one, and what several of them share: options, sizes, progress."""
+"""The group of commands, loaded one by one, and what several of them share: options, and words for people."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
-from bbcodec.cli.main import COMMANDS
+from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ended, Stopped
 
 from bbcodec import __version__
 
 if TYPE_CHECKING:
-    from bbcodec.archive import Progress, Summary
+    from bbcodec.compressing import Summary
 
 
 class LazyGroup(click.Group):
@@ -32,6 +31,22 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(COMMANDS[name]).command
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command. Raises Stopped where a signal ended it, or whoever read its output went away."""
+        try:
+            result = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+            raise Stopped("", BROKEN_PIPE) from None
+        except Ended as error:
+            raise Stopped("terminated", SIGNALLED + error.number) from None
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal shows ^C
+            raise Stopped("interrupted", INTERRUPTED) from None
+        return result
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,44 +97,55 @@ def show_json(data: Any) -> None:
 def size(n_bytes: int) -> str:
     """A number of bytes for people.
 
-    >>> size(999), size(1_234_567)
-    ('999 B', '1.23 MB')
+    >>> size(999), size(1_234_567), size(999_999)
+    ('999 B', '1.23 MB', '1 MB')
     """
     if n_bytes < 1000:
         return f"{n_bytes} B"
-    power = min((len(str(n_bytes)) - 1) // 3, 4)
-    return f"{n_bytes / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+    rounded = int(float(f"{n_bytes:.3g}"))
+    power = min((len(str(rounded)) - 1) // 3, 4)
+    return f"{rounded / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def counted(number: int, noun: str) -> str:
     """A number and its noun.
 
-    >>> counted(1, "file"), counted(2, "file")
-    ('1 file', '2 files')
+    >>> counted(1, "file"), counted(2000, "file"), counted(2, "copy")
+    ('1 file', '2,000 files', '2 copies')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    plural = noun if number == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
 
 
 def stored(summary: Summary) -> str:
     """How the files of an archive are stored, for people.
 
-    >>> from bbcodec.archive import Summary
-    >>> stored(Summary(3, how={"learned": 2, "original": 1}))
-    '3 files (2 learned, 1 original)'
+    >>> from bbcodec.compressing import Summary
+    >>> stored(Summary(3, how={"learned": 2, "original": 1}, copies=1))
+    '3 files (2 learned, 1 original; 1 copy)'
     """
-    ways = ", ".join(f"{count} {how}" for how, count in summary.how.items())
-    return counted(summary.files, "file") + (f" ({ways})" if ways else "")
+    ways = ", ".join(f"{count:,} {how}" for how, count in summary.how.items())
+    more = f"; {counted(summary.copies, 'copy')}" if summary.copies else ""
+    folders = f", {counted(summary.folders, 'folder')}" if summary.folders and not summary.files else ""
+    return counted(summary.files, "file") + (f" ({ways}{more})" if ways else "") + folders
 
 
-@contextmanager
-def watched(title: str, quiet: bool) -> Iterator[Progress | None]:
-    """A progress bar on stderr where that is a terminal, else nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
+def sizes(file_bytes: int, archive_bytes: int) -> str:
+    """Sizes outside and inside an archive, and their ratio.
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    >>> sizes(3_000_000, 1_000_000)
+    '3 MB -> 1 MB, ratio 3.00'
+    """
+    return f"{size(file_bytes)} -> {size(archive_bytes)}, ratio {file_bytes / max(1, archive_bytes):.2f}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(1.234), duration(83), duration(7384)
+    ('1.2 s', '1 min 23 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

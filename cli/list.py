@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
-from bbcodec.cli.group import clean, show_json
+from bbcodec.cli.group import clean, counted, show_json, sizes, tell
 
 
 @click.command("list")
 @click.argument("archive")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(archive: str, as_json: bool) -> None:
-    """Show what is in an archive, without decoding it."""
+    """Show what is in an archive, without decoding it.
+
+    ARCHIVE may be -, standard input.
+    """
+    from bbcodec.cli.streams import archive_at, shown
+
     from bbcodec.archive import open_archive
 
-    with open_archive(archive) as opened:
+    with archive_at(archive) as path, open_archive(path) as opened:
         listing = opened.listing()
+        summary = opened.summary()
     if as_json:
         show_json(listing)
         return
+    if sys.stdout.isatty():
+        click.echo(_row("bytes", "stored", "how", "pixels", "name"))
     for file in listing["files"]:
-        dims = f"{file['width']}x{file['height']} {file['mode']}" if file["width"] else ""
-        click.echo(
-            f"{file['bytes']:>12} {file['stored_bytes']:>12}  {file['how']:<8}  {dims:<16}  {clean(file['name'])}"
-        )
+        click.echo(_line(file))
     for folder in listing["folders"]:
-        click.echo(f"{'':>12} {'':>12}  {'':<8}  {'':<16}  {clean(folder)}/")
+        click.echo(_row("", "", "", "", clean(folder) + "/"))
+    if sys.stdout.isatty():
+        tell(f"{counted(summary.files, 'file')}, {sizes(summary.file_bytes, summary.archive_bytes)}")
     for codec in listing["codecs"]:
         place = "in the archive" if codec["embedded"] else "not in the archive"
-        click.echo(f"needs codec {clean(codec['name'])}, digest {codec['digest']}, {place}", err=True)
+        tell(f"needs codec {codec['name']}, digest {codec['digest']}, {place}")
+    if "jpegxl" in listing["needs"]:
+        tell("needs JPEG XL, which the package imagecodecs decodes")
+    if listing["rebuilt"]:
+        tell(f"{shown(archive, 'input')}: {listing['rebuilt']}; listed are the files that its chunks name")
+
+
+def _line(file: dict[str, Any]) -> str:
+    """A file, for people."""
+    pixels = f"{file['width']}x{file['height']} {file['mode']}" if file["width"] else ""
+    copy = f" (copy of {clean(file['copy_of'])})" if file["copy_of"] else ""
+    return _row(file["bytes"], file["stored_bytes"], file["how"], pixels, clean(file["name"]) + copy)
+
+
+def _row(n_bytes: object, n_stored: object, how: str, pixels: str, name: str) -> str:
+    return f"{n_bytes:>12} {n_stored:>12}  {how:<8}  {pixels:<16}  {name}"

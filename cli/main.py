@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 # Each module has the click command as `command`. They are imported when asked for, and import torch only when they run.
 COMMANDS: Final = {
@@ -15,7 +16,27 @@ COMMANDS: Final = {
     "verify": "bbcodec.cli.verify",
     "codecs": "bbcodec.cli.codecs",
 }
+SIGNALLED: Final = 128  # and the number of the signal, as shells tell it
 INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked the process to end: it does so as at Ctrl-C, and leaves nothing behind."""
+
+    def __init__(self, number: int) -> None:
+        """number: of the signal."""
+        super().__init__(number)
+        self.number = number
+
+
+class Stopped(Exception):
+    """Work was stopped from outside, with this line to say (or none) and this exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """An empty message is not said."""
+        super().__init__(message)
+        self.code = code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from bbcodec.cli.group import group
 
-        result = group.main(args=arguments, prog_name="bbcodec", standalone_mode=False)
+        with _ended_by_signals():
+            result = group.main(args=arguments, prog_name="bbcodec", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except Stopped as stop:
+        return _fail(str(stop), stop.code)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
     except click.UsageError as error:
@@ -52,8 +76,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"a fault of bbcodec, please report it ({told}); BBCODEC_TRACEBACK=1 shows where", 1)
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise Ended, once, where they would else end the process on the spot."""
+    import signal
+    import threading
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # so that a second one does not disturb the tidying up
+        raise Ended(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    here = threading.current_thread() is threading.main_thread()
+    taken = [number for number in numbers if here and signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _fail(message: str, code: int) -> int:
     """Say what went wrong on one line of stderr, whatever characters the names of files put into it."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
-    print(f"bbcodec: {line}", file=sys.stderr)
+    if line:
+        print(f"bbcodec: {line}", file=sys.stderr)
     return code
