@@ -1,0 +1,500 @@
+"""A reader of bbcodec archives in plain Python, written from `docs/format.md` and `docs/coding.md` alone.
+
+It shares no code with bbcodec and needs the standard library only: the two pages are enough to get everything back in
+many years. It is slow, and of the many codings it reads these: bytes, pixels in LZMA, and learned codecs of the family
+`vlae` with two levels. F is docs/format.md and C docs/coding.md in what follows, as in "C 1.2".
+`python tests/reference_reader.py ARCHIVE` lists what an archive holds.
+"""
+
+import io
+import json
+import lzma
+import struct
+import sys
+import zlib
+from bisect import bisect_right
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from decimal import Decimal, localcontext
+from functools import cache
+from hashlib import blake2b
+from itertools import accumulate, pairwise, product
+from math import ceil, floor, isqrt, log, prod
+from operator import mul
+from pathlib import Path
+from typing import Any
+
+Vector = list[int]
+Map = dict[tuple[int, int], Vector]  # (row, column) -> a number for each channel; places that are missing read 0
+
+
+class ReaderError(Exception):
+    """The archive is damaged, or beyond this reader."""
+
+
+def check(holds: bool, what: str) -> None:
+    if not holds:
+        raise ReaderError(what)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """What fails in here fails because the bytes are not as the pages say."""
+    try:
+        yield
+    except Exception as error:
+        raise ReaderError(f"{what} cannot be read: {error}") from error
+
+
+def digest(data: bytes, size: int) -> bytes:
+    return blake2b(data, digest_size=size).digest()
+
+
+# ---- Tables and arithmetic: C 0, C 2 ----
+
+
+def clamp(a: int, low: int, high: int) -> int:
+    return min(max(a, low), high)
+
+
+def rne(a: int, s: int) -> int:
+    """C 0: a / 2^s, -64 <= s <= 64, rounded to the nearest, ties to even."""
+    quotient, rest = divmod(a << 64, 1 << 64 + s)
+    return quotient + (2 * rest + (quotient & 1) > 1 << 64 + s)
+
+
+@cache
+def tables() -> dict[str, list[Any]]:
+    """C 2: those that binary codecs need, in half a second."""
+
+    def half_up(r: Decimal, n: int) -> int:
+        return floor(r * 2**n + Decimal("0.5"))
+
+    def sigma(r: Decimal) -> Decimal:
+        return 1 / (1 + (-r).exp())
+
+    def normal(r: Decimal) -> tuple[Decimal, Decimal]:
+        density, total, term, n = (-r * r / 2).exp() / (2 * pi).sqrt(), Decimal(0), r, 0
+        while abs(term) > Decimal("1e-50"):
+            n, total = n + 1, total + term
+            term = term * r * r / (2 * n + 1)
+        return Decimal("0.5") + density * total, density
+
+    with localcontext() as context:
+        context.prec, pi = 60, Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+        h, rows = Decimal(1) / 64, []
+        for (value, slope), (next_value, next_slope) in pairwise(normal((i - 400) * h) for i in range(801)):
+            rise, s, t = next_value - value, h * slope, h * next_slope
+            rows.append([half_up(c, 44) for c in (value, s, 3 * rise - 2 * s - t, s + t - 2 * rise)])
+        out = {"normal": rows, "inverse_scale": [half_up((Decimal(1138 - i) / 256).exp(), 34) for i in range(2547)]}
+        upper = [1 + floor((2**24 - 2) * sigma(Decimal(-logit) / 128)) for logit in range(2048)]
+        out["bernoulli"] = [2**24 - mass for mass in upper[:0:-1]] + upper
+        for name, f in ("silu", lambda r: r * sigma(r)), ("tanh", lambda r: 2 * sigma(2 * r) - 1), ("sigmoid", sigma):
+            out[name] = [clamp(half_up(f(Decimal(y) / 256), 8), -2047, 2047) for y in range(-2048, 2048)]
+        return out
+
+
+# ---- The stack and its distributions: C 1, C 3 ----
+
+
+def filler(seed: int, k: int) -> int:
+    """C 1.4: word k."""
+    a = (seed + (k + 1) * 0x9E3779B97F4A7C15) % 2**64
+    a = (a ^ a >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    a = (a ^ a >> 27) * 0x94D049BB133111EB % 2**64
+    return (a ^ a >> 31) >> 32
+
+
+class Stack:
+    """C 1, with one lane: a head, and a tail with the newest word last."""
+
+    def __init__(self, data: bytes) -> None:
+        high, low, *tail = struct.unpack(f"<{len(data) // 4}I", data)
+        self.head, self.tail = high << 32 | low, tail[::-1]
+        check(2**31 <= self.head < 2**63, "the head of a message is outside of its bounds")
+
+    def push(self, cumulative: Callable[[int], int], symbol: int, precision: int) -> None:
+        start, mass = cumulative(symbol), cumulative(symbol + 1) - cumulative(symbol)
+        if self.head >= mass << 63 - precision:
+            self.tail.append(self.head & 2**32 - 1)
+            self.head >>= 32
+        self.head = (self.head // mass << precision) + self.head % mass + start
+
+    def pop(self, cumulative: Callable[[int], int], first: int, last: int, precision: int) -> int:
+        """The symbol, of first .. last."""
+        slot = self.head & (1 << precision) - 1
+        symbol = first - 1 + bisect_right(range(first, last + 1), slot, key=cumulative)
+        start, end = cumulative(symbol), cumulative(symbol + 1)
+        self.head = (end - start) * (self.head >> precision) + slot - start
+        if self.head < 2**31:
+            check(bool(self.tail), "a message ends too early")
+            self.head = self.head << 32 | self.tail.pop()
+        return symbol
+
+
+def gaussian(mean: int, log_sigma: int, steps: int) -> Callable[[int], int]:
+    """C 3.1."""
+    bound, m, least = 8 * steps - 1, clamp(mean, -2047, 2047), round(256 * log(0.75 / steps))
+    v = tables()["inverse_scale"][clamp(log_sigma, least, 512) + 1138]
+
+    def cumulative(k: int) -> int:
+        if not -bound < k <= bound:
+            return 0 if k <= -bound else 2**28
+        x = clamp((((2 * k - 1) * (128 // steps) - m) * v >> 12) + (400 << 24), 0, (800 << 24) - 1)
+        t, (c0, c1, c2, c3) = x & 2**24 - 1, tables()["normal"][x >> 24]
+        g = c0 + ((c1 + ((c2 + (c3 * t >> 24)) * t >> 24)) * t >> 24) >> 10
+        return (g * (2**28 - (2 * bound + 1)) >> 34) + k + bound
+
+    return cumulative
+
+
+# ---- Nets: C 4, C 5 ----
+
+Shape = namedtuple("Shape", "outs ins taps bound")  # of a layer: C 6.1; bound is its greatest input
+
+
+def activate(name: str, ys: Iterable[int]) -> Vector:
+    table = tables()[name]
+    return [table[clamp(y, -2048, 2047) + 2048] for y in ys]
+
+
+def gate(h: Vector, y: Vector) -> Vector:
+    gates = zip(h, activate("tanh", y[: len(h)]), activate("sigmoid", y[len(h) :]), strict=True)
+    return [clamp(v + rne(a * g, 8), -2047, 2047) for v, a, g in gates]
+
+
+class Layer:
+    """C 4."""
+
+    def __init__(self, name: str, shape: Shape, weight: Vector, bias: Vector, scale: Vector) -> None:
+        self.taps, self.zeros, self.rows, n = shape.taps, [0] * shape.ins, [], len(shape.taps)
+        for o, (b, s) in enumerate(zip(bias, scale, strict=True)):
+            row = weight[o * shape.ins * n : (o + 1) * shape.ins * n]
+            check(shape.bound * sum(map(abs, row)) + abs(b) < 2**24, f"{name} breaks the bound of its sums")
+            check(max(map(abs, row)) <= 2047 and abs(s) <= 64, f"{name} has a number that is too large")
+            self.rows.append(([w for t in range(n) for w in row[t::n]], b, s))
+
+    def at(self, h: Map, i: int, j: int) -> Vector:
+        """The outputs where the taps are around (i, j)."""
+        inputs = [v for di, dj in self.taps for v in h.get((i + di, j + dj), self.zeros)]
+        return [rne(b + sum(map(mul, row, inputs)), s) for row, b, s in self.rows]
+
+    def over(self, h: Map, height: int, width: int, stride: int = 1) -> Map:
+        return {(i, j): self.at(h, stride * i, stride * j) for i in range(height) for j in range(width)}
+
+
+# ---- The family vlae: C 6, C 7, and the codec file: F ----
+
+DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
+            "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
+            "steps_per_unit": 8}
+
+
+def taps(kind: str, radius: int) -> list[tuple[int, int]]:
+    """C 4, C 5.2: offsets that a layer reads at, in the order of its weights; a doubling reads a stretched map."""
+    square = product(range(1, -3, -1) if kind == "doubling" else range(-radius, radius + 1), repeat=2)
+    return [(i, j) for i, j in square if kind not in "AB" or (i <= 0 and j + 2 * i < (i == j == 0 and kind == "B"))]
+
+
+def shapes(c: dict[str, int]) -> dict[str, Shape]:
+    """C 6.1: the layers, in their order."""
+    w, z, blocks = c["width"], c["latent_channels"], range(c["blocks"])
+    a, b = c["latent_stride"].bit_length() - 1, c["context_stride"].bit_length() - 1
+
+    def local(name: str, radius: int, hidden: int, layers: int, ins: int, params: int, bound: int) -> list[Any]:
+        return [
+            (f"{name}.stem", "A", radius, hidden, ins, bound),
+            *((f"{name}.layers.{n}", "B", 1, 2 * hidden, hidden, 2047) for n in range(layers)),
+            (f"{name}.neck", "B", 0, hidden, hidden, 2047),
+            (f"{name}.head", "B", 0, params, hidden, 2047),
+            (f"{name}.skip", "A", min(radius, 2), params, ins, bound),
+        ]
+
+    rows = [
+        *((f"halvings.{n}", "conv", 1, w, w if n else 2, 2047 if n else 256) for n in range(a)),
+        *((f"look.{n}.conv", "conv", 1, 2 * w, w, 2047) for n in blocks),
+        ("posterior_head", "conv", 0, 2 * z, w, 2047),
+        *local("prior_net", 2, c["prior_hidden"], c["prior_layers"], z + 1, 2 * z, 2047),
+        ("lift", "conv", 1, w, z, 2047),
+        *((f"think.{n}.conv", "conv", 1, 2 * w, w, 2047) for n in blocks),
+        *((f"doublings.{n}", "doubling", 0, w, w, 2047) for n in range(a - b)),
+        ("context_head", "conv", 1, c["hidden"], w, 2047),
+        *local("local", c["radius"], c["hidden"], c["layers"], 2, 1, 256),
+    ]
+    return {name: Shape(outs, ins, taps(kind, radius), bound) for name, kind, radius, outs, ins, bound in rows}
+
+
+class Codec:
+    """A codec of the family vlae, of two levels, from its file: F, The codec file; C 6.1."""
+
+    def __init__(self, data: bytes) -> None:
+        length = int.from_bytes(data[:8], "little")
+        header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+        about = json.loads(header.pop("__metadata__")["bbcodec"])
+        c = self.config = DEFAULTS | about["config"]
+        check(about["format"] == 1 and about["family"] == "vlae" and c.keys() == DEFAULTS.keys(), "an unknown codec")
+        check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2, "a codec of more than two levels")
+        self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
+        self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}
+        check(c["latent_stride"] == 1 << self.halvings and self.stride.bit_count() == 1, "strides are powers of two")
+        for name, shape in shapes(c).items():
+            tensors = []
+            for part, dtype, letter in (("weight", "I16", "h"), ("bias", "I32", "i"), ("scale", "I8", "b")):
+                tensor, size = header.pop(f"{name}.{part}"), shape.outs
+                size *= shape.ins * len(shape.taps) if part == "weight" else 1
+                check(tensor["dtype"] == dtype and prod(tensor["shape"]) == size, f"another {name}.{part}")
+                tensors.append(struct.unpack(f"<{size}{letter}", body[slice(*tensor["data_offsets"])]))
+            self.net[name] = Layer(name, shape, *tensors)
+        check(not header, "the codec has unknown tensors")
+
+    def local(self, name: str, maps: list[Map], i: int, j: int, context: Vector) -> Vector:
+        """C 5.3: parameters of (i, j); maps are E and the inputs of each gated layer, which get those of this pixel."""
+        stem, neck, head, skip = (self.net[f"{name}.{part}"] for part in ("stem", "neck", "head", "skip"))
+        h = activate("silu", map(sum, zip(stem.at(maps[0], i, j), context, strict=False)))
+        for n, known in enumerate(maps[1:]):
+            known[i, j] = h
+            h = gate(h, self.net[f"{name}.layers.{n}"].at(known, i, j))
+        h = activate("silu", neck.at({(i, j): h}, i, j))
+        return list(map(sum, zip(head.at({(i, j): h}, i, j), skip.at(maps[0], i, j), strict=True)))
+
+    def pop_maps(self, stack: Stack, count: int, height: int, width: int, contexts: list[Map]) -> list[Map]:
+        """C 5.1, C 6.6: pop the pixels of a batch if there are contexts, else its latents, wave by wave."""
+        depth, bound, layers = self.depth, 8 * self.steps - 1, self.config["layers" if contexts else "prior_layers"]
+        values, maps = [{} for _ in range(count)], [[{} for _ in range(layers + 1)] for _ in range(count)]
+        for t, n, i in product(range(width + 2 * (height - 1)), range(count), range(height)):
+            if 0 <= (j := t - 2 * i) < width and contexts:
+                (logit,) = self.local("local", maps[n], i, j, contexts[n][i // self.stride, j // self.stride])
+                mass = tables()["bernoulli"][clamp(logit, -2047, 2047) + 2047]  # C 3.2
+                values[n][i, j] = x = [stack.pop((0, mass, 2**24).__getitem__, 0, 1, 24)]
+                maps[n][0][i, j] = [(2 * x[0] - 1) * 256, 256]
+            elif 0 <= j < width:
+                row = self.local("prior_net", maps[n], i, j, [0] * 256)
+                distributions = [gaussian(row[c], row[depth + c], self.steps) for c in range(depth)]
+                values[n][i, j] = z = [stack.pop(cumulative, -bound, bound, 28) for cumulative in distributions]
+                maps[n][0][i, j] = [*(k * (256 // self.steps) for k in z), 256]
+        return values
+
+    def blocks(self, name: str, h: Map, size: tuple[int, int]) -> Map:
+        """C 4."""
+        for n in range(self.config["blocks"]):
+            h = {p: gate(h[p], y) for p, y in self.net[f"{name}.{n}.conv"].over(h, *size).items()}
+        return h
+
+    def posterior(self, image: Map, sizes: list[tuple[int, int]]) -> Map:
+        """C 6.2; sizes are those of the image, of its half, and so on, down to the latent map."""
+        h = {p: [(2 * x - 1) * 256, 256] for p, (x,) in image.items()}
+        for n in range(self.halvings):
+            h = {p: activate("silu", y) for p, y in self.net[f"halvings.{n}"].over(h, *sizes[n + 1], stride=2).items()}
+        return self.net["posterior_head"].over(self.blocks("look", h, sizes[-1]), *sizes[-1])
+
+    def context(self, latents: Map, sizes: list[tuple[int, int]]) -> Map:
+        """C 6.4."""
+        h = {p: [k * (256 // self.steps) for k in ks] for p, ks in latents.items()}
+        h = {p: activate("silu", y) for p, y in self.net["lift"].over(h, *sizes[-1]).items()}
+        h, b = self.blocks("think", h, sizes[-1]), self.stride.bit_length() - 1
+        for n in range(self.halvings - b):
+            h = {(2 * i, 2 * j): v for (i, j), v in h.items()}
+            h = {p: activate("silu", y) for p, y in self.net[f"doublings.{n}"].over(h, *sizes[-2 - n]).items()}
+        return self.net["context_head"].over(h, *sizes[b])
+
+    def decode_batch(self, stack: Stack, count: int, height: int, width: int) -> list[Map]:
+        """C 6.6."""
+        sizes = [(ceil(height / 2**n), ceil(width / 2**n)) for n in range(self.halvings + 1)]
+        z = self.pop_maps(stack, count, *sizes[-1], [])
+        x = self.pop_maps(stack, count, height, width, [self.context(latents, sizes) for latents in z])
+        for latents, image in zip(z[::-1], x[::-1], strict=True):
+            q = self.posterior(image, sizes)
+            for c, p in product(reversed(range(self.depth)), sorted(latents, reverse=True)):
+                stack.push(gaussian(q[p][c], q[p][self.depth + c], self.steps), latents[p][c], 28)
+        return x
+
+    def decode(self, message: bytes, count: int, height: int, width: int) -> bytes:
+        """C 7: the pixels of all images."""
+        check(height * width <= 2**23 and (message[0] > 0 or count <= 2), "a message of an impossible size")
+        g, widest, stack, sizes = message[0], max(1, 2**18 // (height * width)), Stack(message[1:]), []
+        while sum(sizes) < count:
+            sizes.append(min(max(1, sum(sizes) * g // 32), widest, count - sum(sizes)))
+        images = [image for size in sizes[::-1] for image in self.decode_batch(stack, size, height, width)]
+        start = [filler(0, k) for k in range(1 + len(stack.tail))]  # C 1.4
+        check([stack.head - 2**32, *stack.tail[::-1]] == start, "a message does not return to its start")
+        return bytes(image[i, j][0] for image in images for i in range(height) for j in range(width))
+
+
+# ---- The container: F ----
+
+LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24, "lc": 3, "lp": 0, "pb": 2}]
+SIZES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4}  # MessagePack: bytes of a length
+Place = namedtuple("Place", "type start position coding")  # start: of the chunk in the archive
+Entry = namedtuple("Entry", "name form mode kind way width height size sec nsec permissions skeleton count places")
+
+
+class Cursor(io.BytesIO):
+    """Takes fields from the front of bytes."""
+
+    def take(self, n: int) -> bytes:
+        data = self.read(n)
+        check(len(data) == n, "data end too early")
+        return data
+
+    def varint(self, more: int = 4) -> int:
+        """F: LEB128; too large a number is too large for every field."""
+        byte = self.take(1)[0]
+        return byte if byte < 128 or not more else byte - 128 | self.varint(more - 1) << 7
+
+    def msgpack(self) -> Any:
+        """F: a value of MessagePack."""
+        tag = self.take(1)[0]
+        if tag < 0x80 or tag >= 0xE0:
+            return tag if tag < 0x80 else tag - 256
+        if tag in (0xC0, 0xC2, 0xC3):
+            return {0xC0: None, 0xC2: False, 0xC3: True}[tag]
+        if 0xCC <= tag <= 0xD3:
+            return int.from_bytes(self.take(1 << tag % 4), "big", signed=tag >= 0xD0)
+        size = int.from_bytes(self.take(SIZES[tag]), "big") if tag >= 0xC0 else tag & (31 if tag >= 0xA0 else 15)
+        if tag < 0xA0 or tag in (0xDC, 0xDD):
+            return [self.msgpack() for _ in range(size)]
+        return self.take(size) if tag in (0xC4, 0xC5, 0xC6) else self.take(size).decode()
+
+
+def unpack(method: int, data: bytes, limit: int) -> bytes:
+    """F, B: stored, deflate or LZMA2."""
+    if method == 0:
+        return data
+    stream = {1: zlib.decompressobj(-15), 2: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=LZMA2)}[method]
+    out = stream.decompress(data, limit + 1)
+    check(stream.eof and not stream.unused_data, "a stream has another length")
+    return out
+
+
+class Archive:
+    """F, Header, Footer: `entries` by name; `rebuilt` if its index is damaged. It may need codecs, .bbc files."""
+
+    def __init__(self, data: bytes, codecs: Iterable[bytes] = ()) -> None:
+        self.data, self.entries, self.parts, self.codecs = data, {}, {}, {}
+        self.given = {digest(codec, 16): codec for codec in codecs}
+        self.content, self.images = cache(self.content), cache(self.images)
+        check(data[:9] == b"\x89BBC\r\n\x1a\n\x02", "this is no archive of version 0.2")
+        length, want, magic = struct.unpack("<I8s4s", data[-16:].rjust(16))
+        at, start = len(data), len(data) - 16 - length
+        self.rebuilt = magic != b"BBCE" or start < 9 or digest(data[:9] + data[start:-16], 8) != want
+        if not self.rebuilt:
+            check(self.directory(data[start:-16], start) == 9, "the chunks do not begin after the header")
+        while self.rebuilt and (at := data.rfind(b"D", 9, at)) >= 0:
+            with suppress(ReaderError):
+                at = self.directory(self.chunk("D", at).read(), at)
+        check(bool(self.entries), "no directory is left")
+
+    @reading("a directory")
+    def directory(self, data: bytes, end: int) -> int:
+        """F, Directory: takes in that of the chunks that end at `end`, and returns where they start."""
+
+        def column(packed: Any, n: int) -> Vector:
+            base, planes = (packed, bytes(n)) if isinstance(packed, int) else packed
+            check(len(planes) % max(1, n) == 0 and len(planes) <= 8 * n, "a column has another length")
+            return [base + int.from_bytes(planes[i::n], "little") for i in range(n)]
+
+        cursor = Cursor(unpack(data[0], data[1:], 2**28))
+        names, files, places, codecs, needs, types, lengths = cursor.msgpack()
+        check(not cursor.read() and set(needs) <= {"jpegxl"}, "it goes on, or needs what is unknown")
+        *names, last = names.split(b"\0")
+        check(last == b"" and names == sorted(set(names)) and len(files) == 12, "names or columns are not in order")
+        check(not any({b"", b".", b".."} & set(name.split(b"/")) for name in names), "a name is unsafe")
+        *starts, stop = accumulate((9 + n for n in column(lengths, len(types))), initial=0)
+        starts = [end - stop + start for start in starts]
+        rows = list(zip(*(column(numbers, len(names)) for numbers in files), strict=True))
+        *firsts, m = accumulate((row[-1] for row in rows), initial=0)
+        parts, held = [{} for _ in types], []
+        for chunk, step, n, coding in zip(*(column(numbers, m) for numbers in places), strict=True):
+            position = step + 1 + max(parts[chunk], default=-1)
+            check(position >= 0 and parts[chunk].setdefault(position, n) == n, "a place is not in order")
+            held.append(Place(types[chunk], starts[chunk], position, coding))
+        new = {name: Entry(name, *row, held[i : i + row[-1]]) for name, row, i in zip(names, rows, firsts, strict=True)}
+        self.entries = new | self.entries  # where names are equal, the later holds
+        self.codecs |= {key: starts[chunk] for key, _, chunk in codecs if chunk is not None}
+        self.parts |= dict(zip(starts, parts, strict=True))
+        return end - stop
+
+    def chunk(self, kind: str, start: int) -> Cursor:
+        """F, Chunk: the body."""
+        length = int.from_bytes(self.data[start + 1 : start + 5], "little")
+        frame, crc = self.data[start : start + 5 + length], self.data[start + 5 + length : start + 9 + length]
+        check(frame[:1] == kind.encode() and zlib.crc32(frame) == int.from_bytes(crc, "little"), "a damaged chunk")
+        return Cursor(frame[5:])
+
+    def content(self, kind: str, start: int) -> bytes:
+        """F, B, C."""
+        body = self.chunk(kind, start)
+        want, method, size = body.take(8), body.take(1)[0], body.varint()
+        content = unpack(method, body.read(), min(size, 2**29))
+        check(len(content) == size and digest(content, 8) == want, "bytes are not those that were stored")
+        return content
+
+    def codec(self, key: bytes) -> Codec:
+        """The codec whose digest begins with the key."""
+        (name,) = (name for name in self.given | self.codecs if name[:4] == key)
+        file = self.given.get(name) or self.content("C", self.codecs[name])
+        check(digest(file, 16) == name, "a codec is not the one that was meant")
+        return Codec(file)
+
+    def images(self, kind: str, start: int) -> tuple[int, int, int, int, bytes]:
+        """F, L, S: number, height, width and channels of images, and their pixels."""
+        body = self.chunk(kind, start)
+        key, want = body.take(4 if kind == "L" else 0), body.take(8)
+        coding, channels = body.take(2) if kind == "S" else (0, 1)
+        check(coding in {"L": (0,), "S": (4, 5)}.get(kind, ()), "WebP, PNG and JPEG XL are beyond this reader")
+        shape = n, height, width = [body.varint() for _ in range(3)]
+        size = n * height * width * channels
+        check(1 <= size <= 2**28, "a chunk of no pixels, or too many")
+        pixels = unpack(2, body.read(), size) if coding else self.codec(key).decode(body.read(), *shape)
+        if coding == 5:
+            pixels = bytes(v for i in range(size // channels) for v in pixels[i :: size // channels])
+        check(len(pixels) == size and digest(pixels, 8) == want, "pixels are not those that were stored")
+        return *shape, channels, pixels
+
+    def part(self, place: Place) -> bytes:
+        """F, Directory: the bytes at a place; of images, all of the chunk."""
+        if place.type != "B":
+            return self.images(place.type, place.start)[-1]
+        content, lengths = self.content(place.type, place.start), self.parts[place.start]
+        check(place.coding == 0, "WebP, PNG and JPEG XL are beyond this reader")
+        check(sum(lengths.values()) == len(content), "parts do not add up")
+        start = sum(lengths[n] for n in range(place.position))
+        return content[start : start + lengths[place.position]]
+
+    @reading("an entry")
+    def read(self, entry: Entry) -> list[bytes]:
+        """F, Forms: the target of a link or content of a file; members of arrays; or planes of H x W x C bytes."""
+        if entry.form <= 2:  # folder, link, bytes
+            return [b"".join(map(self.part, entry.places))]
+        places = iter(entry.places[entry.skeleton :])
+        if entry.form == 3:  # arrays
+            _, members = Cursor(self.part(entry.places[0])).msgpack()
+            return [header + b"".join(self.part(next(places)) for _ in range(n)) for *_, header, n in members]
+        return [self.plane(places, entry.height, entry.width) for _ in range(1 + entry.way % 2)]
+
+    def plane(self, places: Iterator[Place], height: int, width: int) -> bytes:
+        """F, Pixels: of the tiles at the next places."""
+        n = ceil(height * width / 2**19)
+        rows = max(1, isqrt(n * height // width)) if n > 1 else 1
+        edges = [[size * i // n for i in range(n + 1)] for size, n in ((height, rows), (width, ceil(n / rows)))]
+        lines = [b""] * height
+        for (top, end), (left, right) in product(*map(pairwise, edges)):
+            place = next(places)
+            *shape, channels, pixels = self.images(place.type, place.start)
+            check(shape[1:] == [end - top, right - left] and place.position < shape[0], "a tile has another size")
+            line = (right - left) * channels
+            for i in range(top, end):
+                at = (place.position * (end - top) + i - top) * line
+                lines[i] += pixels[at : at + line]
+        return b"".join(lines)
+
+
+if __name__ == "__main__":
+    archive = Archive(Path(sys.argv[1]).read_bytes())
+    for name, entry in sorted(archive.entries.items()):
+        try:
+            held = [digest(data, 8).hex() for data in archive.read(entry)]
+        except ReaderError as error:
+            held = [f"({error})"]
+        print(name.decode(errors="replace"), *held)
