@@ -196,7 +196,7 @@ class _Job:
         assembler = _Assembler(stream, self.entries, self.copies, bench.sources, bare, self.setting.report)
         processes = self.setting.processes(sum(task.work for task in self.tasks), bool(codecs))
         for done in assembler.run(bench, self.tasks, processes):
-            self.setting.tell("compressing", done, total, stream.tell())
+            self.setting.tell("compressing", done, total, stream.tell() + assembler.waiting)
         summary = assembler.finish()
         if assembler.embedded > assembler.saved:
             return None
@@ -303,6 +303,11 @@ class _Assembler:
             if self._writer.segment_full and not self._open and self._complete():
                 self._end_segment()
             yield self._summary.file_bytes
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of parts that are not written yet."""
+        return self._plain.size + self._coded.size
 
     def _complete(self) -> bool:
         """Whether no file waits for more tasks, as the pieces of a large one do."""
