@@ -286,11 +286,11 @@ def _place_chunks(types: str, lengths: Any, end: int, start: int | None) -> list
 
 
 def _unpack_files(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[File]:
-    split = names.split(b"\0")
-    if split.pop() or len(split) > MAX_FILES:
+    if names[-1:] not in (b"", b"\0") or names.count(b"\0") > MAX_FILES:
         raise DamagedArchive("the names of the index are not each followed by a zero byte, or too many")
     if len(columns) != N_FILE_COLUMNS or len(place_columns) != N_PLACE_COLUMNS:
         raise DamagedArchive("the index has other columns than the format")
+    split = names.split(b"\0")[:-1]
     numbers = [unpack_column(column, len(split)) for column in columns]
     counts = numbers.pop()
     if any(count < 0 for count in counts) or sum(counts) > MAX_FILES * 2:
@@ -334,7 +334,7 @@ def _build_file(
 
 def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
     match entry:
-        case [bytes(digest), str(name), None | int() as chunk] if len(digest) == 16 and chunk is not True:
+        case [bytes(digest), str(name), None | int() as chunk] if len(digest) == 16 and not isinstance(chunk, bool):
             if chunk is None or (0 <= chunk < len(chunks) and chunks[chunk].type == CODEC):
                 return CodecRecord(digest, name, chunk)
     raise DamagedArchive("the index holds a malformed codec record")
