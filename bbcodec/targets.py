@@ -52,17 +52,16 @@ def check_target(folder: Path, file: File, force: bool) -> None:
     """Raise unless `file` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
     parts = os.fsdecode(file.name).split("/")
     path = folder
-    for part in parts[:-1]:
+    for part in parts if file.form == "folder" else parts[:-1]:
         path = path / part
         if path.is_symlink():
             raise UnsafePath(f"{path} is a link: {printable(file.name)} would be written through it, out of {folder}")
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path} is a file, where {printable(file.name)} needs a folder")
-    path = path / parts[-1]
     if file.form == "folder":
-        if path.is_symlink() or (path.exists() and not path.is_dir()):
-            raise TargetExists(f"{path} exists, and is not a folder")
-    elif path.is_dir() and not path.is_symlink():
+        return
+    path = path / parts[-1]
+    if path.is_dir() and not path.is_symlink():
         raise OutputError(f"{path} is a folder, where a file is to be written")
     elif os.path.lexists(path) and not force:
         raise TargetExists(f"{path} exists; use --force to overwrite it")
