@@ -323,7 +323,7 @@ class Codec:
 
 # ---- The container: F ----
 
-LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24, "lc": 3, "lp": 0, "pb": 2}]
+LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}]
 SIZES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4}  # MessagePack: bytes of a length
 Place = namedtuple("Place", "type start position coding")  # start: of the chunk in the archive
 Entry = namedtuple("Entry", "name form mode kind way width height size sec nsec permissions skeleton count places")
@@ -374,7 +374,7 @@ class Archive:
         self.data, self.entries, self.parts, self.codecs = data, {}, {}, {}
         self.given = {digest(codec, 16): codec for codec in codecs}
         self.content, self.images = cache(self.content), cache(self.images)
-        check(data[:9] == b"\x89BBC\r\n\x1a\n\x02", "this is no archive of version 0.2")
+        check(data[:9] == b"\x89BBC\r\n\x1a\n\x02", f"{data[:9]!r} is not how archives of version 0.2 begin")
         length, want, magic = struct.unpack("<I8s4s", data[-16:].rjust(16))
         at, start = len(data), len(data) - 16 - length
         self.rebuilt = magic != b"BBCE" or start < 9 or digest(data[:9] + data[start:-16], 8) != want
@@ -475,7 +475,7 @@ class Archive:
 
     def plane(self, places: Iterator[Place], height: int, width: int) -> bytes:
         """F, Pixels: of the tiles at the next places."""
-        n = ceil(height * width / 2**19)
+        n = ceil(height * width / 2**18)
         rows = max(1, isqrt(n * height // width)) if n > 1 else 1
         edges = [[size * i // n for i in range(n + 1)] for size, n in ((height, rows), (width, ceil(n / rows)))]
         lines = [b""] * height

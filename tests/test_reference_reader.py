@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -307,7 +306,7 @@ def test_every_cut_is_found(classical):
 def test_tiles_lie_where_bbcodec_lays_them(seed):
     rng = np.random.default_rng(seed)
     height, width = (int(2 ** rng.uniform(0, 12 - 2 * far)) for far in (seed % 2, 0))
-    width *= 1 + 2**20 // (height * width)
+    width *= 1 + 2**20 // (height * width)  # more than a tile
     plane = rng.integers(0, 256, (height, width, 1), np.uint8)
     tiles = [plane[top:bottom, left:right] for top, bottom, left, right in tile_bounds(width, height)]
     assert len(tiles) > 1
@@ -315,7 +314,6 @@ def test_tiles_lie_where_bbcodec_lays_them(seed):
     archive.images = lambda _, number: (1, *tiles[number].shape, tiles[number].tobytes())
     places = [reference_reader.Place("S", number, 0, 0) for number in range(len(tiles))]
     assert archive.plane(iter(places), height, width) == plane.tobytes()
-    assert prod(plane.shape) > 2**19
 
 
 def test_the_reader_is_plain_python_of_a_readable_length():
