@@ -116,4 +116,5 @@ def test_the_entry_module_loads_nothing_before_it_can_catch_an_interrupt():
         "sys",
         "typing",
         "collections",
+        "contextlib",
     }
