@@ -29,7 +29,7 @@ from bbcodec.directory import (
     pack_directory,
     unpack_directory,
 )
-from bbcodec.errors import DamagedArchive, InputError, NotAnArchive, UnsupportedVersion
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
 from bbcodec.packing import (
     FRAME_BYTES,
     MAX_BODY_BYTES,
@@ -288,9 +288,10 @@ def read_index(stream: BinaryIO, size: int) -> Directory:
 def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
     """All directory chunks of an archive that can be found, as one directory; None if there is none.
 
-    Raises UnsupportedVersion or UnsafePath.
+    Raises UnsupportedVersion or UnsafePath where every one is refused so: a stored file may hold others of its own.
     """
     found = 0
+    refused: BBCodecError | None = None
     files: dict[bytes, File] = {}
     codecs: dict[bytes, CodecRecord] = {}
     chunks: list[Chunk] = []
@@ -300,6 +301,9 @@ def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
             part = unpack_directory(body, start)
         except DamagedArchive:
             continue  # bytes that look like a directory
+        except (UnsupportedVersion, UnsafePath) as error:
+            refused = error
+            continue
         found += 1
         for record in part.codecs:
             if record.chunk is not None:
@@ -308,6 +312,8 @@ def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
         files.update((file.name, _moved(file, len(chunks))) for file in part.files)
         chunks.extend(part.chunks)
         needs.update(part.needs)
+    if not found and refused:
+        raise refused
     if not found:
         return None
     ordered = [files[name] for name in sorted(files)]
@@ -351,7 +357,7 @@ def read_chunk(path: str, chunk: Chunk) -> bytes:
     Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
     """
     with open(path, "rb") as stream:
-        stream.seek(chunk.offset - 5)
+        stream.seek(max(0, chunk.offset - 5))
         data = stream.read(chunk.length + FRAME_BYTES)
     head = chunk.type.encode("ascii") + struct.pack("<I", chunk.length)
     if len(data) != chunk.length + FRAME_BYTES or data[:5] != head:

@@ -237,8 +237,8 @@ def _pack_places(places: Iterable[Place]) -> list[tuple[int, int, int, int]]:
 def unpack_directory(data: bytes, end: int, start: int | None = None) -> Directory:
     """The directory in `data`, of chunks that lie one after another up to byte `end` of the archive.
 
-    start, if given, is where the first must begin. Raises DamagedArchive, UnsafePath or UnsupportedVersion where the
-    directory breaks a rule of the format.
+    start, if given, is where the first must begin; else some may begin before the archive, where bytes were lost.
+    Raises DamagedArchive, UnsafePath or UnsupportedVersion where the directory breaks a rule of the format.
     """
     if not data or len(data) > MAX_DIRECTORY_BYTES:
         raise DamagedArchive(f"a directory of {len(data)} bytes is out of bounds")
@@ -274,7 +274,7 @@ def _place_chunks(types: str, lengths: Any, end: int, start: int | None) -> list
     if not all(0 <= size <= MAX_BODY_BYTES for size in sizes):
         raise DamagedArchive("the index gives a chunk a length out of bounds")
     offset = end - sum(sizes) - FRAME_BYTES * len(sizes)
-    if offset < 0 or (start is not None and offset != start):
+    if start is not None and offset != start:
         raise DamagedArchive("the chunks of a directory do not fill the space before it")
     chunks = []
     for kind, size in zip(types, sizes, strict=True):
