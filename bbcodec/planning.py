@@ -241,19 +241,28 @@ def _refuse_clashes(entries: list[Entry]) -> None:
 
 
 def find_copies(entries: Sequence[Entry]) -> dict[int, int]:
-    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes."""
-    sizes: dict[int, list[int]] = defaultdict(list)
+    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes.
+
+    An array file is a copy of another array file only: its name says how it is stored, and given back.
+    """
+    alike: dict[tuple[int, str], list[int]] = defaultdict(list)
     for number, entry in enumerate(entries):
         if entry.kind == "file" and entry.size > 0:
-            sizes[entry.size].append(number)
-    first: dict[bytes, int] = {}
+            alike[entry.size, _array_suffix(entry.path)].append(number)
     copies: dict[int, int] = {}
-    for numbers in sizes.values():
+    for numbers in alike.values():
+        first: dict[bytes, int] = {}
         for number in numbers if len(numbers) > 1 else ():
             digest = file_digest(entries[number].path)
             if first.setdefault(digest, number) != number:
                 copies[number] = first[digest]
     return copies
+
+
+def _array_suffix(path: str) -> str:
+    """How the name of an array file ends; empty for other files."""
+    suffix = path[-4:].lower()
+    return suffix if suffix in (".npy", ".npz") else ""
 
 
 def file_digest(path: str) -> bytes:
@@ -276,7 +285,7 @@ def plan(entries: Sequence[Entry], copies: dict[int, int], options: Options) -> 
     for number, entry in enumerate(entries):
         if entry.kind != "file" or entry.size == 0 or number in copies:
             continue
-        if entry.path.lower().endswith((".npy", ".npz")):
+        if _array_suffix(entry.path):
             alone.append(FileTask(number, entry.path, entry.size, None, options, entry.size))
             continue
         seen = probe(entry.path) if entry.size <= MAX_IMAGE_FILE else None
@@ -423,7 +432,7 @@ def read_piece(path: str, start: int, length: int) -> bytes:
 
 def _array_tasks(task: FileTask) -> Iterator[ArrayTask | BytesTask]:
     """The tasks of an npy or npz file: parts of its arrays, or its bytes where it is not made of images."""
-    if task.path.lower().endswith(".npz"):
+    if _array_suffix(task.path) == ".npz":
         members = None if task.options.exact else arrays.split_npz(task.path)  # a zip is written anew
     else:
         single = arrays.split_npy(task.path)
