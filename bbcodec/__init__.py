@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from bbcodec.archive import open_archive as open
     from bbcodec.codec import Codec, load_codec
     from bbcodec.compressing import compress
+    from bbcodec.dataset import ArchiveDataset, ChunkBatches
 
 __version__ = "0.1.0"
 
-__all__ = ["Archive", "Codec", "__version__", "compress", "decompress", "load_codec", "open", "verify"]
+__all__ = [
+    "Archive", "ArchiveDataset", "ChunkBatches", "Codec", "__version__", "compress", "decompress", "load_codec", "open",
+    "verify",
+]  # fmt: skip
 
 _HOMES = {
     "Archive": ("bbcodec.archive", "Archive"),
+    "ArchiveDataset": ("bbcodec.dataset", "ArchiveDataset"),
+    "ChunkBatches": ("bbcodec.dataset", "ChunkBatches"),
     "Codec": ("bbcodec.codec", "Codec"),
     "compress": ("bbcodec.compressing", "compress"),
     "decompress": ("bbcodec.archive", "decompress"),

@@ -221,6 +221,53 @@ class Archive(Mapping[str, Any]):
             parts.append(images[max(start - first, 0) : stop - first])
         return np.concatenate(parts)
 
+    def pixels(self, name: str, number: int = 0, mode: str | None = None) -> NDArray[np.uint8]:
+        """What an image file, or image `number` of an `.npy` file, shows: uint8 (H, W, C), yours to change.
+
+        C is 1 for grey, 2 with alpha, 3 for RGB, 4 for RGBA. Two levels are 0 and 255 (in arrays as they are), of 16
+        bits the high ones are given, colours of palettes are looked up. mode: convert to `L`, `LA`, `RGB` or `RGBA`.
+
+        Raises NoSuchName, InputError for what is no image, DamagedArchive or MissingCodec.
+        """
+        from bbcodec.images import converted, image_shown, palette, samples_shown
+
+        index = self._file(name)
+        file = self.files[index]
+        if file.form == "arrays":
+            shown = self.images(name, number, number + 1)[0]
+        else:
+            if number:
+                raise InputError(f"{name!r} is one image, not several: it has none of number {number}")
+            seen = None
+            if file.form in PIXEL_FORMS:
+                samples, skeleton = self._samples(file), self._skeleton(file)
+                seen = samples_shown(samples, file.kind, palette(file.form, file.kind, skeleton))
+            shown = image_shown(self[name]) if seen is None else seen
+        return converted(shown, mode) if mode else shown
+
+    def chunk_of(self, name: str, number: int = 0) -> int:
+        """The number of the chunk that an image begins in: images of one chunk are decoded together.
+
+        Raises NoSuchName, or InputError for images that are not there.
+        """
+        index = self._file(name)
+        if not 0 <= number < self.count(name):
+            raise InputError(f"{name!r} has {self.count(name)} images, none of number {number}")
+        content = self.files[index].content
+        if self.files[index].form == "arrays":
+            return content[bisect_right(self._array_starts(index), number) - 1].chunk
+        return content[0].chunk
+
+    def _samples(self, file: File) -> Any:
+        """The samples (H, W, C) of an image that is stored by them. Raises DamagedArchive."""
+        import numpy as np
+
+        results = self._here(self._stretches(file, restore=True))
+        try:
+            return np.concatenate(list(_bands(file, (_sound(one) for some in results for one in some))))
+        except DamagedArchive as error:
+            raise DamagedArchive(f"{self.path}: {printable(file.name)} is damaged: {error}") from None
+
     def _array_tasks(self, number: int) -> list[FilesTask | StretchTask]:
         """The tasks of an array, one a chunk."""
         if number not in self._tasks:
@@ -396,13 +443,11 @@ class Archive(Mapping[str, Any]):
 
     def _skeleton(self, file: File) -> bytes:
         """The skeleton of a long file. Raises DamagedArchive."""
+        from bbcodec.decoding import decode_part
+
         if not file.skeleton:
             return b""
-        spot = self._spot(file.places[0])
-        content = unpack_bytes(read_chunk(str(self.path), spot.chunk))
-        if len(content) != spot.size:
-            raise DamagedArchive("the parts of a chunk do not add up to its content")
-        return content[spot.offset : spot.offset + spot.length]
+        return decode_part(self._bench_for([]), str(self.path), self._spot(file.places[0]))
 
     def _here(self, tasks: Iterable[FilesTask | StretchTask]) -> Iterator[list[Decoded]]:
         """What tasks give, done in this process."""
@@ -434,10 +479,10 @@ class Archive(Mapping[str, Any]):
 
         needed = self._codec_ids(tasks)
         records = [record for record in self.codecs if record.digest[:4] in needed]
-        have = {source.digest for source in self._bench.sources} if self._bench else set()
-        if self._bench is None or not {record.digest for record in records} <= have:
-            sources = [self._find(record) for record in records]
-            self._bench = Bench(sources, self._setting.device, self._setting.load)
+        bench = self._bench or Bench((), self._setting.device, self._setting.load)
+        have = {source.digest for source in bench.sources}
+        missing = [self._find(record) for record in records if record.digest not in have]
+        self._bench = bench.extended(missing) if missing else bench
         return self._bench
 
     def _codec_ids(self, tasks: Iterable[FilesTask | StretchTask]) -> set[bytes]:
@@ -632,12 +677,20 @@ def _write_tiles(file: File, skeleton: bytes, tiles: Iterator[NDArray[Any]], str
 
     from bbcodec.images import Picture, join_bands, join_image
 
-    rows, columns = tile_grid(file.width, file.height)
-    bands = (np.concatenate(list(islice(tiles, columns)), axis=1) for _ in range(rows))
+    bands = _bands(file, tiles)
     if file.form == "webp":  # which libwebp writes from memory
         stream.write(join_image(Picture(file.form, file.kind, np.concatenate(list(bands)), skeleton)))
     else:
         join_bands(file.form, file.kind, file.width, file.height, skeleton, bands, stream)
+
+
+def _bands(file: File, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """The tiles of an image, joined to rows of tiles."""
+    import numpy as np
+
+    rows, columns = tile_grid(file.width, file.height)
+    for _ in range(rows):
+        yield np.concatenate(list(islice(tiles, columns)), axis=1)
 
 
 def _pixel_values(file: File) -> int:

@@ -85,6 +85,11 @@ def decode_task(bench: Bench, task: FilesTask | StretchTask) -> list[Decoded]:
     return [_told(_whole, bench, task, file, spots) for file, spots in task.files]
 
 
+def decode_part(bench: Bench, path: str, spot: Spot) -> bytes:
+    """A part of a `B` chunk. Raises DamagedArchive."""
+    return _Chunks(bench, path).part(spot)
+
+
 def _told(function: Any, bench: Bench, task: FilesTask | StretchTask, *arguments: Any) -> Decoded:
     try:
         return Decoded(function(bench, task, *arguments))

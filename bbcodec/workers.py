@@ -101,6 +101,12 @@ class Bench:
         self._loaded: dict[bytes, Codec] = {}
         self._lock = threading.RLock()
 
+    def extended(self, sources: Iterable[CodecSource]) -> Bench:
+        """A bench with more sources, that shares what this one has loaded and kept."""
+        bench = Bench((*self.sources, *sources), *self.setting[1:])
+        bench.kept, bench._loaded, bench._lock = self.kept, self._loaded, self._lock
+        return bench
+
     def codec(self, source: CodecSource) -> Codec:
         """The loaded codec of a source."""
         with self._lock:

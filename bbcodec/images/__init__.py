@@ -1,7 +1,8 @@
 """Image files and their samples: which files can be given back from samples alone, and how.
 
 `kinds` says what samples are; `png`, `webp` and `raw` know the files; `pictures` takes files apart and joins them;
-`large` does so for images that do not fit into memory twice; `planes` and `classical` turn samples into what is coded.
+`large` does so for images that do not fit into memory twice; `planes` and `classical` turn samples into what is coded;
+`shown` turns them into what people see.
 """
 
 from bbcodec.images.classical import decode_alone, decode_together, encode_alone, encode_together
@@ -11,10 +12,12 @@ from bbcodec.images.pictures import Picture, join_bands, join_image, palette, sp
 from bbcodec.images.pillow import Probe, probe
 from bbcodec.images.planes import WAYS, from_planes, plane_shapes, to_planes, ways
 from bbcodec.images.png import decode_png, encode_png, write_png
+from bbcodec.images.shown import converted, image_shown, samples_shown
 from bbcodec.images.webp import decode_webp, encode_webp
 
 __all__ = [
-    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "decode_alone", "decode_png", "decode_together",
-    "decode_webp", "encode_alone", "encode_png", "encode_together", "encode_webp", "from_planes", "join_bands",
-    "join_image", "palette", "plane_shapes", "probe", "split_image", "split_large", "to_planes", "ways", "write_png",
+    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "converted", "decode_alone", "decode_png",
+    "decode_together", "decode_webp", "encode_alone", "encode_png", "encode_together", "encode_webp", "from_planes",
+    "image_shown", "join_bands", "join_image", "palette", "plane_shapes", "probe", "samples_shown", "split_image",
+    "split_large", "to_planes", "ways", "write_png",
 ]  # fmt: skip
