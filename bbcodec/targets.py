@@ -50,6 +50,13 @@ def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
 
 def check_target(folder: Path, file: File, force: bool) -> None:
     """Raise unless `file` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
+    try:
+        _check_target(folder, file, force)
+    except OSError as error:  # a name that is too long for this file system, for one
+        raise OutputError(f"{printable(file.name)} cannot be written: {error.strerror or error}") from None
+
+
+def _check_target(folder: Path, file: File, force: bool) -> None:
     parts = os.fsdecode(file.name).split("/")
     path = folder
     for part in parts if file.form == "folder" else parts[:-1]:
@@ -63,7 +70,7 @@ def check_target(folder: Path, file: File, force: bool) -> None:
     path = path / parts[-1]
     if path.is_dir() and not path.is_symlink():
         raise OutputError(f"{path} is a folder, where a file is to be written")
-    elif os.path.lexists(path) and not force:
+    if os.path.lexists(path) and not force:
         raise TargetExists(f"{path} exists; use --force to overwrite it")
 
 
