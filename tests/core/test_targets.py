@@ -38,8 +38,8 @@ def test_a_new_file_keeps_the_umask(tmp_path, mask):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
 
 
-def write_and_raise(stream, stop):
-    stream.write(b"new")
+def write_and_raise(path, stop):
+    path.write_text("new")
     raise stop
 
 
@@ -49,8 +49,8 @@ def test_nothing_is_left_of_a_file_that_failed(tmp_path, stop, force):
     if force:
         (tmp_path / "a").write_text("old")
     wanted = OutputError if isinstance(stop, OSError) else type(stop)
-    with pytest.raises(wanted), new_file(tmp_path / "a", force) as (_, stream):
-        write_and_raise(stream, stop)
+    with pytest.raises(wanted), new_file(tmp_path / "a", force) as (path, _):
+        write_and_raise(path, stop)
     assert inside(tmp_path) == (["a"] if force else [])
     assert not force or (tmp_path / "a").read_text() == "old"
 
@@ -115,16 +115,14 @@ def test_folders_that_were_made_for_nothing_go_again(tmp_path, made):
     if made:
         (tmp_path / "deep" / "out").mkdir(parents=True)
     with pytest.raises(KeyboardInterrupt), staging_folder(tmp_path / "deep" / "out") as stage:
-        with open(stage / "half", "wb") as stream:
-            write_and_raise(stream, KeyboardInterrupt)
+        write_and_raise(stage / "half", KeyboardInterrupt)
     assert (tmp_path / "deep").exists() == made
     assert not made or inside(tmp_path / "deep" / "out") == []
 
 
 def test_folders_in_which_something_was_restored_stay(tmp_path):
     with pytest.raises(OutputError, match="No space"), staging_folder(tmp_path / "deep" / "out"):
-        with open(tmp_path / "deep" / "out" / "restored", "wb") as stream:
-            write_and_raise(stream, OSError(28, "No space left on device"))
+        write_and_raise(tmp_path / "deep" / "out" / "restored", OSError(28, "No space left on device"))
     assert inside(tmp_path / "deep" / "out") == ["restored"]
 
 
