@@ -7,6 +7,7 @@ import os
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
@@ -286,9 +287,18 @@ class Archive(Mapping[str, Any]):
                     counts.append(place.length // values)
                 else:
                     body = LearnedBody if chunk.type == LEARNED else SheetBody
-                    counts.append(body.unpack(read_chunk(str(self.path), chunk)).count)
+                    counts.append(body.unpack(self._body(chunk)).count)
             self._starts[number] = list(accumulate(counts))
         return self._starts[number]
+
+    def _body(self, chunk: Chunk) -> bytes:
+        """The body of a chunk. Raises DamagedArchive or InputError."""
+        try:
+            return read_chunk(str(self.path), chunk)
+        except DamagedArchive as error:
+            raise DamagedArchive(f"{self.path}: {error}") from None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
     def _file(self, name: str) -> int:
         """The number of a file or link. Raises NoSuchName."""
@@ -481,7 +491,11 @@ class Archive(Mapping[str, Any]):
         records = [record for record in self.codecs if record.digest[:4] in needed]
         bench = self._bench or Bench((), self._setting.device, self._setting.load)
         have = {source.digest for source in bench.sources}
-        missing = [self._find(record) for record in records if record.digest not in have]
+        missing = []
+        for record in records:
+            if record.digest not in have:
+                with suppress(DamagedArchive):  # of an embedded codec: what needs it is damaged, and nothing else
+                    missing.append(self._find(record))
         self._bench = bench.extended(missing) if missing else bench
         return self._bench
 
@@ -496,10 +510,13 @@ class Archive(Mapping[str, Any]):
         if len(self.codecs) == 1:
             return {self.codecs[0].digest[:4]} if chunks else set()
         ids = set()
-        with open(self.path, "rb") as stream:
-            for chunk in chunks:
-                stream.seek(chunk.offset)
-                ids.add(stream.read(4))
+        try:
+            with open(self.path, "rb") as stream:
+                for chunk in chunks:
+                    stream.seek(max(0, chunk.offset))
+                    ids.add(stream.read(4))
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
         return ids
 
     def _find(self, record: CodecRecord) -> CodecSource:
@@ -518,7 +535,7 @@ class Archive(Mapping[str, Any]):
         )
 
     def _embedded(self, record: CodecRecord, chunk: int) -> CodecFile:
-        body = read_chunk(str(self.path), self._directory.chunks[chunk])
+        body = self._body(self._directory.chunks[chunk])
         codec = parse_codec(unpack_bytes(body, MAX_CODEC_BYTES), record.name)
         if codec.digest != record.digest:
             raise DamagedArchive(f"{self.path}: the embedded codec {record.name!r} is not the one that was stored")
@@ -537,14 +554,14 @@ class Archive(Mapping[str, Any]):
                 damaged.update(unit.numbers)
             elif not unit.long:
                 damaged.update(number for number, one in zip(unit.numbers, decoded, strict=True) if one.damage)
+        if damaged:
+            raise DamagedArchive(f"{self.path}: {self._damage(damaged)}")
         for record in self.codecs:
             if record.chunk is not None:
                 self._embedded(record, record.chunk)
         for chunk in self._directory.chunks:
             if chunk.type == DIRECTORY:
-                read_chunk(str(self.path), chunk)
-        if damaged:
-            raise DamagedArchive(f"{self.path}: {self._damage(damaged)}")
+                self._body(chunk)
         if self.rebuilt:
             raise DamagedArchive(
                 f"{self.path}: {self.rebuilt}; the {len(self)} files that its chunks name are whole: decompress them, "
@@ -575,7 +592,7 @@ class Archive(Mapping[str, Any]):
         with staging_folder(folder) as stage:
             damaged = self._stage(numbers, stage)
             whole = [number for number in numbers if number not in damaged]
-            skipped = [] if unsafe_links else self._unsafe_links(whole, stage)
+            skipped = self._unsafe_links(whole, stage, unsafe_links)
             left_out = {number for number, _ in skipped}
             kept = [number for number in whole if number not in left_out]
             # links last, so that nothing is ever written through one of them
@@ -592,15 +609,18 @@ class Archive(Mapping[str, Any]):
             summary.skipped.append(f"{self.path}: {self.rebuilt}; restored are the files that its chunks name")
         return summary
 
-    def _unsafe_links(self, numbers: Iterable[int], stage: Path) -> list[tuple[int, str]]:
+    def _unsafe_links(self, numbers: Iterable[int], stage: Path, allowed: bool) -> list[tuple[int, str]]:
+        """The links that are not made, and a line on each: those that lead out, unless allowed, or that cannot be."""
         found = []
         for number in numbers:
             file = self.files[number]
             if file.form == "link":
                 goal = (stage / str(number)).read_bytes()
-                if not link_stays_inside(file.name, goal):
-                    line = f"{printable(file.name)} links to {printable(goal)}, out of the folder: left out"
-                    found.append((number, f"{line} (--unsafe-links makes it)"))
+                line = f"{printable(file.name)} links to {printable(goal)}"
+                if not goal or b"\0" in goal:
+                    found.append((number, f"{line}, which is no path: left out"))
+                elif not allowed and not link_stays_inside(file.name, goal):
+                    found.append((number, f"{line}, out of the folder: left out (--unsafe-links makes it)"))
         return found
 
     def _stage(self, numbers: Iterable[int], stage: Path) -> set[int]:
@@ -658,9 +678,13 @@ def _write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], s
         _write_tiles(file, skeleton, contents, stream)
     elif file.form == "arrays":
         writer = ArrayWriter(stream, skeleton)
-        for content in contents:
-            writer.add(content)
-        writer.close()
+        try:
+            for content in contents:
+                writer.add(content)
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
     else:
         stream.writelines(contents)
 

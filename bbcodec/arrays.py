@@ -8,6 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -106,7 +107,7 @@ def split_npz(path: str) -> Iterator[Member] | None:
             infos = archive.infolist()
             plain = not archive.comment and len({info.filename for info in infos}) == len(infos)
             for info in infos:
-                plain = plain and info.compress_type in (0, 8) and not info.flag_bits & 1 and not info.comment
+                plain = plain and info.filename != "" and info.compress_type in (0, 8) and not info.flag_bits & 1 and not info.comment
                 plain = plain and 0 < info.file_size <= MAX_MEMBER_BYTES and is_date(info.date_time)
             plain = plain and bool(infos) and archive.testzip() is None
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
@@ -144,13 +145,16 @@ def unpack_recipes(metadata: bytes) -> tuple[bool, list[Recipe]]:
         recipes = [_recipe(*member) for member in members]
     except (ValueError, TypeError, msgpack.UnpackException):
         raise DamagedArchive("the metadata of an array file is malformed") from None
-    if not recipes or (not zipped and len(recipes) != 1) or (zipped and not all(recipe.date for recipe in recipes)):
-        raise DamagedArchive(f"the metadata of an array file has {len(recipes)} arrays, or arrays without dates")
+    names = {recipe.name for recipe in recipes}
+    zippable = len(names) == len(recipes) and all(recipe.name and recipe.date for recipe in recipes)
+    if not recipes or not (zippable if zipped else len(recipes) == 1):
+        raise DamagedArchive(f"the metadata of an array file has {len(recipes)} arrays, or one without name or date")
     return bool(zipped), recipes
 
 
 def _recipe(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> Recipe:
-    fields = isinstance(name, str) and method in (0, 8) and isinstance(header, bytes)
+    fields = isinstance(name, str) and "\0" not in name and method in (0, 8) and isinstance(header, bytes)
+    fields = fields and len(name.encode()) < 2**16  # as zip files have it
     dated = date == [] or (all(isinstance(part, int) for part in date) and is_date(tuple(date)))
     if not fields or not dated or not isinstance(n_chunks, int) or n_chunks < 1:
         raise TypeError("a member's fields are not those of the format")
@@ -179,6 +183,14 @@ class ArrayWriter:
                 self._sink.close()
             self._recipes.pop(0)
             self._advance()
+
+    def abandon(self) -> None:
+        """Let go of a file that cannot be finished: a zip would try to, when it is forgotten."""
+        if self._zip:
+            with suppress(Exception):
+                self._sink.close()
+            with suppress(Exception):
+                self._zip.close()
 
     def close(self) -> None:
         """Finish the file; DamagedArchive if chunks are missing."""

@@ -95,8 +95,6 @@ def _told(function: Any, bench: Bench, task: FilesTask | StretchTask, *arguments
         return Decoded(function(bench, task, *arguments))
     except DamagedArchive as error:
         return Decoded(b"", str(error))
-    except OSError as error:
-        raise InputError(f"{task.path} cannot be read: {error.strerror}") from None
 
 
 def _whole(bench: Bench, task: FilesTask, file: File, spots: Sequence[Spot]) -> bytes:
@@ -183,7 +181,10 @@ class _Chunks:
         return found
 
     def _decode(self, chunk: Chunk) -> Any:
-        body = read_chunk(self._path, chunk)
+        try:
+            body = read_chunk(self._path, chunk)
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror}") from None
         if chunk.type == BYTES:
             return unpack_bytes(body)
         if chunk.type == LEARNED:

@@ -370,7 +370,7 @@ def _tile_tasks(task: FileTask, seen: Probe) -> Iterator[Task]:
     with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
         spool = Path(folder, "samples") if seen.width * seen.height > LARGE_PIXELS else None
         if spool is not None:
-            picture = split_large(task.path, spool, task.options.exact)
+            picture = _mapped_anew(split_large(task.path, spool, task.options.exact), spool)
         else:
             picture = split_image(read_file(task.path), task.options.exact)
         if picture is None:
@@ -387,6 +387,13 @@ def _tile_tasks(task: FileTask, seen: Probe) -> Iterator[Task]:
             last = number == len(bounds)
             first = about if number == 1 else None
             yield TileTask(task.entry, seen.width, seen.height, first, planes, last, task.options, work)
+
+
+def _mapped_anew(picture: Picture | None, spool: Path) -> Picture | None:
+    """The picture with a new map of its samples: pages of the old one, which were read, count as memory in use."""
+    if picture is None:
+        return None
+    return replace(picture, samples=np.memmap(spool, picture.samples.dtype, "r", shape=picture.samples.shape))
 
 
 def _read_rows(spool: Path, samples: Samples, top: int, bottom: int) -> Samples:

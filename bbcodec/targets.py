@@ -88,7 +88,8 @@ def staging_folder(folder: Path) -> Iterator[Path]:
         yield stage
         made = []
     except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
+        path = error.filename2 or error.filename or folder
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)

@@ -13,6 +13,9 @@ from bbcodec.distributions.base import Distribution
 from bbcodec.exact.waves import LocalNet, waves
 
 
+ROW_PIXELS = 2**15  # whose parameters are made whole numbers at a time: a second copy of all would be large
+
+
 class Autoregressive(Distribution):
     """A distribution over (B, C, H, W) whose parameters at a pixel come from a net over the pixels of earlier waves.
 
@@ -55,7 +58,12 @@ class Autoregressive(Distribution):
 
     def information(self, value: Tensor) -> np.ndarray:
         """2**-24 bits of each image, (B,) int64."""
-        return self.family(self.for_coding(value)).information(value.permute(0, 2, 3, 1))
+        params, pixels = self.for_coding(value), value.permute(0, 2, 3, 1)
+        rows = max(1, ROW_PIXELS // (value.shape[0] * value.shape[3]))
+        total = np.zeros(len(value), np.int64)
+        for part in (slice(first, first + rows) for first in range(0, value.shape[2], rows)):
+            total += self.family(params[:, part]).information(pixels[:, part])
+        return total
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Push wave by wave, the last wave first, so that `pop` meets the first wave first."""
