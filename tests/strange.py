@@ -8,7 +8,9 @@ is used here.
 
 import io
 import random
+import shutil
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -453,6 +455,57 @@ def make(folder: str | Path) -> int:
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
+MAGICK_LOOKS = {
+    "colours": [],
+    "depth1": ["-depth", "1"],
+    "depth4": ["-depth", "4"],
+    "depth16": ["-depth", "16"],
+    "grey": ["-colorspace", "Gray"],
+    "grey2": ["-colorspace", "Gray", "-depth", "2"],
+    "grey16": ["-colorspace", "Gray", "-depth", "16"],
+    "black": ["-monochrome"],
+    "colors3": ["-colors", "3", "-type", "Palette"],
+    "colors200": ["-colors", "200", "-type", "Palette"],
+    "alpha": ["-alpha", "set", "-channel", "A", "-fx", "i/w"],
+    "greyalpha": ["-colorspace", "Gray", "-alpha", "set", "-channel", "A", "-fx", "j/h"],
+    "hole": ["-transparent", "white"],
+    "cmyk": ["-colorspace", "CMYK"],
+    "lab": ["-colorspace", "Lab"],
+    "interlaced": ["-interlace", "Plane"],
+    "comment": ["-set", "comment", "a comment", "-density", "123x77", "-gamma", "1.7"],
+    "page": ["-repage", "100x100+7+9"],
+    "frames": ["(", "+clone", "-flip", ")", "-delay", "7"],
+}
+MAGICK_FORMATS = (
+    "png", "png:8", "png:24", "png:32", "png:48", "png:64", "gif", "gif87", "bmp", "bmp2", "bmp3", "tiff", "tga", "pcx",
+    "pnm", "pam", "pfm", "sgi", "sun", "jpg", "jp2", "webp", "ico", "xbm", "xpm", "dds", "psd", "dpx", "fits", "avs", "miff",
+)  # fmt: skip
+MAGICK_COMPRESSIONS = {"tiff": ("None", "LZW", "Zip", "RLE", "JPEG", "Group4"), "tga": ("None", "RLE"), "sgi": ("RLE",)}
+
+
+def magick() -> str | None:
+    """The program of ImageMagick, if it is installed."""
+    for name in ("magick", "convert", "/usr/bin/convert"):
+        tool = shutil.which(name)
+        if tool and b"ImageMagick" in subprocess.run([tool, "-version"], capture_output=True).stdout:
+            return tool
+    return None
+
+
+def make_with_magick(folder: str | Path, tool: str) -> int:
+    """Write files in many looks and formats of ImageMagick; gives how many. Some formats do not take some looks."""
+    count = 0
+    for (look, options), format in product(MAGICK_LOOKS.items(), MAGICK_FORMATS):
+        coder, _, bits = format.partition(":")
+        for compression in MAGICK_COMPRESSIONS.get(coder, ("Undefined",)):
+            path = Path(folder, f"magick_{look}_{coder}{bits}_{compression}.{coder}")
+            lossless = ["-define", "webp:lossless=true"] if coder == "webp" else []
+            command = [tool, "rose:", *options, "-compress", compression, *lossless, f"{coder}{bits}:{path}"]
+            subprocess.run(command, capture_output=True, check=False, timeout=60)
+            count += path.exists()
+    return count
+
+
 def seen(path: str | Path) -> list[object] | None:
     """All that Pillow sees of a file, or None where it reads it not or in part."""
     with quietly(), suppress(Exception), Image.open(path) as image:
@@ -493,3 +546,5 @@ def check_same(first: str | Path, second: str | Path) -> None:
 
 if __name__ == "__main__":
     print(make(sys.argv[1]), "files")
+    if tool := magick():
+        print(make_with_magick(sys.argv[1], tool), "files by ImageMagick")
