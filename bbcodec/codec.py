@@ -279,9 +279,12 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
 def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> Codec:
     """A codec by shipped name, by path, or from the bytes of its file; tested on the device before it is used.
 
-    device: `cpu`, `cuda`, or `auto`: CUDA where there is one. Raises MissingCodec, BadCodecFile, InexactArithmetic.
+    device: `cpu`, `cuda`, or `auto`: CUDA where there is one. Raises MissingCodec, BadCodecFile, InexactArithmetic, and
+    InputError where there is no such device.
     """
     about = parse_codec(source, "codec") if isinstance(source, bytes) else find_codec(source)
+    if device not in ("auto", "cpu") and not torch.cuda.is_available():
+        raise InputError(f"there is no device {device!r} here: use auto or cpu")
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     header = codec_header(about.content)
     if header.get("format") != FORMAT:

@@ -8,15 +8,15 @@ import click
 from bbcodec.cli.group import counted, show_json, sizes, stored, tell, work_options
 
 
-@click.command("compress")
-@click.argument("inputs", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, help="The archive to write, as photos.bb; - is standard output.")
-@click.option("--codec", default="auto", help="A shipped codec, a .bbc file, auto (the best shipped one) or none.")
+@click.command("compress", short_help="Compress image files, folders and arrays into an archive.")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", required=True, metavar="ARCHIVE", help="The archive to write; - is standard output.")
+@click.option("--codec", default="auto", metavar="CODEC", help="A shipped codec, a .bbc file, auto (the best) or none.")
 @click.option("--no-embed-codec", is_flag=True, help="Leave a codec of your own out of the archive.")
 @click.option("--exact-files", is_flag=True, help="Keep the bytes of every file, not just its picture.")
 @click.option("--jpegxl", is_flag=True, help="JPEG XL in place of WebP; the archive then needs imagecodecs.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
-@click.option("--name", help="What standard input is called in the archive; for '-' among the inputs.")
+@click.option("--name", metavar="NAME", help="What standard input, - among the inputs, is called in the archive.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive again before it gets its name.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Say of each file how it is stored, and what was tried.")
@@ -38,7 +38,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Compress image files, folders and arrays (.npy, .npz) into one archive.
+    """Compress image files, folders and arrays (.npy, .npz) into one archive. INPUT may be -, standard input.
 
     Names in the archive are relative to the folder, if a single one is given; else each input keeps its own name. Files
     that are no images, or that cannot be given back from their pixels, are kept byte for byte.

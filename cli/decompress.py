@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from bbcodec.archive import Archive
 
 
-@click.command("decompress")
+@click.command("decompress", short_help="Restore files of an archive.")
 @click.argument("archive")
-@click.argument("names", nargs=-1)
-@click.option("-o", "--output", required=True, help="The folder to restore into (made if need be); - is stdout.")
-@click.option("--codec", help="The .bbc file of a codec that is neither in the archive nor shipped.")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="The folder to restore into; - is standard output.")
+@click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
 @click.option("--unsafe-links", is_flag=True, help="Make links that lead out of the folder, too.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite files.")
 @work_options
@@ -33,7 +33,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Restore the files of an archive: all, or those with NAMES and those in folders with NAMES.
+    """Restore the files of an archive: all, or those called NAME and those in folders called NAME.
 
     ARCHIVE may be -, standard input. With -o - and one name, that file goes to standard output.
     """

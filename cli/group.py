@@ -61,7 +61,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def work_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of commands that code pixels."""
     options = (
-        click.option("--jobs", type=click.IntRange(1), default=cores, help="Worker processes (default: all cores)."),
+        click.option(
+            "--jobs", type=click.IntRange(1), default=cores, metavar="N", help="Worker processes (default: one a core)."
+        ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where networks run."
         ),

@@ -9,7 +9,7 @@ import click
 from bbcodec.cli.group import clean, counted, show_json, sizes, tell
 
 
-@click.command("list")
+@click.command("list", short_help="Show what is in an archive.")
 @click.argument("archive")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(archive: str, as_json: bool) -> None:
@@ -36,12 +36,21 @@ def command(archive: str, as_json: bool) -> None:
     if sys.stdout.isatty():
         tell(f"{counted(summary.files, 'file')}, {sizes(summary.file_bytes, summary.archive_bytes)}")
     for codec in listing["codecs"]:
-        place = "in the archive" if codec["embedded"] else "not in the archive"
-        tell(f"needs codec {codec['name']}, digest {codec['digest']}, {place}")
+        tell(f"needs codec {codec['name']}, digest {codec['digest']}, {_place(codec)}")
     if "jpegxl" in listing["needs"]:
         tell("needs JPEG XL, which the package imagecodecs decodes")
     if listing["rebuilt"]:
         tell(f"{shown(archive, 'input')}: {listing['rebuilt']}; listed are the files that its chunks name")
+
+
+def _place(codec: dict[str, Any]) -> str:
+    """Where a codec is, for people."""
+    from bbcodec.catalogue import shipped_codecs
+
+    if codec["embedded"]:
+        return "in the archive"
+    shipped = any(one.digest.hex() == codec["digest"] for one in shipped_codecs())
+    return "shipped with bbcodec" if shipped else "neither in the archive nor shipped: --codec takes its file"
 
 
 def _line(file: dict[str, Any]) -> str:

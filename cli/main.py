@@ -62,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(stop), stop.code)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        return _fail(error.format_message() + hint, error.exit_code)
+        return _fail(error.format_message().removesuffix(".") + hint, error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except BBCodecError as error:

@@ -8,9 +8,9 @@ import click
 from bbcodec.cli.group import show_json, size, stored, tell, work_options
 
 
-@click.command("verify")
+@click.command("verify", short_help="Decode everything in an archive, write nothing.")
 @click.argument("archive")
-@click.option("--codec", help="The .bbc file of a codec that is neither in the archive nor shipped.")
+@click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
 @work_options
 def command(archive: str, codec: str | None, jobs: int, device: str, as_json: bool, quiet: bool) -> None:
     """Decode everything in an archive, compare digests, and write nothing.
