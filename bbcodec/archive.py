@@ -72,6 +72,10 @@ def open_archive(
     ...     list(archive), archive["a.npy"].shape, archive.images("a.npy", 1, 2).shape
     (['a.npy'], (3, 8, 8), (1, 8, 8, 1))
     """
+    if device not in ("auto", "cpu"):
+        from bbcodec.workers import check_device
+
+        check_device(device)
     known = [as_source(find_codec(codec))] if codec is not None else []
     return Archive(Path(path), known, Setting(jobs, device, progress))
 
@@ -550,7 +554,7 @@ class Archive(Mapping[str, Any]):
         results = self._everywhere(units, "verifying")
         for unit in units:
             decoded = [one for some in islice(results, len(unit.tasks)) for one in some]
-            if unit.long and any(one.damage for one in decoded):
+            if unit.long and (any(one.damage for one in decoded) or not self._has_recipe(unit.numbers[0])):
                 damaged.update(unit.numbers)
             elif not unit.long:
                 damaged.update(number for number, one in zip(unit.numbers, decoded, strict=True) if one.damage)
@@ -568,6 +572,18 @@ class Archive(Mapping[str, Any]):
                 "see whether any are missing, and compress them again"
             )
         return self.summary()
+
+    def _has_recipe(self, number: int) -> bool:
+        """Whether the skeleton of a long file is whole, and of an array asks for as many chunks as there are."""
+        from bbcodec.arrays import unpack_recipes
+
+        file = self.files[number]
+        try:
+            skeleton = self._skeleton(file)
+            recipes = unpack_recipes(skeleton)[1] if file.form == "arrays" else []
+        except DamagedArchive:
+            return False
+        return file.form != "arrays" or sum(recipe.n_chunks for recipe in recipes) == len(file.content)
 
     def _damage(self, damaged: Iterable[int]) -> str:
         names = [printable(self.files[number].name) for number in sorted(damaged)]

@@ -28,7 +28,7 @@ from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.interpreters import decode, encode
 from bbcodec.packing import MAX_VALUES, pack_varint, take_varint
 from bbcodec.program import LatentModel
-from bbcodec.workers import one_thread
+from bbcodec.workers import check_device, one_thread
 
 FORMAT = 1  # of codec files
 SEED = 0  # of the filler under every chain
@@ -283,8 +283,7 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
     InputError where there is no such device.
     """
     about = parse_codec(source, "codec") if isinstance(source, bytes) else find_codec(source)
-    if device not in ("auto", "cpu") and not torch.cuda.is_available():
-        raise InputError(f"there is no device {device!r} here: use auto or cpu")
+    check_device(device)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     header = codec_header(about.content)
     if header.get("format") != FORMAT:

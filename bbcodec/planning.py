@@ -187,7 +187,8 @@ def scan(
     entries = [found[name] for name in sorted(found)]
     _refuse_clashes(entries)
     if not entries:
-        raise InputError(f"nothing to compress: {', '.join(repr(str(source)) for source in inputs)} is empty")
+        why = "is empty, or all of it is excluded" if exclude else "is empty"
+        raise InputError(f"nothing to compress: {', '.join(repr(str(source)) for source in inputs)} {why}")
     return Scan(entries, skipped)
 
 

@@ -72,6 +72,15 @@ def load_installed(content: bytes, device: str) -> Codec:
     return codec
 
 
+def check_device(device: str) -> None:
+    """Raise InputError unless torch has the device: before work begins, as a codec that fails in it counts as unfit."""
+    if device not in ("auto", "cpu"):
+        import torch
+
+        if not device.startswith("cuda") or not torch.cuda.is_available():
+            raise InputError(f"there is no device {device!r} here: use auto or cpu")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One torch thread in this process, for a while: chunks go to processes, and a chain has many small steps.

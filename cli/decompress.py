@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("decompress", short_help="Restore files of an archive.")
 @click.argument("archive")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="The folder to restore into; - is standard output.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="The folder to restore into; - is stdout.")
 @click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
 @click.option("--unsafe-links", is_flag=True, help="Make links that lead out of the folder, too.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite files.")

@@ -498,6 +498,19 @@ def test_a_missing_codec(folder, tmp_path):
     assert not (tmp_path / "a.bb").exists()
 
 
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="there is a GPU")
+def test_a_device_that_is_not_there(folder, archive, tmp_path):
+    check_fails(3, "compress", folder, "-o", tmp_path / "b.bb", "--device", "cuda", match="no device 'cuda'")
+    check_fails(3, "verify", archive, "--device", "cuda", match="no device 'cuda'")
+
+
+def test_no_arguments_show_the_commands(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "  compress    Compress image files" in err
+
+
 def test_existing_targets(folder, archive, tmp_path):
     before = archive.read_bytes()
     check_fails(4, "compress", folder, "-o", archive, "--codec", "none", match="--force")
