@@ -173,9 +173,8 @@ class Writer:
 
     @property
     def segment_full(self) -> bool:
-        """Whether it is time for a directory chunk: see `end_segment`."""
-        size = self._offset - self._segment_start
-        return size >= SEGMENT_BYTES or len(self._files) - self._first_file >= SEGMENT_FILES
+        """Whether enough chunks were written for a directory chunk: see `end_segment`."""
+        return self._offset - self._segment_start >= SEGMENT_BYTES
 
     def add(self, kind: str, body: bytes) -> int:
         """Append one chunk and return its number. Raises InputError past the bounds of the format."""
@@ -290,21 +289,38 @@ def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
 
     Raises UnsupportedVersion or UnsafePath where every one is refused so: a stored file may hold others of its own.
     """
-    found = 0
+    parts: list[tuple[int, Directory]] = []
     refused: BBCodecError | None = None
-    files: dict[bytes, File] = {}
-    codecs: dict[bytes, CodecRecord] = {}
-    chunks: list[Chunk] = []
-    needs: set[str] = set()
     for start, body in _find_directories(stream, size):
         try:
-            part = unpack_directory(body, start)
+            parts.append((start, unpack_directory(body, start)))
         except DamagedArchive:
             continue  # bytes that look like a directory
         except (UnsupportedVersion, UnsafePath) as error:
             refused = error
-            continue
-        found += 1
+    if not parts and refused:
+        raise refused
+    return _merged(_outermost(parts)) if parts else None
+
+
+def _outermost(parts: list[tuple[int, Directory]]) -> list[Directory]:
+    """The directories that do not lie within the chunks of another, as those of an archive in the archive do."""
+    kept: list[Directory] = []
+    first = None  # where the chunks of the last one kept begin
+    for start, part in reversed(parts):
+        if first is None or start < first:
+            kept.insert(0, part)
+            first = part.chunks[0].offset - 5 if part.chunks else start
+    return kept
+
+
+def _merged(parts: list[Directory]) -> Directory:
+    """Several directories as one. Raises DamagedArchive or UnsafePath where they contradict each other."""
+    files: dict[bytes, File] = {}
+    codecs: dict[bytes, CodecRecord] = {}
+    chunks: list[Chunk] = []
+    needs: set[str] = set()
+    for part in parts:
         for record in part.codecs:
             if record.chunk is not None:
                 codecs[record.digest] = CodecRecord(record.digest, record.name, record.chunk + len(chunks))
@@ -312,10 +328,6 @@ def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
         files.update((file.name, _moved(file, len(chunks))) for file in part.files)
         chunks.extend(part.chunks)
         needs.update(part.needs)
-    if not found and refused:
-        raise refused
-    if not found:
-        return None
     ordered = [files[name] for name in sorted(files)]
     check_names(ordered)
     return Directory(ordered, list(codecs.values()), chunks, sorted(needs))
