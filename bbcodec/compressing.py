@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bbcodec.catalogue import CodecFile, find_codec, shipped_codecs
-from bbcodec.container import Writer, pack_bytes
+from bbcodec.container import SEGMENT_FILES, Writer, pack_bytes
 from bbcodec.directory import BYTES, LEARNED, SHEET, File, Place
 from bbcodec.errors import DamagedArchive, VerificationFailed
 from bbcodec.targets import new_file, refuse_existing
@@ -300,7 +300,8 @@ class _Assembler:
 
         for coded in run_tasks(encode_task, _opened(tasks), bench, processes):
             self._take(coded)
-            if self._writer.segment_full and not self._open and self._complete():
+            full = self._writer.segment_full or len(self._pending) >= SEGMENT_FILES
+            if full and not self._open and self._complete():
                 self._end_segment()
             yield self._summary.file_bytes
 
