@@ -90,11 +90,54 @@ def speed(result: Result) -> Iterator[str]:
             yield f"| {name} | {rates['encode']:.2f} | {out} |"
 
 
+def folders(result: Result) -> Iterator[str]:
+    """Folders that come back, and the sprites beside their peers."""
+    odd, sprites = result["strange_images"], result["sprites"]
+    for what, one in (("strange images", odd), ("sprites", sprites)):
+        yield (
+            f"{one['files_the_same']:,} of {one['files']:,} {what} come back the same "
+            f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
+        )
+    yield ""
+    yield "| 4,265 sprites, as PNG files | bytes |"
+    yield "| --- | ---: |"
+    for name, size in result["sprites_peers_bytes"].items():
+        yield f"| {name} | {size:,} |"
+    yield f"| **bbcodec**, one archive | **{sprites['archive_bytes']:,}** |"
+    yield ""
+    yield "The WebP figures are of the colours alone, without palettes, names, times and metadata, which the archive holds."
+
+
+def many(result: Result) -> Iterator[str]:
+    """A great many small images."""
+    index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]
+    yield (
+        f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
+        f"{result['archive_bytes']:,} bytes. Memory of all processes: {memory['compress']:,} MB compressing, "
+        f"{memory['decompress']:,} MB restoring. The index takes {index['index']} bytes a file, names included, the "
+        f"directories that replace it when it is lost {index['directory_chunks']}. After a start of {one['start_up']} s, "
+        f"one image is read in {one['median']} s (median of 40; at most {one['most']} s)."
+    )
+
+
+def large(result: Result) -> Iterator[str]:
+    """One very large image."""
+    memory = result["memory_mb"]
+    yield (
+        f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
+        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, and comes back with "
+        f"{memory['decompress']:,} MB."
+    )
+
+
 SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
     "kodak": kodak,
     "mnist_binary": mnist_binary,
     "determinism": determinism,
     "speed": speed,
+    "folders": folders,
+    "many": many,
+    "large": large,
 }
 
 
