@@ -123,7 +123,9 @@ def compress(
     1
     """
     from bbcodec.planning import Options
+    from bbcodec.workers import check_device
 
+    check_device(device)
     if jpegxl:
         from bbcodec.images.classical import require_jpegxl
 
@@ -193,13 +195,19 @@ class _Job:
 
         bench = Bench(map(as_source, codecs), self.setting.device, self.setting.load)
         total = sum(entry.size for entry in self.entries)
-        assembler = _Assembler(stream, self.entries, self.copies, bench.sources, bare, self.setting.report)
+        report, kept = self.setting.report, list[FileReport]()  # kept, if all this may turn out to be for nothing
+        may_fail = any(one.digest not in bare for one in codecs)
+        tell = kept.append if report and may_fail else report
+        assembler = _Assembler(stream, self.entries, self.copies, bench.sources, bare, tell)
         processes = self.setting.processes(sum(task.work for task in self.tasks), bool(codecs))
         for done in assembler.run(bench, self.tasks, processes):
             self.setting.tell("compressing", done, total, stream.tell() + assembler.waiting)
         summary = assembler.finish()
         if assembler.embedded > assembler.saved:
             return None
+        if report:
+            for one in kept:
+                report(one)
         stream.flush()
         summary.archive_bytes = stream.tell()
         if self.verify:

@@ -265,6 +265,17 @@ def test_verbose_tells_how_each_file_is_stored(folder, tmp_path, capsys):
     assert re.fullmatch(r"original, \d of 5 bytes \(not an image\)", told["sub/notes.txt"])
 
 
+def test_a_codec_that_does_not_pay_is_told_once(folder, codec, tmp_path, capsys):
+    """Its own bytes are more than it saves, so all is compressed anew without it: files are told of once."""
+    codec.write_bytes(fake_content(bits_per_dim=1.5, noise=os.urandom(5000).hex()))
+    Image.fromarray(familiar(40, 40)[:, :, 0]).save(folder / "familiar.png")
+    assert main(["compress", str(folder), "-o", str(tmp_path / "a.bb"), "--codec", str(codec), "-v"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("familiar.png: webp, ") + err.count("familiar.png: original, ") == 1
+    assert err.count("familiar.png") == 1
+    assert "the codec mine would take more bytes than it saves: stored without it" in err
+
+
 def test_copied_streams(folder, archive, tmp_path):
     """An archive from standard input to standard output, and one file of it, as real processes."""
     png = (folder / "0.png").read_bytes()
