@@ -65,7 +65,7 @@ def make_folder(top: Path) -> Path:
     return top
 
 
-N_FILES = 24  # of `make_folder`, with the link
+N_FILES = 23  # of `make_folder`, with the link
 
 
 def check_same_file(before: Path, after: Path, exact: bool = False):
