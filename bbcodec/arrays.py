@@ -107,7 +107,8 @@ def split_npz(path: str) -> Iterator[Member] | None:
             infos = archive.infolist()
             plain = not archive.comment and len({info.filename for info in infos}) == len(infos)
             for info in infos:
-                plain = plain and info.filename != "" and info.compress_type in (0, 8) and not info.flag_bits & 1 and not info.comment
+                plain = plain and info.filename != "" and info.compress_type in (0, 8)
+                plain = plain and not info.flag_bits & 1 and not info.comment
                 plain = plain and 0 < info.file_size <= MAX_MEMBER_BYTES and is_date(info.date_time)
             plain = plain and bool(infos) and archive.testzip() is None
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):

@@ -1,4 +1,4 @@
-"""Folders of files: a thousand strange images come back, and 4,265 sprites are smaller than as PNG, WebP or WebP sheets.
+"""Folders: many strange images come back, and 4,265 sprites beside a zip of the PNGs, WebP files and WebP sheets.
 
 Both folders are compressed, restored, and compared by code that knows nothing of bbcodec: equal bytes, or all that
 Pillow sees. Strange images are made by `tests/strange.py`.
@@ -7,7 +7,6 @@ Pillow sees. Strange images are made by `tests/strange.py`.
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import shutil
 import sys
@@ -82,7 +81,7 @@ def webp_of(path: Path) -> list[int]:
 
 
 def sheet_bytes(images: list[np.ndarray[Any, Any]], columns: int) -> int:
-    """Bytes of images of one size as WebP sheets (method 6, quality 100) of so many columns, as large as WebP allows."""
+    """Bytes of images of one size as WebP sheets (quality 100) of so many columns, as large as WebP allows."""
     height, width = images[0].shape[:2]
     most = columns * (SHEET_SIDE // height)
     total = 0

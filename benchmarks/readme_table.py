@@ -105,7 +105,7 @@ def folders(result: Result) -> Iterator[str]:
         yield f"| {name} | {size:,} |"
     yield f"| **bbcodec**, one archive | **{sprites['archive_bytes']:,}** |"
     yield ""
-    yield "The WebP figures are of the colours alone, without palettes, names, times and metadata, which the archive holds."
+    yield "WebP figures are of colours alone, without the palettes, names, times and metadata that the archive holds."
 
 
 def many(result: Result) -> Iterator[str]:
@@ -115,8 +115,8 @@ def many(result: Result) -> Iterator[str]:
         f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
         f"{result['archive_bytes']:,} bytes. Memory of all processes: {memory['compress']:,} MB compressing, "
         f"{memory['decompress']:,} MB restoring. The index takes {index['index']} bytes a file, names included, the "
-        f"directories that replace it when it is lost {index['directory_chunks']}. After a start of {one['start_up']} s, "
-        f"one image is read in {one['median']} s (median of 40; at most {one['most']} s)."
+        f"directories that replace it when it is lost {index['directory_chunks']}. After a start of "
+        f"{one['start_up']} s, one image is read in {one['median']} s (median of 40; at most {one['most']} s)."
     )
 
 
@@ -125,8 +125,8 @@ def large(result: Result) -> Iterator[str]:
     memory = result["memory_mb"]
     yield (
         f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
-        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, and comes back with "
-        f"{memory['decompress']:,} MB."
+        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, and comes back "
+        f"with {memory['decompress']:,} MB."
     )
 
 

@@ -477,10 +477,15 @@ MAGICK_LOOKS = {
     "frames": ["(", "+clone", "-flip", ")", "-delay", "7"],
 }
 MAGICK_FORMATS = (
-    "png", "png:8", "png:24", "png:32", "png:48", "png:64", "gif", "gif87", "bmp", "bmp2", "bmp3", "tiff", "tga", "pcx",
-    "pnm", "pam", "pfm", "sgi", "sun", "jpg", "jp2", "webp", "ico", "xbm", "xpm", "dds", "psd", "dpx", "fits", "avs", "miff",
+    "png", "png:8", "png:24", "png:32", "png:48", "png:64", "gif", "gif87", "bmp", "bmp2", "bmp3", "tiff", "tga",
+    "pcx", "pnm", "pam", "pfm", "sgi", "sun", "jpg", "jp2", "webp", "ico", "xbm", "xpm", "dds", "psd", "dpx", "fits",
+    "avs", "miff",
 )  # fmt: skip
-MAGICK_COMPRESSIONS = {"tiff": ("None", "LZW", "Zip", "RLE", "JPEG", "Group4"), "tga": ("None", "RLE"), "sgi": ("RLE",)}
+MAGICK_COMPRESSIONS = {
+    "tiff": ("None", "LZW", "Zip", "RLE", "JPEG", "Group4"),
+    "tga": ("None", "RLE"),
+    "sgi": ("RLE",),
+}
 
 
 def magick() -> str | None:

@@ -12,7 +12,6 @@ from bbcodec.ans import AnsStack
 from bbcodec.distributions.base import Distribution
 from bbcodec.exact.waves import LocalNet, waves
 
-
 ROW_PIXELS = 2**15  # whose parameters are made whole numbers at a time: a second copy of all would be large
 
 
