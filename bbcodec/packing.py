@@ -82,8 +82,9 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 
 def compress_lzma(data: bytes, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
-    """`data` as a raw LZMA2 stream."""
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
+    """`data` as a raw LZMA2 stream. Its dictionary is no longer than the data: to clear a long one takes 20 ms."""
+    fitting = [{**one, "dict_size": min(one["dict_size"], max(2**12, len(data)))} for one in filters]
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=fitting)
 
 
 def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
