@@ -53,6 +53,7 @@ SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
+HARD_GAIN: Final = 0.95  # WebP tries hard where that makes a sample so much shorter: 0.83 on sprites, 0.98 on digits
 SAMPLE_FILES: Final = 128  # on which the way of a larger group is chosen
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 MOST_EXCESS: Final = 64  # bytes that a file may cost more in company than alone
@@ -213,18 +214,21 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
     count, height, width, channels = images.shape
     if count < 2 or height * width > SHEET_PIXELS:
         return
-    few = images[sample_of(images)]
-    bar = SAMPLE_SLACK * best.costs[: len(few)].sum()
-    for coding in ("jpegxl" if options.jpegxl else "webp", "lzma", "lzma-planar")[: 3 if channels > 1 else 2]:
-        if len(few) == count or len(encode_together(few[: _sheet_count(coding, height)], coding)) < bar:
-            yield _encode_sheet(images, coding, best)
+    few = images[sample_of(images)][: SHEET_HEIGHT // height]
+    codings = ("jpegxl" if options.jpegxl else "webp", "lzma", "lzma-planar")[: 3 if channels > 1 else 2]
+    sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
+    bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
+    for coding in codings:
+        if sizes[coding] < bar or len(few) == count:
+            hard = coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
+            yield _encode_sheet(images, coding, best, hard)
 
 
 def _sheet_count(coding: str, height: int) -> int:
     return 2**24 if coding.startswith("lzma") else SHEET_HEIGHT // height
 
 
-def _encode_sheet(images: Pixels, coding: str, best: Group) -> Group:
+def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool) -> Group:
     """All images in sheets. An image's share of one is in proportion to what it costs alone."""
     drafts: list[Draft] = []
     pieces: list[tuple[Piece, ...]] = []
@@ -232,7 +236,7 @@ def _encode_sheet(images: Pixels, coding: str, best: Group) -> Group:
     need = coding if coding == "jpegxl" else ""
     for number, part in enumerate(split_evenly(len(images), _sheet_count(coding, images.shape[1]))):
         count, height, width, channels = images[part].shape
-        stream = encode_together(images[part], coding)
+        stream = encode_together(images[part], coding, hard)
         digest = digest64(images[part].tobytes())
         body = SheetBody(digest, CODINGS.index(coding), channels, count, height, width, stream).pack()
         drafts.append(Draft(SHEET, body, need=need))
