@@ -685,7 +685,7 @@ def make_small(tmp_path):
     np.save(top / "e.npy", familiar(12, 12, count=5)[..., 0])
     (top / "f").symlink_to("d.txt")
     (top / "g").mkdir()
-    for number in range(5):
+    for number in range(3):
         save(top / "h" / f"{number}.bmp", np.tile(noise(2, 8, 1, seed=number % 2), (8, 2, 1)))
     squeeze(top, tmp_path / "small.bb", [GREY], embed=True, force=True)
     return (tmp_path / "small.bb").read_bytes()
@@ -717,12 +717,16 @@ def test_every_cut_of_an_archive_is_noticed(tmp_path, small_segments):
     seen = set()
     for length in range(len(data) - 1, -1, -1):
         bad.write_bytes(data[:length])
-        lost = check_right_or_refused(bad, whole)
-        if lost is not None:
-            seen.add(frozenset(lost))
-        if lost is not None and length % 7 == 0:
+        try:
+            with Archive(bad, setting=FAKE) as archive:
+                lost = whole.keys() - archive.keys()
+        except (DamagedArchive, NotAnArchive):
+            continue
+        if frozenset(lost) not in seen or length % 9 == 0:
+            assert check_right_or_refused(bad, whole) == lost
             with Archive(bad, setting=FAKE) as archive, pytest.raises(DamagedArchive):
                 archive.verify()
+        seen.add(frozenset(lost))
     # The more is cut, the more is lost, by whole segments.
     steps = sorted(seen, key=len)
     assert len(steps) >= 3
@@ -745,8 +749,9 @@ def test_every_changed_byte_is_noticed_or_harmless(tmp_path, small_segments):
             assert place < 9
             continue
         seen.add(frozenset(lost))
-        with Archive(bad, setting=FAKE) as archive, pytest.raises(DamagedArchive, match=r"bad\.bb"):
-            archive.verify()
+        if place % 5 == 0:
+            with Archive(bad, setting=FAKE) as archive, pytest.raises(DamagedArchive, match=r"bad\.bb"):
+                archive.verify()
     # Each chunk takes its own files along, no others; the codec's takes those that need it.
     learned = {"a.png", "b.png", "e.npy"}
     texts = {"d.txt", "d copy.txt"}
