@@ -45,10 +45,10 @@ from bbcodec.planning import (
 )
 from bbcodec.workers import Bench, Pixels
 
-# A learned chunk holds about so many pixels, by levels: a second of decoding, the unit of random access. Arrays are
-# read as a whole, and a long chain of two-level images has less of its length in initial bits.
-CHUNK_PIXELS: Final = {256: 2**17, 2: 2**18}
-ARRAY_CHUNK_PIXELS: Final = {256: 2**17, 2: 2**20}
+# A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
+# access. Arrays are read as a whole, and a long chain of two-level images has less of its length in initial bits.
+CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
+ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 2): 2**20}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
@@ -146,16 +146,17 @@ def encode_task(bench: Bench, task: Task) -> Coded:
 # --- planes ----------------------------------------------------------------------------------------------------------
 
 
-def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options, most: dict[int, int]) -> Group:
+def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options) -> Group:
     """The shortest coding of uint8 images (N, H, W, C) of so many levels (uint16 for 65,536)."""
     best = encode_each(images, levels, options)
     if levels > 256:
         return best
     found = [best]
     few = sample_of(images)
-    tried_on_few = encode_learned(bench, images[few], levels, most[levels])
+    most = CHUNK_PIXELS.get((images.shape[3], levels), 2**16)
+    tried_on_few = encode_learned(bench, images[few], levels, most)
     if tried_on_few is not None and tried_on_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
-        learned = encode_learned(bench, images, levels, most[levels]) if len(images) > few.stop else tried_on_few
+        learned = encode_learned(bench, images, levels, most) if len(images) > few.stop else tried_on_few
         found.extend([learned] if learned else [])
     found.extend(_encode_sheets(images, options, best))
     best = min(found, key=lambda group: float(group.costs.sum()))
@@ -388,7 +389,7 @@ def _encode_way(bench: Bench, files: list[Opened], way: int, options: Options, t
     for stack, (_, levels) in zip(stacks, plane_shapes(kind, way, depth), strict=True):
         images = np.stack(stack)
         if together:
-            groups.append(encode_plane(bench, images, levels, options, CHUNK_PIXELS))
+            groups.append(encode_plane(bench, images, levels, options))
         else:
             groups.append(encode_each(images, levels, options))
     return join_planes(groups)
@@ -444,8 +445,7 @@ def encode_tile(bench: Bench, task: TileTask) -> Coded:
     """A tile of a large image, in every way that it allows: which is taken is known when all tiles are coded."""
     tiles = {}
     for way, planes in task.planes.items():
-        most = {256: 2**31, 2: 2**31}
-        groups = [encode_plane(bench, plane[None], levels, task.options, most) for plane, levels in planes]
+        groups = [encode_plane(bench, plane[None], levels, task.options) for plane, levels in planes]
         tiles[way] = join_planes(groups)
     return Coded(task, [], [], tiles)
 
@@ -470,7 +470,7 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     if task.images is None:
         return Coded(task, plain, [])
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
-    learned = encode_learned(bench, images, task.levels, ARRAY_CHUNK_PIXELS[task.levels])
+    learned = encode_learned(bench, images, task.levels, ARRAY_CHUNK_PIXELS[images.shape[3], task.levels])
     bar = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
     found = {"bytes": plain}
     for group in _encode_sheets(images, task.options, bar):

@@ -627,7 +627,7 @@ def test_an_archive_is_a_mapping(folder, tmp_path):
 
 def test_one_image_costs_one_chunk(tmp_path, monkeypatch):
     """Random access: no other chunk is read or decoded."""
-    monkeypatch.setitem(encoding.CHUNK_PIXELS, 256, 3 * 24 * 24)
+    monkeypatch.setitem(encoding.CHUNK_PIXELS, (1, 256), 3 * 24 * 24)
     for number in range(9):
         save(tmp_path / "in" / f"{number}.png", familiar(seed=number))
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
