@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bbcodec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.container import SEGMENT_FILES, Writer, pack_bytes
-from bbcodec.directory import BYTES, LEARNED, SHEET, File, Place
+from bbcodec.directory import BYTES, LEARNED, NEEDS, SHEET, File, Place
 from bbcodec.errors import DamagedArchive, VerificationFailed
 from bbcodec.targets import new_file, refuse_existing
 
@@ -376,6 +376,8 @@ class _Assembler:
             if piece.draft < 0:
                 shared = self._plain if file.form == "link" else self._coded
                 shared.add(piece.data or b"", pending, slot, piece.coding)
+                if piece.coding in NEEDS:
+                    self._writer.add_need(piece.coding)
         for shared in (self._plain, self._coded):
             if shared.size >= SHARED_PARTS_BYTES:
                 shared.flush(self._writer)
