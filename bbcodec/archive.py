@@ -181,13 +181,16 @@ class Archive(Mapping[str, Any]):
         import numpy as np
         from PIL import Image
 
+        from bbcodec.decoding import pillow_alone
+
         data = self.read_bytes(name)
         if self.files[self._numbers[name]].form == "arrays":
             loaded = np.load(io.BytesIO(data), allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
         try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
+            with pillow_alone():
+                image = Image.open(io.BytesIO(data))
+                image.load()
         except OSError as error:
             raise InputError(f"{name!r} is not an image: read_bytes() gives its bytes") from error
         return image

@@ -6,7 +6,10 @@ an array, a piece of a large file. Chunks that were decoded last are kept, as ne
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +33,23 @@ from bbcodec.packing import digest64
 from bbcodec.workers import Bench
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
+
+_pillow = threading.RLock()
+
+
+def pillow_alone() -> AbstractContextManager[Any]:
+    """One thread at a time: while an image is decoded, Pillow's limits and warnings are set for the whole process."""
+    return _pillow
+
+
+def _renew_lock() -> None:
+    """In a forked process nobody is left to release what another thread held."""
+    global _pillow
+    _pillow = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Spot(NamedTuple):
@@ -159,7 +179,9 @@ class _Chunks:
         """The plane at a spot, which must have this shape (h, w, C) and so many levels."""
         if spot.chunk.type == BYTES:
             height, width, channels = shape
-            return decode_alone(self.part(spot), levels, spot.coding, height, width, channels)
+            data = self.part(spot)
+            with pillow_alone():
+                return decode_alone(data, levels, spot.coding, height, width, channels)
         images, coded_levels = self.images(spot.chunk)
         fits = images.shape[1:] == shape and spot.position < len(images)
         if not fits or (spot.chunk.type == LEARNED and coded_levels != levels):
@@ -192,7 +214,8 @@ class _Chunks:
             return images, source.levels
         sheet = SheetBody.unpack(body)
         shape = sheet.count, sheet.height, sheet.width, sheet.channels
-        images = decode_together(sheet.stream, CODINGS[sheet.coding], *shape)
+        with pillow_alone():
+            images = decode_together(sheet.stream, CODINGS[sheet.coding], *shape)
         if digest64(images.tobytes()) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
         return images, 256
