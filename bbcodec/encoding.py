@@ -48,7 +48,7 @@ from bbcodec.workers import Bench, Pixels
 # A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
 # access. Arrays are read as a whole, and a long chain of two-level images has less of its length in initial bits.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
-ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 2): 2**20}
+ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 2): 2**22}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
