@@ -5,49 +5,37 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import accumulate, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bbcodec.catalogue import CodecFile, find_codec, parse_codec, shipped_codecs
+from bbcodec.catalogue import find_codec
 from bbcodec.compressing import PathLike, Progress, Setting, Summary, as_source
-from bbcodec.container import MAX_CODEC_BYTES, LearnedBody, Reader, SheetBody, read_chunk, unpack_bytes
+from bbcodec.container import LearnedBody, SheetBody
+from bbcodec.contents import Contents, Unit
 from bbcodec.directory import (
     BYTES,
     DIRECTORY,
     LEARNED,
     PIXEL_FORMS,
     SHEET,
-    Chunk,
-    CodecRecord,
     File,
     Place,
     link_stays_inside,
     printable,
-    tile_bounds,
-    tile_grid,
 )
-from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec, NoSuchName
+from bbcodec.errors import DamagedArchive, InputError, NoSuchName
+from bbcodec.joining import bands, sound, write_long
 from bbcodec.targets import check_target, finish_folder, put_in_place, staging_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bbcodec.decoding import Decoded, FilesTask, Spot, StretchTask
-    from bbcodec.workers import Bench, CodecSource
-
-
-class _Unit(NamedTuple):
-    """Files that are decoded by some tasks in a row: several by one task, or a long one by several."""
-
-    numbers: tuple[int, ...]
-    tasks: list[FilesTask | StretchTask]
-    long: bool
+    from bbcodec.decoding import Decoded, FilesTask, StretchTask
 
 
 def open_archive(
@@ -80,34 +68,12 @@ def open_archive(
     return Archive(Path(path), known, Setting(jobs, device, progress))
 
 
-class Archive(Mapping[str, Any]):
+class Archive(Contents, Mapping[str, Any]):
     """An archive, open for reading: a mapping from names to images and arrays.
 
     Opening reads the index alone. Asking for a file decodes the chunks it lies in; the chunks decoded last are kept.
     May be used by several threads, and by processes forked from this one: it holds no open file.
     """
-
-    def __init__(self, path: Path, known: Iterable[CodecSource] = (), setting: Setting | None = None) -> None:
-        """Open `path`. `known` are codecs to look among before the embedded and the shipped ones."""
-        self.path = path
-        self._known = list(known)
-        self._setting = setting or Setting()
-        try:
-            with open(path, "rb") as stream:
-                reader = Reader(stream)
-                self._size = stream.seek(0, os.SEEK_END)
-        except BBCodecError as error:
-            raise type(error)(f"{path}: {error}") from None
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        self._directory = reader.directory
-        self.rebuilt = reader.rebuilt
-        self.files = self._directory.files
-        self._numbers = {os.fsdecode(file.name): number for number, file in enumerate(self.files)}
-        self._starts: dict[int, list[int]] = {}  # of each array: where each of its chunks begins
-        self._tasks: dict[int, list[FilesTask | StretchTask]] = {}  # of each array: what reads each of its chunks
-        self._offsets = self._part_offsets()
-        self._bench: Bench | None = None
 
     def close(self) -> None:
         """Forget what was decoded. (No file is held open.)"""
@@ -129,11 +95,6 @@ class Archive(Mapping[str, Any]):
     def names(self) -> list[str]:
         """The names of all files (and links), sorted; folders are not among them."""
         return [name for name, number in self._numbers.items() if self.files[number].form != "folder"]
-
-    @property
-    def codecs(self) -> list[CodecRecord]:
-        """The codecs that the archive needs."""
-        return self._directory.codecs
 
     def __len__(self) -> int:
         """How many names there are."""
@@ -165,7 +126,7 @@ class Archive(Mapping[str, Any]):
         self._write_one(number, units, self._everywhere(units, "decompressing"), stream)
 
     def _write_one(
-        self, number: int, units: Sequence[_Unit], results: Iterator[list[Decoded]], stream: BinaryIO
+        self, number: int, units: Sequence[Unit], results: Iterator[list[Decoded]], stream: BinaryIO
     ) -> None:
         """Write one file, of which there is one unit, or none if it is empty. Raises DamagedArchive."""
         for unit in units:
@@ -272,7 +233,7 @@ class Archive(Mapping[str, Any]):
 
         results = self._here(self._stretches(file, restore=True))
         try:
-            return np.concatenate(list(_bands(file, (_sound(one) for some in results for one in some))))
+            return np.concatenate(list(bands(file, (sound(one) for some in results for one in some))))
         except DamagedArchive as error:
             raise DamagedArchive(f"{self.path}: {printable(file.name)} is damaged: {error}") from None
 
@@ -297,15 +258,6 @@ class Archive(Mapping[str, Any]):
                     counts.append(body.unpack(self._body(chunk)).count)
             self._starts[number] = list(accumulate(counts))
         return self._starts[number]
-
-    def _body(self, chunk: Chunk) -> bytes:
-        """The body of a chunk. Raises DamagedArchive or InputError."""
-        try:
-            return read_chunk(str(self.path), chunk)
-        except DamagedArchive as error:
-            raise DamagedArchive(f"{self.path}: {error}") from None
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
     def _file(self, name: str) -> int:
         """The number of a file or link. Raises NoSuchName."""
@@ -391,162 +343,6 @@ class Archive(Mapping[str, Any]):
         places = Counter((file.form, file.places) for file in files if file.places)
         copies = sum(count - 1 for count in places.values())
         return Summary(len(files), size, archive_bytes, how, names, [], len(chosen) - len(files), copies)
-
-    # decoding
-
-    def _part_offsets(self) -> dict[int, tuple[list[int], int]]:
-        """Of each `B` chunk: where each of its parts begins, and the bytes of all."""
-        lengths: dict[int, dict[int, int]] = defaultdict(dict)
-        for file in self.files:
-            for place in file.places:
-                if self._directory.chunks[place.chunk].type == BYTES:
-                    lengths[place.chunk][place.position] = place.length
-        ends = {chunk: [0, *accumulate(parts[key] for key in sorted(parts))] for chunk, parts in lengths.items()}
-        return {chunk: (edges[:-1], edges[-1]) for chunk, edges in ends.items()}
-
-    def _spot(self, place: Place) -> Spot:
-        from bbcodec.decoding import Spot
-
-        chunk = self._directory.chunks[place.chunk]
-        offsets, size = self._offsets.get(place.chunk, ([0] * (place.position + 1), 0))
-        return Spot(chunk, place.position, offsets[place.position], place.length, size, place.coding)
-
-    def _units(self, numbers: Iterable[int], *, restore: bool) -> list[_Unit]:
-        """The files in units, in the order of their chunks. Files whose content begins in one chunk are one unit."""
-        from bbcodec.decoding import FilesTask
-
-        together: dict[int, list[int]] = defaultdict(list)
-        units: dict[int, _Unit] = {}
-        for number in numbers:
-            file = self.files[number]
-            if file.form == "arrays" or len(file.content) > file.n_planes:
-                units[self._key(number)] = _Unit((number,), self._stretches(file, restore), True)
-            elif file.content:
-                together[file.content[0].chunk].append(number)
-        for chunk, members in together.items():
-            files = tuple(
-                (self.files[number], tuple(self._spot(place) for place in self.files[number].places))
-                for number in members
-            )
-            size = sum(one.length for one in {spot.chunk for _, spots in files for spot in spots})
-            task = FilesTask(str(self.path), files, restore, size)
-            units[chunk * (len(self.files) + 1)] = _Unit(tuple(members), [task], False)
-        return [units[key] for key in sorted(units)]
-
-    def _key(self, number: int) -> int:
-        """Sorts long files by their first chunk; copies of one file, and files in that chunk, stay apart."""
-        return self.files[number].content[0].chunk * (len(self.files) + 1) + number + 1
-
-    def _stretches(self, file: File, restore: bool) -> list[FilesTask | StretchTask]:
-        """The tasks of a long file, in the order in which it is written."""
-        from bbcodec.decoding import StretchTask
-
-        skeleton = self._spot(file.places[0]) if file.skeleton else None
-        spots = [self._spot(place) for place in file.content]
-        if file.form not in PIXEL_FORMS:
-            return [
-                StretchTask(str(self.path), file, skeleton, (spot,), 0, 0, restore, spot.chunk.length) for spot in spots
-            ]
-        bounds = tile_bounds(file.width, file.height)
-        tasks: list[FilesTask | StretchTask] = []
-        for tile, (top, bottom, left, right) in enumerate(bounds):
-            planes = tuple(spots[tile :: len(bounds)])
-            size = sum(spot.chunk.length for spot in planes if spot.chunk.type != BYTES) + sum(
-                spot.length for spot in planes
-            )
-            shape = bottom - top, right - left
-            tasks.append(StretchTask(str(self.path), file, skeleton, planes, *shape, restore, size))
-        return tasks
-
-    def _skeleton(self, file: File) -> bytes:
-        """The skeleton of a long file. Raises DamagedArchive."""
-        from bbcodec.decoding import decode_part
-
-        if not file.skeleton:
-            return b""
-        return decode_part(self._bench_for([]), str(self.path), self._spot(file.places[0]))
-
-    def _here(self, tasks: Iterable[FilesTask | StretchTask]) -> Iterator[list[Decoded]]:
-        """What tasks give, done in this process."""
-        from bbcodec.decoding import decode_task
-
-        tasks = list(tasks)
-        bench = self._bench_for(tasks)
-        for task in tasks:
-            yield decode_task(bench, task)
-
-    def _everywhere(self, units: Sequence[_Unit], what: str) -> Iterator[list[Decoded]]:
-        """What the tasks of units give, in order, done by as many processes as are set."""
-        from bbcodec.decoding import decode_task
-        from bbcodec.workers import run_tasks
-
-        tasks = [task for unit in units for task in unit.tasks]
-        bench = self._bench_for(tasks)
-        values = sum(_pixel_values(self.files[number]) for unit in units for number in unit.numbers)
-        jobs = self._setting.processes(values, bool(bench.sources))
-        done, total = 0, sum(task.size for task in tasks)
-        for task, decoded in zip(tasks, run_tasks(decode_task, tasks, bench, jobs), strict=True):
-            done += task.size
-            self._setting.tell(what, done, total)
-            yield decoded
-
-    def _bench_for(self, tasks: Iterable[FilesTask | StretchTask]) -> Bench:
-        """A bench with the codecs that these tasks need. Raises MissingCodec."""
-        from bbcodec.workers import Bench
-
-        needed = self._codec_ids(tasks)
-        records = [record for record in self.codecs if record.digest[:4] in needed]
-        bench = self._bench or Bench((), self._setting.device, self._setting.load)
-        have = {source.digest for source in bench.sources}
-        missing = []
-        for record in records:
-            if record.digest not in have:
-                with suppress(DamagedArchive):  # of an embedded codec: what needs it is damaged, and nothing else
-                    missing.append(self._find(record))
-        self._bench = bench.extended(missing) if missing else bench
-        return self._bench
-
-    def _codec_ids(self, tasks: Iterable[FilesTask | StretchTask]) -> set[bytes]:
-        """The codec ids of all learned chunks that these tasks read."""
-        from bbcodec.decoding import StretchTask
-
-        chunks: set[Chunk] = set()
-        for task in tasks:
-            spots = [task.spots] if isinstance(task, StretchTask) else [spots for _, spots in task.files]
-            chunks.update(spot.chunk for some in spots for spot in some if spot.chunk.type == LEARNED)
-        if len(self.codecs) == 1:
-            return {self.codecs[0].digest[:4]} if chunks else set()
-        ids = set()
-        try:
-            with open(self.path, "rb") as stream:
-                for chunk in chunks:
-                    stream.seek(max(0, chunk.offset))
-                    ids.add(stream.read(4))
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
-        return ids
-
-    def _find(self, record: CodecRecord) -> CodecSource:
-        """The codec of a record: given, embedded or shipped. Raises MissingCodec."""
-        for source in self._known:
-            if source.digest == record.digest:
-                return source
-        if record.chunk is not None:
-            return as_source(self._embedded(record, record.chunk))
-        for codec in shipped_codecs():
-            if codec.digest == record.digest:
-                return as_source(codec)
-        raise MissingCodec(
-            f"{self.path} needs the codec {record.name!r} (digest {record.digest.hex()}), which is neither installed "
-            f"nor in the archive: give its file with --codec, or install the bbcodec that ships it"
-        )
-
-    def _embedded(self, record: CodecRecord, chunk: int) -> CodecFile:
-        body = self._body(self._directory.chunks[chunk])
-        codec = parse_codec(unpack_bytes(body, MAX_CODEC_BYTES), record.name)
-        if codec.digest != record.digest:
-            raise DamagedArchive(f"{self.path}: the embedded codec {record.name!r} is not the one that was stored")
-        return codec
 
     # verifying and restoring
 
@@ -665,13 +461,13 @@ class Archive(Mapping[str, Any]):
         return damaged
 
     def _write_unit(
-        self, unit: _Unit, results: Iterator[list[Decoded]], streams: Mapping[int, BinaryIO], stage: Path | None = None
+        self, unit: Unit, results: Iterator[list[Decoded]], streams: Mapping[int, BinaryIO], stage: Path | None = None
     ) -> dict[int, str]:
         """Write the files of a unit, to their streams or into `stage`; what is wrong with damaged ones, by number."""
         if unit.long:
             number = unit.numbers[0]
             try:
-                _write_long(self.files[number], self._skeleton(self.files[number]), results, streams[number])
+                write_long(self.files[number], self._skeleton(self.files[number]), results, streams[number])
             except DamagedArchive as error:
                 for _ in results:
                     pass  # the rest of this file, which is not wanted any more
@@ -686,59 +482,6 @@ class Archive(Mapping[str, Any]):
             else:
                 streams[number].write(decoded.content)
         return damage
-
-
-def _write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], stream: BinaryIO) -> None:
-    """Write a long file from its stretches. Raises DamagedArchive."""
-    from bbcodec.arrays import ArrayWriter
-
-    contents = (_sound(decoded) for some in results for decoded in some)
-    if file.form in PIXEL_FORMS:
-        _write_tiles(file, skeleton, contents, stream)
-    elif file.form == "arrays":
-        writer = ArrayWriter(stream, skeleton)
-        try:
-            for content in contents:
-                writer.add(content)
-            writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
-    else:
-        stream.writelines(contents)
-
-
-def _sound(decoded: Decoded) -> Any:
-    if decoded.damage:
-        raise DamagedArchive(decoded.damage)
-    return decoded.content
-
-
-def _write_tiles(file: File, skeleton: bytes, tiles: Iterator[NDArray[Any]], stream: BinaryIO) -> None:
-    """Write an image from its tiles, one row of tiles after another."""
-    import numpy as np
-
-    from bbcodec.images import Picture, join_bands, join_image
-
-    bands = _bands(file, tiles)
-    if file.form == "webp":  # which libwebp writes from memory
-        stream.write(join_image(Picture(file.form, file.kind, np.concatenate(list(bands)), skeleton)))
-    else:
-        join_bands(file.form, file.kind, file.width, file.height, skeleton, bands, stream)
-
-
-def _bands(file: File, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """The tiles of an image, joined to rows of tiles."""
-    import numpy as np
-
-    rows, columns = tile_grid(file.width, file.height)
-    for _ in range(rows):
-        yield np.concatenate(list(islice(tiles, columns)), axis=1)
-
-
-def _pixel_values(file: File) -> int:
-    """About how many pixel values a file has."""
-    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.kind else 0)
 
 
 def decompress(

@@ -215,8 +215,9 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
     count, height, width, channels = images.shape
     if count < 2 or height * width > SHEET_PIXELS:
         return
-    few = images[sample_of(images)][: SHEET_HEIGHT // height]
+    few = images[sample_of(images)][: max(1, SHEET_HEIGHT // height)]
     codings = ("jpegxl" if options.jpegxl else "webp", "lzma", "lzma-planar")[: 3 if channels > 1 else 2]
+    codings = codings[int(max(height, width) > SHEET_HEIGHT) :]
     sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
     bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
     for coding in codings:
