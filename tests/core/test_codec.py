@@ -83,13 +83,29 @@ def test_chains_are_coded_last_to_first(codecs, growth, monkeypatch):
     images = pictures("grey", 21, 4, 4)
     seen = []
     real = bbcodec.codec.encode
-    monkeypatch.setattr(bbcodec.codec, "encode", lambda m, s, x: (seen.append(x), real(m, s, x)))
+    monkeypatch.setattr(bbcodec.codec, "encode", lambda m, s, x, rows: (seen.append(x), real(m, s, x, rows)))
     codec.chain(images, growth)
     assert [len(x) for x in seen] == batch_widths(21, growth, 10**9)
     assert torch.equal(torch.cat(seen[::-1]), codec.tensor(images))
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 15, 40])
+def test_bits_of_images_are_what_they_add_to_the_message(codecs, kind, count):
+    """Each image's own, in order; the rest is the initial bits. The message is the same if nobody asks."""
+    images = pictures(kind, count, 8, 7, count)
+    bits = np.full(count, np.nan)
+    message = codecs[kind].encode_message(images, bits)
+    assert message == codecs[kind].encode_message(images)
+    assert (bits > 0).all()
+    stack = codecs[kind].chain(images, message[0])
+    assert bits.sum() == pytest.approx(stack.bits - bbcodec.codec.AnsStack.seeded(0).bits, abs=count * 0.5)
+    last = np.zeros(1)
+    codecs[kind].encode_message(images[-1:], last)
+    assert bits[-1] == pytest.approx(last[0], rel=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
