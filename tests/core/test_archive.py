@@ -40,6 +40,7 @@ from PIL import Image
 import bbcodec
 from bbcodec import archive as archives
 from bbcodec import compressing, container, encoding, planning, workers
+from bbcodec import contents as contents_of_archives
 from bbcodec import directory as directories
 from bbcodec.archive import Archive
 from bbcodec.compressing import Setting, as_source
@@ -547,7 +548,7 @@ def test_a_codec_is_only_needed_for_what_needs_it(folder, tmp_path):
 def test_shipped_codecs_are_found_by_digest(folder, tmp_path, monkeypatch):
     shipped = fake_codec("grey-1", shipped=True)
     squeeze(folder, tmp_path / "a.bb", [shipped])
-    monkeypatch.setattr(archives, "shipped_codecs", lambda: (fake_codec("else", shipped=True, x=1), shipped))
+    monkeypatch.setattr(contents_of_archives, "shipped_codecs", lambda: (fake_codec("else", shipped=True, x=1), shipped))
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(folder, tmp_path / "out")
 

@@ -197,7 +197,7 @@ def test_threads_may_read_one_archive(tmp_path, monkeypatch):
         except BaseException as error:
             failures.append(error)
 
-    for _ in range(3):
+    for _ in range(2):
         with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
             threads = [threading.Thread(target=read, args=(archive, seed)) for seed in range(8)]
             for thread in threads:
