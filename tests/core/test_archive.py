@@ -548,7 +548,8 @@ def test_a_codec_is_only_needed_for_what_needs_it(folder, tmp_path):
 def test_shipped_codecs_are_found_by_digest(folder, tmp_path, monkeypatch):
     shipped = fake_codec("grey-1", shipped=True)
     squeeze(folder, tmp_path / "a.bb", [shipped])
-    monkeypatch.setattr(contents_of_archives, "shipped_codecs", lambda: (fake_codec("else", shipped=True, x=1), shipped))
+    known = fake_codec("else", shipped=True, x=1), shipped
+    monkeypatch.setattr(contents_of_archives, "shipped_codecs", lambda: known)
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(folder, tmp_path / "out")
 
