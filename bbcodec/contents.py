@@ -76,8 +76,9 @@ class Contents:
         from bbcodec.decoding import Spot
 
         chunk = self._directory.chunks[place.chunk]
-        offsets, size = self._offsets.get(place.chunk, ([0] * (place.position + 1), 0))
-        return Spot(chunk, place.position, offsets[place.position], place.length, size, place.coding)
+        offsets, size = self._offsets.get(place.chunk, ([], 0))
+        offset = offsets[place.position] if chunk.type == BYTES else 0
+        return Spot(chunk, place.position, offset, place.length, size, place.coding)
 
     def _units(self, numbers: Iterable[int], *, restore: bool) -> list[Unit]:
         """The files in units, in the order of their chunks. Files whose content begins in one chunk are one unit."""
