@@ -28,7 +28,7 @@ MAX_DIRECTORY_CONTENT: Final = 2**28
 MAX_FILES: Final = 2**24
 MAX_CHUNKS: Final = 2**24
 MAX_SIDE: Final = 2**31
-TILE_PIXELS: Final = 2**18
+TILE_PIXELS: Final = 2**17
 
 FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
 PIXEL_FORMS: Final = ("png", "webp", "raw")
@@ -123,9 +123,9 @@ def tile_bounds(width: int, height: int) -> list[tuple[int, int, int, int]]:
     """The tiles of a plane, row by row, as (top, bottom, left, right).
 
     >>> tile_bounds(768, 512)
-    [(0, 512, 0, 384), (0, 512, 384, 768)]
-    >>> tile_bounds(512, 512)
-    [(0, 512, 0, 512)]
+    [(0, 512, 0, 256), (0, 512, 256, 512), (0, 512, 512, 768)]
+    >>> tile_bounds(512, 256)
+    [(0, 256, 0, 512)]
     """
     rows, columns = tile_grid(width, height)
     tops = [height * row // rows for row in range(rows + 1)]

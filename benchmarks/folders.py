@@ -43,15 +43,17 @@ def round_trip(folder: Path, work: Path, checker: ModuleType) -> dict[str, Any]:
     equal = sum((folder / name).read_bytes() == (restored / name).read_bytes() for name in names)
     same = sum(looks_the_same(checker, folder / name, restored / name) for name in names)
     shutil.rmtree(restored)
+    kept = archive.stat().st_size
     how: dict[str, int] = defaultdict(int)
     for file in listed(archive)["files"]:
         how[file["how"]] += 1
+    archive.unlink()
     return {
         "files": len(names),
         "files_the_same": same,
         "of_which_byte_for_byte": equal,
         "file_bytes": sum((folder / name).stat().st_size for name in names),
-        "archive_bytes": archive.stat().st_size,
+        "archive_bytes": kept,
         "how": dict(sorted(how.items())),
         "seconds_compress": round(seconds, 1),
         "seconds_decompress": round(back, 1),

@@ -475,7 +475,7 @@ class Archive:
 
     def plane(self, places: Iterator[Place], height: int, width: int) -> bytes:
         """F, Pixels: of the tiles at the next places."""
-        n = ceil(height * width / 2**18)
+        n = ceil(height * width / 2**17)
         rows = max(1, isqrt(n * height // width)) if n > 1 else 1
         edges = [[size * i // n for i in range(n + 1)] for size, n in ((height, rows), (width, ceil(n / rows)))]
         lines = [b""] * height

@@ -71,10 +71,11 @@ def test_planes_for_nothing_are_damage():
 def test_golden_tiles():
     """By hand from docs/format.md: of 513 x 512, n = 2, R = floor(sqrt(2 * 512 // 513)) = 1, C = 2 and so on."""
     assert tile_bounds(1, 1) == [(0, 1, 0, 1)]
-    assert tile_grid(512, 512) == (1, 1)
-    assert tile_bounds(513, 512) == [(0, 512, 0, 256), (0, 512, 256, 513)]
-    assert tile_bounds(300, 1100) == [(0, 550, 0, 300), (550, 1100, 0, 300)]  # R = floor(sqrt(2 * 1100 // 300))
-    assert tile_grid(4000, 3000) == (5, 10)  # n = 46, floor(sqrt(46 * 3000 // 4000)) = floor(sqrt(34))
+    assert tile_grid(512, 256) == (1, 1)
+    assert tile_bounds(513, 256) == [(0, 256, 0, 256), (0, 256, 256, 513)]
+    # R = floor(sqrt(3 * 1100 // 300))
+    assert tile_bounds(300, 1100) == [(0, 366, 0, 300), (366, 733, 0, 300), (733, 1100, 0, 300)]
+    assert tile_grid(4000, 3000) == (8, 12)  # n = 92, floor(sqrt(92 * 3000 // 4000)) = floor(sqrt(69))
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 200))
