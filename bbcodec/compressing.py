@@ -246,7 +246,7 @@ class _Pending:
 
 
 class _Shared:
-    """Parts of several files that wait for a common `B` chunk. Equal parts are stored once where `once` says so."""
+    """Parts of several files that wait for a common `B` chunk, in which equal parts are stored once."""
 
     def __init__(self, compress: bool) -> None:
         self.compress = compress
