@@ -471,7 +471,8 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     if task.images is None:
         return Coded(task, plain, [])
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
-    learned = encode_learned(bench, images, task.levels, ARRAY_CHUNK_PIXELS[images.shape[3], task.levels])
+    most = ARRAY_CHUNK_PIXELS.get((images.shape[3], task.levels), 2**16)
+    learned = encode_learned(bench, images, task.levels, most)
     bar = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
     found = {"bytes": plain}
     for group in _encode_sheets(images, task.options, bar):
