@@ -109,6 +109,15 @@ def test_folders_come_back_with_times_and_permissions(tmp_path):
     check_same_tree(top, tmp_path / "out")
 
 
+def test_folders_get_their_permissions_from_the_inside_out(folder, tmp_path, monkeypatch):
+    """One that may not be entered would else hide those in it (but not from root, as whom tests may run)."""
+    order = []
+    monkeypatch.setattr(archives, "finish_folder", lambda top, file: order.append(file.name))
+    squeeze(folder, tmp_path / "a.bb")
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    assert order == [b"hollow/inner", b"hollow", b"grey", b"colour"]
+
+
 def test_folders_that_are_there_already_are_filled(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb")
     (tmp_path / "out" / "grey").mkdir(parents=True)
@@ -240,6 +249,8 @@ shapes = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)
 @example(array=np.ones((2, 3, 4), np.uint8), fortran=False, tail=b"tail")
 @example(array=np.ones((2, 3, 4), np.uint8), fortran=True, tail=b"")
 @example(array=np.zeros((2, 3, 4), bool), fortran=False, tail=b"")
+@example(array=np.zeros((2, 3, 3), bool), fortran=False, tail=b"")
+@example(array=np.ones((2, 4, 4, 3), np.uint8), fortran=False, tail=b"")
 @given(
     array=hnp.arrays(st.sampled_from([np.uint8, np.bool_, np.int16]), shapes),
     fortran=st.booleans(),

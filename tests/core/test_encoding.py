@@ -135,13 +135,20 @@ def test_an_image_that_is_worse_in_company_leaves_it(tmp_path):
     assert {how[f"flat{n}.png"] for n in range(2)}.isdisjoint({"learned"})
 
 
-def test_files_alone_are_kept_where_they_are_shortest(tmp_path):
-    """A PNG by a better encoder than ours: its bytes are kept."""
-    image = Image.fromarray(noise(2, 60) // 128 * 255).resize((60, 60), 0)
-    image.convert("1").save(tmp_path / "tiny.png", optimize=True)
+def test_files_that_are_shorter_as_they_are_are_kept(tmp_path):
+    """By an encoder that tried harder than ours; and one that did not."""
+    generator = np.random.default_rng(0)
+    sprites = generator.integers(0, 256, (6, 3), np.uint8)[generator.integers(0, 6, (8, 16, 16))]
+    pixels = sprites[generator.integers(0, 8, (12, 12))].swapaxes(1, 2).reshape(192, 192, 3)
+    save(tmp_path / "in" / "good.webp", pixels, lossless=True, exact=True, method=6, quality=100)
+    save(tmp_path / "in" / "poor.webp", pixels[:, 1:], lossless=True, exact=True, method=0, quality=0)
+    good, poor = ((tmp_path / "in" / f"{name}.webp").stat().st_size for name in ("good", "poor"))
     reports = []
-    squeeze(tmp_path / "tiny.png", tmp_path / "a.bb", report=reports.append)
-    assert reports[0].stored_bytes <= min(reports[0].tried.values()) + 4
+    squeeze(tmp_path / "in", tmp_path / "a.bb", report=reports.append)
+    about = {report.name: report for report in reports}
+    assert {name: report.how for name, report in about.items()} == {"good.webp": "original", "poor.webp": "webp"}
+    assert about["good.webp"].stored_bytes == good < about["good.webp"].tried["webp"] - 100
+    assert about["poor.webp"].stored_bytes < poor - 100
 
 
 def test_palettes_go_as_colours_where_these_are_shorter(tmp_path):
