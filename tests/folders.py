@@ -2,9 +2,11 @@
 
 import os
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fake_codec import fake_codec, familiar, load_fake
 from PIL import Image
 
@@ -12,6 +14,7 @@ from bbcodec.archive import Archive
 from bbcodec.compressing import Setting
 from bbcodec.container import Writer
 from bbcodec.errors import DamagedArchive
+from bbcodec.images import classical, encode_webp
 
 GREY = fake_codec("grey-1")
 COLOUR = fake_codec("colour-1", channels=3)
@@ -63,6 +66,18 @@ def make_folder(top: Path) -> Path:
     (top / "hollow").chmod(0o555)
     os.utime(top / "hollow", ns=(1, 987654321_987654321))
     return top
+
+
+@contextmanager
+def quick_webp():
+    """WebP with little effort, for tests of anything but sizes: libwebp takes 15 ms for the smallest image."""
+
+    def quick(pixels, quality=0, method=0):
+        return encode_webp(pixels, quality=20, method=0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical, "encode_webp", quick)
+        yield
 
 
 N_FILES = 23  # of `make_folder`, with the link

@@ -26,6 +26,7 @@ from folders import (
     hows,
     make_folder,
     noise,
+    quick_webp,
     read_all,
     restore,
     save,
@@ -59,6 +60,12 @@ from bbcodec.errors import (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with quick_webp():
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path):
     return make_folder(tmp_path / "in")
@@ -81,7 +88,7 @@ def test_a_folder_comes_back(folder, tmp_path, codecs, exact):
     assert restored.how == summary.how
 
 
-def test_each_way_of_storing_is_used(folder, tmp_path):
+def test_each_way_of_storing_is_used(folder, tmp_path, careful_webp):
     np.save(folder / "smooth.npy", np.stack([smooth(40, 40, seed=n)[..., 0] for n in range(10)]))
     for number in range(8):
         save(folder / "few" / f"{number}.png", np.tile(noise(2, 8, 1, seed=number % 2), (4, 4, 1)))
@@ -435,7 +442,7 @@ def test_tiles_come_back(tmp_path, small_tiles, monkeypatch, large, exact):
         assert tiled == forms.keys() - kept
 
 
-def test_tiles_go_the_way_that_is_shortest_for_all(tmp_path, small_tiles):
+def test_tiles_go_the_way_that_is_shortest_for_all(tmp_path, small_tiles, careful_webp):
     """Colours and alpha that the fake codecs know, apart; the colours of a palette; all else as it is."""
     save(tmp_path / "in" / "rgba.png", np.concatenate([known_tiles(100, 140, 3), known_tiles(100, 140)], axis=2))
     opaque = np.full((100, 140, 1), 255, np.uint8)

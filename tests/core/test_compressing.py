@@ -16,6 +16,7 @@ from folders import (
     hows,
     make_folder,
     noise,
+    quick_webp,
     restore,
     save,
     smooth,
@@ -30,6 +31,12 @@ from bbcodec.images import classical
 from bbcodec.planning import Options
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with quick_webp():
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path):
     return make_folder(tmp_path / "in")
@@ -42,7 +49,7 @@ def inside(folder):
 # --- the same bytes
 
 
-def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch):
+def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch, careful_webp):
     for number in range(20):
         save(folder / "more" / f"{number}.png", familiar(30, 40 + number % 3, 3, seed=number))
     monkeypatch.setattr(compressing, "POOL_VALUES", 0)

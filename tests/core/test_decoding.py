@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from fake_codec import familiar, load_fake, squeeze
-from folders import ALL, FAKE, GREY, make_folder, noise, read_all, restore, save, smooth, write_archive
+from folders import ALL, FAKE, GREY, make_folder, noise, quick_webp, read_all, restore, save, smooth, write_archive
 from PIL import Image
 
 from bbcodec import decoding
@@ -20,6 +20,12 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.images import encode_alone, encode_together
 from bbcodec.packing import digest64
 from bbcodec.workers import Bench
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with quick_webp():
+        yield
 
 
 @pytest.fixture
