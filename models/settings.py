@@ -1,0 +1,211 @@
+"""What can be set of a training run: settings, recipes, and assignments on the command line.
+
+Names of settings and of the fields of a model's config are one flat namespace: `--set hidden=48 --set minutes=30`.
+A recipe is a short TOML file that names a model and sets some of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from bbcodec.errors import InputError
+
+Config = TypeVar("Config")  # a family's frozen config dataclass
+
+LATEST_ROUNDING: Final = 2 / 3  # at least the last third of a run trains the network that is coded
+
+
+class Rule(NamedTuple):
+    """What a value has to be: in words, and as a test."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+ABOVE_ZERO: Final = Rule("a number above 0", lambda value: value > 0)
+FROM_ZERO: Final = Rule("0 or a number above", lambda value: value >= 0)
+COUNT: Final = Rule("a whole number from 1", lambda value: value >= 1)
+COUNT_FROM_ZERO: Final = Rule("a whole number from 0", lambda value: value >= 0)
+
+RULES: Final = {
+    "minutes": ABOVE_ZERO,
+    "epochs": FROM_ZERO,
+    "batch": COUNT,
+    "crop": COUNT_FROM_ZERO,
+    "flips": Rule("true or false", lambda value: True),
+    "binarise": Rule("true or false", lambda value: True),
+    "learning_rate": ABOVE_ZERO,
+    "muon_rate": ABOVE_ZERO,
+    "warm_up": COUNT_FROM_ZERO,
+    "free_nats": FROM_ZERO,
+    "rounding_from": Rule("a share from 0 to 2/3", lambda value: 0 <= value <= LATEST_ROUNDING),
+    "average": Rule("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "clip": ABOVE_ZERO,
+    "valid_images": COUNT,
+    "seed": Rule("a whole number from 0 to below 2**63", lambda value: 0 <= value < 2**63),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained; `docs/training.md` explains each. Raises InputError for a value that cannot be."""
+
+    minutes: float = 20.0  # length of the run, unless epochs is given
+    epochs: float = 0.0  # above 0: length in passes over the training images; minutes is then ignored
+    batch: int = 16  # images a step, over all processes
+    crop: int = 0  # side of random square crops, in pixels; 0: whole images, all of one size
+    flips: bool = False  # images mirrored left to right half of the time
+    binarise: bool = False  # two-level models on grey images: pixel = uniform(0, 1) < value / 255, drawn at each use
+    learning_rate: float = 2e-3  # of Adam: biases, first and last layers
+    muon_rate: float = 0.02  # of Muon: inner weights
+    warm_up: int = 200  # steps in which the rates rise
+    free_nats: float = 0.05  # of each latent: a rate below this is not charged while the network does not round
+    rounding_from: float = 0.6  # share of the run after which the network rounds
+    average: float = 0.998  # decay of the weights' moving average, a step
+    clip: float = 1.0  # greatest norm of a gradient
+    valid_images: int = 1000  # at most so many are held out
+    seed: int = 0  # of everything random
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for name, rule in RULES.items():
+            value = typed(name, getattr(self, name), hints[name], rule.expected)
+            if not rule.holds(value):
+                raise InputError(f"{name} is {value!r}: {rule.expected} was expected")
+            object.__setattr__(self, name, value)
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def typed(name: str, value: Any, kind: Any, expected: str = "") -> Any:
+    """`value` as a field of this type holds it: whole numbers become floats and lists tuples; nothing else changes.
+
+    name, expected: for the message of the InputError that is raised where the value is of another type.
+
+    >>> typed("minutes", 20, float), typed("sizes", [1, 2], tuple[int, ...])
+    (20.0, (1, 2))
+    """
+    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        parts = get_args(kind)
+        kinds = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        if len(kinds) == len(value):
+            return tuple(typed(f"{name}[{n}]", one, kinds[n]) for n, one in enumerate(value))
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is float and (whole or isinstance(value, float)) and math.isfinite(value):
+        return float(value)
+    if kind is int and whole:
+        return value
+    if isinstance(kind, type) and kind not in (int, float) and isinstance(value, kind):
+        return value
+    raise InputError(f"{name} is {value!r}: {expected or _words(kind)} was expected")
+
+
+def _words(kind: Any) -> str:
+    """A type for people."""
+    known = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return known.get(kind, "a list of values" if get_origin(kind) is tuple else f"a value of type {kind}")
+
+
+def refuse_unknown(keys: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise InputError for the first key that is not known; it says which is meant, perhaps, and which there are."""
+    names = list(known)
+    for key in keys:
+        if key not in names:
+            close = difflib.get_close_matches(key, names, 1)
+            hint = f" (is {close[0]} meant?)" if close else ""
+            raise InputError(f"there is no {what} {key!r}{hint}; there are {', '.join(names)}")
+
+
+def configure(
+    config_class: type[Config], defaults: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[Config, TrainingSettings]:
+    """The config of a model and the settings of its training, from one flat namespace over the fields of both.
+
+    defaults: of a preset; overrides: of a recipe and of the user, which win. Raises InputError for a key that is
+    neither's, for a value of another type than its field, and for what the config class itself refuses.
+    """
+    model_names = [one.name for one in fields(config_class)]  # type: ignore[arg-type]  # a dataclass
+    names = [one.name for one in fields(TrainingSettings)]
+    both = set(model_names) & set(names)
+    if both:
+        raise ValueError(f"{config_class.__name__} and the settings of training share the names {sorted(both)}")
+    values = {**defaults, **overrides}
+    refuse_unknown(values, model_names + names, "setting")
+    hints = get_type_hints(config_class)
+    sizes = {key: typed(key, value, hints[key]) for key, value in values.items() if key in hints}
+    missing = [name for name in model_names if name not in sizes and _is_required(config_class, name)]
+    if missing:
+        raise InputError(f"{', '.join(missing)} must be set: this model has no default for it")
+    try:
+        config = config_class(**sizes)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"this model cannot be: {error}") from None
+    return config, TrainingSettings(**{key: value for key, value in values.items() if key in names})
+
+
+def _is_required(config_class: Any, name: str) -> bool:
+    one = next(one for one in fields(config_class) if one.name == name)
+    return one.default is MISSING and one.default_factory is MISSING
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Key and value of `key=value`. Values are written as in TOML; what is not TOML is a text.
+
+    Raises InputError where there is no key or no value.
+
+    >>> parse_assignment("hidden=48"), parse_assignment("flips = true"), parse_assignment("decoder=mlp")
+    (('hidden', 48), ('flips', True), ('decoder', 'mlp'))
+    """
+    key, sign, value = (part.strip() for part in text.partition("="))
+    if not key or not sign or not value:
+        raise InputError(f"{text!r} sets nothing: key=value was expected, as hidden=48")
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key, {"True": True, "False": False}.get(value, value)
+    return key, parsed["value"] if len(parsed) == 1 else value
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe file says; what it does not say is empty, and `name` is that of the file."""
+
+    name: str
+    model: str = ""  # name of the family
+    preset: str = ""
+    data: str = ""  # the training images in words, for the card
+    prepare: tuple[str, ...] = ()  # the training images, in the folder that `benchmarks/prepare.py` writes
+    valid: tuple[str, ...] = ()  # the held-out images there, if they are not to be chosen from the others
+    init_from: str | None = None  # name or path of a codec whose weights are the first ones
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what `configure` takes as overrides
+
+
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """The recipe in a TOML file. Raises InputError where it cannot be read, or says what no recipe says."""
+    path = Path(path)
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from None
+    kinds = {"model": str, "preset": str, "data": str, "init_from": str, "settings": dict}
+    lists = {"prepare": tuple[str, ...], "valid": tuple[str, ...]}
+    try:
+        refuse_unknown(said, [*kinds, *lists], "key")
+        for key, value in said.items():
+            said[key] = typed(key, [value] if key in lists and isinstance(value, str) else value, (kinds | lists)[key])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Recipe(path.name.removesuffix(".toml"), **said)
