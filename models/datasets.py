@@ -72,7 +72,7 @@ class Dataset:
         for images in (self.train, self.valid):
             for one in images if isinstance(images, list) else [images]:
                 seen.update(repr(one.shape).encode())
-                seen.update(np.ascontiguousarray(one))
+                seen.update(np.ascontiguousarray(one).data)
         return seen.hexdigest()
 
     def roomy_side(self) -> int:
