@@ -24,7 +24,7 @@ from torch import Tensor
 from bbcodec.ans import AnsStack, Integers, Kernel, filler
 from bbcodec.catalogue import CodecFile, find_codec, parse_codec
 from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError
-from bbcodec.exact.layers import exact_layers, set_exact, set_safe
+from bbcodec.exact.layers import exact_parts, set_exact, set_safe
 from bbcodec.interpreters import decode, encode
 from bbcodec.packing import MAX_VALUES, pack_varint, take_varint
 from bbcodec.program import LatentModel
@@ -98,7 +98,7 @@ class Codec:
     def __init__(self, model: LatentModel, pixels: PixelFormat, about: CodecFile, device: torch.device) -> None:
         """model: with frozen layers, on `device`."""
         self.model, self.pixels, self.device = model.eval(), pixels, device
-        self.name, self.digest, self.card = about.name, about.digest.hex(), about.card
+        self.name, self.family, self.digest, self.card = about.name, about.family, about.digest.hex(), about.card
         self.file_bytes = len(about.content)
         self.safe = False
 
@@ -260,9 +260,9 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     """
     set_exact(model, True)
     tensors = {}
-    for name, layer in exact_layers(model).items():
-        layer.freeze()
-        tensors.update({f"{name}.{key}": value.contiguous() for key, value in layer.stored().items()})
+    for name, part in exact_parts(model).items():
+        part.freeze()
+        tensors.update({f"{name}.{key}": value.contiguous() for key, value in part.stored().items()})
     about = {"format": FORMAT, "family": family_name, "config": asdict(config), "pixels": asdict(pixels)}
     blank = CodecFile("new", b"", family_name, pixels.channels, pixels.levels, b"")
     codec = Codec(model, pixels, blank, torch.device("cpu"))
@@ -293,8 +293,8 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
         if (header["config"]["channels"], header["config"]["levels"]) != (about.channels, about.levels):
             raise ValueError(f"{about.channels} channels of {about.levels} levels are not those of its model")
         tensors = load_tensors(about.content)
-        for name, layer in exact_layers(model).items():
-            layer.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in ("weight", "bias", "scale")})
+        for name, part in exact_parts(model).items():
+            part.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in part.stored_names})
         expected = list(header["known_answers"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise BadCodecFile(f"{about.name} is not a whole codec file: {type(error).__name__}, {error}") from None

@@ -7,6 +7,8 @@ keeps every partial sum exact. The outputs are then rounded to whole numbers. Te
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,15 +21,38 @@ MAX_WEIGHT = 2047
 MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
 
 
-class ExactLayer(nn.Module):
-    """A layer with real weights to learn, whole-number weights to compute with.
+class ExactPart(nn.Module):
+    """A part of a network that learns real numbers, computes with whole ones, and lies in codec files as these.
 
-    `exact = False` computes with the real weights and without rounding (early training). `freeze` fixes the whole
-    numbers; `load_integers` sets them, as a codec file does. `safe = True` takes float64 products of unfolded inputs.
+    `exact = False` computes without rounding (early training); `safe = True` takes the slow path. `freeze` fixes the
+    whole numbers that the real ones give now; `stored` has them by name, as a codec file does, and `load_stored` takes
+    them back.
     """
 
     exact = True
     safe = False
+    stored_names: ClassVar[tuple[str, ...]] = ("weight", "bias", "scale")
+
+    def stored(self) -> dict[str, Tensor]:
+        """The whole numbers as a codec file holds them, by the names of `stored_names`."""
+        raise NotImplementedError
+
+    def load_stored(self, *args: Any, **kwargs: Any) -> None:
+        """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that cannot be."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Fix the whole numbers that the real ones give now."""
+        self.load_stored(**self.stored())
+
+
+class ExactLayer(ExactPart):
+    """A layer with real weights to learn, whole-number weights to compute with.
+
+    `exact = False` computes with the real weights and without rounding. `load_integers` sets the whole numbers.
+    `safe = True` takes float64 products of unfolded inputs.
+    """
+
     gain: Tensor | None
 
     def __init__(self, shape: tuple[int, ...], fan_in: int, bound: int = BOUND, gain: float = 1.0) -> None:
@@ -125,10 +150,6 @@ class ExactLayer(nn.Module):
         """`load_integers` from what `stored` gave."""
         self.load_integers(weight, bias, scale)
 
-    def freeze(self) -> None:
-        """Fix the whole numbers that the real weights give now."""
-        self.load_integers(**self.integers())
-
     def finished(self, y: Tensor) -> Tensor:
         """Sums to whole numbers."""
         return rounded(y) if self.exact else y
@@ -193,18 +214,23 @@ class TransposedConv(ExactLayer):
         return self.finished(unfolded_conv(spread, w.flip(2, 3), b, 1, (2, 2)))
 
 
+def exact_parts(module: nn.Module) -> dict[str, ExactPart]:
+    """All exact parts of a network by name: what its codec file holds."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, ExactPart)}
+
+
 def exact_layers(module: nn.Module) -> dict[str, ExactLayer]:
-    """All exact layers of a network by name."""
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, ExactLayer)}
+    """Those of them that are layers, with a weight, a bias and scales."""
+    return {name: layer for name, layer in exact_parts(module).items() if isinstance(layer, ExactLayer)}
 
 
 def set_exact(module: nn.Module, exact: bool) -> None:
     """Whether the layers of a network round (the coded network) or not (early training)."""
-    for layer in exact_layers(module).values():
-        layer.exact = exact
+    for part in exact_parts(module).values():
+        part.exact = exact
 
 
 def set_safe(module: nn.Module, safe: bool) -> None:
     """Whether the layers of a network take the slow path that no kernel can make inexact."""
-    for layer in exact_layers(module).values():
-        layer.safe = safe
+    for part in exact_parts(module).values():
+        part.safe = safe
