@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "decompress": "bbcodec.cli.decompress",
     "list": "bbcodec.cli.list",
     "verify": "bbcodec.cli.verify",
+    "train": "bbcodec.cli.train",
     "codecs": "bbcodec.cli.codecs",
 }
 SIGNALLED: Final = 128  # and the number of the signal, as shells tell it
