@@ -1,0 +1,167 @@
+"""The images that recipes and result tables name, made from plain data sets: training, held-out and test images.
+
+    python benchmarks/prepare.py --data DATA --out PREPARED [NAME...]
+
+Writes folders of images and .npy files into PREPARED; with no NAME, all of those whose data are in DATA
+(benchmarks/README.md says what is where). The same data give the same files: every choice is drawn with
+numpy.random.default_rng(0). What a name ends in is what it is for: _train, _valid (held out while training), _test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from common import Pixels, needed
+from mnist_binary import binarised
+from PIL import Image
+
+SPRITE_SIZE = (32, 32)  # of most
+SPRITE_TEST_SHARE = 0.1
+FREY_PARTS = {"train": 1565, "valid": 200, "test": 200}  # as the VampPrior paper has it, in numbers
+MICROSCOPY_HELD_OUT = 20  # the last ones of the training images; the test images stay untouched
+
+
+def as_it_is(*names: str) -> Callable[[Path, Path], None]:
+    """Arrays that need no preparation."""
+
+    def prepare(data: Path, out: Path) -> None:
+        for name in names:
+            same_file(needed(data / f"{name}.npy"), out / f"{name}.npy")
+
+    return prepare
+
+
+def with_binary_test(name: str) -> Callable[[Path, Path], None]:
+    """Grey training images, of which two levels are drawn afresh in training, and test images of two levels."""
+
+    def prepare(data: Path, out: Path) -> None:
+        as_it_is(f"{name}_train", f"{name}_test")(data, out)
+        np.save(out / f"{name}_binary_test.npy", binarised(np.load(data / f"{name}_test.npy")))
+
+    return prepare
+
+
+def freyfaces(data: Path, out: Path) -> None:
+    """A random split of 1,965 faces."""
+    faces = np.load(needed(data / "freyfaces.npy"))
+    shuffled = faces[np.random.default_rng(0).permutation(len(faces))]
+    ends = np.cumsum(list(FREY_PARTS.values()))[:-1]
+    for part, images in zip(FREY_PARTS, np.split(shuffled, ends), strict=True):
+        np.save(out / f"freyfaces_{part}.npy", images)
+
+
+def sprites(data: Path, out: Path) -> None:
+    """The files of the largest group, colours of 32 x 32, as `bbcodec train` groups them; 10 % of them for testing.
+
+    Modes are RGBA, RGB and palettes, of which the colours count. Each picture is there once.
+    """
+    from bbcodec.models.datasets import plane_of
+
+    chosen: dict[bytes, Path] = {}
+    for path in sorted(needed(data / "sprites").iterdir()):
+        with Image.open(path) as image:
+            group, colours = plane_of(image, None)
+            if group == "RGB" and image.size == SPRITE_SIZE:
+                chosen.setdefault(colours.tobytes(), path)
+    paths = list(chosen.values())
+    order = np.random.default_rng(0).permutation(len(paths))
+    n_test = round(SPRITE_TEST_SHARE * len(paths))
+    for part, which in (("test", order[:n_test]), ("train", order[n_test:])):
+        folder = fresh_folder(out / f"sprites_{part}")
+        for number in which:
+            same_file(paths[number], folder / paths[number].name)
+
+
+def photos(data: Path, out: Path) -> None:
+    """RGB photos as they come."""
+    for part in ("train", "valid"):
+        folder = fresh_folder(out / f"photos_{part}")
+        for path in sorted(needed(data / "photos" / part).iterdir()):
+            same_file(path, folder / path.name)
+
+
+def grey(data: Path, out: Path) -> None:
+    """Luminance of the photos, and cell images."""
+    cells = np.load(needed(data / "microscopy_train.npy"))
+    for part, images in (("train", cells[:-MICROSCOPY_HELD_OUT]), ("valid", cells[-MICROSCOPY_HELD_OUT:])):
+        folder = fresh_folder(out / f"grey_{part}")
+        for path in sorted(needed(data / "photos" / part).iterdir()):
+            with Image.open(path) as image:
+                image.convert("L").save(folder / f"{path.stem}.png")
+        np.save(folder / "microscopy.npy", images)
+
+
+SETS: dict[str, Callable[[Path, Path], None]] = {
+    "cifar10": as_it_is("cifar10_train", "cifar10_test"),
+    "mnist": with_binary_test("mnist"),
+    "omniglot28": with_binary_test("omniglot28"),
+    "caltech101": as_it_is("caltech101_train", "caltech101_val", "caltech101_test"),
+    "freyfaces": freyfaces,
+    "microscopy": as_it_is("microscopy_train", "microscopy_test"),
+    "sprites": sprites,
+    "photos": photos,
+    "grey": grey,
+}
+
+
+def same_file(source: Path, target: Path) -> None:
+    """The file under another name: a link to it where the file system has such, else a copy."""
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def fresh_folder(path: Path) -> Path:
+    """An empty folder."""
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def written(out: Path, name: str) -> list[str]:
+    """What there is of a set now, in words."""
+    words = []
+    for path in sorted(out.glob(f"{name}*")):
+        if path.is_dir():
+            words.append(f"{path.name}/: {sum(1 for _ in path.iterdir()):,} files")
+        else:
+            images: Pixels = np.load(path, mmap_mode="r")
+            words.append(f"{path.name}: {images.dtype} {images.shape}")
+    return words
+
+
+def has_data(data: Path, name: str) -> bool:
+    """Whether there seem to be the data of a set."""
+    needs = {"sprites": ("sprites",), "photos": ("photos",), "grey": ("photos", "microscopy_train.npy")}
+    found = {"freyfaces": ("freyfaces.npy",), **needs}.get(name, (f"{name}_train.npy",))
+    return all((data / one).exists() for one in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets (see benchmarks/README.md)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write into")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SETS)}")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(SETS)
+    if unknown:
+        sys.exit(f"there is no data set {sorted(unknown)[0]!r}: one of {', '.join(SETS)} was expected")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.names or [name for name in SETS if has_data(options.data, name)]:
+        SETS[name](options.data, options.out)
+        print("\n".join(written(options.out, name)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
