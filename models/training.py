@@ -1,229 +1,268 @@
-"""Training a VLAE into a codec: `python -m bbcodec.models.training photo-1 --data DATA --out photo-1.bbc`.
+"""One training run: a model, its average, its optimisers, and how far it has come.
 
 The loss is the negative ELBO of the coded network. The network first learns without rounding, saturating like the
-exact one, then with it (straight-through gradients); latents are rounded to their grid throughout. Weights are
-averaged (EMA) for the codec. The run is bounded in time and goes on from its checkpoint when started again.
+exact one, then with it (straight-through gradients); latents are rounded to their grid throughout. What is kept is the
+moving average of the weights. All randomness of a step comes from the seed and the step's number, so that a run that
+was interrupted goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
-import click
-import numpy as np
 import torch
-from bbcodec.models.data import LOADERS, Images
-from bbcodec.models.recipes import RECIPES, Recipe
-from bbcodec.models.vlae import Vlae
-from torch import Tensor
+import torch.distributed as dist
+from bbcodec.models.datasets import Dataset, batch, steps_per_epoch, validation_batches
+from bbcodec.models.families import Family, TrainableModel
+from bbcodec.models.muon import Muon, inner_weights
+from bbcodec.models.settings import TrainingSettings
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
-from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import set_exact
-from bbcodec.interpreters import elbo
+from bbcodec.interpreters import elbo, sample
 
-AVERAGE = 0.998  # decay of the weights' moving average, a step
-WARM_UP = 200  # steps
-CHECKPOINT_SECONDS = 240
-REPORT_SECONDS = 120
+FINAL_RATE = 0.01  # of the learning rate, at the end of the run
+SMOOTHING = 0.98  # of the loss that is watched for divergence, a step
+DIVERGED = 2.0  # times the lowest loss so far: no loss that falls comes back to this
+PATIENCE = 10  # steps in a row without a finite gradient
 
 
-@cache
-def compiled_mixture() -> type[LogisticMixture]:
-    """The logistic mixture with a compiled `log_prob`: the greatest single cost of a training step otherwise.
+class Diverged(Exception):
+    """The loss is not finite, or has risen far above what it was."""
 
-    Made when it is wanted: torch's compiler takes seconds to import.
-    """
-    return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
+
+class Objective(nn.Module):
+    """The loss of a model as a module, so that DistributedDataParallel can wrap it."""
+
+    def __init__(self, model: TrainableModel, free_nats: float) -> None:
+        """free_nats: the rate of a latent below which it is not charged while the network does not round."""
+        super().__init__()
+        self.model, self.free_nats = model, free_nats
+
+    def forward(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats per dimension to minimise, and what each site costs in bits/dim. images: (B, C, H, W)."""
+        drawn: dict[str, Tensor] = {}
+        terms = elbo(self.model, images, generator, drawn)
+        dims = images[0].numel()
+        loss = images.new_zeros(())
+        for name, nats in terms.items():
+            cost = -nats.mean()
+            if name in drawn and not exact:
+                cost = cost.clamp_min(self.free_nats * drawn[name][0].numel())
+            loss = loss + cost / dims
+        for nats in self.model.auxiliary(images, drawn).values():
+            loss = loss + nats.mean() / dims
+        return loss, {name: -nats.detach().mean() / dims / math.log(2) for name, nats in terms.items()}
 
 
 class Run:
-    """One training run: model, averaged model, optimiser, and how much of its time is spent."""
+    """A training run of one process among `ranks` that learn the same model; rank 0 keeps what comes of it."""
 
-    def __init__(self, recipe: Recipe, images: Images, seconds: float, compiled: bool = True) -> None:
-        """seconds: the length of the whole run; compiled: three times faster, but needs a C++ compiler."""
-        torch.manual_seed(0)
-        self.recipe, self.images, self.seconds = recipe, images, seconds
-        self.model, self.average = Vlae(recipe.model), Vlae(recipe.model)
+    def __init__(
+        self,
+        family: Family,
+        config: Any,
+        settings: TrainingSettings,
+        dataset: Dataset,
+        *,
+        start: TrainableModel | None = None,
+        device: torch.device | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        """config: of the family; start: a model whose weights are taken over; compiled: needs a C++ compiler."""
+        self.family, self.config, self.settings, self.dataset = family, config, settings, dataset
+        self.device, self.rank, self.ranks = device or torch.device("cpu"), rank, ranks
+        torch.manual_seed(settings.seed)
+        self.model, self.average = self._new_model(), self._new_model()
+        if start is not None:
+            self.model.load_state_dict(start.state_dict())
+        else:
+            self.model.begin(batch(dataset, settings, 0).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
-        self.optimiser = torch.optim.Adam(self.model.parameters(), recipe.learning_rate, betas=(0.9, 0.98), fused=True)
-        self.generator = np.random.default_rng(0)
-        self.step, self.spent = 0, 0.0
-        for net in (self.model, self.average):
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
-            self.model.local.compile()
-            if recipe.model.levels == 256:
-                self.model.family = partial(compiled_mixture(), channels=recipe.model.channels)
+            self.model.speed_up()
+        objective: nn.Module = Objective(self.model, settings.free_nats)
+        self.objective = DistributedDataParallel(objective) if ranks > 1 else objective
+        self.optimisers = self._optimisers()
+        self.step, self.spent, self.tick = 0, 0.0, 0
+        self.best = math.inf  # bits/dim on held-out images of the best codec so far
+        self.caution, self.rolled_back = 1.0, False
+        self.recent, self.lowest, self.skipped = math.nan, math.inf, 0
+        self.held_out = validation_batches(dataset, settings)
+
+    def _new_model(self) -> TrainableModel:
+        model = self.family.build(asdict(self.config)).to(self.device)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+    def _optimisers(self) -> list[tuple[torch.optim.Optimizer, float]]:
+        """The optimisers, each with its learning rate."""
+        inner = inner_weights(self.model)
+        chosen = {id(weight) for weight in inner}
+        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in chosen]
+        rate, muon_rate = self.settings.learning_rate, self.settings.muon_rate
+        pairs: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Adam(others, rate, betas=(0.9, 0.98), fused=True), rate)
+        ]
+        return [*pairs, (Muon(inner, muon_rate), muon_rate)] if inner else pairs
+
+    # how far it has come
 
     @property
-    def done(self) -> float:
-        """The share of the time that is spent."""
-        return self.spent / self.seconds
+    def steps(self) -> int:
+        """Steps of the whole run; 0 where it is bounded in time."""
+        each = steps_per_epoch(self.dataset, self.settings)
+        return max(1, round(self.settings.epochs * each)) if self.settings.epochs else 0
 
-    def rate(self) -> float:
-        """The learning rate now: a warm-up, then a cosine down to 1 %."""
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.done)))
-        return self.recipe.learning_rate * min(1.0, (self.step + 1) / WARM_UP) * (0.01 + 0.99 * cosine)
+    def share(self) -> float:
+        """The share of the run that is done, 0 to 1, the same for all ranks."""
+        done = self.step / self.steps if self.steps else self.spent / (60 * self.settings.minutes)
+        if self.ranks > 1 and not self.steps:
+            clock = torch.tensor([done], dtype=torch.float64, device=self.device)
+            dist.broadcast(clock, 0)
+            done = clock.item()
+        return min(1.0, done)
 
-    def loss(self, images: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Nats per dimension, and bits/dim of each site."""
-        terms = elbo(self.model, images)
-        dims = images[0].numel()
-        latents = (
-            images.shape[2] * images.shape[3] / self.recipe.model.latent_stride**2 * self.recipe.model.latent_channels
-        )
-        free = 0.0 if self.model.local.stem.exact else self.recipe.free_nats * latents
-        rate = (-terms["z"].mean()).clamp_min(free)
-        loss = (rate - terms["x"].mean()) / dims
-        return loss, {name: -t.mean().item() / dims / math.log(2) for name, t in terms.items()}
+    def rate(self, share: float) -> float:
+        """What learning rates are multiplied with: a warm-up, then a cosine down to 1 %."""
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
+        warm = min(1.0, (self.step + 1) / self.settings.warm_up) if self.settings.warm_up else 1.0
+        return self.caution * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
-    def advance(self) -> dict[str, float]:
-        """One step of training; a step whose gradient is not finite is left out."""
-        start = time.monotonic()
-        set_exact(self.model, self.done >= self.recipe.rounding_from)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        batch = self.images.batch(self.recipe.batch, self.recipe.crop, self.generator)
-        loss, parts = self.loss(batch.contiguous(memory_format=torch.channels_last))
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
+    def rounds(self, share: float) -> bool:
+        """Whether the network rounds by then."""
+        return share >= self.settings.rounding_from
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """What is done within counts as time of the run."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent += time.monotonic() - began
+
+    # learning
+
+    def advance(self, share: float) -> dict[str, float]:
+        """One step; bits/dim of each site. Raises Diverged. A step whose gradient is not finite is left out."""
+        exact = self.rounds(share)
+        set_exact(self.model, exact)
+        for optimiser, rate in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * self.rate(share)
+        images = batch(self.dataset, self.settings, self.step, self.rank, self.ranks)
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        fast = self.device.type == "cuda" and not exact
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+            loss, parts = self.objective(images, self.generator(), exact)
+        for optimiser, _ in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
+        self.watch(self.agreed(loss.detach() / math.log(2)), bool(torch.isfinite(norm)))
         if torch.isfinite(norm):
-            self.optimiser.step()
-        decay = min(AVERAGE, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+            for optimiser, _ in self.optimisers:
+                optimiser.step()
+            self.follow()
         self.step += 1
-        self.spent += time.monotonic() - start
-        return parts
+        return {name: value.item() for name, value in parts.items()}
+
+    def generator(self) -> torch.Generator:
+        """The source of this step's latents."""
+        seed = (self.settings.seed * 1_000_003 + self.step) * 1009 + self.rank
+        return torch.Generator(self.device).manual_seed(seed % 2**63)
+
+    def agreed(self, value: Tensor) -> float:
+        """The mean over all ranks."""
+        if self.ranks > 1:
+            dist.all_reduce(value)
+        return value.item() / self.ranks
+
+    def watch(self, bits: float, finite: bool) -> None:
+        """Follow the loss; raises Diverged where it is lost."""
+        self.skipped = 0 if finite and math.isfinite(bits) else self.skipped + 1
+        if self.skipped >= PATIENCE:
+            raise Diverged(f"{PATIENCE} steps in a row, the last of them step {self.step}, gave no finite gradient")
+        if self.skipped:
+            return
+        self.recent = bits if math.isnan(self.recent) else SMOOTHING * self.recent + (1 - SMOOTHING) * bits
+        self.lowest = min(self.lowest, self.recent)
+        if self.recent > DIVERGED * self.lowest and self.step > self.settings.warm_up:
+            raise Diverged(f"at step {self.step} the loss is {self.recent:.3f} bits/dim; it was {self.lowest:.3f}")
 
     @torch.no_grad()
-    def validate(self, count: int) -> dict[str, float]:
-        """Bits/dim of the averaged weights, rounding, on held-out images."""
+    def follow(self) -> None:
+        """Move the average towards the model; faster at first, so that it forgets the start."""
+        decay = min(self.settings.average, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    # looking
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Bits/dim of each site: the average's, rounding, on the held-out images."""
         set_exact(self.average, True)
-        images = self.images.validation(count, self.recipe.crop)
         sums: dict[str, float] = {}
-        for part in torch.split(images, self.recipe.batch):
-            for name, nats in elbo(self.average, part).items():
-                sums[name] = sums.get(name, 0.0) - nats.sum().item()
-        return {name: nats / images.numel() / math.log(2) for name, nats in sums.items()}
+        dims = 0
+        for number, images in enumerate(self.held_out):
+            generator = torch.Generator(self.device).manual_seed(number)
+            with guard():
+                terms = elbo(self.average, images.to(self.device), generator)
+            for name, nats in terms.items():
+                sums[name] = sums.get(name, 0.0) - nats.double().sum().item()
+            dims += images.numel()
+        return {name: nats / dims / math.log(2) for name, nats in sums.items()}
+
+    def draw(self, count: int) -> Tensor:
+        """Images (count, C, H, W) from the average."""
+        set_exact(self.average, True)
+        generator = torch.Generator(self.device).manual_seed(0)
+        return sample(self.average, torch.Size((count, *self.held_out[0].shape[1:])), generator)
+
+    # keeping
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with a run that goes on from it; the length may change."""
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in ("minutes", "epochs")}
+        about: dict[str, Any] = {"model": self.family.name, "sizes": asdict(self.config), "settings": settings}
+        about["images"] = self.dataset.digest()
+        return about
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
         return {
+            "identity": json.dumps(self.identity(), sort_keys=True),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.bit_generator.state,
-            "torch": torch.get_rng_state(),
-            "step": self.step,
-            "spent": self.spent,
+            "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
+            "counts": {"step": self.step, "spent": self.spent, "tick": self.tick, "skipped": self.skipped},
+            "losses": {"best": self.best, "recent": self.recent, "lowest": self.lowest, "caution": self.caution},
+            "rolled_back": self.rolled_back,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state of a run of the same identity."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.bit_generator.state = state["generator"]
-        torch.set_rng_state(state["torch"])
-        self.step, self.spent = state["step"], state["spent"]
+        for (optimiser, _), kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+        for name, value in {**state["counts"], **state["losses"]}.items():
+            setattr(self, name, value)
+        self.rolled_back = state["rolled_back"]
 
-
-def save_checkpoint(run: Run, path: Path) -> None:
-    """Write the state beside the old one, then put it in its place."""
-    part = path.with_suffix(".part")
-    torch.save(run.state(), part)
-    part.replace(path)
-
-
-def train(run: Run, checkpoint: Path, log: Path) -> None:
-    """Run to the end of the time, with checkpoints and a log of JSON lines."""
-    saved = shown = time.monotonic()
-    recent: list[dict[str, float]] = []
-    while run.done < 1:
-        recent.append(run.advance())
-        now = time.monotonic()
-        if now - shown > REPORT_SECONDS or run.done >= 1:
-            shown = now
-            mean = {f"train_{k}": round(float(np.mean([r[k] for r in recent])), 4) for k in recent[0]}
-            valid = {f"valid_{k}": round(v, 4) for k, v in run.validate(32).items()}
-            line = {"step": run.step, "done": round(run.done, 4), **mean, **valid, "lr": round(run.rate(), 6)}
-            with log.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            recent = []
-        if now - saved > CHECKPOINT_SECONDS:
-            saved = now
-            save_checkpoint(run, checkpoint)
-    save_checkpoint(run, checkpoint)
-
-
-def measure(codec: Codec, images: Images) -> float:
-    """Bits/dim of the validation images as messages: one for images of one size, else one each."""
-    binarised = [images.tensor(image[None], np.random.default_rng(1)) for image in images.valid]
-    arrays = [x.permute(0, 2, 3, 1).to(torch.uint8).numpy() for x in binarised]
-    sizes = {array.shape for array in arrays}
-    batches = [np.concatenate(arrays)] if len(sizes) == 1 else arrays
-    return sum(8 * len(codec.encode_message(batch)) for batch in batches) / sum(array.size for array in arrays)
-
-
-def finish(run: Run, name: str, out: Path) -> None:
-    """Write the averaged network as a codec file with its card, and the card as a page beside it."""
-    model = run.recipe.model
-    pixels = PixelFormat(model.channels, model.levels)
-    card: dict[str, Any] = {
-        "name": name,
-        "data": run.recipe.describe,
-        "steps": run.step,
-        "minutes": round(run.spent / 60, 1),
-        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
-        "parameters": sum(p.numel() for p in run.average.parameters()),
-    }
-    codec = load_codec(save_codec(run.average, "vlae", model, pixels, card), device="cpu")
-    card["validation"] = f"{len(run.images.valid)} held-out images, whole"
-    card["bits_per_dim"] = round(measure(codec, run.images), 4)
-    content = save_codec(run.average, "vlae", model, pixels, card)
-    out.write_bytes(content)
-    about = {**card, "file": f"{len(content):,} bytes", "rate of the latents": f"{run.validate(32)['z']:.4f} bits/dim"}
-    rows = "".join(f"| {key} | {value} |\n" for key, value in about.items())
-    sizes = "".join(f"| {key} | {value} |\n" for key, value in asdict(model).items())
-    recipe = f"`python -m bbcodec.models.training {name} --data DATA --out {out.name}`"
-    out.with_suffix(".md").write_text(
-        f"# {name}\n\n| | |\n| --- | --- |\n{rows}\nBits/dim are those of coded messages, without a container. "
-        f"Made by {recipe}.\n\n| model | vlae |\n| --- | --- |\n{sizes}"
-    )
-
-
-@click.command()
-@click.argument("recipe", type=click.Choice(sorted(RECIPES)))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The codec file to write at the end.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of checkpoints and logs.")
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Length of the whole run; the recipe's if left out."
-)
-@click.option("--threads", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--compile/--no-compile", "compiled", default=True, help="Compile the network (needs a C++ compiler).")
-def main(recipe: str, data: Path, out: Path, work: Path, minutes: float | None, threads: int, compiled: bool) -> None:
-    """Train RECIPE into a codec file; go on from the checkpoint if there is one."""
-    torch.set_num_threads(threads)
-    chosen = RECIPES[recipe]
-    run = Run(chosen, LOADERS[chosen.data](data), 60 * (minutes or chosen.minutes), compiled)
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoint = work / f"{recipe}.ckpt"
-    if checkpoint.exists():
-        run.restore(torch.load(checkpoint, weights_only=True))
-    train(run, checkpoint, work / f"{recipe}.log")
-    finish(run, recipe, out)
-
-
-if __name__ == "__main__":
-    main()
+    def roll_back(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state at half the learning rates; the time that was lost stays spent."""
+        spent = self.spent
+        self.restore(state)
+        self.spent, self.caution, self.rolled_back = spent, self.caution / 2, True

@@ -8,14 +8,16 @@ field is local on purpose (section 3.1), so that z has to carry what it cannot s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
+from bbcodec.models.families import Family, Strength, TrainableModel
 from torch import Tensor, nn
 
+from bbcodec.codec import PixelFormat
 from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
@@ -25,7 +27,7 @@ from bbcodec.exact.activations import gated, silu
 from bbcodec.exact.arithmetic import UNIT
 from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.waves import LocalNet
-from bbcodec.program import Latent, LatentModel, Observed, Program
+from bbcodec.program import Latent, Observed, Program
 
 MAX_SIZE = 256  # of anything in a config, which may come with an archive from anywhere
 MAX_COMPONENTS = 32  # of a mixture of logistics
@@ -63,7 +65,7 @@ class VlaeConfig:
         return 3 * self.channels * self.components + (3 * self.components if self.channels == 3 else 0)
 
 
-def build(config: dict[str, Any]) -> Vlae:
+def build(config: Mapping[str, Any]) -> Vlae:
     """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
     return Vlae(VlaeConfig(**config))
 
@@ -96,7 +98,7 @@ class Block(nn.Module):
         return gated(h, self.conv(h), 1, self.conv.exact)
 
 
-class Vlae(LatentModel):
+class Vlae(TrainableModel):
     """The VLAE as a program of one latent map and the pixels."""
 
     def __init__(self, config: VlaeConfig) -> None:
@@ -144,6 +146,12 @@ class Vlae(LatentModel):
         start_posterior(self.posterior_head)
         if c.levels == 256:
             start_predictors(self.local, c.channels, c.components)
+
+    def speed_up(self) -> None:
+        """Compile the local decoder and the mixture's likelihood, the greatest costs of a training step."""
+        self.local.compile()
+        if self.config.levels == 256:
+            self.family = partial(compiled_mixture(), channels=self.config.channels)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The image's size, and its size after each halving."""
@@ -197,6 +205,12 @@ class Vlae(LatentModel):
         return images
 
 
+@cache
+def compiled_mixture() -> type[LogisticMixture]:
+    """The logistic mixture with a compiled `log_prob`. Made when it is wanted: the compiler takes seconds to import."""
+    return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
+
+
 @torch.no_grad()
 def start_posterior(head: Conv) -> None:
     """Start with posteriors of sigma 0.3, so that latents say something before the decoder has learnt to do without."""
@@ -241,3 +255,32 @@ def start_predictors(net: LocalNet, channels: int, components: int) -> None:
     stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
     net.stem.hold_level(channels)
     net.skip.hold_level(channels)
+
+
+SMALL = 40  # images up to this side have a finer map of latents: there they see more than the decoder's surroundings
+CROP = 64  # side of training crops of larger images
+BATCH_PIXELS = 2**14  # of all images of a step
+DECODERS: dict[Strength, dict[str, int]] = {
+    "fast": {"hidden": 32, "layers": 4, "width": 24},
+    "balanced": {"hidden": 48, "layers": 5, "width": 32},
+    "strong": {"hidden": 64, "layers": 6, "width": 48},
+}
+
+
+def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], alike: bool) -> dict[str, Any]:
+    """Settings for images of this kind: small ones are learnt whole, larger ones or those of many sizes in crops."""
+    side = min(smallest)
+    small = alike and max(smallest) <= SMALL
+    whole = alike and smallest[0] * smallest[1] <= CROP * CROP
+    crop = 0 if whole else min(CROP, side)
+    each = smallest[0] * smallest[1] if whole else crop * crop
+    found: dict[str, Any] = {**DECODERS[strength], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
+    if pixels.levels == 2 or (small and pixels.channels == 1):
+        found |= {"radius": 2, "latent_channels": 1, "latent_stride": 4, "context_stride": 1, "free_nats": 0.2}
+        found |= {"prior_hidden": 32, "prior_layers": 3}
+    else:
+        found |= {"latent_channels": 2, "latent_stride": 8 if small else 32, "context_stride": 4, "free_nats": 0.5}
+    return found
+
+
+FAMILY = Family("vlae", VlaeConfig, build, preset)
