@@ -10,8 +10,13 @@ from torch import Tensor
 
 from bbcodec.ans import AnsStack
 from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.exact.arithmetic import guard
 from bbcodec.program import Latent, LatentModel, Observed, Program, Thunk
+
+# Called with what was coded at a site: its name, its prior or likelihood, its posterior (None of pixels), its value.
+Visit = Callable[[str, Distribution, Distribution | None, Tensor], None]
+Noise = Callable[[str, Distribution], Tensor]  # a value of a site, before it is rounded to any grid, from its posterior
 
 
 def run(program: Program, latent: Callable[[Latent], Tensor], observed: Callable[[Observed], Tensor]) -> Tensor:
@@ -32,11 +37,17 @@ def pixels_of(site: Observed) -> Tensor:
     return site.value
 
 
-def elbo(model: LatentModel, images: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+def elbo(
+    model: LatentModel,
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    drawn: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """The evidence lower bound in parts, from one draw of the latents: nats of each image, (B,), per site.
 
     Latents give log p(z) - log q(z | x), which is minus the rate; the pixels log p(x | z), minus the distortion. The
     sum over the sites is the bound (Kingma & Welling 2014, eq. 3). Differentiable. images: (B, C, H, W), whole numbers.
+    drawn, if given, collects the latents of each site.
     """
     terms: dict[str, Tensor] = {}
 
@@ -44,6 +55,8 @@ def elbo(model: LatentModel, images: Tensor, generator: torch.Generator | None =
         q = site.posterior()
         z = q.rsample(generator)
         terms[site.name] = site.prior().log_prob(z) - q.log_prob(z)
+        if drawn is not None:
+            drawn[site.name] = z
         return z
 
     def observed(site: Observed) -> Tensor:
@@ -57,14 +70,18 @@ def elbo(model: LatentModel, images: Tensor, generator: torch.Generator | None =
 
 @torch.no_grad()
 def encode(
-    model: LatentModel, stack: AnsStack, images: Tensor, account: dict[str, list[np.ndarray]] | None = None
+    model: LatentModel,
+    stack: AnsStack,
+    images: Tensor,
+    account: dict[str, list[np.ndarray]] | None = None,
+    visit: Visit | None = None,
 ) -> None:
     """Put images on the stack by bits-back coding (Townsend et al. 2019, section 2.2).
 
     Latents are popped under their posteriors on the way down; then every site is pushed under its prior or likelihood,
     last first. This is the one place where the order is reversed. images: (B, C, H, W), float32 whole numbers.
-    account, if given, collects per site what each image costs, net, in 2**-24 bits. Raises StackUnderflow if the stack
-    holds too little to pop from.
+    account, if given, collects per site what each image costs, net, in 2**-24 bits; visit, if given, is called
+    for each site once it is pushed. Raises StackUnderflow if the stack holds too little to pop from.
     """
     pushes: list[tuple[str, Thunk, Distribution | None, Tensor]] = []
 
@@ -87,6 +104,8 @@ def encode(
             if account is not None:
                 net = p.information(value) - (q.information(value) if q is not None else 0)
                 account.setdefault(name, []).append(net)
+            if visit is not None:
+                visit(name, p, q, value)
 
 
 @torch.no_grad()
@@ -138,3 +157,65 @@ def account(model: LatentModel, stack: AnsStack, images: Tensor) -> dict[str, np
     rows: dict[str, list[np.ndarray]] = {}
     encode(model, stack, images, rows)
     return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+@torch.no_grad()
+def continuous_elbo(model: LatentModel, images: Tensor, draw: Noise) -> dict[str, Tensor]:
+    """The evidence lower bound in parts, as `elbo`, but of latents that no grid holds: (B,) nats, float64, per site.
+
+    draw: values of the latents from their posteriors. Densities take the place of probabilities of grid points.
+    """
+    terms: dict[str, Tensor] = {}
+
+    def latent(site: Latent) -> Tensor:
+        q = site.posterior()
+        z = draw(site.name, q)
+        terms[site.name] = site.prior().log_density(z).double() - q.log_density(z).double()
+        return z
+
+    def observed(site: Observed) -> Tensor:
+        value = pixels_of(site)
+        terms[site.name] = site.likelihood().log_prob(value).double()
+        return value
+
+    with guard():
+        run(model.program(images.shape, images), latent, observed)
+    return terms
+
+
+def drawn_between(generator: torch.Generator | None = None) -> Noise:
+    """Draws latents from their posteriors, normal ones between the points of their grid."""
+
+    def draw(_: str, q: Distribution) -> Tensor:
+        if not isinstance(q, Gaussian):
+            return q.rsample(generator)
+        noise = torch.randn(q.shape, generator=generator, dtype=torch.float64)
+        return q.between(noise.to(q.mean.device))
+
+    return draw
+
+
+def importance_weights(
+    model: LatentModel, images: Tensor, draws: int, generator: torch.Generator | None = None
+) -> np.ndarray:
+    """log p(x, z) - log q(z | x) of `draws` draws of the latents: (draws, B) float64, nats; see `iwae`."""
+    draw = drawn_between(generator)
+    return np.stack([sum(continuous_elbo(model, images, draw).values()).cpu().numpy() for _ in range(draws)])
+
+
+def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
+    """The importance-weighted bound on log p(x) with k draws (Burda et al. 2016, eq. 8): (B,) nats.
+
+    log_weights: (draws, B) of `importance_weights`, k <= draws. It is averaged over as many groups of k as there are.
+    The largest weight is taken out before the exponential, so that no sum overflows or vanishes.
+
+    >>> iwae(np.log([[1.0], [3.0]]), 2).round(6) == np.log(2).round(6)
+    array([ True])
+    """
+    groups = len(log_weights) // k
+    if groups < 1:
+        raise ValueError(f"k is {k}, but there are {len(log_weights)} draws")
+    weights = log_weights[: groups * k].reshape(groups, k, -1)
+    largest = weights.max(1, keepdims=True)
+    bounds: np.ndarray = np.log(np.exp(weights - largest).mean(1)) + largest[:, 0]
+    return bounds.mean(0)

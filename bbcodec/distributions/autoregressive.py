@@ -55,6 +55,10 @@ class Autoregressive(Distribution):
         """Nats of each image, (B,)."""
         return self.family(self.in_parallel(value)).log_prob(value.permute(0, 2, 3, 1))
 
+    def log_density(self, value: Tensor) -> Tensor:
+        """Nats of each image, (B,), of values between the points of the grid."""
+        return self.family(self.in_parallel(value)).log_density(value.permute(0, 2, 3, 1))
+
     def information(self, value: Tensor) -> np.ndarray:
         """2**-24 bits of each image, (B,) int64."""
         params, pixels = self.for_coding(value), value.permute(0, 2, 3, 1)

@@ -31,6 +31,14 @@ class Distribution(ABC):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image of the batch. value: `shape`. Returns (B,), nats, differentiable."""
 
+    def log_density(self, value: Tensor) -> Tensor:
+        """What `log_prob` would be on an ever finer grid, less the log of its steps: for theory, never for coding.
+
+        Families whose grid stands for a continuum take values between the points of the grid, in its unit, and give
+        the log of the density per step. For all others it is `log_prob`. Returns (B,), nats.
+        """
+        return self.log_prob(value)
+
     @abstractmethod
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
         """A random value of `shape`, differentiable in the parameters where the family allows it."""
