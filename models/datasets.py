@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -231,9 +232,7 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: Found) -> No
     """Take in the images of an npy or npz file. Raises InputError for one that was named and holds no images."""
     why = ""
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        members = loaded.items() if isinstance(loaded, np.lib.npyio.NpzFile) else [("", loaded)]
-        for key, array in members:
+        for key, array in arrays_of(path):
             shape = image_shape(array.shape) if array.dtype in (np.uint8, np.bool_) else None
             if shape is None:
                 why = why or f"{key and f'{key} in '}{path} is {array.dtype} {array.shape}"
@@ -244,7 +243,7 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: Found) -> No
             if key:
                 found.members.append(f"{path.name}: {key}, {counted(shape[0])}, used")
             why = "used"
-    except (*BAD_IMAGE, EOFError) as error:
+    except (*BAD_IMAGE, zipfile.BadZipFile) as error:
         if named:
             raise InputError(f"{path} is not an array that can be read: {error}") from None
         found.broken.append(str(path))
@@ -253,6 +252,15 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: Found) -> No
         raise InputError(f"{why or f'{path} is empty'}; uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3) was expected")
     if why != "used":
         found.foreign += 1
+
+
+def arrays_of(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of an npz file with their names, or that of an npy file, which has none. Nothing is unpickled."""
+    if path.suffix.lower() == ".npy":
+        yield "", np.load(path, mmap_mode="r", allow_pickle=False)
+        return
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as members:
+        yield from members.items()
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------

@@ -76,9 +76,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for name, rule in RULES.items():
-            value = typed(name, getattr(self, name), hints[name], rule.expected)
+            given = getattr(self, name)
+            value = typed(name, given, hints[name], rule.expected)
             if not rule.holds(value):
-                raise InputError(f"{name} is {value!r}: {rule.expected} was expected")
+                raise InputError(f"{name} is {given!r}: {rule.expected} was expected")
             object.__setattr__(self, name, value)
 
 
