@@ -4,7 +4,8 @@
 
 Writes folders of images and .npy files into PREPARED; with no NAME, all of those whose data are in DATA
 (benchmarks/README.md says what is where). The same data give the same files: every choice is drawn with
-numpy.random.default_rng(0). What a name ends in is what it is for: _train, _valid (held out while training), _test.
+numpy.random.default_rng(0). Names tell what they are for: train, valid (held out while
+training), test.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from PIL import Image
 SPRITE_SIZE = (32, 32)  # of most
 SPRITE_TEST_SHARE = 0.1
 FREY_PARTS = {"train": 1565, "valid": 200, "test": 200}  # as the VampPrior paper has it, in numbers
-MICROSCOPY_HELD_OUT = 20  # the last ones of the training images; the test images stay untouched
+MICROSCOPY_HELD_OUT = 20  # the last ones of the training images
 
 
 def as_it_is(*names: str) -> Callable[[Path, Path], None]:
@@ -78,23 +79,29 @@ def sprites(data: Path, out: Path) -> None:
             same_file(paths[number], folder / paths[number].name)
 
 
+def microscopy(data: Path, out: Path) -> None:
+    """Cell images as they come, and the training images in two parts."""
+    as_it_is("microscopy_train", "microscopy_test")(data, out)
+    cells = np.load(data / "microscopy_train.npy")
+    np.save(out / "microscopy_train_part.npy", cells[:-MICROSCOPY_HELD_OUT])
+    np.save(out / "microscopy_valid_part.npy", cells[-MICROSCOPY_HELD_OUT:])
+
+
 def photos(data: Path, out: Path) -> None:
     """RGB photos as they come."""
     for part in ("train", "valid"):
-        folder = fresh_folder(out / f"photos_{part}")
+        folder = fresh_folder(out / "photos" / part)
         for path in sorted(needed(data / "photos" / part).iterdir()):
             same_file(path, folder / path.name)
 
 
 def grey(data: Path, out: Path) -> None:
-    """Luminance of the photos, and cell images."""
-    cells = np.load(needed(data / "microscopy_train.npy"))
-    for part, images in (("train", cells[:-MICROSCOPY_HELD_OUT]), ("valid", cells[-MICROSCOPY_HELD_OUT:])):
+    """Luminance of the photos."""
+    for part in ("train", "valid"):
         folder = fresh_folder(out / f"grey_{part}")
         for path in sorted(needed(data / "photos" / part).iterdir()):
             with Image.open(path) as image:
                 image.convert("L").save(folder / f"{path.stem}.png")
-        np.save(folder / "microscopy.npy", images)
 
 
 SETS: dict[str, Callable[[Path, Path], None]] = {
@@ -103,7 +110,7 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "omniglot28": with_binary_test("omniglot28"),
     "caltech101": as_it_is("caltech101_train", "caltech101_val", "caltech101_test"),
     "freyfaces": freyfaces,
-    "microscopy": as_it_is("microscopy_train", "microscopy_test"),
+    "microscopy": microscopy,
     "sprites": sprites,
     "photos": photos,
     "grey": grey,
@@ -134,7 +141,7 @@ def written(out: Path, name: str) -> list[str]:
     words = []
     for path in sorted(out.glob(f"{name}*")):
         if path.is_dir():
-            words.append(f"{path.name}/: {sum(1 for _ in path.iterdir()):,} files")
+            words.append(f"{path.name}/: {sum(one.is_file() for one in path.rglob('*')):,} files")
         else:
             images: Pixels = np.load(path, mmap_mode="r")
             words.append(f"{path.name}: {images.dtype} {images.shape}")
@@ -143,9 +150,8 @@ def written(out: Path, name: str) -> list[str]:
 
 def has_data(data: Path, name: str) -> bool:
     """Whether there seem to be the data of a set."""
-    needs = {"sprites": ("sprites",), "photos": ("photos",), "grey": ("photos", "microscopy_train.npy")}
-    found = {"freyfaces": ("freyfaces.npy",), **needs}.get(name, (f"{name}_train.npy",))
-    return all((data / one).exists() for one in found)
+    needs = {"sprites": "sprites", "photos": "photos", "grey": "photos", "freyfaces": "freyfaces.npy"}
+    return (data / needs.get(name, f"{name}_train.npy")).exists()
 
 
 def main() -> None:
