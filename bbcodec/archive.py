@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bbcodec.catalogue import find_codec
-from bbcodec.compressing import PathLike, Progress, Setting, Summary, as_source
 from bbcodec.container import LearnedBody, SheetBody
 from bbcodec.contents import Contents, Unit
 from bbcodec.directory import (
@@ -28,7 +27,9 @@ from bbcodec.directory import (
     printable,
 )
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
-from bbcodec.joining import bands, sound, write_long
+from bbcodec.joining import bands, recipes_of, sound, write_long
+from bbcodec.setting import PathLike, Progress, Setting
+from bbcodec.summary import Summary
 from bbcodec.targets import check_target, finish_folder, put_in_place, staging_folder
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bbcodec.decoding import Decoded, FilesTask, StretchTask
+    from bbcodec.workers import CodecSource
 
 
 def open_archive(
@@ -64,7 +66,11 @@ def open_archive(
         from bbcodec.workers import check_device
 
         check_device(device)
-    known = [as_source(find_codec(codec))] if codec is not None else []
+    known: list[CodecSource] = []
+    if codec is not None:
+        from bbcodec.workers import CodecSource
+
+        known = [CodecSource.of(find_codec(codec))]
     return Archive(Path(path), known, Setting(jobs, device, progress))
 
 
@@ -374,12 +380,10 @@ class Archive(Contents, Mapping[str, Any]):
 
     def _has_recipe(self, number: int) -> bool:
         """Whether the skeleton of a long file is whole, and of an array asks for as many chunks as there are."""
-        from bbcodec.arrays import unpack_recipes
-
         file = self.files[number]
         try:
             skeleton = self._skeleton(file)
-            recipes = unpack_recipes(skeleton)[1] if file.form == "arrays" else []
+            recipes = recipes_of(file, skeleton)[1] if file.form == "arrays" else []
         except DamagedArchive:
             return False
         return file.form != "arrays" or sum(recipe.n_chunks for recipe in recipes) == len(file.content)

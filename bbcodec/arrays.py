@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -20,6 +20,8 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.packing import MAX_VALUES
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
+USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
+USUAL_SHAPES: Final = ((), (), (1,), (3,))  # what follows (N, H, W) in these, by way; of way 0 nothing is known
 
 
 class Images(NamedTuple):
@@ -72,6 +74,31 @@ def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
     if dtype == np.dtype(bool) and levels != 2:
         return None
     return data[:start].tobytes(), Images(pixels, levels)
+
+
+def usual_header(way: int, size: int, height: int, width: int) -> bytes:
+    """The header of an npy file of `size` bytes, whose arrays have no skeleton. Raises DamagedArchive.
+
+    >>> usual_header(2, 128 + 5 * 28 * 28, 28, 28).split(b"  ")[0]
+    b"\\x93NUMPY\\x01\\x00v\\x00{'descr': '|u1', 'fortran_order': False, 'shape': (5, 28, 28, 1), }"
+    """
+    more = USUAL_SHAPES[way]
+    count, rest = divmod(size - USUAL_BYTES, height * width * int(np.prod(more, dtype=int)))
+    if count < 1 or rest:
+        raise DamagedArchive("an array has another size than its shape")
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {(count, height, width, *more)}, }}"
+    return b"\x93NUMPY\x01\0v\0" + text.encode().ljust(USUAL_BYTES - 11) + b"\n"
+
+
+def usual_way(recipes: Sequence[Recipe], size: int, height: int, width: int) -> int:
+    """The way of an array file that needs no skeleton, as its header is the usual one; 0 of others."""
+    if len(recipes) != 1 or recipes[0].name or not height * width:
+        return 0
+    for way in range(1, len(USUAL_SHAPES)):
+        with suppress(DamagedArchive):
+            if usual_header(way, size, height, width) == recipes[0].header:
+                return way
+    return 0
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
@@ -165,9 +192,9 @@ def _recipe(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> Re
 class ArrayWriter:
     """Puts an array file together in `stream` from the contents of its chunks, given in order to `add`."""
 
-    def __init__(self, stream: BinaryIO, metadata: bytes) -> None:
-        """Read the recipes. Raises DamagedArchive."""
-        zipped, self._recipes = unpack_recipes(metadata)
+    def __init__(self, stream: BinaryIO, zipped: bool, recipes: Iterable[Recipe]) -> None:
+        """Begin; `zipped` is whether the file is a zip."""
+        self._recipes = list(recipes)
         self._stream = stream
         self._zip = zipfile.ZipFile(stream, "w", allowZip64=True) if zipped else None
         self._sink: Any = None

@@ -1,91 +1,26 @@
 """Compress files, folders and arrays into an archive.
 
 Planning (`bbcodec.planning`) cuts the input into tasks, encoding (`bbcodec.encoding`) works on each in some process,
-and this module puts the results into the archive, in order.
+and an assembler (`bbcodec.assembling`) puts the results into the archive, in order.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO
 
 from bbcodec.catalogue import CodecFile, find_codec, shipped_codecs
-from bbcodec.container import SEGMENT_FILES, Writer, pack_bytes
-from bbcodec.directory import BYTES, LEARNED, NEEDS, SHEET, File, Place
 from bbcodec.errors import DamagedArchive, VerificationFailed
+from bbcodec.setting import PathLike, Progress, Setting
+from bbcodec.summary import FileReport, Summary
 from bbcodec.targets import new_file, refuse_existing
 
 if TYPE_CHECKING:
-    from bbcodec.encoding import Coded, Draft, Group, Piece, Stored
-    from bbcodec.planning import Entry, Options, Planned, Task
-    from bbcodec.workers import Bench, CodecSource, Loader
-
-# Below so many pixel values the work is done in this process: workers take 2 s to start, as each imports torch.
-POOL_VALUES: Final = 2**21
-SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this size
-
-Progress = Callable[[str, int, int, int], None]  # what is done, bytes done, bytes in all, bytes written
-PathLike = str | os.PathLike[str]
-
-
-@dataclass
-class Summary:
-    """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored.
-
-    rewritten: of how many files the pictures or arrays come back, but not the very bytes (told by `compress` alone).
-    """
-
-    files: int = 0
-    file_bytes: int = 0
-    archive_bytes: int = 0
-    how: dict[str, int] = field(default_factory=dict)
-    codecs: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    folders: int = 0
-    copies: int = 0
-    rewritten: int = 0
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
-
-    how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the
-    file whose contents these are too.
-    """
-
-    name: str
-    how: str
-    stored_bytes: int
-    file_bytes: int
-    mode: str = ""
-    tried: dict[str, int] = field(default_factory=dict)
-    copy_of: str = ""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How work is done: processes, device, who watches, and how codecs are loaded (None: as installed)."""
-
-    jobs: int = 1
-    device: str = "auto"
-    progress: Progress | None = None
-    load: Loader | None = None
-    report: Callable[[FileReport], None] | None = None
-
-    def tell(self, what: str, done: int, total: int, written: int = 0) -> None:
-        """Tell whoever watches."""
-        if self.progress:
-            self.progress(what, done, total, written)
-
-    def processes(self, values: int, learned: bool) -> int:
-        """Processes for work on so many pixel values. A GPU is not shared among processes."""
-        on_gpu = learned and (self.device == "cuda" or (self.device == "auto" and os.path.exists("/dev/nvidia0")))
-        return 1 if on_gpu or values < POOL_VALUES else self.jobs
+    from bbcodec.planning import Options, Planned, Scan
+    from bbcodec.workers import CodecSource
 
 
 def compress(
@@ -109,7 +44,7 @@ def compress(
     codec: `auto` (of the shipped ones the shortest), a shipped name, a `.bbc` file, or `none`.
     embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
     exact_files: keep every file's bytes, not just its picture.
-    jpegxl: JPEG XL in place of WebP; the archive then needs imagecodecs to be read.
+    jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
     jobs: worker processes. Scripts that ask for more than one need an `if __name__ == "__main__":` guard.
     progress, report: called as the work goes on, and for each file with the ways that were tried.
@@ -155,24 +90,28 @@ def compress_with(
 ) -> Summary:
     """`compress` with the codecs given, and how to load them."""
     from bbcodec.planning import find_copies, plan, scan
+    from bbcodec.workers import CodecSource
 
     target = Path(output)
     refuse_existing(target, force)
     scanned = scan([inputs] if isinstance(inputs, str | os.PathLike) else list(inputs), target, exclude)
     copies = find_copies(scanned.entries)
-    tasks = plan(scanned.entries, copies, options)
-    job = _Job(scanned.entries, copies, tasks, verify, setting)
+    job = _Job(scanned, copies, plan(scanned.entries, copies, options), setting)
+    sources = [CodecSource.of(one) for one in codecs]
     with new_file(target, force) as (path, stream):
-        summary = job.write(path, stream, codecs, {one.digest for one in codecs if one.shipped or not embed_codec})
+        summary = job.write(stream, sources, {one.digest for one in codecs if one.shipped or not embed_codec})
         if summary is None:  # the codec's own bytes are more than it saves
             stream.seek(0)
             stream.truncate()
-            summary = job.write(path, stream, (), set())
+            summary = job.write(stream, (), set())
             names = ", ".join(one.name for one in codecs)
             scanned.skipped.append(f"the codec {names} would take more bytes than it saves: stored without it")
-    if summary is None:
-        raise RuntimeError("an archive without codecs was refused for the size of its codecs")
-    summary.skipped = scanned.skipped
+        if summary is None:
+            raise RuntimeError("an archive without codecs was refused for the size of its codecs")
+        summary.skipped = scanned.skipped
+        del job, scanned, copies  # which of many files take as much memory as the reading of them
+        if verify:
+            _verify_written(path, sources, setting)
     return summary
 
 
@@ -180,26 +119,27 @@ def compress_with(
 class _Job:
     """What is to be compressed."""
 
-    entries: Sequence[Entry]
+    scanned: Scan
     copies: dict[int, int]
     tasks: Sequence[Planned]
-    verify: bool
     setting: Setting
 
-    def write(self, path: Path, stream: BinaryIO, codecs: Sequence[CodecFile], bare: set[bytes]) -> Summary | None:
-        """Write an archive, and read it again; None if the codecs embedded in it do not pay for themselves.
+    def write(self, stream: BinaryIO, sources: Sequence[CodecSource], bare: set[bytes]) -> Summary | None:
+        """Write an archive; None if the codecs embedded in it do not pay for themselves.
 
         bare: digests of codecs that are not to be embedded.
         """
+        from bbcodec.assembling import Assembler
         from bbcodec.workers import Bench
 
-        bench = Bench(map(as_source, codecs), self.setting.device, self.setting.load)
-        total = sum(entry.size for entry in self.entries)
+        entries = self.scanned.entries
+        bench = Bench(sources, self.setting.device, self.setting.load)
+        total = sum(entry.size for entry in entries)
         report, kept = self.setting.report, list[FileReport]()  # kept, if all this may turn out to be for nothing
-        may_fail = any(one.digest not in bare for one in codecs)
+        may_fail = any(one.digest not in bare for one in sources)
         tell = kept.append if report and may_fail else report
-        assembler = _Assembler(stream, self.entries, self.copies, bench.sources, bare, tell)
-        processes = self.setting.processes(sum(task.work for task in self.tasks), bool(codecs))
+        assembler = Assembler(stream, entries, self.copies, sources, bare, tell)
+        processes = self.setting.processes(sum(task.work for task in self.tasks), bool(sources))
         for done in assembler.run(bench, self.tasks, processes):
             self.setting.tell("compressing", done, total, stream.tell() + assembler.waiting)
         summary = assembler.finish()
@@ -210,16 +150,7 @@ class _Job:
                 report(one)
         stream.flush()
         summary.archive_bytes = stream.tell()
-        if self.verify:
-            _verify_written(path, bench.sources, self.setting)
         return summary
-
-
-def as_source(codec: CodecFile) -> CodecSource:
-    """A codec as workers get it."""
-    from bbcodec.workers import CodecSource
-
-    return CodecSource(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
 
 
 def _verify_written(path: Path, sources: Iterable[CodecSource], setting: Setting) -> None:
@@ -232,340 +163,3 @@ def _verify_written(path: Path, sources: Iterable[CodecSource], setting: Setting
         raise VerificationFailed(
             f"what was written does not decode to what was read, nothing was kept: {error}"
         ) from None
-
-
-# --- putting results into the archive --------------------------------------------------------------------------------
-
-
-@dataclass
-class _Pending:
-    """A file some of whose places are not known yet."""
-
-    stored: Stored
-    places: list[Place | None]
-
-
-class _Shared:
-    """Parts of several files that wait for a common `B` chunk, in which equal parts are stored once."""
-
-    def __init__(self, compress: bool) -> None:
-        self.compress = compress
-        self.parts: list[bytes] = []
-        self.size = 0
-        self._numbers: dict[bytes, int] = {}
-        self._waiting: list[tuple[_Pending, int, int, str]] = []
-
-    def add(self, part: bytes, pending: _Pending, slot: int, coding: str) -> None:
-        """Take in a part; its place is to become number `slot` of a file's places."""
-        number = self._numbers.get(part, len(self.parts))
-        if number == len(self.parts):
-            self._numbers[part] = number
-            self.parts.append(part)
-            self.size += len(part)
-        self._waiting.append((pending, slot, number, coding))
-
-    def flush(self, writer: Writer) -> None:
-        """Write the chunk and tell the files their places."""
-        if self.parts:
-            chunk = writer.add(BYTES, pack_bytes(b"".join(self.parts), compress=self.compress))
-            for pending, slot, number, coding in self._waiting:
-                pending.places[slot] = Place(chunk, number, len(self.parts[number]), coding)
-        self.parts, self.size, self._numbers, self._waiting = [], 0, {}, []
-
-
-class _Assembler:
-    """Puts coded tasks into an archive, in the order in which they come, and writes its directories."""
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        entries: Sequence[Entry],
-        copies: dict[int, int],
-        sources: Iterable[CodecSource],
-        bare: set[bytes],
-        report: Callable[[FileReport], None] | None,
-    ) -> None:
-        self.embedded = 0  # bytes of codecs in the archive
-        self.saved = 0  # bytes that learned chunks are shorter than the best of everything else
-        self._writer = Writer(stream)
-        self._entries = entries
-        self._copies: dict[int, list[int]] = defaultdict(list)
-        for number, first in copies.items():
-            self._copies[first].append(number)
-        self._sources = {source.digest: source for source in sources}
-        self._bare = bare
-        self._report = report
-        self._plain, self._coded = _Shared(compress=True), _Shared(compress=False)
-        self._pending: dict[int, _Pending] = {}
-        self._open: list[Coded] = []  # the results so far of a file that gives several
-        self._summary = Summary()
-        self._how: Counter[str] = Counter()
-
-    def run(self, bench: Bench, tasks: Iterable[Planned], processes: int) -> Iterator[int]:
-        """Do all tasks; gives the bytes of input that are done, again and again."""
-        from bbcodec.encoding import encode_task
-        from bbcodec.workers import run_tasks
-
-        for coded in run_tasks(encode_task, _opened(tasks), bench, processes):
-            self._take(coded)
-            full = self._writer.segment_full or len(self._pending) >= SEGMENT_FILES
-            if full and not self._open and self._complete():
-                self._end_segment()
-            yield self._summary.file_bytes
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of parts that are not written yet."""
-        return self._plain.size + self._coded.size
-
-    def _complete(self) -> bool:
-        """Whether no file waits for more tasks, as the pieces of a large one do."""
-        self._flush()
-        return all(None not in pending.places for pending in self._pending.values())
-
-    def _take(self, coded: Coded) -> None:
-        from bbcodec.planning import ArrayTask, BytesTask, TileTask
-
-        task = coded.task
-        if isinstance(task, ArrayTask | TileTask):
-            self._open.append(coded)
-            if task.last:
-                parts, self._open = self._open, []
-                (self._take_array if isinstance(task, ArrayTask) else self._take_tiles)(task.entry, parts)
-            return
-        numbers = [self._add(draft) for draft in coded.drafts]
-        for file in coded.files:
-            unfinished = isinstance(task, BytesTask) and not task.last
-            self._place(file, numbers, unfinished)
-
-    def _add(self, draft: Draft) -> int:
-        """Write a chunk, after the codec that it needs."""
-        if draft.codec:
-            source = self._sources[draft.codec]
-            bare = source.digest in self._bare
-            self.embedded += self._writer.add_codec(source.digest, source.name, None if bare else source.content)
-        if draft.need:
-            self._writer.add_need(draft.need)
-        return self._writer.add(draft.kind, draft.body)
-
-    def _place(self, file: Stored, numbers: Sequence[int], unfinished: bool = False) -> None:
-        """Note where (a further piece of) a file lies; what brings its own bytes waits for a shared chunk."""
-        before = self._pending.get(file.entry)
-        if before is not None:
-            before.places[-1:] = [Place(numbers[piece.draft], *piece[1:4]) for piece in file.pieces]
-            size, cost = before.stored.size + file.size, before.stored.cost + file.cost
-            before.stored = replace(before.stored, size=size, cost=cost)
-            pending = before
-        else:
-            places = [
-                None if piece.draft < 0 else Place(numbers[piece.draft], *piece[1:4]) for piece in file.pieces
-            ]
-            if file.skeleton:
-                places.insert(0, None)
-            pending = self._pending[file.entry] = _Pending(file, places)
-            self._share(file, pending)
-        if unfinished:
-            pending.places.append(None)
-        else:
-            self._count(pending)
-
-    def _share(self, file: Stored, pending: _Pending) -> None:
-        if file.skeleton:
-            self._plain.add(file.skeleton, pending, 0, "bytes")
-        for slot, piece in enumerate(file.pieces, int(bool(file.skeleton))):
-            if piece.draft < 0:
-                shared = self._plain if file.form == "link" else self._coded
-                shared.add(piece.data or b"", pending, slot, piece.coding)
-                if piece.coding in NEEDS:
-                    self._writer.add_need(piece.coding)
-        for shared in (self._plain, self._coded):
-            if shared.size >= SHARED_PARTS_BYTES:
-                shared.flush(self._writer)
-
-    def _count(self, pending: _Pending) -> None:
-        """Take a whole file, and its copies, into the sums."""
-        stored = pending.stored
-        how = self._how_of(pending)
-        if how == "learned" and stored.form != "arrays":  # of which `_take_array` tells
-            self.saved += min(size for coding, size in stored.tried.items() if coding != "learned") - stored.cost
-        first = os.fsdecode(self._entries[stored.entry].name)
-        rewritten = stored.form in ("png", "webp") or (stored.form == "arrays" and first.lower().endswith(".npz"))
-        for number in (stored.entry, *self._copies[stored.entry]):
-            copy = number != stored.entry
-            self._how[how] += 1
-            self._summary.files += 1
-            self._summary.copies += copy
-            self._summary.rewritten += rewritten
-            self._summary.file_bytes += stored.size
-            if self._report:
-                name, cost = os.fsdecode(self._entries[number].name), 0 if copy else stored.cost
-                sizes = stored.size, stored.mode, stored.tried
-                told = "link" if stored.form == "link" else how
-                self._report(FileReport(name, told, cost, *sizes, first if copy else ""))
-
-    def _how_of(self, pending: _Pending) -> str:
-        """How a file is stored, in a word."""
-        first = next((place for place in pending.places[bool(pending.stored.skeleton) :] if place), None)
-        if first is not None:
-            kind = self._writer.chunks[first.chunk].type
-            return {LEARNED: "learned", SHEET: "sheet"}.get(kind, _named(first.coding))
-        return _named(pending.stored.pieces[0].coding if pending.stored.pieces else "bytes")
-
-    def _take_array(self, number: int, parts: list[Coded]) -> None:
-        """Write the chunks of an array file, or its bytes where these are fewer (an npz is compressed already)."""
-        from bbcodec.arrays import pack_recipes
-        from bbcodec.encoding import Piece, Stored, total_bytes
-        from bbcodec.planning import ArrayTask
-
-        entry = self._entries[number]
-        tasks = [part.task for part in parts if isinstance(part.task, ArrayTask)]
-        recipes, count = [], 0
-        for part, task in zip(parts, tasks, strict=True):
-            count += len(part.drafts)
-            if task.recipe:
-                recipes.append(replace(task.recipe, n_chunks=count))
-                count = 0
-        zipped = bool(recipes[0].name)
-        skeleton = pack_recipes(recipes, zipped=zipped)
-        cost = sum(total_bytes(part.drafts) for part in parts) + len(skeleton)
-        tried = _array_costs(parts) | {"original": entry.size}
-        if zipped and cost >= entry.size:
-            self._take_whole(number, tried=tried)
-            return
-        images = next((task.images for task in tasks if task.images is not None), None)
-        height, width, channels = images.shape[1:] if images is not None else (0, 0, 0)
-        levels = max(task.levels for task in tasks)
-        mode = {0: "", 1: "1" if levels == 2 else "L", 3: "RGB"}[channels]
-        pieces: list[Piece] = []
-        for part, task in zip(parts, tasks, strict=True):
-            length = len(task.rest) if task.images is None else task.images.nbytes
-            pieces += [
-                Piece(len(pieces) + index, 0, length if draft.kind == BYTES else 0)
-                for index, draft in enumerate(part.drafts)
-            ]
-        numbers = [self._add(draft) for part in parts for draft in part.drafts]
-        self.saved += sum(part.saved for part in parts)
-        about = mode, "", 0, width, height, skeleton
-        self._place(Stored(number, "arrays", entry.size, *about, tuple(pieces), tried, cost), numbers)
-
-    def _take_tiles(self, number: int, parts: list[Coded]) -> None:
-        """Write the tiles of an image in the way that is shortest for all, or its bytes where these are fewer."""
-        from bbcodec.encoding import Stored
-        from bbcodec.images import KINDS
-        from bbcodec.planning import TileTask
-
-        entry = self._entries[number]
-        first = parts[0].task
-        if not isinstance(first, TileTask) or first.picture is None:
-            raise RuntimeError("the first tile of an image came without its picture")
-        picture = first.picture
-        common = set.intersection(*(set(part.tiles) for part in parts))
-        totals = {way: sum(float(part.tiles[way].costs.sum()) for part in parts) for way in common}
-        way = min(sorted(totals), key=lambda one: totals[one])
-        groups = [part.tiles[way] for part in parts]
-        tried = _tile_costs(groups) | {"original": entry.size}
-        mode = KINDS[picture.kind].mode
-        if totals[way] + len(picture.metadata) >= entry.size:
-            self._take_whole(number, mode, first.width, first.height, tried)
-            return
-        numbers = []
-        pieces: list[Piece] = []
-        for plane in range(len(groups[0].pieces[0])):
-            for group in groups:
-                piece = group.pieces[0][plane]
-                if piece.draft >= 0:
-                    numbers.append(self._add(group.drafts[piece.draft]))
-                    piece = piece._replace(draft=len(numbers) - 1)
-                pieces.append(piece)
-        about = mode, picture.kind, way, first.width, first.height, picture.metadata
-        cost = round(totals[way]) + len(picture.metadata)
-        self._place(Stored(number, picture.form, entry.size, *about, tuple(pieces), tried, cost), numbers)
-
-    def _take_whole(
-        self, number: int, mode: str = "", width: int = 0, height: int = 0, tried: dict[str, int] | None = None
-    ) -> None:
-        """Write the bytes of a file, which may be an image."""
-        from bbcodec.encoding import encode_bytes
-        from bbcodec.planning import whole_file
-
-        for task in whole_file(number, self._entries[number].path, self._entries[number].size):
-            coded = encode_bytes(task)
-            files = [replace(file, mode=mode, width=width, height=height, tried=tried or {}) for file in coded.files]
-            self._take(replace(coded, files=files))
-
-    def _flush(self) -> None:
-        self._plain.flush(self._writer)
-        self._coded.flush(self._writer)
-
-    def _end_segment(self) -> None:
-        """Write a directory of the files since the last one."""
-        self._add_files()
-        self._writer.end_segment()
-
-    def _add_files(self) -> None:
-        self._writer.add_files(
-            self._as_file(number, pending)
-            for first, pending in self._pending.items()
-            for number in (first, *self._copies[first])
-        )
-        self._pending = {}
-
-    def _as_file(self, number: int, pending: _Pending) -> File:
-        entry, stored = self._entries[number], pending.stored
-        places = tuple(place for place in pending.places if place is not None)
-        if len(places) < len(pending.places):
-            raise RuntimeError(f"{entry.path} was not stored as a whole")
-        about = stored.mode, stored.kind, stored.way, stored.width, stored.height, stored.size
-        times = entry.modified_ns, entry.permissions
-        return File(entry.name, stored.form, *about, *times, bool(stored.skeleton), places)
-
-    def finish(self) -> Summary:
-        """Write what waits, links and folders, and the directories."""
-        from bbcodec.encoding import Piece, Stored
-
-        for number, entry in enumerate(self._entries):
-            if entry.kind == "link":
-                pieces = (Piece(length=len(entry.target), data=entry.target),)
-                self._place(Stored(number, "link", len(entry.target), pieces=pieces, cost=len(entry.target)), ())
-            elif entry.kind == "file" and entry.size == 0:
-                self._place(Stored(number, "bytes", 0), ())
-        self._flush()
-        self._add_files()
-        folders = [entry for entry in self._entries if entry.kind == "folder"]
-        self._writer.add_files(
-            File(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
-            for entry in folders
-        )
-        self._writer.finish()
-        self._summary.folders = len(folders)
-        self._summary.how = dict(sorted(self._how.items()))
-        self._summary.codecs = [record.name for record in self._writer.codecs]
-        return self._summary
-
-
-def _opened(tasks: Iterable[Planned]) -> Iterator[Task]:
-    from bbcodec.planning import FileTask, open_task
-
-    for task in tasks:
-        if isinstance(task, FileTask):
-            yield from open_task(task)
-        else:
-            yield task
-
-
-def _named(coding: str) -> str:
-    return "original" if coding == "bytes" else coding
-
-
-def _array_costs(parts: Sequence[Coded]) -> dict[str, int]:
-    """What all images of an array file cost in each coding that all of them could take."""
-    tried = [part.tried for part in parts if part.tried]
-    common = set.intersection(*(set(one) for one in tried)) if tried else set()
-    return {coding: sum(one[coding] for one in tried) for coding in sorted(common)}
-
-
-def _tile_costs(groups: Sequence[Group]) -> dict[str, int]:
-    """What the tiles of an image cost in each coding that all of them could take."""
-    common = set.intersection(*(set(group.tried) for group in groups))
-    sums = {coding: sum(float(group.tried[coding].sum()) for group in groups) for coding in sorted(common)}
-    return {coding: round(size) for coding, size in sums.items() if size < float("inf")}

@@ -43,7 +43,7 @@ from bbcodec.packing import (
 )
 
 MAGIC: Final = b"\x89BBC\r\n\x1a\n"
-VERSION: Final = 0x02  # 16 * major + minor: 0.2
+VERSION: Final = 0x03  # 16 * major + minor: 0.3
 HEADER: Final = MAGIC + bytes([VERSION])
 FOOTER_MAGIC: Final = b"BBCE"
 FOOTER_BYTES: Final = 16

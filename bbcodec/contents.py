@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bbcodec.catalogue import CodecFile, parse_codec, shipped_codecs
-from bbcodec.compressing import Setting, as_source
 from bbcodec.container import MAX_CODEC_BYTES, Reader, read_chunk, unpack_bytes
 from bbcodec.directory import BYTES, LEARNED, PIXEL_FORMS, Chunk, CodecRecord, File, Place, tile_bounds
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec
+from bbcodec.setting import Setting
 
 if TYPE_CHECKING:
     from bbcodec.decoding import Decoded, FilesTask, Spot, StretchTask
@@ -197,14 +197,16 @@ class Contents:
 
     def _find(self, record: CodecRecord) -> CodecSource:
         """The codec of a record: given, embedded or shipped. Raises MissingCodec."""
+        from bbcodec.workers import CodecSource
+
         for source in self._known:
             if source.digest == record.digest:
                 return source
         if record.chunk is not None:
-            return as_source(self._embedded(record, record.chunk))
+            return CodecSource.of(self._embedded(record, record.chunk))
         for codec in shipped_codecs():
             if codec.digest == record.digest:
-                return as_source(codec)
+                return CodecSource.of(codec)
         raise MissingCodec(
             f"{self.path} needs the codec {record.name!r} (digest {record.digest.hex()}), which is neither installed "
             f"nor in the archive: give its file with --codec, or install the bbcodec that ships it"

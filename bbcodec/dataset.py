@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from bbcodec.archive import Archive, open_archive
-from bbcodec.compressing import PathLike
 from bbcodec.errors import InputError
+from bbcodec.setting import PathLike
 
 
 class ArchiveDataset(Dataset[Any]):

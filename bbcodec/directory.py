@@ -60,7 +60,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One entry of an archive: a file, a link, or a folder. Times are nanoseconds since 1970, sizes bytes or pixels."""
+    """One entry of an archive: a file, a link, or a folder. Times are nanoseconds since 1970, sizes bytes or pixels.
+
+    way: how samples are made into planes; of arrays without a skeleton, their shape (`arrays.USUAL_SHAPES`).
+    """
 
     name: bytes
     form: str
@@ -376,7 +379,8 @@ def _fits(file: File, types: list[str]) -> bool:
         coded = all(kind != BYTES or place.coding != "bytes" for kind, place in zip(types, content, strict=True))
         return coded and len(content) == file.n_planes * rows * columns
     if file.form == "arrays":
-        return file.skeleton and len(content) > 0 and all(place.coding == "bytes" for place in content)
+        told = not file.way if file.skeleton else file.way > 0 and file.width * file.height > 0
+        return told and len(content) > 0 and all(place.coding == "bytes" for place in content)
     plain = set(types) <= {BYTES} and all(place.coding == "bytes" for place in content) and not file.skeleton
     return plain and (file.form != "folder" or not content)
 

@@ -46,9 +46,9 @@ from bbcodec.planning import (
 from bbcodec.workers import Bench, Pixels
 
 # A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
-# access. Arrays are read as a whole, and a long chain of two-level images has less of its length in initial bits.
+# access. Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
-ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 2): 2**22}
+ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 256): 2**18, (1, 2): 2**22}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
@@ -57,6 +57,8 @@ HARD_GAIN: Final = 0.95  # WebP tries hard where that makes a sample so much sho
 SAMPLE_FILES: Final = 128  # on which the way of a larger group is chosen
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 MOST_EXCESS: Final = 64  # bytes that a file may cost more in company than alone
+
+ALONE: Final = ("webp", "png", "jpegxl")  # codings of one image
 
 Costs = NDArray[np.float64]
 
@@ -108,14 +110,21 @@ class Stored:
 
 @dataclass(frozen=True)
 class Coded:
-    """What a task gives: chunks, and the files (or the tiles of one, by way) that lie in them."""
+    """What a task gives: chunks, and the files (or the tiles of one, by way) that lie in them.
+
+    The task comes back without its pixels, as results of a large file wait for each other. Of a chunk of an array,
+    `shape` is that of its images, `length` its bytes, `saved` what a learned codec saves of the best of everything
+    else, and `tried` the bytes of its images by coding.
+    """
 
     task: Task
     drafts: list[Draft]
     files: list[Stored]
     tiles: dict[int, Group] = field(default_factory=dict)
-    saved: int = 0  # bytes that learned chunks of an array are shorter than the best of everything else
-    tried: dict[str, int] = field(default_factory=dict)  # bytes of the images of an array, by coding
+    shape: tuple[int, ...] = ()
+    length: int = 0
+    saved: int = 0
+    tried: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ class Group:
     @property
     def alone(self) -> Costs:
         """What each image costs if each is coded alone."""
-        costs: Costs = np.min([self.tried[one] for one in ("webp", "png", "jpegxl") if one in self.tried], axis=0)
+        costs: Costs = np.min([self.tried[one] for one in ALONE if one in self.tried], axis=0)
         return costs
 
 
@@ -173,12 +182,12 @@ def sample_of(images: Pixels) -> slice:
 
 
 def encode_each(images: Pixels, levels: int, options: Options) -> Group:
-    """Every image alone, as WebP or JPEG XL, or as PNG."""
+    """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL."""
     pieces: list[tuple[Piece, ...]] = []
     tried: dict[str, list[float]] = defaultdict(list)
     for image in images:
         coded: dict[str, bytes] = {}
-        for coding in ("jpegxl" if options.jpegxl else "webp", "png"):
+        for coding in ALONE[: 3 if options.jpegxl else 2]:
             with suppress(ValueError):  # too large, or too many levels
                 coded[coding] = encode_alone(image, levels, coding)
             tried[coding].append(len(coded[coding]) + PLACE_BYTES if coding in coded else np.inf)
@@ -216,8 +225,9 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
     if count < 2 or height * width > SHEET_PIXELS:
         return
     few = images[sample_of(images)][: max(1, SHEET_HEIGHT // height)]
-    codings = ("jpegxl" if options.jpegxl else "webp", "lzma", "lzma-planar")[: 3 if channels > 1 else 2]
-    codings = codings[int(max(height, width) > SHEET_HEIGHT) :]
+    codings = ["lzma"] + ["lzma-planar"] * (channels > 1)
+    if max(height, width) <= SHEET_HEIGHT:
+        codings = ["webp"] + ["jpegxl"] * options.jpegxl + codings
     sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
     bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
     for coding in codings:
@@ -448,7 +458,7 @@ def encode_tile(bench: Bench, task: TileTask) -> Coded:
     for way, planes in task.planes.items():
         groups = [encode_plane(bench, plane[None], levels, task.options) for plane, levels in planes]
         tiles[way] = join_planes(groups)
-    return Coded(task, [], [], tiles)
+    return Coded(replace(task, planes={}), [], [], tiles)
 
 
 def encode_bytes(task: BytesTask) -> Coded:
@@ -468,8 +478,9 @@ def encode_bytes(task: BytesTask) -> Coded:
 def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     """A chunk of an array: its images by a codec or in sheets, or its bytes, whichever is shorter."""
     plain = [Draft(BYTES, pack_bytes(task.rest if task.images is None else task.images.tobytes()))]
+    bare = replace(task, images=None, rest=b"")
     if task.images is None:
-        return Coded(task, plain, [])
+        return Coded(bare, plain, [], length=len(task.rest))
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     most = ARRAY_CHUNK_PIXELS.get((images.shape[3], task.levels), 2**16)
     learned = encode_learned(bench, images, task.levels, most)
@@ -482,7 +493,7 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     tried = {coding: total_bytes(drafts) for coding, drafts in found.items()}
     coding = min(tried, key=lambda one: tried[one])
     saved = max(0, classical - tried.get("learned", classical))
-    return Coded(task, found[coding], [], saved=saved, tried=tried)
+    return Coded(bare, found[coding], [], {}, images.shape, images.nbytes, saved, tried)
 
 
 def total_bytes(drafts: Iterable[Draft]) -> int:

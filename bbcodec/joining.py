@@ -12,6 +12,7 @@ from bbcodec.errors import DamagedArchive
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bbcodec.arrays import Recipe
     from bbcodec.decoding import Decoded
 
 
@@ -19,11 +20,12 @@ def write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], st
     """Write a long file to a stream that can seek, from what its tasks gave, in order. Raises DamagedArchive."""
     from bbcodec.arrays import ArrayWriter
 
+    start = stream.tell()
     contents = (sound(decoded) for some in results for decoded in some)
     if file.form in PIXEL_FORMS:
         _write_tiles(file, skeleton, contents, stream)
     elif file.form == "arrays":
-        writer = ArrayWriter(stream, skeleton)
+        writer = ArrayWriter(stream, *recipes_of(file, skeleton))
         try:
             for content in contents:
                 writer.add(content)
@@ -31,8 +33,19 @@ def write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], st
         except BaseException:
             writer.abandon()
             raise
+        if not file.skeleton and stream.tell() - start != file.size:
+            raise DamagedArchive("an array has another size than its shape")
     else:
         stream.writelines(contents)
+
+
+def recipes_of(file: File, skeleton: bytes) -> tuple[bool, list[Recipe]]:
+    """Whether an array file is a zip, and how its members are put together. Raises DamagedArchive."""
+    from bbcodec.arrays import Recipe, unpack_recipes, usual_header
+
+    if file.skeleton:
+        return unpack_recipes(skeleton)
+    return False, [Recipe("", 0, (), usual_header(file.way, file.size, file.height, file.width), len(file.content))]
 
 
 def sound(decoded: Decoded) -> Any:

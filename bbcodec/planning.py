@@ -72,7 +72,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Options:
-    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: in place of WebP."""
+    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: tried as well."""
 
     exact: bool = False
     jpegxl: bool = False

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bbcodec.catalogue import CodecFile
 from bbcodec.container import LearnedBody
 from bbcodec.errors import BBCodecError, CoderError, DamagedArchive, InputError
 from bbcodec.packing import MAX_VALUES, digest64
@@ -59,6 +60,11 @@ class CodecSource:
     channels: int
     levels: int
     content: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, codec: CodecFile) -> CodecSource:
+        """That of a codec file."""
+        return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
 
 
 def load_installed(content: bytes, device: str) -> Codec:

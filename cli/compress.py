@@ -14,7 +14,7 @@ from bbcodec.cli.group import counted, show_json, sizes, stored, tell, work_opti
 @click.option("--codec", default="auto", metavar="CODEC", help="A shipped codec, a .bbc file, auto (the best) or none.")
 @click.option("--no-embed-codec", is_flag=True, help="Leave a codec of your own out of the archive.")
 @click.option("--exact-files", is_flag=True, help="Keep the bytes of every file, not just its picture.")
-@click.option("--jpegxl", is_flag=True, help="JPEG XL in place of WebP; the archive then needs imagecodecs.")
+@click.option("--jpegxl", is_flag=True, help="Try JPEG XL too; an archive with it needs imagecodecs.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
 @click.option("--name", metavar="NAME", help="What standard input, - among the inputs, is called in the archive.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive again before it gets its name.")

@@ -15,7 +15,7 @@ from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ende
 from bbcodec import __version__
 
 if TYPE_CHECKING:
-    from bbcodec.compressing import Summary
+    from bbcodec.summary import Summary
 
 
 class LazyGroup(click.Group):
@@ -122,7 +122,7 @@ def counted(number: int, noun: str) -> str:
 def stored(summary: Summary) -> str:
     """How the files of an archive are stored, for people.
 
-    >>> from bbcodec.compressing import Summary
+    >>> from bbcodec.summary import Summary
     >>> stored(Summary(3, how={"learned": 2, "original": 1}, copies=1))
     '3 files (2 learned, 1 original; 1 copy)'
     """

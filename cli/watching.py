@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from bbcodec.compressing import FileReport
+    from bbcodec.summary import FileReport
 
 
 @dataclass
@@ -70,7 +70,7 @@ def watched(title: str, quiet: bool) -> Iterator[Watch]:
 def described(file: FileReport) -> str:
     """How a file was stored, and why, on a line.
 
-    >>> from bbcodec.compressing import FileReport
+    >>> from bbcodec.summary import FileReport
     >>> tried = {"learned": 1234, "webp": 1400, "original": 2345}
     >>> described(FileReport("cat.png", "learned", 1234, 2345, "RGB", tried))
     'cat.png: learned, 1,234 of 2,345 bytes (learned 1,234, webp 1,400)'

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from bbcodec.catalogue import CodecFile, parse_codec
-from bbcodec.compressing import Setting, compress_with
+from bbcodec.compressing import compress_with
 from bbcodec.errors import CoderError, InputError
 from bbcodec.planning import Options
+from bbcodec.setting import Setting
 
 
 @cache

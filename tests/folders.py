@@ -11,10 +11,10 @@ from fake_codec import fake_codec, familiar, load_fake
 from PIL import Image
 
 from bbcodec.archive import Archive
-from bbcodec.compressing import Setting
 from bbcodec.container import Writer
 from bbcodec.errors import DamagedArchive
 from bbcodec.images import classical, encode_webp
+from bbcodec.setting import Setting
 
 GREY = fake_codec("grey-1")
 COLOUR = fake_codec("colour-1", channels=3)

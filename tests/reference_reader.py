@@ -164,9 +164,7 @@ def gate(h: Vector, y: Vector) -> Vector:
     return [clamp(v + rne(a * g, 8), -2047, 2047) for v, a, g in gates]
 
 
-class Layer:
-    """C 4."""
-
+class Layer:  # C 4
     def __init__(self, name: str, shape: Shape, weight: Vector, bias: Vector, scale: Vector) -> None:
         self.taps, self.zeros, self.rows, n = shape.taps, [0] * shape.ins, [], len(shape.taps)
         for o, (b, s) in enumerate(zip(bias, scale, strict=True)):
@@ -323,15 +321,12 @@ class Codec:
 
 # ---- The container: F ----
 
-LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}]
 SIZES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4}  # MessagePack: bytes of a length
 Place = namedtuple("Place", "type start position coding")  # start: of the chunk in the archive
 Entry = namedtuple("Entry", "name form mode kind way width height size sec nsec permissions skeleton count places")
 
 
-class Cursor(io.BytesIO):
-    """Takes fields from the front of bytes."""
-
+class Cursor(io.BytesIO):  # takes fields from the front of bytes
     def take(self, n: int) -> bytes:
         data = self.read(n)
         check(len(data) == n, "data end too early")
@@ -361,7 +356,8 @@ def unpack(method: int, data: bytes, limit: int) -> bytes:
     """F, B: stored, deflate or LZMA2."""
     if method == 0:
         return data
-    stream = {1: zlib.decompressobj(-15), 2: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=LZMA2)}[method]
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**24}]
+    stream = {1: zlib.decompressobj(-15), 2: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)}[method]
     out = stream.decompress(data, limit + 1)
     check(stream.eof and not stream.unused_data, "a stream has another length")
     return out
@@ -374,7 +370,7 @@ class Archive:
         self.data, self.entries, self.parts, self.codecs = data, {}, {}, {}
         self.given = {digest(codec, 16): codec for codec in codecs}
         self.content, self.images = cache(self.content), cache(self.images)
-        check(data[:9] == b"\x89BBC\r\n\x1a\n\x02", f"{data[:9]!r} is not how archives of version 0.2 begin")
+        check(data[:9] == b"\x89BBC\r\n\x1a\n\x03", f"{data[:9]!r} is not how archives of version 0.3 begin")
         length, want, magic = struct.unpack("<I8s4s", data[-16:].rjust(16))
         at, start = len(data), len(data) - 16 - length
         self.rebuilt = magic != b"BBCE" or start < 9 or digest(data[:9] + data[start:-16], 8) != want
@@ -444,8 +440,7 @@ class Archive:
         coding, channels = body.take(2) if kind == "S" else (0, 1)
         check(coding in {"L": (0,), "S": (4, 5)}.get(kind, ()), "WebP, PNG and JPEG XL are beyond this reader")
         shape = n, height, width = [body.varint() for _ in range(3)]
-        size = n * height * width * channels
-        check(1 <= size <= 2**28, "a chunk of no pixels, or too many")
+        check(1 <= (size := n * height * width * channels) <= 2**28, "a chunk of no pixels, or too many")
         pixels = unpack(2, body.read(), size) if coding else self.codec(key).decode(body.read(), *shape)
         if coding == 5:
             pixels = bytes(v for i in range(size // channels) for v in pixels[i :: size // channels])
@@ -468,6 +463,12 @@ class Archive:
         if entry.form <= 2:  # folder, link, bytes
             return [b"".join(map(self.part, entry.places))]
         places = iter(entry.places[entry.skeleton :])
+        if entry.form == 3 and not entry.skeleton:  # an array
+            shape, content = ((), (), (1,), (3,))[entry.way], b"".join(map(self.part, places))
+            shape = (len(content) // (entry.height * entry.width * prod(shape)), entry.height, entry.width, *shape)
+            check(entry.way > 0 and entry.size - 128 == len(content) == prod(shape) > 0, "an array has another size")
+            text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117)
+            return [b"\x93NUMPY\1\0v\0" + text.encode() + b"\n" + content]
         if entry.form == 3:  # arrays
             _, members = Cursor(self.part(entry.places[0])).msgpack()
             return [header + b"".join(self.part(next(places)) for _ in range(n)) for *_, header, n in members]
@@ -483,9 +484,8 @@ class Archive:
             place = next(places)
             *shape, channels, pixels = self.images(place.type, place.start)
             check(shape[1:] == [end - top, right - left] and place.position < shape[0], "a tile has another size")
-            line = (right - left) * channels
-            for i in range(top, end):
-                at = (place.position * (end - top) + i - top) * line
+            line, first = (right - left) * channels, place.position * (end - top)
+            for i, at in enumerate(range(first * line, (first + end - top) * line, line), top):
                 lines[i] += pixels[at : at + line]
         return b"".join(lines)
 

@@ -106,10 +106,12 @@ def classical(tmp_path_factory):
     for name, picture in pixels.items():
         Image.fromarray(picture).save(folder / name.decode())
     np.save(folder / "planes.npy", planes)
+    np.save(folder / "grey.npy", planes[..., 0])
+    np.save(folder / "one.npy", planes[0])
     (folder / "a").write_bytes(b"bytes")
     bbcodec.compress([folder], folder / "out.bb", codec="none", exclude=["out.bb*"])
     held = {name: [picture.tobytes()] for name, picture in pixels.items()}
-    held |= {name: [(folder / name.decode()).read_bytes()] for name in (b"a", b"planes.npy")}
+    held |= {name: [(folder / name.decode()).read_bytes()] for name in (b"a", b"grey.npy", b"one.npy", b"planes.npy")}
     return (folder / "out.bb").read_bytes(), held
 
 

@@ -7,7 +7,7 @@ from bbcodec.cli.watching import Watch, described, watched
 from rich.console import Console
 from rich.progress import Progress
 
-from bbcodec.compressing import FileReport
+from bbcodec.summary import FileReport
 
 
 @pytest.mark.parametrize(

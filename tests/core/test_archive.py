@@ -40,11 +40,11 @@ from PIL import Image
 
 import bbcodec
 from bbcodec import archive as archives
-from bbcodec import compressing, container, encoding, planning, workers
+from bbcodec import assembling, container, encoding, planning, workers
 from bbcodec import contents as contents_of_archives
 from bbcodec import directory as directories
+from bbcodec import setting as settings_of_work
 from bbcodec.archive import Archive
-from bbcodec.compressing import Setting, as_source
 from bbcodec.container import BYTES, LEARNED, SHEET, CodecRecord, File, Place, pack_bytes
 from bbcodec.errors import (
     BBCodecError,
@@ -58,6 +58,8 @@ from bbcodec.errors import (
     UnsafePath,
     UnsupportedVersion,
 )
+from bbcodec.setting import Setting
+from bbcodec.workers import CodecSource
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -191,7 +193,7 @@ def test_equal_files_are_stored_once(tmp_path):
 
 
 def test_many_small_files_over_several_segments(tmp_path, monkeypatch):
-    monkeypatch.setattr(compressing, "SEGMENT_FILES", 1000)
+    monkeypatch.setattr(assembling, "SEGMENT_FILES", 1000)
     monkeypatch.setattr(planning, "SHARED_BYTES", 500)
     for number in range(3000):
         path = tmp_path / "in" / f"{number % 7}" / f"{number}.txt"
@@ -547,7 +549,7 @@ def test_a_missing_codec_is_named_and_nothing_is_written(folder, tmp_path):
     with pytest.raises(MissingCodec, match="grey-1.*" + GREY.digest.hex()):
         restore(tmp_path / "a.bb", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    restore(tmp_path / "a.bb", tmp_path / "out", known=[as_source(GREY)])
+    restore(tmp_path / "a.bb", tmp_path / "out", known=[CodecSource.of(GREY)])
     check_same_tree(folder, tmp_path / "out")
     restore(tmp_path / "a.bb", tmp_path / "some", ["notes.txt"])
     assert contents(tmp_path / "some").keys() == {"notes.txt"}
@@ -556,7 +558,7 @@ def test_a_missing_codec_is_named_and_nothing_is_written(folder, tmp_path):
 def test_a_codec_is_only_needed_for_what_needs_it(folder, tmp_path):
     """Of several codecs, too: a file of one is read without the others."""
     squeeze(folder, tmp_path / "a.bb", ALL, embed=False)
-    with Archive(tmp_path / "a.bb", [as_source(GREY)], FAKE) as archive:
+    with Archive(tmp_path / "a.bb", [CodecSource.of(GREY)], FAKE) as archive:
         assert np.array_equal(np.asarray(archive["grey/1.png"]), familiar(seed=1)[..., 0])
         with pytest.raises(MissingCodec, match="colour-1"):
             archive["colour/1.png"]
@@ -573,7 +575,8 @@ def test_shipped_codecs_are_found_by_digest(folder, tmp_path, monkeypatch):
 
 
 def test_an_embedded_codec_that_is_another_is_damage(tmp_path):
-    body = workers.Bench([as_source(GREY)], "cpu", load_fake).encode(as_source(GREY), familiar(4, 4, count=1))[0]
+    source = CodecSource.of(GREY)
+    body = workers.Bench([source], "cpu", load_fake).encode(source, familiar(4, 4, count=1))[0]
     files = [File(b"a", "raw", "L", "L8", 0, 4, 4, places=(Place(1, 0),)), text(b"b", b"hi", chunk=2)]
     chunks = [(LEARNED, replace(body, codec_id=bytes(4)).pack()), (BYTES, pack_bytes(b"hi"))]
     bad = write_archive(tmp_path / "a.bb", files, chunks, [(bytes(16), "grey-1", GREY.content)])
@@ -715,7 +718,7 @@ def make_small(tmp_path):
 def small_segments(monkeypatch):
     monkeypatch.setattr(container, "SEGMENT_BYTES", 1)
     # Every fake codec pays for itself: its file is long, and these archives are small.
-    monkeypatch.setattr(compressing._Assembler, "embedded", property(lambda self: 0, lambda self, value: None), False)
+    monkeypatch.setattr(assembling.Assembler, "embedded", property(lambda self: 0, lambda self, value: None), False)
 
 
 def check_right_or_refused(path, whole):
@@ -823,7 +826,7 @@ def test_a_cut_archive_gives_the_files_of_whole_segments(folder, tmp_path, monke
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_files_outside_a_damaged_chunk_are_restored(folder, tmp_path, jobs, monkeypatch):
-    monkeypatch.setattr(compressing, "POOL_VALUES", 0)
+    monkeypatch.setattr(settings_of_work, "POOL_VALUES", 0)
     squeeze(folder, tmp_path / "a.bb", ALL)
     damage(tmp_path / "a.bb", "grey/0.png")
     setting = Setting(jobs, "cpu", None, load_fake)
@@ -854,7 +857,7 @@ def test_a_damaged_codec_costs_the_files_that_need_it(folder, tmp_path):
             archive.verify()
         with pytest.raises(DamagedArchive, match="codec"):
             archive["grey/0.png"]
-    restore(tmp_path / "a.bb", tmp_path / "all", known=[as_source(GREY)])
+    restore(tmp_path / "a.bb", tmp_path / "all", known=[CodecSource.of(GREY)])
     check_same_tree(folder, tmp_path / "all")
 
 
@@ -955,11 +958,11 @@ def test_streams_are_not_left_open(tmp_path):
 
 def test_other_versions_are_refused_by_name(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb")
-    for version, name in ((1, "0.1"), (3, "0.3"), (16, "1.0")):
+    for version, name in ((1, "0.1"), (2, "0.2"), (16, "1.0")):
         data = bytearray((tmp_path / "a.bb").read_bytes())
         data[8] = version
         (tmp_path / "b.bb").write_bytes(data)
-        with pytest.raises(UnsupportedVersion, match=rf"b\.bb: the archive is of format {name}; this .* 0\.2"):
+        with pytest.raises(UnsupportedVersion, match=rf"b\.bb: the archive is of format {name}; this .* 0\.3"):
             Archive(tmp_path / "b.bb")
 
 

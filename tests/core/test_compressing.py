@@ -23,12 +23,13 @@ from folders import (
 )
 
 import bbcodec
-from bbcodec import compressing, container, planning
+from bbcodec import assembling, compressing, container, planning
+from bbcodec import setting as settings_of_work
 from bbcodec.archive import Archive
-from bbcodec.compressing import Setting
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
 from bbcodec.images import classical
 from bbcodec.planning import Options
+from bbcodec.setting import Setting
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,7 +53,7 @@ def inside(folder):
 def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch, careful_webp):
     for number in range(20):
         save(folder / "more" / f"{number}.png", familiar(30, 40 + number % 3, 3, seed=number))
-    monkeypatch.setattr(compressing, "POOL_VALUES", 0)
+    monkeypatch.setattr(settings_of_work, "POOL_VALUES", 0)
     monkeypatch.setattr(planning, "GROUP_VALUES", 5000)
     monkeypatch.setattr(container, "SEGMENT_BYTES", 3000)
     monkeypatch.setattr(container, "PIECE_BYTES", 3000)
@@ -184,6 +185,19 @@ def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
     assert classical.require_jpegxl()
 
 
+def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):
+    pytest.importorskip("imagecodecs")
+    colours = np.random.default_rng(2).integers(0, 256, (4, 4, 3), np.uint8)
+    save(tmp_path / "in" / "few colours.png", np.tile(colours, (12, 12, 1)))
+    for jpegxl in (False, True):
+        squeeze(tmp_path / "in", tmp_path / f"{jpegxl}.bb", jpegxl=jpegxl)
+    assert (tmp_path / "True.bb").read_bytes() == (tmp_path / "False.bb").read_bytes()
+    assert hows(tmp_path / "True.bb") == {"few colours.png": "webp"}
+    save(tmp_path / "in" / "photo.png", photo(90, 90))
+    squeeze(tmp_path / "in", tmp_path / "both.bb", jpegxl=True)
+    assert hows(tmp_path / "both.bb") == {"few colours.png": "webp", "photo.png": "jpegxl"}
+
+
 def test_a_need_is_told_by_the_directory_chunks_too(tmp_path):
     pytest.importorskip("imagecodecs")
     save(tmp_path / "in" / "a.png", photo(90, 90))
@@ -296,7 +310,7 @@ def test_nothing_is_left_when_compressing_stops(folder, tmp_path, monkeypatch, s
 
     if force:
         (tmp_path / "a.bb").write_text("old")
-    monkeypatch.setattr(compressing._Assembler, "_place", stopping)
+    monkeypatch.setattr(assembling.Assembler, "_place", stopping)
     with pytest.raises(OutputError if isinstance(stop, OSError) else (KeyboardInterrupt, InputError)):
         squeeze(folder, tmp_path / "a.bb", ALL, force=force)
     assert inside(tmp_path) == (["a.bb", "in"] if force else ["in"])

@@ -19,6 +19,7 @@ from bbcodec.container import (
     HEADER,
     LEARNED,
     SHEET,
+    VERSION,
     CodecRecord,
     File,
     LearnedBody,
@@ -174,7 +175,7 @@ def test_golden_bytes():
     # form mode kind way w h size s ns permissions skeleton count; chunk position length coding
     row = b"\x9c\x02\x00\x00\x00\x00\x00\x02\x07\x09\xcd\x01\xa4\x00\x01" + b"\x94\x00\x00\x02\x00"
     start = b"\x00\x97\xc4\x02a\x00" + row + b"\x90\x90"
-    header = b"\x89BBC\r\n\x1a\n\x02"
+    header = b"\x89BBC\r\n\x1a\n\x03"
     data = header + body + chunk(b"D", start + b"\xa1B\x0c")
     index = start + b"\xa2BD" + b"\x92\x0c\xc4\x02" + bytes([0, len(start) + 3 - 12])
     data += index + struct.pack("<I", len(index)) + digest64(header + index) + b"BBCE"
@@ -337,7 +338,7 @@ def test_what_is_no_archive_is_told_apart():
 
 def test_every_other_version_is_refused_by_name():
     data = small()
-    for version in set(range(256)) - {2}:
+    for version in set(range(256)) - {VERSION}:
         with pytest.raises(UnsupportedVersion, match=re.escape(f"format {version // 16}.{version % 16}; this bbcodec")):
             read(data[:8] + bytes([version]) + data[9:])
 

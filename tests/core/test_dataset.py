@@ -264,8 +264,9 @@ def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "load_installed", counting)
     from fake_codec import fake_codec
 
-    from bbcodec.compressing import Setting, compress_with
+    from bbcodec.compressing import compress_with
     from bbcodec.planning import Options
+    from bbcodec.setting import Setting
 
     (tmp_path / "in").mkdir()
     Image.fromarray(familiar(90, 90)[:, :, 0]).save(tmp_path / "in" / "grey.png")

@@ -14,12 +14,12 @@ from PIL import Image
 from bbcodec import decoding
 from bbcodec import directory as directories
 from bbcodec.archive import Archive
-from bbcodec.compressing import Setting, as_source
 from bbcodec.container import BYTES, LEARNED, SHEET, File, LearnedBody, Place, SheetBody, pack_bytes
 from bbcodec.errors import DamagedArchive
 from bbcodec.images import encode_alone, encode_together
 from bbcodec.packing import digest64
-from bbcodec.workers import Bench
+from bbcodec.setting import Setting
+from bbcodec.workers import Bench, CodecSource
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -269,7 +269,7 @@ def test_codecs_stay_loaded_when_others_are_needed(tmp_path):
 
 def test_what_is_kept_is_told_apart_by_archive(tmp_path):
     """Two archives with chunks at the same place, on one bench."""
-    bench = Bench([as_source(GREY)], "cpu", load_fake)
+    bench = Bench([CodecSource.of(GREY)], "cpu", load_fake)
     tasks = []
     for name in ("a", "b"):
         file = File(b"x", "bytes", size=1, places=(Place(0, 0, 1),))

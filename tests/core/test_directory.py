@@ -118,9 +118,11 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> File
     if form in ("link", "bytes"):
         return File(name, form, places=tuple(places), **about)
     if form == "arrays":
-        shape = {"width": draw(st.integers(0, 2**31 - 1)), "height": draw(st.integers(0, 2**31 - 1))}
+        way = draw(st.integers(0, 3))
+        side = st.integers(int(way > 0), 2**31 - 1)
+        shape = {"way": way, "width": draw(side), "height": draw(side), "skeleton": not way}
         content = draw(st.lists(st.sampled_from(parts + images), min_size=1, max_size=3))
-        return File(name, form, skeleton=True, places=(parts[0], *content), **shape, **about)
+        return File(name, form, places=(*([] if way else parts[:1]), *content), **shape, **about)
     width, height = draw(st.sampled_from([(1, 1), (700, 500), (2**31 - 1, 1), (1025, 512), (1500, 1500)]))
     way = draw(st.integers(0, 3))
     skeleton = draw(st.booleans())
@@ -333,6 +335,11 @@ DAMAGED = {
     "a picture whose skeleton is an image": picture(skeleton=1, count=2),
     "a picture that is bytes": fields(files=row(form=4, kind=4, width=3, height=3, count=1), types="B"),
     "arrays without a skeleton": fields(files=row(form=3, count=1), types="B"),
+    "arrays without a skeleton, of no pixels": fields(files=row(form=3, way=1, height=3, count=1), types="B"),
+    "arrays with a skeleton and a way": fields(
+        files=row(form=3, way=1, width=3, height=3, skeleton=1, count=2), places=[0, [0, b"\0\1"], 0, 0], types="B"
+    ),
+    "an array of nothing": fields(files=row(form=3, way=1, width=3, height=3), types="B"),
     "arrays of nothing": fields(files=row(form=3, skeleton=1, count=1), types="B"),
     "arrays in a WebP": fields(files=row(form=3, skeleton=1, count=2), places=[0, 0, 0, [0, b"\0\1"]], types="B"),
     "a skeleton that is WebP": fields(

@@ -1,6 +1,7 @@
 """Never worse: every file costs no more than the best of itself, WebP and PNG; and groups what was tried."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -12,19 +13,18 @@ from PIL import Image
 
 from bbcodec import encoding
 from bbcodec.archive import Archive
-from bbcodec.compressing import as_source
 from bbcodec.directory import LEARNED, SHEET
-from bbcodec.encoding import CHUNK_PIXELS, Group, encode_each, encode_learned, encode_plane, join_planes
+from bbcodec.encoding import CHUNK_PIXELS, Group, encode_each, encode_learned, encode_plane, encode_task, join_planes
 from bbcodec.images import KINDS, encode_png, split_image
 from bbcodec.packing import shortest
-from bbcodec.planning import Options
-from bbcodec.workers import Bench
+from bbcodec.planning import ArrayTask, Options, TileTask, open_task, plan, scan
+from bbcodec.workers import Bench, CodecSource
 
 PLAIN = Options()
 
 
 def bench_of(*codecs, load=load_fake):
-    return Bench([as_source(codec) for codec in codecs], "cpu", load)
+    return Bench([CodecSource.of(codec) for codec in codecs], "cpu", load)
 
 
 # --- folders of images
@@ -117,7 +117,7 @@ def test_no_file_costs_more_than_the_best_of_the_others(tmp_path_factory, images
     names = sum(map(len, best))
     codecs_bytes = 60 * len(summary.codecs)  # a record of each in the index and in the directory chunk
     assert summary.archive_bytes <= sum(best.values()) + 64 * len(best) + 300 + names + codecs_bytes
-    with Archive(tmp_path / "a.bb", [as_source(one) for one in codecs], FAKE) as archive:
+    with Archive(tmp_path / "a.bb", [CodecSource.of(one) for one in codecs], FAKE) as archive:
         archive.restore(tmp_path / "out")
     check_same_tree(tmp_path / "in", tmp_path / "out")
 
@@ -320,3 +320,18 @@ def test_costs_of_a_group_are_those_of_its_chunks(count):
     assert isinstance(group, Group)
     assert group.costs.sum() == pytest.approx(len(group.drafts[0].body) + 9 + count)
     assert group.costs.max() - group.costs.min() < 30
+
+
+def test_results_of_large_files_come_back_without_their_pixels(tmp_path):
+    """All of one file wait for each other."""
+    np.savez(tmp_path / "a.npz", images=np.zeros((500, 40, 40), np.uint8), rest=np.zeros(10**5))
+    save(tmp_path / "b.png", np.zeros((800, 800, 3), np.uint8))
+    tasks = [part for task in plan(scan([tmp_path]).entries, {}, PLAIN) for part in open_task(task)]
+    assert {type(task) for task in tasks} == {ArrayTask, TileTask}
+    for task in tasks:
+        coded = encode_task(bench_of(), task)
+        assert len(pickle.dumps(task)) > 10**5
+        assert len(pickle.dumps(coded)) < 10**4
+        if isinstance(task, ArrayTask):
+            assert coded.length == (len(task.rest) if task.images is None else task.images.nbytes)
+            assert coded.shape == (() if task.images is None else task.images.shape)

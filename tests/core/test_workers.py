@@ -11,15 +11,15 @@ from fake_codec import fake_codec, familiar, load_fake, load_hasty, load_lying
 from folders import BITS, COLOUR, GREY, noise
 
 from bbcodec import workers
-from bbcodec.compressing import Setting, as_source
 from bbcodec.container import LearnedBody
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 from bbcodec.packing import digest64
-from bbcodec.workers import Bench, run_tasks
+from bbcodec.setting import Setting
+from bbcodec.workers import Bench, CodecSource, run_tasks
 
 
 def bench_of(*codecs, load=load_fake):
-    return Bench([as_source(codec) for codec in codecs], "cpu", load)
+    return Bench([CodecSource.of(codec) for codec in codecs], "cpu", load)
 
 
 def is_gone(pid: int) -> bool:

@@ -1,0 +1,40 @@
+"""What was done, in numbers: of an archive as a whole, and of one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Summary:
+    """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored.
+
+    rewritten: of how many files the pictures or arrays come back, but not the very bytes (told by `compress` alone).
+    """
+
+    files: int = 0
+    file_bytes: int = 0
+    archive_bytes: int = 0
+    how: dict[str, int] = field(default_factory=dict)
+    codecs: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    folders: int = 0
+    copies: int = 0
+    rewritten: int = 0
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
+
+    how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the
+    file whose contents these are too.
+    """
+
+    name: str
+    how: str
+    stored_bytes: int
+    file_bytes: int
+    mode: str = ""
+    tried: dict[str, int] = field(default_factory=dict)
+    copy_of: str = ""
