@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "list": "bbcodec.cli.list",
     "verify": "bbcodec.cli.verify",
     "train": "bbcodec.cli.train",
+    "evaluate": "bbcodec.cli.evaluate",
     "codecs": "bbcodec.cli.codecs",
 }
 SIGNALLED: Final = 128  # and the number of the signal, as shells tell it

@@ -1,0 +1,385 @@
+"""A report: a plain record of what was measured, and its text and JSON (`bbcodec.webpage` makes it a page).
+
+It is filled by `bbcodec.evaluation`. Costs are whole numbers of units of 2**-24 bits, so that the rows of the chain
+add up exactly to the bytes of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from bbcodec.anatomy import CLASSICAL, CODECS, DIRECTORIES, HEADS, OTHER, SKELETONS, Anatomy, Owner
+from bbcodec.chain import UNIT, ChunkAccount, Images, Means, units
+from bbcodec.errors import BBCodecError
+
+BYTE: Final = 8 * UNIT  # units of a byte
+ACTIVE: Final = 0.01  # a latent is active where the variance of its posterior mean is greater (Burda et al. 2016)
+SHOWN: Final = 6  # best and worst images
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the chain: what has been spent so far, and by how much that is more than in the row before; in units.
+
+    key: fixed for ever, for JSON. estimated: measured on some of the images.
+    """
+
+    key: str
+    label: str
+    units: int
+    step_units: int
+    why: str = ""
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A latent layer, or the pixels: the total of its terms of the bound, discretised, and coded, in units.
+
+    active, latents: latents whose posterior mean varies from image to image, of all of them (0 of 0 for pixels, or
+    where no two images of one size were seen). popped: what its posterior took off the stack.
+    """
+
+    name: str
+    latent: bool
+    units: int
+    discretised: int
+    masses: int
+    popped: int
+    active: int = 0
+    latents: int = 0
+
+
+@dataclass(frozen=True)
+class ImageCost:
+    """What a learned image adds to its message, in units, and its values."""
+
+    name: str
+    units: int
+    dims: int
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of a value."""
+        return self.units / UNIT / self.dims
+
+
+@dataclass(frozen=True)
+class Peer:
+    """All images in a classical form. estimated: from some of the images, where there are many."""
+
+    key: str
+    label: str
+    bytes: int | None
+    estimated: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CodecUse:
+    """A codec of an archive."""
+
+    name: str
+    digest: str
+    family: str
+    bytes: int
+    embedded: bool
+
+
+@dataclass
+class Report:
+    """What was measured on an archive. Of equal files, the first alone counts as images.
+
+    images, dims: all images and their values; learned_*: those with a learned part, and the values coded by a codec.
+    bytes: of the archive by purpose. iwae: mean gap between the bounds of 1 and k draws, nats of an image of a chunk, by
+    k, and its standard error (nan of one image). pictures: of the best and the worst images, by name.
+    """
+
+    images: int
+    dims: int
+    learned_images: int
+    learned_dims: int
+    file_bytes: int
+    input_bytes: int
+    input_image_bytes: int
+    files: int
+    copies: int
+    rebuilt: str
+    bytes: dict[str, int]
+    chunks: int
+    batches: int
+    chain: list[Row] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    costs: list[ImageCost] = field(default_factory=list)
+    iwae: dict[int, tuple[float, float]] = field(default_factory=dict)
+    iwae_images: int = 0
+    room_units: int = 0
+    pictures: dict[str, Images] = field(default_factory=dict)
+    how: dict[str, int] = field(default_factory=dict)
+    codecs: list[CodecUse] = field(default_factory=list)
+    codec_chunk_bytes: int = 0
+    peers: list[Peer] = field(default_factory=list)
+
+    def row(self, key: str) -> Row | None:
+        """A row of the chain."""
+        return next((row for row in self.chain if row.key == key), None)
+
+    @property
+    def container_bytes(self) -> int:
+        """What is neither words of messages, nor classical images, nor other files, nor codecs."""
+        row = self.row("container")
+        return row.step_units // BYTE if row else 0
+
+    @property
+    def best_peer(self) -> Peer | None:
+        """The shortest classical form."""
+        known = [peer for peer in self.peers if peer.bytes is not None and peer.key != "inputs"]
+        return min(known, key=lambda peer: peer.bytes or 0, default=None)
+
+    @property
+    def pays_after(self) -> int | None:
+        """After how many images like these an archive with its codec is shorter than the best peer; None: never."""
+        peer = self.best_peer
+        if peer is None or not peer.bytes or peer.bytes <= self.file_bytes or not self.codec_chunk_bytes:
+            return None
+        return -(-self.codec_chunk_bytes * self.images // (peer.bytes - self.file_bytes))
+
+    @property
+    def ordered_costs(self) -> list[ImageCost]:
+        """Learned images by bits/dim, the least first."""
+        return sorted(self.costs, key=lambda cost: (cost.bits_per_dim, cost.name))
+
+    def per_dim(self, amount: int) -> float:
+        """Bits per value of the learned images, of an amount in units."""
+        return amount / UNIT / max(1, self.learned_dims)
+
+    def nats(self, amount: int) -> float:
+        """Nats per learned image, of an amount in units."""
+        return amount / UNIT * math.log(2) / max(1, self.learned_images)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `evaluate --json` and `report --json` print: `docs/cli.md`. Fields are only ever added."""
+        return as_json(self)
+
+
+# --- filling it ------------------------------------------------------------------------------------------------------
+
+
+def build_report(anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> Report:
+    """The report on an archive from the accounts of its learned chunks. Raises BBCodecError if sums do not match."""
+    report = Report(
+        images=anatomy.n_images,
+        dims=anatomy.dims,
+        learned_images=0,
+        learned_dims=sum(one.count * one.dims for one in accounts.values()),
+        file_bytes=anatomy.size,
+        input_bytes=anatomy.file_bytes,
+        input_image_bytes=anatomy.image_file_bytes,
+        files=anatomy.n_files,
+        copies=anatomy.n_copies,
+        rebuilt=anatomy.rebuilt,
+        bytes=anatomy.bytes,
+        chunks=len(accounts),
+        batches=sum(one.batches for one in accounts.values()),
+        room_units=sum(one.room for one in accounts.values()),
+    )
+    report.layers = _layers(accounts.values())
+    report.iwae, report.iwae_images = _iwae(accounts.values())
+    _fill_costs(report, anatomy, accounts)
+    report.chain = _chain(report, anatomy, list(accounts.values()))
+    check_chain(report)
+    return report
+
+
+def _layers(accounts: Any) -> list[Layer]:
+    sums: dict[str, list[int]] = {}
+    latent: dict[str, bool] = {}
+    means: dict[tuple[str, tuple[int, ...]], Means] = {}
+    for account in accounts:
+        for name, site in account.sites.items():
+            latent[name] = site.latent
+            row = sums.setdefault(name, [0, 0, 0, 0])
+            for index, part in enumerate((site.continuous, site.discretised, site.masses, site.popped)):
+                row[index] += int(part.sum())
+        for key, one in account.means.items():
+            if key in means:
+                means[key].add(one)
+            else:
+                means[key] = Means(one.count, one.total.copy(), one.squares.copy())
+    active: dict[str, tuple[int, int, int]] = {}  # images, active, latents of the size that most images have
+    for (name, shape), one in means.items():
+        if one.count > 1 and one.count > active.get(name, (0, 0, 0))[0]:
+            active[name] = one.count, int((one.variances > ACTIVE).sum()), int(np.prod(shape))
+    return [Layer(name, latent[name], *row, *active.get(name, (0, 0, 0))[1:]) for name, row in sums.items()]
+
+
+def _iwae(accounts: Any) -> tuple[dict[int, tuple[float, float]], int]:
+    gaps: dict[int, list[float]] = defaultdict(list)
+    for account in accounts:
+        for k, some in account.iwae.items():
+            gaps[k].extend(some.tolist())
+    count = len(next(iter(gaps.values()), []))
+    found = {
+        k: (float(np.mean(some)), float(np.std(some, ddof=1) / math.sqrt(count)) if count > 1 else math.nan)
+        for k, some in sorted(gaps.items())
+    }
+    return found, count
+
+
+def _fill_costs(report: Report, anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> None:
+    """What each image costs: the tiles and planes of one together."""
+    spent: dict[Owner, list[int]] = defaultdict(lambda: [0, 0])
+    pictures: dict[Owner, Images] = {}
+    for number, account in accounts.items():
+        per_image = account.per_image.tolist()
+        for owner, amount in zip(anatomy.owners[number], per_image, strict=True):
+            spent[owner][0] += amount
+            spent[owner][1] += account.dims
+        for position, picture in account.extremes.items():
+            owner = anatomy.owners[number][position]
+            if owner not in pictures or picture.size > pictures[owner].size:
+                pictures[owner] = picture
+    ordered = sorted(spent, key=lambda owner: (owner.file, owner.number))
+    names = {owner: anatomy.name(owner) for owner in ordered}
+    report.costs = [ImageCost(names[owner], *spent[owner]) for owner in ordered]
+    report.learned_images = len(report.costs)
+    report.pictures = {names[owner]: picture for owner, picture in pictures.items()}
+
+
+def _chain(report: Report, anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -> list[Row]:
+    """The rows, from the bound of most draws to the file."""
+    continuous = sum(layer.units for layer in report.layers)
+    chunk_images = sum(account.count for account in accounts)
+    marks: list[tuple[str, str, int, str, bool]] = []
+    for k in sorted(report.iwae, reverse=True):
+        if k > 1:
+            total = continuous - int(units(report.iwae[k][0] * chunk_images))
+            marks.append((f"iwae_{k}", f"IWAE bound, {k:,} draws", total, "what the model could do", True))
+    initial = sum(account.initial for account in accounts)
+    words = sum(account.word_bytes for account in accounts) * BYTE
+    messages = sum(account.message_bytes for account in accounts) * BYTE
+    found = anatomy.bytes
+    container = messages - words + BYTE * (found[HEADS] + found[DIRECTORIES] + found[SKELETONS])
+    discretised = sum(layer.discretised for layer in report.layers)
+    masses = sum(layer.masses for layer in report.layers)
+    marks += [
+        ("negative_elbo", "negative ELBO", continuous, "one draw of the latents", False),
+        ("discretised", "discretised latents", discretised, "the draw that was coded", False),
+        ("account", "integer masses", masses, "probabilities in whole numbers", False),
+        ("words", "ANS words", words - initial, "rounding of the coder, and room left in the last head", False),
+        ("initial", "initial bits", words, "what the first latents are popped from", False),
+        ("container", "container", words + container, "heads of chunks, directories, metadata", False),
+    ]
+    total = words + container
+    for key, label, purpose, why in (
+        ("classical", "images stored classically", CLASSICAL, "they are shorter so, or cannot be learned"),
+        ("other", "other files", OTHER, "no images"),
+        ("codecs", "codecs in the archive", CODECS, ""),
+    ):
+        if found[purpose]:
+            total += found[purpose] * BYTE
+            marks.append((key, label, total, why, False))
+    rows: list[Row] = []
+    for key, label, amount, why, estimated in marks:
+        before = rows[-1].units if rows else 0
+        rows.append(Row(key, label, amount, amount - before, why, estimated))
+    return rows
+
+
+def check_chain(report: Report) -> None:
+    """Raise BBCodecError, a fault, unless the rows add up to the bytes of the file."""
+    total = sum(row.step_units for row in report.chain)
+    if total != report.file_bytes * BYTE or report.chain[-1].units != total:
+        raise BBCodecError(
+            f"the rows of the chain add up to {total / BYTE} bytes, but the file has {report.file_bytes}: a fault"
+        )
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The fields of `docs/cli.md`. What is not known is null."""
+    learned = report.learned_dims > 0
+
+    def rate(key: str) -> float | None:
+        row = report.row(key)
+        return report.per_dim(row.units) if row and learned else None
+
+    rates = [one.bits_per_dim for one in report.costs]
+    deepest = max((k for k in report.iwae if k > 1), default=0)
+    initial = report.row("initial")
+    return {
+        "images": report.images,
+        "dims": report.dims,
+        "learned_images": report.learned_images,
+        "learned_dims": report.learned_dims,
+        "iwae_bits_per_dim": rate(f"iwae_{deepest}"),
+        "negative_elbo_bits_per_dim": rate("negative_elbo"),
+        "discretised_bits_per_dim": rate("discretised"),
+        "account_bits_per_dim": rate("account"),
+        "initial_bits": (initial.step_units / UNIT) if initial else 0,
+        "container_bytes": report.container_bytes,
+        "classical_bytes": report.bytes[CLASSICAL],
+        "other_bytes": report.bytes[OTHER],
+        "codec_bytes": report.bytes[CODECS],
+        "file_bytes": report.file_bytes,
+        "measured_bits_per_dim": 8 * report.file_bytes / report.dims if report.dims else None,
+        "nats_per_image": {row.key: report.nats(row.units) for row in report.chain} if learned else {},
+        "iwae": {
+            "draws": deepest,
+            "images": report.iwae_images,
+            "gaps_nats": {str(k): gap for k, (gap, _) in report.iwae.items()},
+            "standard_errors_nats": {str(k): _known(error) for k, (_, error) in report.iwae.items()},
+        },
+        "chain": [
+            {"key": row.key, "label": row.label, "units": row.units, "step_units": row.step_units,
+             "estimated": row.estimated}
+            for row in report.chain
+        ],
+        "units_per_bit": UNIT,
+        "layers": [
+            {"name": one.name, "latent": one.latent, "bits_per_dim": report.per_dim(one.units),
+             "nats_per_image": report.nats(one.units), "coded_bits_per_dim": report.per_dim(one.masses),
+             "popped_bits_per_dim": report.per_dim(one.popped), "active_units": one.active, "units": one.latents}
+            for one in report.layers
+        ],
+        "learned_chunks": report.chunks,
+        "batches": report.batches,
+        "bytes_by_purpose": report.bytes,
+        "how": report.how,
+        "files": report.files,
+        "copies": report.copies,
+        "input_bytes": report.input_bytes,
+        "codecs": [
+            {"name": one.name, "model": one.family, "digest": one.digest, "bytes": one.bytes, "embedded": one.embedded}
+            for one in report.codecs
+        ],
+        "peers": [
+            {"key": peer.key, "label": peer.label, "bytes": peer.bytes, "estimated": peer.estimated,
+             "bits_per_dim": 8 * peer.bytes / report.dims if peer.bytes is not None and report.dims else None}
+            for peer in report.peers
+        ],
+        "with_codec_bytes": report.file_bytes + report.codec_chunk_bytes if report.codec_chunk_bytes else None,
+        "pays_after_images": report.pays_after,
+        "rebuilt": report.rebuilt,
+        "bits_per_dim_of_images": {
+            str(share): float(np.quantile(rates, share / 100)) for share in (0, 5, 25, 50, 75, 95, 100)
+        } if rates else {},
+        "best_images": [_image(one) for one in report.ordered_costs[:SHOWN]],
+        "worst_images": [_image(one) for one in report.ordered_costs[::-1][:SHOWN]],
+    }  # fmt: skip
+
+
+def _image(cost: ImageCost) -> dict[str, Any]:
+    return {"name": cost.name, "dims": cost.dims, "bits": cost.units / UNIT, "bits_per_dim": cost.bits_per_dim}
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
