@@ -146,7 +146,7 @@ def how_to_go_on(work: Path) -> str:
         return "nothing was learnt yet"
     best = work / "best.bbc"
     codec = f"; the best codec so far is {best}" if best.exists() else ""
-    return f"the same command with --resume goes on{codec}"
+    return f"the same command with --resume, and without --force, goes on{codec}"
 
 
 # --- what people see -------------------------------------------------------------------------------------------------
