@@ -100,14 +100,17 @@ def bbcodec(*words: str | Path, quiet: bool = True) -> tuple[str, float]:
 def measured(*words: str | Path) -> tuple[float, int]:
     """Run the installed tool: (seconds, most bytes of memory that it and its workers held together at any time).
 
-    Memory is the proportional set size, in which pages that processes share count once; looked at ten times a second.
+    Memory is what is private to each, and the files that one of them has mapped, of that which has most: they share
+    libraries, also with other programs, so that the kernel's proportional sizes would depend on what else runs. It is
+    looked at ten times a second.
     """
     tool = Path(sys.executable).parent / "bbcodec"
     start = time.perf_counter()
     process = subprocess.Popen([tool, *words], stderr=subprocess.PIPE, text=True)
     most = 0
     while process.poll() is None:
-        most = max(most, sum(_held(number) for number in _tree(process.pid)))
+        held = [_held(number) for number in _tree(process.pid)]
+        most = max(most, sum(private for private, _ in held) + max(mapped for _, mapped in held))
         time.sleep(0.1)
     if process.returncode:
         told = process.stderr.read() if process.stderr else ""
@@ -125,12 +128,13 @@ def _tree(process: int) -> list[int]:
     return found
 
 
-def _held(process: int) -> int:
+def _held(process: int) -> tuple[int, int]:
+    """Bytes of a process that are its own, and bytes of files that it has mapped."""
     with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return 1024 * int(line.split()[1])
-    return 0
+        lines = [line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]]
+        sizes = {line[0]: 1024 * int(line[1]) for line in lines}
+        return sizes["Anonymous:"], sizes["Rss:"] - sizes["Anonymous:"]
+    return 0, 0
 
 
 def listed(archive: Path) -> dict[str, Any]:

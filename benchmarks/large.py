@@ -35,14 +35,15 @@ def mosaic(paths: list[Path], side: int) -> np.ndarray[tuple[int, ...], np.dtype
 def main() -> None:
     parser = arguments(__doc__ or "", "large")
     parser.add_argument("--side", type=int, default=10_000, help="pixels")
+    parser.add_argument("--jobs", type=int, default=4, help="worker processes, which take most of the memory")
     options = parser.parse_args()
     paths = sorted(needed(options.data / "kodak").glob("*.png"))
     with tempfile.TemporaryDirectory() as scratch:
         source, archive, restored = Path(scratch, "large.png"), Path(scratch, "out.bb"), Path(scratch, "back")
         image = mosaic(paths, options.side)
         Image.fromarray(image).save(source, compress_level=6)
-        seconds, memory = measured("compress", source, "-o", archive, "--no-verify")
-        back, memory_back = measured("decompress", archive, "-o", restored)
+        seconds, memory = measured("compress", source, "-o", archive, "--no-verify", "--jobs", str(options.jobs))
+        back, memory_back = measured("decompress", archive, "-o", restored, "--jobs", str(options.jobs))
         if not np.array_equal(image, pixels(restored / "large.png")):
             raise SystemExit("the image came back with other pixels")
         result = {
@@ -50,6 +51,7 @@ def main() -> None:
             "png_bytes": source.stat().st_size,
             "archive_bytes": archive.stat().st_size,
             "bits_per_dim": bits_per_dim(archive.stat().st_size, image.size),
+            "jobs": options.jobs,
             "memory_mb": {"compress": round(memory / 1e6), "decompress": round(memory_back / 1e6)},
             "seconds": {"compress": round(seconds), "decompress": round(back)},
         }

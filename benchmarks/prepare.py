@@ -4,8 +4,7 @@
 
 Writes folders of images and .npy files into PREPARED; with no NAME, all of those whose data are in DATA
 (benchmarks/README.md says what is where). The same data give the same files: every choice is drawn with
-numpy.random.default_rng(0). Names tell what they are for: train, valid (held out while
-training), test.
+numpy.random.default_rng(0). Names tell what images are for: train, valid (held out while training), test.
 """
 
 from __future__ import annotations
