@@ -1,6 +1,6 @@
 """100,000 small images: memory while they are compressed and restored, bytes of the index, time to read one of them.
 
-The images are those of MNIST (grey, 28 x 28) and the first 30,000 of CIFAR-10 (RGB, 32 x 32), each written as a PNG file.
+The images are those of MNIST (grey, 28 x 28) and the first 30,000 of CIFAR-10 (RGB, 32 x 32), each as a PNG file.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def many(result: Result) -> Iterator[str]:
     index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]
     yield (
         f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
-        f"{result['archive_bytes']:,} bytes. Memory of all processes, {result['jobs']} of them workers: {memory['compress']:,} MB compressing, "
+        f"{result['archive_bytes']:,} bytes. Memory of all processes, {result['jobs']} of them workers: "
+        f"{memory['compress']:,} MB compressing, "
         f"{memory['decompress']:,} MB restoring. The index takes {index['index']} bytes a file, names included, the "
         f"directories that replace it when it is lost {index['directory_chunks']}. After a start of "
         f"{one['start_up']} s, one image is read in {one['median']} s (median of 40; at most {one['most']} s)."
@@ -125,7 +126,8 @@ def large(result: Result) -> Iterator[str]:
     memory = result["memory_mb"]
     yield (
         f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
-        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, {result['jobs']} of them workers, and comes back "
+        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, "
+        f"{result['jobs']} of them workers, and comes back "
         f"with {memory['decompress']:,} MB."
     )
 
