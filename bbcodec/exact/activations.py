@@ -59,6 +59,7 @@ class Table:
 silu = Table("silu", F.silu, "60df7819def4ed00")
 tanh = Table("tanh", torch.tanh, "e0759fe34995a2b6")
 sigmoid = Table("sigmoid", torch.sigmoid, "dfac287c0c575fef")
+gelu = Table("gelu", F.gelu, "4f657bd7655fe801")
 
 
 def wants_gradient(y: Tensor) -> bool:

@@ -20,7 +20,11 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-FUNCTIONS = {"silu": lambda x: x * sigmoid(x), "tanh": math.tanh, "sigmoid": sigmoid}
+def gelu(x: float) -> float:
+    return x * math.erfc(-x / math.sqrt(2)) / 2
+
+
+FUNCTIONS = {"silu": lambda x: x * sigmoid(x), "tanh": math.tanh, "sigmoid": sigmoid, "gelu": gelu}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
