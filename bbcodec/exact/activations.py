@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact import fused
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded, straight
 
 
 class Table:
@@ -22,9 +22,12 @@ class Table:
     out all rounding (early training).
     """
 
-    def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str) -> None:
-        """digest: BLAKE2b-64 of the table as little-endian int16. Raises InexactArithmetic if this machine differs."""
-        self.name, self.function = name, function
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str, tight: bool = False) -> None:
+        """digest: BLAKE2b-64 of the table as little-endian int16. Raises InexactArithmetic if this machine differs.
+
+        tight: an entry is so close to a tie that the function in float32 may fall on its other side.
+        """
+        self.name, self.function, self.tight = name, function, tight
         y = torch.arange(-2048, 2048, dtype=torch.float64)
         values = (function(y / UNIT) * UNIT).round().clamp(-BOUND, BOUND)
         found = hashlib.blake2b(values.short().numpy().astype("<i2").tobytes(), digest_size=8).hexdigest()
@@ -38,13 +41,18 @@ class Table:
         if fusable(y, exact):
             return self.looked_up(y)
         if exact and not wants_gradient(y):
-            if self.values.device != y.device:
-                self.values = self.values.to(y.device)
-            return self.values[(y.round().clamp(-2048, 2047) + 2048).int()]
+            return self.entries(y)
         y = rounded(y) if exact else y
         smooth = clamped(self.function(y.clamp(-2048, 2047) / UNIT) * UNIT)
+        if exact and self.tight:
+            return straight(self.entries(y.detach()), smooth)
         return rounded(smooth) if exact else smooth
 
+    def entries(self, y: Tensor) -> Tensor:
+        """The table's entries, on any device."""
+        if self.values.device != y.device:
+            self.values = self.values.to(y.device)
+        return self.values[(y.round().clamp(-2048, 2047) + 2048).int()]
 
     def looked_up(self, y: Tensor) -> Tensor:
         """The table's entries in one pass over memory, in whatever order y has there; on the CPU."""
@@ -59,7 +67,7 @@ class Table:
 silu = Table("silu", F.silu, "60df7819def4ed00")
 tanh = Table("tanh", torch.tanh, "e0759fe34995a2b6")
 sigmoid = Table("sigmoid", torch.sigmoid, "dfac287c0c575fef")
-gelu = Table("gelu", F.gelu, "4f657bd7655fe801")
+gelu = Table("gelu", F.gelu, "4f657bd7655fe801", tight=True)
 
 
 def wants_gradient(y: Tensor) -> bool:
