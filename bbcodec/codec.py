@@ -135,6 +135,12 @@ class Codec:
             raise InputError(
                 f"codec {self.name} takes images of up to {MAX_IMAGE_PIXELS} pixels, not {images.shape[1:3]}"
             )
+        size = self.model.image_size
+        if size is not None and images.shape[1:3] != size:
+            raise InputError(
+                f"codec {self.name} takes images of {size[0]} x {size[1]} pixels only, "
+                f"not {images.shape[1]} x {images.shape[2]}"
+            )
         if images.size > MAX_VALUES:
             raise InputError(f"codec {self.name} takes at most {MAX_VALUES} values a message, not {images.size}")
         if int(images.max()) >= self.pixels.levels:
@@ -182,6 +188,8 @@ class Codec:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
         if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # no encoder writes such
             raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, cannot be")
+        if self.model.image_size not in (None, (height, width)):
+            raise DamagedArchive(f"a message of images of {height} x {width} cannot be of codec {self.name}")
         try:
             stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1))
             parts = []
@@ -202,9 +210,13 @@ class Codec:
 # --- the known-answer test -------------------------------------------------------------------------------------------
 
 
-def known_images(pixels: PixelFormat) -> Iterator[Images]:
-    """The fixed images of the known-answer test: noise, and flat parts, which reach the ends of the tables."""
-    for number, (count, height, width) in enumerate(KNOWN_ANSWERS):
+def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> Iterator[Images]:
+    """The fixed images of the known-answer test: noise, and flat parts, which reach the ends of the tables.
+
+    size: height and width, where a model takes no others.
+    """
+    for number, (count, *sides) in enumerate(KNOWN_ANSWERS):
+        height, width = size or sides
         shape = count, height, width, pixels.channels
         noise = filler(number + 1, 0, int(np.prod(shape))).reshape(shape) >> np.uint32(24)
         noise[:, : height // 2, : width // 2] = noise[:, :1, :1]
@@ -215,7 +227,7 @@ def known_images(pixels: PixelFormat) -> Iterator[Images]:
 def answers(codec: Codec) -> list[str]:
     """Digests of every integer parameter and symbol when the fixed images are encoded, and when they are decoded."""
     out = []
-    for images in known_images(codec.pixels):
+    for images in known_images(codec.pixels, codec.model.image_size):
         x = codec.tensor(images)
         forth = Recorder.seeded(SEED)
         encode(codec.model, forth, x)

@@ -44,6 +44,8 @@ Program = Generator[Site, Tensor, Tensor]
 class LatentModel(nn.Module, ABC):
     """A network with a program. `program(shape)` generates or decodes; `program(shape, images)` encodes or learns."""
 
+    image_size: tuple[int, int] | None = None  # height and width of the only images that it takes; None: of any size
+
     @abstractmethod
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Yield the sites, top first; return the images. shape: (B, C, H, W); images: float32 whole numbers."""

@@ -63,6 +63,10 @@ class Coded(Distribution):
         """The distribution of the images of the batch with these indices, (N,) int64."""
         return self.with_parameters(*(p[images] for p in self.parameters()))
 
+    def nearly(self, value: Tensor) -> Tensor | None:
+        """About `log_prob` of N values (N, ...) under each row of the batch, (N, B) nats; None: no quick way."""
+        return None
+
     def _symbols(self, value: Tensor) -> npt.NDArray[np.int32]:
         if value.shape != self.shape:
             raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")

@@ -16,6 +16,8 @@ from bbcodec.kernels import INFORMATION_BITS
 
 PRECISION = 28  # bits of the index
 UNIT = 256  # log weights are worth 1/UNIT nat
+NEAR = 8  # components of each image whose log-probabilities are computed to the last digit
+PAIR_VALUES = 2**21  # of images under components that are worked on at once: some 100 MB
 
 
 class Mixture(Distribution):
@@ -44,9 +46,26 @@ class Mixture(Distribution):
         return self.components.select(every), value.repeat_interleave(count, 0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats."""
+        """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats.
+
+        All components are computed nearly, where the family has a quick way, and precisely those that matter most.
+        """
+        each = self.components.nearly(value) if self.components.shape[0] > NEAR else None
+        if each is None:
+            pairs, values = self._pairs(value)
+            return self._mixed(pairs.log_prob(values))
+        nearest = (each.detach() + self.log_weights.detach() / UNIT).topk(NEAR, 1).indices
+        near = self.components.select(nearest.flatten()).log_prob(value.repeat_interleave(NEAR, 0))
+        return self._mixed(each.scatter(1, nearest, near.view(nearest.shape)))
+
+    def log_density(self, value: Tensor) -> Tensor:
+        """The same of values between the points of the grid: (B,) nats."""
         pairs, values = self._pairs(value)
-        each = pairs.log_prob(values).view(len(value), -1)
+        return self._mixed(pairs.log_density(values))
+
+    def _mixed(self, log_p: Tensor) -> Tensor:
+        """Log-probabilities of every image under every component, B * K of them, mixed: (B,)."""
+        each = log_p.view(self.shape[0], -1)
         return torch.logsumexp(each + torch.log_softmax(self.log_weights / UNIT, 0), 1)
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -103,8 +122,10 @@ class Mixture(Distribution):
         if value.shape != self.shape:
             raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
         masses = np.diff(self._weights().rows()[0], axis=1)
-        pairs, values = self._pairs(value)
-        cost = pairs.information(values).reshape(masses.shape) + (PRECISION << INFORMATION_BITS) - log2s(masses)
+        images = max(1, PAIR_VALUES // (masses.shape[1] * max(1, value[0].numel())))
+        pairs = (self._pairs(part) for part in value.split(images))
+        cost = np.concatenate([one.information(values) for one, values in pairs]).reshape(masses.shape)
+        cost = cost + (PRECISION << INFORMATION_BITS) - log2s(masses)
         least = cost.min(1, keepdims=True)
         weights = _power_of_half(cost - least) >> (tables.EXP_BITS - self._weight_bits)
         total = log2s(weights.sum(1)) - (self._weight_bits << INFORMATION_BITS)

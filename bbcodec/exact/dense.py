@@ -1,0 +1,65 @@
+"""Dense nets: linear layers of any number of inputs, and gated ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bbcodec.exact.activations import sigmoid
+from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+from bbcodec.exact.layers import Linear
+
+PART = 512  # inputs of one exact sum: weights keep two bits more than at the most that a layer takes
+
+
+def product_gate(y: Tensor, dim: int, exact: bool = True) -> Tensor:
+    """clamp(a) sigmoid(g), where y holds a and g one after the other along `dim` (Dauphin et al. 2017). Whole numbers.
+
+    exact=False leaves out all rounding.
+    """
+    a, g = y.chunk(2, dim)
+    product = clamped(a) * sigmoid(g, exact) / UNIT  # at most 2047 * 256 before the division: exact
+    return rounded(product) if exact else product
+
+
+class Wide(nn.Module):
+    """(..., C) -> (..., C') for any C: exact layers over at most 512 inputs each, whose rounded outputs are added.
+
+    The inputs are cut into runs as equal as may be, longer ones first.
+    """
+
+    def __init__(self, cin: int, cout: int, bound: int = BOUND, gain: float = 1.0) -> None:
+        """cin, cout: channels; bound: the greatest magnitude of an input, in units of 1/256."""
+        super().__init__()
+        count = -(-cin // PART)
+        self.sizes = [cin // count + (n < cin % count) for n in range(count)]
+        self.parts = nn.ModuleList(Linear(size, cout, bound, gain * (size / cin) ** 0.5) for size in self.sizes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the layers round."""
+        first = self.parts[0]
+        return bool(first.exact)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., C) whole numbers within +-bound. Returns whole numbers, not clamped; added in the order of parts."""
+        total: Tensor | None = None
+        for layer, part in zip(self.parts, torch.split(x, self.sizes, -1), strict=True):
+            y = layer(part)
+            total = y if total is None else total + y
+        if total is None:
+            raise ValueError("a layer without inputs")
+        return total
+
+
+class GatedLinear(nn.Module):
+    """(..., C) -> (..., C'): a sigmoid(g), for a and g that are linear in the input."""
+
+    def __init__(self, cin: int, cout: int, bound: int = BOUND) -> None:
+        """cin, cout: channels; bound: the greatest magnitude of an input, in units of 1/256."""
+        super().__init__()
+        self.linear = Wide(cin, 2 * cout, bound, gain=1.7)  # outputs about as large as inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., C) whole numbers within +-bound. Returns whole numbers within +-2047."""
+        return product_gate(self.linear(x), -1, self.linear.exact)

@@ -1,0 +1,410 @@
+"""The VampPrior VAE and HVAE (Tomczak & Welling 2018): one or two layers of latents under a mixture of posteriors.
+
+L = 1: q(z | x), p(x | z) p(z). L = 2 (section 4): q(z2 | x) q(z1 | x, z2), p(x | z1, z2) p(z1 | z2) p(z2). The prior of
+the top layer is a mixture of K Gaussians, p(z) = sum_k w_k q(z | u_k), the posteriors at learned pseudo-inputs u_k; or
+one of those that the paper compares it with. Latents are vectors, so that a model takes images of one size only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.vlae import Block, compiled_mixture, embed_binary, embed_levels, start_predictors
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bbcodec.codec import PixelFormat
+from bbcodec.distributions.autoregressive import Autoregressive
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.bernoulli import Bernoulli
+from bbcodec.distributions.coding import bounded
+from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.distributions.mixture import Mixture
+from bbcodec.distributions.pixels import Pixels
+from bbcodec.errors import InputError
+from bbcodec.exact.activations import silu
+from bbcodec.exact.arithmetic import rounded
+from bbcodec.exact.components import Components
+from bbcodec.exact.dense import GatedLinear, product_gate
+from bbcodec.exact.layers import Conv, Linear, TransposedConv
+from bbcodec.exact.waves import LocalNet
+from bbcodec.program import Latent, Observed, Program
+
+PRIORS: Final = ("standard", "mog", "vamp", "vamp-data", "weighted")
+DECODERS: Final = ("mlp", "conv", "pixelcnn")
+RANGES: Final = {  # of the whole numbers in a config, which may come with an archive from anywhere
+    "height": (1, 256),
+    "width": (1, 256),
+    "layers": (1, 2),
+    "latents": (1, 256),
+    "components": (1, 2048),
+    "hidden": (1, 1024),
+    "features": (1, 64),
+    "local_layers": (1, 32),
+    "radius": (1, 8),
+    "logistics": (1, 32),
+}
+MAX_VALUES: Final = 2**14  # of an image: 128 x 128 grey, 64 x 64 in colour
+MAX_PSEUDO_VALUES: Final = 2**23  # of all pseudo-inputs together
+NECK: Final = 8  # channels of an image, at a quarter of its resolution, that dense layers see
+
+
+@dataclass(frozen=True)
+class VampConfig:
+    """What a model is made of. Raises ValueError for what cannot be."""
+
+    channels: int = 1  # of the image: 1 or 3
+    levels: int = 2  # of a pixel: 2 or 256
+    height: int = 28  # of the images, in pixels
+    width: int = 28
+    layers: int = 1  # of latents: 1, a VAE, or 2, an HVAE
+    latents: int = 40  # of each layer
+    prior: str = "vamp"  # of the top layer: standard, mog, vamp, vamp-data or weighted
+    components: int = 500  # of the prior, unless it is the standard one
+    decoder: str = "mlp"  # mlp, conv or pixelcnn; the encoder is convolutional for the last two
+    hidden: int = 300  # units of the dense layers
+    features: int = 32  # channels of the convolutions
+    local_layers: int = 4  # gated layers of the PixelCNN
+    radius: int = 3  # of its stem
+    logistics: int = 5  # of the mixture that codes a pixel of 256 levels
+    steps_per_unit: int = 8  # of the latents' grid
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name in ("prior", "decoder"):
+                choices = PRIORS if name == "prior" else DECODERS
+                if value not in choices:
+                    raise ValueError(f"{name} is {value!r}, one of {', '.join(choices)} was expected")
+                continue
+            low, high = RANGES.get(name, (1, 256))
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}, a whole number from {low} to {high} was expected")
+        if (self.channels, self.levels) not in ((1, 2), (1, 256), (3, 256)):
+            raise ValueError(
+                f"pixels of {self.channels} channels and {self.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
+            )
+        if self.values > MAX_VALUES:
+            raise ValueError(f"images of {self.values} values, {self.height} x {self.width}: at most {MAX_VALUES}")
+        if self.values * self.components > MAX_PSEUDO_VALUES:
+            raise ValueError(
+                f"{self.components} components of {self.values} values: {MAX_PSEUDO_VALUES} in all at most"
+            )
+        if self.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
+            raise ValueError(f"steps_per_unit is {self.steps_per_unit}, a power of two from 1 to 64 was expected")
+
+    @property
+    def values(self) -> int:
+        """Of an image."""
+        return self.channels * self.height * self.width
+
+    @property
+    def bound(self) -> int:
+        """The greatest magnitude of an embedded pixel, in units of 1/256."""
+        return 256 if self.levels == 2 else 1024
+
+    @property
+    def params(self) -> int:
+        """Parameters of a pixel's distribution."""
+        if self.levels == 2:
+            return self.channels
+        return {1: 3, 3: 12}[self.channels] * self.logistics
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of an image, and after each of two halvings."""
+        sizes = [(self.height, self.width)]
+        for _ in range(2):
+            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        return sizes
+
+    @property
+    def cells(self) -> int:
+        """Pixels at a quarter of the resolution."""
+        return math.prod(self.sizes[2])
+
+
+def build(config: Mapping[str, Any]) -> Vamp:
+    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
+    return Vamp(VampConfig(**config))
+
+
+class DenseEye(nn.Module):
+    """What an encoder sees of an image: (B, C + 1, H, W) embedded -> (B, hidden), by one dense layer."""
+
+    def __init__(self, c: VampConfig) -> None:
+        """c: the config."""
+        super().__init__()
+        self.look = GatedLinear(c.values, c.hidden, c.bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: embedded pixels and the channel that says what is inside, which a dense layer has no need of."""
+        seen: Tensor = self.look(x[:, :-1].flatten(1))
+        return seen
+
+
+class ConvEye(nn.Module):
+    """The same by two strided convolutions, each with a gated block after it, and a dense layer."""
+
+    def __init__(self, c: VampConfig) -> None:
+        """c: the config."""
+        super().__init__()
+        f = c.features
+        self.halvings = nn.ModuleList(
+            [Conv(c.channels + 1, 2 * f, 3, 2, c.bound, gain=1.7), Conv(f, 2 * f, 3, 2, gain=1.7)]
+        )
+        self.blocks = nn.ModuleList(Block(f) for _ in range(2))
+        self.neck = Conv(f, NECK, 1, gain=1.7)
+        self.look = GatedLinear(NECK * c.cells, c.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: embedded pixels and the channel that says what is inside."""
+        exact = self.neck.exact
+        for conv, block in zip(self.halvings, self.blocks, strict=True):
+            x = block(product_gate(conv(x), 1, exact))
+        seen: Tensor = self.look(silu(self.neck(x), exact).flatten(1))
+        return seen
+
+
+class DensePainter(nn.Module):
+    """What a decoder makes of its hidden units: (B, hidden) -> parameters of all pixels (B, H, W, P), at once."""
+
+    def __init__(self, c: VampConfig) -> None:
+        """c: the config."""
+        super().__init__()
+        self.shape = c.height, c.width, c.params
+        self.pixel_head = Linear(c.hidden, math.prod(self.shape), gain=0.3)
+        start_levels(self.pixel_head, c)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h: (B, hidden)."""
+        params: Tensor = self.pixel_head(h)
+        return params.view(len(h), *self.shape)
+
+
+class ConvPainter(nn.Module):
+    """The same by a dense layer, a gated block and transposed convolutions.
+
+    doublings: 2 for parameters of the pixels, (B, H, W, P). 1 for the context of a PixelCNN, (B, features, H/2, W/2).
+    """
+
+    def __init__(self, c: VampConfig, doublings: int = 2) -> None:
+        """c: the config."""
+        super().__init__()
+        f = c.features
+        self.sizes = c.sizes[2 - doublings :][::-1]
+        self.spread = GatedLinear(c.hidden, f * c.cells)
+        self.block = Block(f)
+        self.doublings = nn.ModuleList(TransposedConv(f, f) for _ in range(doublings))
+        self.last = Block(f)
+        self.context = doublings == 1
+        self.pixel_head = Conv(f, f if self.context else c.params, 3, gain=0.5 if self.context else 0.3)
+        if not self.context:
+            start_levels(self.pixel_head, c)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h: (B, hidden)."""
+        (rows, columns), *larger = self.sizes
+        x: Tensor = self.spread(h)
+        x = self.block(x.view(len(h), -1, rows, columns))
+        for conv, (rows, columns) in zip(self.doublings, larger, strict=True):
+            x = silu(conv(x), self.pixel_head.exact)[:, :, :rows, :columns]
+        x = self.pixel_head(self.last(x))
+        return x if self.context else x.permute(0, 2, 3, 1)
+
+
+class Vamp(TrainableModel):
+    """The family as a program of one or two vectors of latents, `z` or `z2` and `z1`, and the pixels."""
+
+    def __init__(self, config: VampConfig) -> None:
+        """config: checked when it was made."""
+        super().__init__()
+        self.config = c = config
+        self.image_size = c.height, c.width
+        eye = DenseEye if c.decoder == "mlp" else ConvEye
+        self.eye = eye(c)
+        self.think = GatedLinear(c.hidden, c.hidden)
+        self.posterior_head = latent_head(c, posterior=True)
+        if c.layers == 2:
+            self.low_eye = eye(c)
+            self.low_lift = GatedLinear(c.latents, c.hidden)
+            self.low_think = GatedLinear(2 * c.hidden, c.hidden)
+            self.low_posterior_head = latent_head(c, posterior=True)
+            self.prior_think = nn.Sequential(GatedLinear(c.latents, c.hidden), GatedLinear(c.hidden, c.hidden))
+            self.low_prior_head = latent_head(c, posterior=False)
+        self.lifts = nn.ModuleList(GatedLinear(c.latents, c.hidden) for _ in range(c.layers))
+        self.join = GatedLinear(c.layers * c.hidden, c.hidden)
+        self.embed = embed_binary if c.levels == 2 else embed_levels
+        self.family: Callable[[Tensor], Distribution] = Bernoulli
+        if c.levels == 256:
+            self.family = partial(LogisticMixture, channels=c.channels)
+        self.painter = DensePainter(c) if c.decoder == "mlp" else ConvPainter(c, 1 if c.decoder == "pixelcnn" else 2)
+        if c.decoder == "pixelcnn":
+            self.local = LocalNet(c.channels + 1, c.features, c.local_layers, c.params, c.radius, c.bound)
+            if c.levels == 256:
+                start_predictors(self.local, c.channels, c.logistics)
+        self._make_prior()
+
+    def _make_prior(self) -> None:
+        c = self.config
+        if c.prior == "standard":
+            return
+        source = None
+        if c.prior != "mog":
+            start = torch.rand(c.components, c.channels, c.height, c.width)  # shares of the range of a pixel
+            self.pseudo_inputs = nn.Parameter(start, requires_grad=c.prior != "vamp-data")
+            source = self.at_pseudo_inputs
+        self.components = Components(c.components, c.latents, c.prior == "weighted", source)
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, images: Tensor) -> None:
+        """Start pseudo-inputs at training images (B, C, H, W), some of them more than once if there are too few.
+
+        From there they are learned, except those of `vamp-data`, which stay. Near the mean of the images, where the
+        paper has them start, they are slow to become different from each other.
+        """
+        if self.config.prior in ("standard", "mog"):
+            return
+        chosen = torch.arange(self.config.components, device=images.device) % len(images)
+        self.pseudo_inputs.copy_(images[chosen] / (self.config.levels - 1))
+
+    def pictures(self) -> NDArray[np.uint8] | None:
+        """The pseudo-inputs, (K, H, W, C) uint8 of 256 levels, while the model has them."""
+        if self.config.prior in ("standard", "mog"):
+            return None
+        shares = self.pseudo_inputs.detach().clamp(0, 1).permute(0, 2, 3, 1).cpu()
+        return (255 * shares).round().to(torch.uint8).numpy()
+
+    def speed_up(self) -> None:
+        """Compile what is the greatest cost of a step, where there is such a part."""
+        if self.config.decoder == "pixelcnn":
+            self.local.compile()
+        if self.config.levels == 256:
+            self.family = partial(compiled_mixture(), channels=self.config.channels)
+
+    # --- distributions -----------------------------------------------------------------------------------------------
+
+    def gaussian(self, params: Tensor) -> Gaussian:
+        """Of the outputs of a head, (B, 2 M): means, then log sigmas."""
+        return Gaussian.from_params(params, self.config.steps_per_unit)
+
+    def at_pseudo_inputs(self) -> tuple[Tensor, Tensor]:
+        """Means and log sigmas, (K, M), of the posteriors at the pseudo-inputs."""
+        x = self.embed(bounded(self.pseudo_inputs, 0, 1) * (self.config.levels - 1))
+        q = self.top_posterior(rounded(x) if self.posterior_head.exact else x)
+        return q.mean, q.log_sigma
+
+    def top_posterior(self, embedded: Tensor) -> Gaussian:
+        """q(z | x), or q(z2 | x), from embedded pixels."""
+        return self.gaussian(self.posterior_head(self.think(self.eye(embedded))))
+
+    def top_prior(self, batch: int) -> Distribution:
+        """p(z), or p(z2), of `batch` images."""
+        c = self.config
+        if c.prior == "standard":
+            zeros = torch.zeros(batch, c.latents, device=self.posterior_head.bias.device)
+            return Gaussian(zeros, zeros, c.steps_per_unit)
+        means, log_sigmas, log_weights = self.components()
+        return Mixture(log_weights, Gaussian(means, log_sigmas, c.steps_per_unit), batch)
+
+    def low_posterior(self, embedded: Tensor, top: Tensor) -> Gaussian:
+        """q(z1 | x, z2)."""
+        both = torch.cat([self.low_eye(embedded), self.low_lift(self.active(top))], 1)
+        return self.gaussian(self.low_posterior_head(self.low_think(both)))
+
+    def low_prior(self, top: Tensor) -> Gaussian:
+        """p(z1 | z2)."""
+        return self.gaussian(self.low_prior_head(self.prior_think(self.active(top))))
+
+    def active(self, z: Tensor) -> Tensor:
+        """Latents as activations."""
+        return activation(z, self.config.steps_per_unit)
+
+    def likelihood(self, latents: list[Tensor], shape: torch.Size) -> Distribution:
+        """p(x | z), or p(x | z2, z1)."""
+        lifted = [lift(self.active(z)) for lift, z in zip(self.lifts, latents, strict=True)]
+        painted = self.painter(self.join(torch.cat(lifted, 1)))
+        if self.config.decoder != "pixelcnn":
+            return Pixels(self.family(painted))
+        batch, channels, height, width = shape
+        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), painted, 2)
+
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+        """Latents from the top down, then pixels. Raises InputError for images of another size."""
+        if tuple(shape[2:]) != self.image_size:
+            height, width = self.image_size
+            raise InputError(f"this model takes images of {height} x {width} pixels, not {shape[2]} x {shape[3]}")
+        embedded = torch.empty(0) if images is None else self.embed(images)  # posteriors are asked for only with images
+        top = yield Latent(
+            "z" if self.config.layers == 1 else "z2",
+            prior=lambda: self.top_prior(shape[0]),
+            posterior=lambda: self.top_posterior(embedded),
+        )
+        latents = [top]
+        if self.config.layers == 2:
+            low = yield Latent(
+                "z1", prior=lambda: self.low_prior(top), posterior=lambda: self.low_posterior(embedded, top)
+            )
+            latents.append(low)
+        images = yield Observed("x", likelihood=lambda: self.likelihood(latents, shape), value=images)
+        return images
+
+
+def latent_head(c: VampConfig, posterior: bool) -> Linear:
+    """The layer that gives means and log sigmas; posteriors start with sigmas of 0.3, so that latents say something."""
+    head = Linear(c.hidden, 2 * c.latents, gain=0.3)
+    if posterior:
+        with torch.no_grad():
+            head.bias[c.latents :] = -1.2
+    return head
+
+
+@torch.no_grad()
+def start_levels(head: Linear | Conv, c: VampConfig) -> None:
+    """Start pixels of 256 levels from broad logistics apart from each other, with means that move in steps that suit.
+
+    Channels of the head are the parameters of `LogisticMixture`, once or once for each pixel.
+    """
+    if c.levels != 256:
+        return
+    n = c.channels * c.logistics
+    gain, bias = torch.ones(c.params), torch.zeros(c.params)
+    gain[n : 2 * n] = 8  # means: 1.0 is 64 levels
+    bias[n : 2 * n] = torch.linspace(-1, 1, c.logistics + 2)[1:-1].repeat(c.channels)
+    bias[2 * n : 3 * n] = 3.0  # scales of e**3 levels
+    if c.channels == 3:
+        gain[3 * n :] = 0.125
+        bias[3 * n :].view(3, -1)[[0, 2]] = 0.95 / 0.125  # green follows the error of red, blue that of green
+    repeats = len(head.bias) // c.params
+    head.set_gain(gain.repeat(repeats))
+    head.bias.copy_(bias.repeat(repeats))
+
+
+SIZES: Final[dict[Strength, dict[str, Any]]] = {
+    "fast": {"layers": 1, "decoder": "mlp"},
+    "balanced": {"layers": 2, "decoder": "conv"},
+    "strong": {"layers": 2, "decoder": "pixelcnn"},
+}
+
+
+def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], alike: bool) -> dict[str, Any]:
+    """Settings for images of this kind. Raises InputError for images of more than one size, or too large."""
+    height, width = smallest
+    values = pixels.channels * height * width
+    if not alike:
+        raise InputError("models of family vamp take images of one size, these are of several: train a vlae")
+    if values > MAX_VALUES:
+        raise InputError(f"images of {height} x {width} pixels are too large for the family vamp: train a vlae")
+    return {**SIZES[strength], "height": height, "width": width, "batch": 100, "free_nats": 0.05}
+
+
+FAMILY = Family("vamp", VampConfig, build, preset)
