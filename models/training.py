@@ -32,6 +32,7 @@ from bbcodec.interpreters import elbo, sample
 FINAL_RATE = 0.01  # of the learning rate, at the end of the run
 SMOOTHING = 0.98  # of the loss that is watched for divergence, a step
 DIVERGED = 2.0  # times the lowest loss so far: no loss that falls comes back to this
+FIRST_LOOK = 1000  # training images that a model looks at before it begins
 PATIENCE = 10  # steps in a row without a finite gradient
 
 
@@ -86,8 +87,8 @@ class Run:
         self.model, self.average = self._new_model(), self._new_model()
         if start is not None:
             self.model.load_state_dict(start.state_dict())
-        else:
-            self.model.begin(batch(dataset, settings, 0).to(self.device))
+        first = [batch(dataset, settings, step) for step in range(-(-FIRST_LOOK // settings.batch))]
+        self.model.begin(torch.cat(first).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
         if compiled:
             self.model.speed_up()
