@@ -54,6 +54,7 @@ RANGES: Final = {  # of the whole numbers in a config, which may come with an ar
 }
 MAX_VALUES: Final = 2**14  # of an image: 128 x 128 grey, 64 x 64 in colour
 MAX_PSEUDO_VALUES: Final = 2**23  # of all pseudo-inputs together
+NOISE: Final = 0.05  # of pseudo-inputs when they start, as a share of the range of pixels
 NECK: Final = 8  # channels of an image, at a quarter of its resolution, that dense layers see
 
 
@@ -269,13 +270,14 @@ class Vamp(TrainableModel):
     def begin(self, images: Tensor) -> None:
         """Start pseudo-inputs at training images (B, C, H, W), some of them more than once if there are too few.
 
-        From there they are learned, except those of `vamp-data`, which stay. Near the mean of the images, where the
-        paper has them start, they are slow to become different from each other.
+        Those of `vamp-data` stay there. The others get some noise, or two at one image would always be the same, and
+        are learned. Near the mean of the images, where the paper has them start, they are slow to become different.
         """
         if self.config.prior in ("standard", "mog"):
             return
         chosen = torch.arange(self.config.components, device=images.device) % len(images)
-        self.pseudo_inputs.copy_(images[chosen] / (self.config.levels - 1))
+        noise = NOISE * self.pseudo_inputs.requires_grad * torch.randn_like(self.pseudo_inputs)
+        self.pseudo_inputs.copy_(images[chosen] / (self.config.levels - 1) + noise)
 
     def pictures(self) -> NDArray[np.uint8] | None:
         """The pseudo-inputs, (K, H, W, C) uint8 of 256 levels, while the model has them."""
@@ -340,8 +342,8 @@ class Vamp(TrainableModel):
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Latents from the top down, then pixels. Raises InputError for images of another size."""
-        if tuple(shape[2:]) != self.image_size:
-            height, width = self.image_size
+        height, width = self.config.height, self.config.width
+        if tuple(shape[2:]) != (height, width):
             raise InputError(f"this model takes images of {height} x {width} pixels, not {shape[2]} x {shape[3]}")
         embedded = torch.empty(0) if images is None else self.embed(images)  # posteriors are asked for only with images
         top = yield Latent(

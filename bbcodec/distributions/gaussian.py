@@ -116,7 +116,7 @@ class Gaussian(Coded):
         squared_width = (inverse / self.steps) ** 2
         half = inverse**2 * (1 - squared_width / 12) / 2
         constant = -log_sigma - math.log(self.steps) - _LOG_SQRT_2PI - squared_width / 24 - half * mean**2
-        log_p = constant.sum(1) - z**2 @ half.T + z @ (2 * half * mean).T
+        log_p: Tensor = constant.sum(1) - z**2 @ half.T + z @ (2 * half * mean).T
         return log_p.to(self.mean.dtype)
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:

@@ -123,7 +123,7 @@ class Mixture(Distribution):
             raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
         masses = np.diff(self._weights().rows()[0], axis=1)
         images = max(1, PAIR_VALUES // (masses.shape[1] * max(1, value[0].numel())))
-        pairs = (self._pairs(part) for part in value.split(images))
+        pairs = (self._pairs(part) for part in torch.split(value, images))
         cost = np.concatenate([one.information(values) for one, values in pairs]).reshape(masses.shape)
         cost = cost + (PRECISION << INFORMATION_BITS) - log2s(masses)
         least = cost.min(1, keepdims=True)
