@@ -7,8 +7,6 @@ once more with everybody watched; it must come out the same.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +61,7 @@ class Site:
 
 @dataclass
 class Means:
-    """Sums of the posterior means of one layer over images of one size, for active units: each of the latents' shape."""
+    """Sums of the posterior means of one layer over images of one size, for active units: of the latents' shape."""
 
     count: int
     total: Real
@@ -88,8 +86,9 @@ class ChunkAccount:
 
     sites: by name, the top of the hierarchy first, pixels last. message_bits: all of the message. initial and room, in
     units: the bits that latents were first popped from, and what the last head could still have held. iwae: the gap
-    between the bounds of 1 and of k draws, nats, by k, (n,) for the n images at `iwae_at`. extremes: pictures of the
-    images that cost least and most, by their position.
+    between the bounds of 1 and of k draws, nats, by k, (n,) for the n images at `iwae_at`; draw_variances: how much the
+    bound of one draw varies from draw to draw, nats squared, (n,). extremes: pictures of the images that cost least and
+    most, by their position, of 256 levels.
     """
 
     count: int
@@ -103,6 +102,7 @@ class ChunkAccount:
     means: dict[tuple[str, tuple[int, ...]], Means] = field(default_factory=dict)
     iwae_at: tuple[int, ...] = ()
     iwae: dict[int, Real] = field(default_factory=dict)
+    draw_variances: Real = field(default_factory=lambda: np.zeros(0))
     extremes: dict[int, Images] = field(default_factory=dict)
 
     @property
@@ -191,6 +191,7 @@ def account_task(bench: Bench, task: AccountTask) -> ChunkAccount:
 
     Raises DamagedArchive where the chunk does not decode, BBCodecError where its message cannot be written again.
     """
+    from bbcodec.interpreters import iwae
     from bbcodec.workers import one_thread
 
     body = LearnedBody.unpack(read_chunk(task.path, task.chunk))
@@ -200,7 +201,9 @@ def account_task(bench: Bench, task: AccountTask) -> ChunkAccount:
         found = account_message(codec, images, body.message, task.seed)
         if task.iwae_at:
             found.iwae_at = task.iwae_at
-            found.iwae = iwae_gaps(codec, images[list(task.iwae_at)], task.ks, task.seed)
+            weights = draw_weights(codec, images[list(task.iwae_at)], max(task.ks), task.seed)
+            found.iwae = {k: iwae(weights, k) - iwae(weights, 1) for k in task.ks}
+            found.draw_variances = weights.var(0, ddof=min(1, len(weights) - 1))
     return found
 
 
@@ -227,7 +230,7 @@ def account_message(codec: Codec, images: Images, message: bytes, seed: int = 0)
         room=round((64 * stack.lanes - head_bits) * UNIT),
         batches=batches,
         means=ledger.means,
-        extremes=_extremes(images, ledger.sites),
+        extremes=_extremes(images if codec.pixels.levels > 2 else images * np.uint8(255), ledger.sites),
     )
 
 
@@ -249,20 +252,16 @@ def _encode_again(codec: Codec, images: Images, growth: int, ledger: _Ledger) ->
     return stack, len(widths)
 
 
-def iwae_gaps(codec: Codec, images: Images, ks: Sequence[int], seed: int) -> dict[int, Real]:
-    """How many nats the bound of k draws is above that of one, for each image (n, H, W, C) and each k: (n,) each."""
+def draw_weights(codec: Codec, images: Images, draws: int, seed: int) -> Real:
+    """log p(x, z) - log q(z | x) of images (n, H, W, C) at so many draws of their latents: (draws, n) nats."""
     import torch
 
-    from bbcodec.interpreters import importance_weights, iwae
+    from bbcodec.interpreters import importance_weights
 
     generator = torch.Generator().manual_seed(seed)
     most = max(1, IWAE_PIXELS // (images.shape[1] * images.shape[2]))
-    parts = []
-    for first in range(0, len(images), most):
-        x = codec.tensor(images[first : first + most])
-        parts.append(importance_weights(codec.model, x, max(ks), generator))
-    weights = np.concatenate(parts, 1)
-    return {k: iwae(weights, k) - iwae(weights, 1) for k in ks}
+    parts = (codec.tensor(images[first : first + most]) for first in range(0, len(images), most))
+    return np.concatenate([importance_weights(codec.model, x, draws, generator) for x in parts], 1)
 
 
 def _extremes(images: Images, sites: dict[str, Site]) -> dict[int, Images]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +42,9 @@ def evaluate(
 
     The images are compressed as `compress` does it, and the archive is accounted for step by step; it is not kept.
 
-    codec: a shipped name or a `.bbc` file. inputs: as of `compress`. iwae: draws of the importance-weighted bound, 0 for
-    none. iwae_images: on how many images; by default on 100, of large ones on fewer. peers: compare with PNG, WebP and
-    JPEG XL. Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
+    codec: a shipped name or a `.bbc` file. inputs: as of `compress`. iwae: draws of the importance-weighted bound, 0
+    for none. iwae_images: on how many images; by default on 100, of large ones on fewer. peers: compare with PNG, WebP
+    and JPEG XL. Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
     """
     from bbcodec.compressing import compress
     from bbcodec.workers import CodecSource
@@ -60,7 +61,7 @@ def evaluate(
         anatomy = dissect(path)
         check_fit(chosen, anatomy)
         accounts = account_archive(anatomy, [CodecSource.of(chosen)], setting, draws_of(iwae), iwae_images)
-        report = build_report(anatomy, accounts)
+        report = build_report(f"{chosen.name} on {_named(inputs)}", anatomy, accounts)
     report.how = how
     report.codecs = [CodecUse(chosen.name, chosen.digest.hex(), chosen.family, len(chosen.content), False)]
     report.codec_chunk_bytes = embedded_bytes(chosen)
@@ -94,13 +95,20 @@ def inspect(
         sources = [archive._find(record) for record in archive.codecs]
         how = archive.summary().how
     accounts = account_archive(anatomy, sources, Setting(jobs, device, progress))
-    report = build_report(anatomy, accounts)
+    report = build_report(str(path), anatomy, accounts)
     report.how = how
     for record, source in zip(anatomy.directory.codecs, sources, strict=True):
         family = parse_codec(source.content, source.name).family
         use = CodecUse(record.name, record.digest.hex(), family, len(source.content), record.chunk is not None)
         report.codecs.append(use)
     return report
+
+
+def _named(inputs: PathLike | Sequence[PathLike]) -> str:
+    """What people call the inputs."""
+    several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    names = [os.path.basename(os.path.abspath(one)) for one in several]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def draws_of(most: int) -> tuple[int, ...]:

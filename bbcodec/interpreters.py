@@ -200,7 +200,8 @@ def importance_weights(
 ) -> np.ndarray:
     """log p(x, z) - log q(z | x) of `draws` draws of the latents: (draws, B) float64, nats; see `iwae`."""
     draw = drawn_between(generator)
-    return np.stack([sum(continuous_elbo(model, images, draw).values()).cpu().numpy() for _ in range(draws)])
+    terms = ([one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()] for _ in range(draws))
+    return np.stack([np.sum(parts, axis=0) for parts in terms])
 
 
 def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
@@ -217,5 +218,6 @@ def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
         raise ValueError(f"k is {k}, but there are {len(log_weights)} draws")
     weights = log_weights[: groups * k].reshape(groups, k, -1)
     largest = weights.max(1, keepdims=True)
-    bounds: np.ndarray = np.log(np.exp(weights - largest).mean(1)) + largest[:, 0]
-    return bounds.mean(0)
+    bounds = np.log(np.exp(weights - largest).mean(1)) + largest[:, 0]
+    result: np.ndarray = bounds.mean(0)
+    return result

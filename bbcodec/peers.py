@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
         *alone_tasks(lone, False, jpegxl),
         *sheet_tasks(company, jpegxl),
     ]
-    sums: dict[bool | None, Counter[str]] = {True: Counter(), False: Counter(), None: Counter()}
+    sums: dict[bool | None, dict[str, float]] = {place: defaultdict(float) for place in (True, False, None)}
     processes = setting.processes(sum(one.pixels * one.count for one in sources), False)
     setting.tell("comparing", 0, len(tasks))
     for done, (task, sizes) in enumerate(zip(tasks, run_tasks(peer_task, tasks, Bench(), processes), strict=True), 1):
@@ -211,7 +211,7 @@ def peer_task(_: Bench, task: PeerTask) -> dict[str, int]:
     return dict(sums)
 
 
-Image = tuple[NDArray[np.generic], int]  # samples (H, W, C), and their levels
+Image = tuple[NDArray[Any], int]  # samples (H, W, C), and their levels
 
 
 def _load(pick: Pick) -> Iterator[Image]:
@@ -260,7 +260,7 @@ def _sheet(images: Sequence[Image]) -> Image:
     return sheet, levels
 
 
-def _with_channels(samples: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
+def _with_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
     """Samples with more channels: grey as three, opaque alpha."""
     if samples.shape[2] < 3 <= channels:
         samples = np.concatenate([samples[:, :, :1].repeat(3, 2), samples[:, :, 1:]], 2)
@@ -270,13 +270,13 @@ def _with_channels(samples: NDArray[np.generic], channels: int) -> NDArray[np.ge
     return samples
 
 
-def _sizes(samples: NDArray[np.generic], levels: int, jpegxl: bool) -> dict[str, int]:
+def _sizes(samples: NDArray[Any], levels: int, jpegxl: bool) -> dict[str, int]:
     """Bytes of an image by codec. One that a format does not take counts as PNG."""
-    sizes = {"png": len(encode_alone(samples, levels, "png"))}  # type: ignore[arg-type]
+    sizes = {"png": len(encode_alone(samples, levels, "png"))}
     pixels = samples * np.uint8(255) if levels == 2 else samples
     sizes["webp"] = sizes["png"]
     with suppress(ValueError):
-        sizes["webp"] = len(encode_webp(pixels)) if levels <= 256 else sizes["png"]  # type: ignore[arg-type]
+        sizes["webp"] = len(encode_webp(pixels)) if levels <= 256 else sizes["png"]
     if jpegxl:
         effort = EFFORT if pixels.shape[0] * pixels.shape[1] <= EFFORT_PIXELS else 7
         grey = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels

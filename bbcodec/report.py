@@ -97,10 +97,12 @@ class Report:
     """What was measured on an archive. Of equal files, the first alone counts as images.
 
     images, dims: all images and their values; learned_*: those with a learned part, and the values coded by a codec.
-    bytes: of the archive by purpose. iwae: mean gap between the bounds of 1 and k draws, nats of an image of a chunk, by
-    k, and its standard error (nan of one image). pictures: of the best and the worst images, by name.
+    bytes: of the archive by purpose. iwae: mean gap between the bounds of 1 and k draws, nats of an image of a chunk,
+    by k, and its standard error (nan of one image). elbo_error_nats: standard error of the bound, an image, for the
+    draw of the latents. title: what was measured. pictures: of the best and the worst images, by name.
     """
 
+    title: str
     images: int
     dims: int
     learned_images: int
@@ -119,6 +121,7 @@ class Report:
     costs: list[ImageCost] = field(default_factory=list)
     iwae: dict[int, tuple[float, float]] = field(default_factory=dict)
     iwae_images: int = 0
+    elbo_error_nats: float = math.nan
     room_units: int = 0
     pictures: dict[str, Images] = field(default_factory=dict)
     how: dict[str, int] = field(default_factory=dict)
@@ -171,9 +174,10 @@ class Report:
 # --- filling it ------------------------------------------------------------------------------------------------------
 
 
-def build_report(anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> Report:
+def build_report(title: str, anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> Report:
     """The report on an archive from the accounts of its learned chunks. Raises BBCodecError if sums do not match."""
     report = Report(
+        title=title,
         images=anatomy.n_images,
         dims=anatomy.dims,
         learned_images=0,
@@ -192,6 +196,7 @@ def build_report(anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> Repo
     report.layers = _layers(accounts.values())
     report.iwae, report.iwae_images = _iwae(accounts.values())
     _fill_costs(report, anatomy, accounts)
+    report.elbo_error_nats = _elbo_error(list(accounts.values()), report.learned_images)
     report.chain = _chain(report, anatomy, list(accounts.values()))
     check_chain(report)
     return report
@@ -216,7 +221,11 @@ def _layers(accounts: Any) -> list[Layer]:
     for (name, shape), one in means.items():
         if one.count > 1 and one.count > active.get(name, (0, 0, 0))[0]:
             active[name] = one.count, int((one.variances > ACTIVE).sum()), int(np.prod(shape))
-    return [Layer(name, latent[name], *row, *active.get(name, (0, 0, 0))[1:]) for name, row in sums.items()]
+    found = []
+    for name, (continuous, discretised, masses, popped) in sums.items():
+        _, some, every = active.get(name, (0, 0, 0))
+        found.append(Layer(name, latent[name], continuous, discretised, masses, popped, some, every))
+    return found
 
 
 def _iwae(accounts: Any) -> tuple[dict[int, tuple[float, float]], int]:
@@ -230,6 +239,13 @@ def _iwae(accounts: Any) -> tuple[dict[int, tuple[float, float]], int]:
         for k, some in sorted(gaps.items())
     }
     return found, count
+
+
+def _elbo_error(accounts: Sequence[ChunkAccount], images: int) -> float:
+    """Standard error of the bound, nats an image, from how much that of some images varies from draw to draw."""
+    variances = [variance for account in accounts for variance in account.draw_variances.tolist()]
+    count = sum(account.count for account in accounts)
+    return math.sqrt(count * float(np.mean(variances))) / images if variances else math.nan
 
 
 def _fill_costs(report: Report, anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> None:
@@ -301,6 +317,144 @@ def check_chain(report: Report) -> None:
         )
 
 
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def as_text(report: Report) -> str:
+    """The report as plain text, lines of at most 100 characters."""
+    parts = [
+        [report.title, *about_lines(report)],
+        *(_table(*table) for table in tables(report)),
+        _image_lines(report),
+        [pays_line(report)] if report.peers else [],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def tables(report: Report) -> list[tuple[list[str], list[list[str]]]]:
+    """All that is a table: header and rows of cells."""
+    found = [_chain_table(report), _layer_table(report), _purpose_table(report), _peer_table(report)]
+    return [(header, rows) for header, rows in found if rows]
+
+
+def about_lines(report: Report) -> list[str]:
+    """Lines on what was measured."""
+    how = ", ".join(f"{count:,} {how}" for how, count in report.how.items())
+    where = f" in {_counted(report.chunks, 'chunk')} and {_counted(report.batches, 'batch')}" if report.chunks else ""
+    lines = [
+        f"{_counted(report.images, 'image')} of {report.dims:,} values, {report.learned_images:,} learned{where}",
+        f"{_counted(report.files, 'file')} of {report.input_bytes:,} bytes" + (f" ({how})" if how else ""),
+    ]
+    if report.copies:
+        lines.append(f"{_counted(report.copies, 'file')} equal to others: they do not count as images")
+    for one in report.codecs:
+        place = ", in the archive" if one.embedded else ""
+        lines.append(f"codec {one.name} ({one.family}, {one.bytes:,} bytes{place}), digest {one.digest}")
+    if report.rebuilt:
+        lines.append(f"the archive is damaged: {report.rebuilt}")
+    return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("ch") else "s")
+
+
+def signed(number: int) -> str:
+    """An amount in units as bytes, with its sign.
+
+    >>> signed(-20 * UNIT), signed(-1)
+    ('-2.5', '+0.0')
+    """
+    return f"{round(number / BYTE, 1) + 0.0:+,.1f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
+    widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(zip(row, widths,
+        strict=True))).rstrip()
+        for row in (header, *rows)
+    ]  # fmt: skip
+
+
+def _chain_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    header = ["from the bounds to the file", "bytes", "step", "", "bits/dim", "nats/image"]
+    rows = []
+    for number, row in enumerate(report.chain):
+        step = signed(row.step_units) if number else ""
+        before = max(1, row.units - row.step_units)
+        share = f"{round(100 * row.step_units / before, 2) + 0.0:+.2f} %" if number else ""
+        own = row.key not in ("classical", "other", "codecs") and report.learned_dims
+        rates = [f"{report.per_dim(row.units):.5f}", f"{report.nats(row.units):,.3f}"] if own else ["", ""]
+        rows.append([f"{row.label}{' (estimated)' * row.estimated}", f"{row.units / BYTE:,.1f}", step, share, *rates])
+    measured = f"{8 * report.file_bytes / report.dims:.5f}" if report.dims else ""
+    rows.append(["file", f"{report.file_bytes:,}", "", "", measured, ""])
+    return header, rows
+
+
+def _layer_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    header = ["of the negative ELBO", "bits/dim", "nats/image", "share", "popped bits/image", "active units"]
+    whole = max(1, sum(layer.units for layer in report.layers))
+    rows = []
+    for layer in report.layers:
+        active = f"{layer.active:,} of {layer.latents:,}" if layer.latents else ""
+        popped = f"{layer.popped / UNIT / max(1, report.learned_images):,.1f}" if layer.latent else ""
+        label = f"rate of {layer.name}" if layer.latent else f"distortion of {layer.name}"
+        rates = [f"{report.per_dim(layer.units):.5f}", f"{report.nats(layer.units):,.3f}"]
+        rows.append([label, *rates, f"{100 * layer.units / whole:.1f} %", popped, active])
+    return header, rows
+
+
+def _image_lines(report: Report) -> list[str]:
+    """How bits/dim spread over the images, and the best and worst ones."""
+    if len(report.costs) < 2:
+        return []
+    rates = [one.bits_per_dim for one in report.costs]
+    quantiles = "  ".join(f"{share} %: {np.quantile(rates, share / 100):.4f}" for share in (0, 5, 25, 50, 75, 95, 100))
+    worst = ", ".join(one.name for one in report.ordered_costs[::-1][:3])
+    return [f"bits/dim of images  {quantiles}", f"the dearest: {worst}"]
+
+
+def _purpose_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    whole = max(1, report.file_bytes)
+    rows = [
+        [purpose, f"{size:,}", f"{100 * size / whole:.2f} %"] for purpose, size in report.bytes.items() if size
+    ]
+    return ["bytes of the archive", "bytes", "share"], rows
+
+
+def peer_rows(report: Report) -> list[tuple[str, int | None, str]]:
+    """All forms of the images that are compared: label, bytes and a note. Ours are among them, the shortest last."""
+    ours = [("bbcodec, codec installed", report.file_bytes, "")]
+    if report.codec_chunk_bytes:
+        ours.append(("bbcodec, codec in the archive", report.file_bytes + report.codec_chunk_bytes, ""))
+    rows = [*((peer.label, peer.bytes, peer.note) for peer in report.peers), *ours]
+    return sorted(rows, key=lambda row: -(row[1] or 0))
+
+
+def _peer_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    rows: list[list[str]] = []
+    for label, size, note in peer_rows(report) if report.peers else ():
+        rate = f"{8 * size / report.dims:.4f}" if size is not None and report.dims else ""
+        ratio = f"{size / max(1, report.file_bytes):.3f}" if size is not None else ""
+        rows.append([label, "" if size is None else f"{size:,}", rate, ratio, note])
+    return ["beside other codecs", "bytes", "bits/dim", "of ours", ""], rows
+
+
+def pays_line(report: Report) -> str:
+    """When the codec has paid for itself, in a sentence."""
+    peer = report.best_peer
+    if peer is None:
+        return ""
+    if report.pays_after is None:
+        return f"The codec does not pay for itself on images like these: {peer.label} takes fewer bytes, or as many."
+    return (
+        f"In an archive the codec takes {report.codec_chunk_bytes:,} bytes: it has paid for itself after "
+        f"{report.pays_after:,} images like these ({peer.label} is the best of the others)."
+    )
+
+
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +485,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "codec_bytes": report.bytes[CODECS],
         "file_bytes": report.file_bytes,
         "measured_bits_per_dim": 8 * report.file_bytes / report.dims if report.dims else None,
+        "negative_elbo_standard_error_nats": _known(report.elbo_error_nats),
         "nats_per_image": {row.key: report.nats(row.units) for row in report.chain} if learned else {},
         "iwae": {
             "draws": deepest,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from bbcodec.cli.group import show_json, tell, work_options
+from bbcodec.cli.group import tell, work_options
 
 
 @click.command("evaluate", short_help="Measure a codec on images: the theory, the bytes, and other codecs.")
 @click.argument("codec")
 @click.argument("inputs", nargs=-1, required=True, metavar="DATA...")
-@click.option("--iwae", type=click.IntRange(0), default=100, metavar="K", help="Draws of the IWAE bound (100; 0: none).")
+@click.option("--iwae", type=click.IntRange(0), default=100, metavar="K", help="Draws of the IWAE bound; 100.")
 @click.option("--iwae-images", type=click.IntRange(1), metavar="N", help="Images it is measured on (100, or fewer).")
 @click.option("--no-peers", is_flag=True, help="Do not compare with PNG, WebP and JPEG XL.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
@@ -37,6 +37,7 @@ def command(
     CODEC is a shipped codec or a .bbc file; DATA are image files, folders and arrays (.npy, .npz). The archive is not
     kept.
     """
+    from bbcodec.cli.report import show_report
     from bbcodec.cli.watching import watched
 
     from bbcodec.evaluation import evaluate
@@ -57,6 +58,5 @@ def command(
             progress=watch.progress,
         )
         seconds = watch.seconds
-    if as_json:
-        show_json(report.as_json())
-    tell(f"{codec}: {report.file_bytes:,} bytes, {seconds}", quiet)
+    show_report(report, html, force, as_json)
+    tell(f"{report.file_bytes:,} bytes, {seconds}", quiet)

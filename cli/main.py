@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "verify": "bbcodec.cli.verify",
     "train": "bbcodec.cli.train",
     "evaluate": "bbcodec.cli.evaluate",
+    "report": "bbcodec.cli.report",
     "codecs": "bbcodec.cli.codecs",
 }
 SIGNALLED: Final = 128  # and the number of the signal, as shells tell it

@@ -93,7 +93,7 @@ class Gaussian(Coded):
         low, high = torch.special.ndtr(edges * side)
         uniform = torch.rand(self.shape, generator=generator, dtype=torch.float64).to(mean.device)
         inside = torch.special.ndtri((low + uniform * (high - low)).clamp(1e-300, 1.0)) * side
-        return inside.clamp(edges[0], edges[1]).clamp(-38, 38)
+        return torch.minimum(torch.maximum(inside, edges[0]), edges[1]).clamp(-38, 38)
 
     def between(self, noise: Tensor) -> Tensor:
         """The value that standard normal noise gives before it is rounded to the grid, float32 in grid steps.
