@@ -1,5 +1,6 @@
 """Training data: what is found in files, what is held out, and batches that depend on seed and step alone."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_no_more_is_read_than_memory_is_meant_for(tmp_path, monkeypatch):
     [
         (noise(5, 4, 6), GREY), (noise(5, 4, 6, 1), GREY), (noise(5, 4, 6, 3), RGB), (noise(5, 4, 6, top=2), BINARY),
         (noise(5, 4, 6, top=2).astype(bool), BINARY), (noise(5, 4, 6, 3, top=2), RGB),
-        (np.asfortranarray(noise(5, 4, 6)), GREY),
+        (np.asfortranarray(noise(5, 4, 6)), GREY), (noise(5, 4, 6, top=3), GREY),
     ],
 )  # fmt: skip
 def test_arrays_are_collections_of_images(array, expected, tmp_path):
@@ -236,10 +237,26 @@ def test_arrays_that_cannot_be_read(name, tmp_path):
     assert f"cannot be read: {tmp_path / name}" in load_dataset([tmp_path]).notes[0]
 
 
-def test_an_array_of_python_objects_is_not_unpickled(tmp_path):
-    np.save(tmp_path / "x.npy", np.array([{}, {}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="is not an array that can be read"):
-        load_dataset([tmp_path / "x.npy"])
+class Opens:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_nothing_is_unpickled(name, tmp_path):
+    for content in (pickle.dumps(Opens(tmp_path / "made")), np.array([Opens(tmp_path / "made")], object)):
+        if isinstance(content, bytes):
+            (tmp_path / name).write_bytes(content)
+        else:
+            (np.save if name == "x.npy" else np.savez)(tmp_path / name, content)
+        with pytest.raises(InputError, match="is not an array that can be read"):
+            load_dataset([tmp_path / name])
+    assert not (tmp_path / "made").exists()
 
 
 # --- errors
@@ -283,6 +300,7 @@ def test_another_seed_holds_out_other_images(tmp_path):
     np.save(tmp_path / "x.npy", noise(200, 4, 4))
     chosen = [load_dataset([tmp_path], seed=seed).valid.tobytes() for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
+    assert [len(load_dataset([tmp_path], valid_images=number).valid) for number in (3, 99)] == [3, 10]
 
 
 def test_held_out_images_can_be_given(tmp_path):
@@ -458,6 +476,16 @@ def test_a_step_needs_no_steps_before_it():
     other = batch(dataset, replace(settings, seed=1), 0)
     assert not torch.equal(forth[0], other)
     assert len({x.numpy().tobytes() for x in forth}) == 5
+
+
+def test_draws_for_different_purposes_are_different():
+    first = {
+        datasets.generator(seed, purpose, number).random()
+        for seed in (0, 1)
+        for purpose in (datasets.ORDER, datasets.STEP, datasets.HELD_OUT, datasets.LEVELS)
+        for number in (0, 1)
+    }
+    assert len(first) == 16
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 6])

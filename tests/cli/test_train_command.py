@@ -143,7 +143,7 @@ def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch):
 ON_TERMINAL = """
 import sys, time
 sys.path.insert(0, {folder!r})
-from test_train import FACTS, REPORT, STEP, SUMMARY
+from test_train_command import FACTS, REPORT, STEP, SUMMARY
 import bbcodec.models.train as library
 from bbcodec.cli.main import main
 
