@@ -37,13 +37,14 @@ p { margin: 4px 0 12px; color: var(--soft); overflow-wrap: anywhere; }
 .figure { background: var(--card); border-radius: 8px; padding: 12px 14px; }
 .figure b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 .figure span { color: var(--soft); font-size: 13px; }
-.rows { display: grid; grid-template-columns: minmax(150px, 270px) 1fr auto; gap: 6px 14px; align-items: center; }
-.rows .value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.rows small { color: var(--soft); }
-.label { line-height: 1.3; } .label small { display: block; font-size: 12px; }
-.value small { display: inline-block; min-width: 62px; }
-.rows svg { display: block; width: 100%; height: 18px; background: var(--card); border-radius: 3px; }
-.scale { grid-column: 2; display: flex; justify-content: space-between; color: var(--soft); font-size: 12px; }
+.row { display: grid; grid-template: "label bar value" / 250px 1fr 170px; gap: 2px 14px; align-items: center;
+  margin: 7px 0; }
+.row .label { grid-area: label; line-height: 1.3; } .row .label small { display: block; font-size: 12px; }
+.row small { color: var(--soft); }
+.row .value { grid-area: value; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.row .value small { display: inline-block; min-width: 58px; }
+.row svg { grid-area: bar; display: block; width: 100%; height: 18px; background: var(--card); border-radius: 3px; }
+.scale { grid-area: bar; display: flex; justify-content: space-between; color: var(--soft); font-size: 12px; }
 svg.plot { display: block; width: 100%; height: 180px; background: var(--card); border-radius: 6px; }
 .axis { display: flex; justify-content: space-between; color: var(--soft); font-size: 12px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 14px; margin: 8px 0; }
@@ -60,8 +61,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 600; }
 .main { fill: var(--main); } .more { fill: var(--more); } .less { fill: var(--less); }
 .ours { fill: var(--ours); } .peer { fill: var(--peer); }
-@media (max-width: 640px) { .rows { grid-template-columns: 1fr auto; } .rows svg, .scale { grid-column: 1 / -1; }
-  .rows .value { grid-row: auto; } .rows .label { order: 0; } }
+@media (max-width: 700px) { .row { grid-template: "label value" "bar bar" / 1fr auto; }
+  main { padding: 20px 14px 40px; } }
 """
 
 
@@ -120,12 +121,13 @@ def _rows(rows: Iterable[tuple[str, str, Sequence[Bar], str]], scale: tuple[str,
         )
         note = f"<small>{escape(why)}</small>" if why else ""
         cells.append(
-            f'<div class="label">{escape(label)}{note}</div>'
+            f'<div class="row"><div class="label">{escape(label)}{note}</div>'
             f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'
-            f'<div class="value">{value}</div>'
+            f'<div class="value">{value}</div></div>'
         )
-    ends = f'<div class="scale"><span>{scale[0]}</span><span>{scale[1]}</span></div>' if scale else ""
-    return f'<div class="rows">{"".join(cells)}{ends}</div>'
+    if scale:
+        cells.append(f'<div class="row"><div class="scale"><span>{scale[0]}</span><span>{scale[1]}</span></div></div>')
+    return "".join(cells)
 
 
 def _waterfall(report: Report) -> str:
@@ -138,10 +140,10 @@ def _waterfall(report: Report) -> str:
     for number, row in enumerate(report.chain):
         before = (report.chain[number - 1].units - low) / span if number else 0.0
         kind = "main" if not number else "more" if row.step_units > 0 else "less"
-        step = f" <small>{signed(row.step_units)}</small>" if number else ""
+        step = f" <small>{signed(row.step_units) if number else ''}</small>"
         label = row.label + (" (estimated)" if row.estimated else "")
         rows.append((label, row.why, [(before, (row.units - low) / span, kind)], f"{row.units / BYTE:,.1f}{step}"))
-    rows.append(("file", "", [(0.0, (report.file_bytes * BYTE - low) / span, "main")], f"{report.file_bytes:,}"))
+    rows.append(("file", "", [(0.0, (report.file_bytes * BYTE - low) / span, "main")], f"{report.file_bytes:,} <small></small>"))
     ends = f"{low / BYTE:,.0f} bytes", f"{highest / BYTE:,.0f} bytes"
     return (
         "<h2>From the bounds to the file</h2>"
