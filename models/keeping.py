@@ -18,9 +18,11 @@ try:
 except ImportError:  # not a POSIX system: two runs in one folder are not found there
     fcntl = None  # type: ignore[assignment]
 
+FILES = ("checkpoint.pt", "log.jsonl", "curves.png", "samples.png", "model.png", "best.bbc", "card.md")
+
 
 class WorkFolder:
-    """The files of a run: `checkpoint.pt`, `log.jsonl`, `curves.png`, `samples.png`, `best.bbc`, `card.md`."""
+    """The files of a run, and a lock that one process at a time holds."""
 
     def __init__(self, output: Path) -> None:
         """The folder that belongs to the codec `output`: my.bbc has my.training beside it."""
@@ -49,18 +51,26 @@ class WorkFolder:
         OutputError where the folder cannot be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "wb")  # noqa: SIM115  # held for as long as the process lives
-            self._take_lock()
-            if self.checkpoint.exists() and not resume:
-                if not force:
-                    raise TargetExists(
-                        f"{self.path} holds a run: --resume goes on with it, --force throws it away and starts anew"
-                    )
-                for name in ("checkpoint.pt", "log.jsonl", "curves.png", "samples.png", "best.bbc", "card.md"):
-                    (self.path / name).unlink(missing_ok=True)
+            return self._open(resume, force)
         except OSError as error:
+            self.close()
             raise OutputError(f"the folder {self.path} cannot be written: {error.strerror}") from None
+        except TargetExists:
+            self.close()
+            raise
+
+    def _open(self, resume: bool, force: bool) -> bool:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path / "lock", "wb")  # noqa: SIM115  # held for as long as the process lives
+        self._take_lock()
+        if self.checkpoint.exists() and not resume:
+            if not force:
+                raise TargetExists(
+                    f"{self.path} holds a run: --resume goes on with it, --force throws it away and starts anew"
+                )
+            for path in self.path.iterdir():
+                if path.name in FILES:
+                    path.unlink()
         return self.checkpoint.exists()
 
     def _take_lock(self) -> None:
@@ -74,8 +84,7 @@ class WorkFolder:
     def close(self) -> None:
         """Let others write here."""
         if self._lock is not None:
-            self._lock.close()
-            (self.path / "lock").unlink(missing_ok=True)
+            self._lock.close()  # the file stays: were it removed, two processes could hold locks of that name
             self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
@@ -95,7 +104,7 @@ class WorkFolder:
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         except (OSError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"{self.checkpoint} is no checkpoint that can be read ({reason}); --force starts anew"
             ) from None

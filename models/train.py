@@ -6,6 +6,7 @@ averaged network is tried on the held-out images; the best so far is a codec the
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ from bbcodec.models.cards import (
     packed,
     with_measured_card,
 )
-from bbcodec.models.datasets import Dataset, check_codec, fit, held_out, load_dataset
+from bbcodec.models.datasets import Dataset, check_codec, fit, held_out, load_dataset, steps_per_epoch
 from bbcodec.models.families import PRESETS, Family, Strength, TrainableModel, find_family
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.pictures import draw_curves, draw_samples
@@ -41,6 +42,7 @@ from bbcodec.workers import check_device
 TICKS = 160  # even shares of a run at which a line is logged
 REPORTS = 16  # and those at which the average is tried on the held-out images
 CHECKPOINT_SECONDS = 60.0
+COMPILED_MINUTES, COMPILED_STEPS = 3.0, 500  # shorter runs are over before the compiler has paid off
 EVENT_SECONDS = 0.2  # between steps that a watcher is told of
 SAMPLES = 16
 PathLike = str | os.PathLike[str]
@@ -130,7 +132,7 @@ def train(
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // ranks))
         chosen = replace(recipe, settings={**recipe.settings, **(overrides or {})})
         prepared = prepare(inputs, valid, chosen, family, preset, init_from or recipe.init_from)
-        compiled, why = can_compile(place)
+        compiled, why = can_compile(place, prepared)
         run = prepared.run(place, rank, ranks, compiled)
         if rank:
             watch = Silent()
@@ -247,11 +249,15 @@ def name_of(codec: Codec | None) -> str:
     return f"{codec.name}, digest {codec.digest}" if codec else ""
 
 
-def can_compile(device: torch.device) -> tuple[bool, list[str]]:
-    """Whether there is what torch.compile needs, and a line to say where there is not."""
-    if device.type != "cpu" or any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        return True, []
-    return False, ["there is no C++ compiler (g++): training takes about three times as long without one"]
+def can_compile(device: torch.device, prepared: Prepared) -> tuple[bool, list[str]]:
+    """Whether parts of the model are to be compiled, and a line to say where that would help but cannot be."""
+    settings = prepared.settings
+    steps = settings.epochs * steps_per_epoch(prepared.dataset, settings)
+    if steps < COMPILED_STEPS if settings.epochs else settings.minutes < COMPILED_MINUTES:
+        return False, []
+    if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        return False, ["there is no C++ compiler (g++): training takes about three times as long without one"]
+    return True, []
 
 
 @contextmanager
@@ -287,6 +293,7 @@ def _start(run: Run, folder: WorkFolder, going_on: bool, resume: bool, watch: Wa
             folder.save(run.state())
         return
     restore(run, state, folder)
+    run.tick = min(run.tick, int(run.share() * TICKS))  # less, where the run is to be longer than it was
     if run.rank == 0:
         folder.forget_after(run.step)
     watch.note(f"going on at step {run.step:,}, after {run.spent / 60:.1f} minutes")
@@ -294,8 +301,6 @@ def _start(run: Run, folder: WorkFolder, going_on: bool, resume: bool, watch: Wa
 
 def restore(run: Run, state: Mapping[str, Any], folder: WorkFolder) -> None:
     """Go on from a checkpoint. Raises InputError where it is that of another run."""
-    import json
-
     try:
         before, now = json.loads(state["identity"]), run.identity()
         differs = next((key for key in now if before.get(key) != now[key]), None)
