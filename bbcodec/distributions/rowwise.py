@@ -1,0 +1,126 @@
+"""Latents row by row: each row of an image's latents is normal, given the rows before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bbcodec.ans import AnsStack
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.coding import rounded
+from bbcodec.distributions.gaussian import Gaussian, activation
+
+ALPHA_BITS = 12  # correlations are worth 2**-12
+
+
+class RowNet(Protocol):
+    """What says how a row of Z latents depends on those before it: all at once, or a row at a time, bit for bit alike.
+
+    Rows are in steps of the grid; parameters are Z means and then Z log sigmas, whole numbers worth 1/256.
+    """
+
+    def rows(self, z: Tensor) -> Tensor:
+        """Parameters (B, n, 2 Z) of all rows z (B, n, Z)."""
+
+    def first(self, batch: int) -> tuple[Tensor, Any]:
+        """Parameters (B, 2 Z) of the first row, and a state."""
+
+    def following(self, row: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The same of the next row, after `row` (B, Z)."""
+
+
+class FirstOrder(nn.Module):
+    """An autoregressive process of first order, z_1 ~ N(0, 1), z_t ~ N(alpha z_(t-1), sigma**2), for each of Z latents.
+
+    With whole numbers a = 4096 alpha and x = z_(t-1) as an activation, the mean is rne(a x / 4096): below 2**23 before
+    the division, which float32 holds.
+    """
+
+    alphas: Tensor
+    log_sigmas: Tensor
+
+    def __init__(self, alphas: list[int], log_sigmas: list[int], steps_per_unit: int) -> None:
+        """alphas: of each latent, in 1/4096, at most 4095 in magnitude; log_sigmas: in 1/256."""
+        super().__init__()
+        if any(abs(a) >= 1 << ALPHA_BITS for a in alphas) or len(alphas) != len(log_sigmas):
+            raise ValueError(f"alphas are {alphas}: {len(log_sigmas)} whole numbers within +-4095 were expected")
+        self.steps = steps_per_unit
+        self.register_buffer("alphas", torch.tensor(alphas).float(), persistent=False)
+        self.register_buffer("log_sigmas", torch.tensor(log_sigmas).float(), persistent=False)
+
+    def _given(self, before: Tensor) -> Tensor:
+        """Parameters (..., 2 Z) after rows (..., Z)."""
+        means = rounded(activation(before, self.steps) * self.alphas / (1 << ALPHA_BITS))
+        return torch.cat([means, self.log_sigmas.expand_as(means)], -1)
+
+    def rows(self, z: Tensor) -> Tensor:
+        """Parameters (B, n, 2 Z) of all rows z (B, n, Z)."""
+        start, _ = self.first(len(z))
+        return torch.cat([start[:, None], self._given(z[:, :-1])], 1)
+
+    def first(self, batch: int) -> tuple[Tensor, None]:
+        """Those of the first row: the standard normal."""
+        return self.alphas.new_zeros(batch, 2 * len(self.alphas)), None
+
+    def following(self, row: Tensor, state: None) -> tuple[Tensor, None]:
+        """Those of the next row."""
+        return self._given(row), None
+
+
+class Rowwise(Distribution):
+    """Latents (B, n, Z) of n rows, values in steps of the grid as `Gaussian` has them.
+
+    Coded row after row, the first row first; in a row image by image, latent by latent. Pushing evaluates the net once
+    for all rows, popping row by row.
+    """
+
+    def __init__(self, net: RowNet, shape: tuple[int, int, int], steps_per_unit: int) -> None:
+        """shape: (B, n, Z), n at least 1."""
+        self.net, self.shape, self.steps = net, torch.Size(shape), steps_per_unit
+
+    def _family(self, params: Tensor) -> Gaussian:
+        return Gaussian.from_params(params, self.steps)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats of each image, (B,)."""
+        return self._family(self.net.rows(value)).log_prob(value)
+
+    def log_density(self, value: Tensor) -> Tensor:
+        """Nats of each image, (B,), of values between the points of the grid."""
+        return self._family(self.net.rows(value)).log_density(value)
+
+    def information(self, value: Tensor) -> np.ndarray:
+        """2**-24 bits of each image, (B,) int64."""
+        with torch.no_grad():
+            return self._family(self.net.rows(value)).information(value)
+
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        """Push row after row, the last row first. A stack on which this fails is left as it was."""
+        if value.shape != self.shape:
+            raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
+        with torch.no_grad(), stack.atomic():
+            params = self.net.rows(value)
+            for n in reversed(range(self.shape[1])):
+                self._family(params[:, n]).push(stack, value[:, n])
+
+    def pop(self, stack: AnsStack) -> Tensor:
+        """(B, n, Z), float32 whole numbers."""
+        with stack.atomic():
+            return self._drawn(lambda family: family.pop(stack))
+
+    def rsample(self, generator: torch.Generator | None = None) -> Tensor:
+        """(B, n, Z); not differentiable."""
+        return self._drawn(lambda family: family.rsample(generator))
+
+    @torch.no_grad()
+    def _drawn(self, draw: Callable[[Gaussian], Tensor]) -> Tensor:
+        params, state = self.net.first(self.shape[0])
+        rows = [draw(self._family(params))]
+        while len(rows) < self.shape[1]:
+            params, state = self.net.following(rows[-1], state)
+            rows.append(draw(self._family(params)))
+        return torch.stack(rows, 1)
