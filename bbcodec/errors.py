@@ -99,3 +99,9 @@ class InexactArithmetic(BBCodecError):
     """This device does not compute what the codec's known-answer test asks for, not even on the safe path."""
 
     exit_code = 21
+
+
+class TrainingDiverged(BBCodecError):
+    """Training was rolled back to its last checkpoint, and the loss was lost again."""
+
+    exit_code = 22
