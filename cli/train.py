@@ -217,13 +217,13 @@ def step_line(event: Mapping[str, Any]) -> str:
 
     >>> step_line({"bits_per_dim": 3.21987, "images_per_second": 27.4, "seconds_left": 83.2})
     '3.220 bits/dim, 27.4 images/s, 1 min 23 s left'
+    >>> step_line({"bits_per_dim": 3.2, "images_per_second": 2740, "seconds_left": 0.0})
+    '3.200 bits/dim, 2,740 images/s, measuring the codec'
     """
-    speed = (
-        f"{event['images_per_second']:,.3g}"
-        if event["images_per_second"] < 1000
-        else f"{event['images_per_second']:,.0f}"
-    )
-    return f"{event['bits_per_dim']:.3f} bits/dim, {speed} images/s, {duration(event['seconds_left'])} left"
+    left = f"{duration(event['seconds_left'])} left" if event["seconds_left"] >= 1 else "measuring the codec"
+    speed = event["images_per_second"]
+    told = f"{speed:,.0f}" if speed >= 1000 else f"{speed:.3g}"
+    return f"{event['bits_per_dim']:.3f} bits/dim, {told} images/s, {left}"
 
 
 def report_line(event: Mapping[str, Any]) -> str:
