@@ -327,7 +327,7 @@ class Encoder(nn.Module):
                 if after == n:
                     rows = rows_first(h)
                     both = torch.cat([rows, places], -1)
-                    h = as_maps(look.add(rows, look.attention(both, both, *bounds)), height, width)  # type: ignore[operator,union-attr]
+                    h = as_maps(look.add(rows, look.attention(both, both, *bounds)), height, width)  # type: ignore[operator]
         return row_means(h, exact)
 
 
@@ -436,7 +436,7 @@ class WaveState:
         batch, height, width = shape
         self.net, self.batch = net, batch
         device = net.stem.weight.device
-        below: list[MaskedConv] = [net.stem, *net.layers]  # type: ignore[list-item]
+        below: list[MaskedConv] = [net.stem, *net.layers]
         self.matrices = [layer.matrix() for layer in below]
         self.last = net.neck.matrix(), net.head.matrix(), net.skip.matrix()
         self.rings = [
@@ -558,6 +558,8 @@ class Choice(ExactPart):
 class DeltaVae(TrainableModel):
     """The delta-VAE as a program of the latents of all rows, `z` (B, H, Z), and the pixels."""
 
+    floors: Tensor
+
     def __init__(self, config: DeltaVaeConfig) -> None:
         """config: checked when it was made."""
         super().__init__()
@@ -604,7 +606,8 @@ class DeltaVae(TrainableModel):
         c = self.config
         with localcontext() as context:
             context.prec = 40
-            return rate_nats(c) / (c.rows * c.latent_channels)
+            each: Decimal = rate_nats(c) / (c.rows * c.latent_channels)
+            return each
 
     def committed_nats(self, rows: int) -> float:
         """delta of images of so many rows: their rate under the prior that learns is never less."""
@@ -612,7 +615,7 @@ class DeltaVae(TrainableModel):
         if not c.latent_channels:
             return 0.0
         if c.prior == "independent":
-            return float(self.committed_each()) * rows * c.latent_channels
+            return float(self.committed_each() * rows * c.latent_channels)
         return float(committed_nats(alphas_of(c), rows))
 
     # --- distributions -----------------------------------------------------------------------------------------------
