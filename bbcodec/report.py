@@ -110,6 +110,7 @@ class Report:
     file_bytes: int
     input_bytes: int
     input_image_bytes: int
+    classical_images: int
     files: int
     copies: int
     rebuilt: str
@@ -185,6 +186,7 @@ def build_report(title: str, anatomy: Anatomy, accounts: Mapping[int, ChunkAccou
         file_bytes=anatomy.size,
         input_bytes=anatomy.file_bytes,
         input_image_bytes=anatomy.image_file_bytes,
+        classical_images=anatomy.classical_images,
         files=anatomy.n_files,
         copies=anatomy.n_copies,
         rebuilt=anatomy.rebuilt,
@@ -268,30 +270,52 @@ def _fill_costs(report: Report, anatomy: Anatomy, accounts: Mapping[int, ChunkAc
     report.pictures = {names[owner]: picture for owner, picture in pictures.items()}
 
 
+Mark = tuple[str, str, int, str, bool]  # a row without its step
+
+
 def _chain(report: Report, anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -> list[Row]:
     """The rows, from the bound of most draws to the file."""
+    rows: list[Row] = []
+    marks = [*_bounds(report, accounts), *_bytes(anatomy, accounts)] if accounts else _bytes(anatomy, accounts)
+    for key, label, amount, why, estimated in marks:
+        before = rows[-1].units if rows else 0
+        rows.append(Row(key, label, amount, amount - before, why, estimated))
+    return rows
+
+
+def _bounds(report: Report, accounts: Sequence[ChunkAccount]) -> list[Mark]:
+    """From the bound of most draws to what is coded."""
     continuous = sum(layer.units for layer in report.layers)
-    chunk_images = sum(account.count for account in accounts)
-    marks: list[tuple[str, str, int, str, bool]] = []
-    for k in sorted(report.iwae, reverse=True):
-        if k > 1:
-            total = continuous - int(units(report.iwae[k][0] * chunk_images))
-            marks.append((f"iwae_{k}", f"IWAE bound, {k:,} draws", total, "what the model could do", True))
+    discretised = sum(layer.discretised for layer in report.layers)
+    masses = sum(layer.masses for layer in report.layers)
+    count = sum(account.count for account in accounts)
+    found = [
+        (f"iwae_{k}", f"IWAE bound, {k:,} draws", continuous - int(units(report.iwae[k][0] * count)), "", True)
+        for k in sorted(report.iwae, reverse=True)
+        if k > 1
+    ]
+    return [
+        *found,
+        ("negative_elbo", "negative ELBO", continuous, "one draw of the latents", False),
+        ("discretised", "discretised latents", discretised, "the draw that was coded", False),
+        ("account", "integer masses", masses, "probabilities in whole numbers", False),
+    ]
+
+
+def _bytes(anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -> list[Mark]:
+    """From the words to the file."""
     initial = sum(account.initial for account in accounts)
     words = sum(account.word_bytes for account in accounts) * BYTE
     messages = sum(account.message_bytes for account in accounts) * BYTE
     found = anatomy.bytes
     container = messages - words + BYTE * (found[HEADS] + found[DIRECTORIES] + found[SKELETONS])
-    discretised = sum(layer.discretised for layer in report.layers)
-    masses = sum(layer.masses for layer in report.layers)
-    marks += [
-        ("negative_elbo", "negative ELBO", continuous, "one draw of the latents", False),
-        ("discretised", "discretised latents", discretised, "the draw that was coded", False),
-        ("account", "integer masses", masses, "probabilities in whole numbers", False),
-        ("words", "ANS words", words - initial, "rounding of the coder, and room left in the last head", False),
-        ("initial", "initial bits", words, "what the first latents are popped from", False),
-        ("container", "container", words + container, "heads of chunks, directories, metadata", False),
-    ]
+    marks: list[Mark] = []
+    if accounts:
+        room = "rounding of the coder, and room left in the last head"
+        marks.append(("words", "ANS words", words - initial, room, False))
+        marks.append(("initial", "initial bits", words, "what the first latents are popped from", False))
+    why = "heads of chunks, directories, metadata"
+    marks.append(("container", "container", words + container, why, False))
     total = words + container
     for key, label, purpose, why in (
         ("classical", "images stored classically", CLASSICAL, "they are shorter so, or cannot be learned"),
@@ -301,11 +325,7 @@ def _chain(report: Report, anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -
         if found[purpose]:
             total += found[purpose] * BYTE
             marks.append((key, label, total, why, False))
-    rows: list[Row] = []
-    for key, label, amount, why, estimated in marks:
-        before = rows[-1].units if rows else 0
-        rows.append(Row(key, label, amount, amount - before, why, estimated))
-    return rows
+    return marks
 
 
 def check_chain(report: Report) -> None:
@@ -340,13 +360,15 @@ def tables(report: Report) -> list[tuple[list[str], list[list[str]]]]:
 def about_lines(report: Report) -> list[str]:
     """Lines on what was measured."""
     how = ", ".join(f"{count:,} {how}" for how, count in report.how.items())
-    where = f" in {_counted(report.chunks, 'chunk')} and {_counted(report.batches, 'batch')}" if report.chunks else ""
+    where = f" in {counted(report.chunks, 'chunk')} and {counted(report.batches, 'batch')}" if report.chunks else ""
     lines = [
-        f"{_counted(report.images, 'image')} of {report.dims:,} values, {report.learned_images:,} learned{where}",
-        f"{_counted(report.files, 'file')} of {report.input_bytes:,} bytes" + (f" ({how})" if how else ""),
+        f"{counted(report.images, 'image')} of {report.dims:,} values, {report.learned_images:,} learned{where}",
+        f"{counted(report.files, 'file')} of {report.input_bytes:,} bytes" + (f" ({how})" if how else ""),
     ]
+    if not report.learned_images and report.images:
+        lines.append("no image is learned: all are shorter classically, or not of a codec's pixel format")
     if report.copies:
-        lines.append(f"{_counted(report.copies, 'file')} equal to others: they do not count as images")
+        lines.append(f"{counted(report.copies, 'file')} equal to others: they do not count as images")
     for one in report.codecs:
         place = ", in the archive" if one.embedded else ""
         lines.append(f"codec {one.name} ({one.family}, {one.bytes:,} bytes{place}), digest {one.digest}")
@@ -355,7 +377,12 @@ def about_lines(report: Report) -> list[str]:
     return lines
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "image"), counted(2000, "batch")
+    ('1 image', '2,000 batches')
+    """
     return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("ch") else "s")
 
 
@@ -480,6 +507,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "account_bits_per_dim": rate("account"),
         "initial_bits": (initial.step_units / UNIT) if initial else 0,
         "container_bytes": report.container_bytes,
+        "classical_images": report.classical_images,
         "classical_bytes": report.bytes[CLASSICAL],
         "other_bytes": report.bytes[OTHER],
         "codec_bytes": report.bytes[CODECS],

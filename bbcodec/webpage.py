@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from bbcodec.chain import Images
-from bbcodec.report import BYTE, SHOWN, ImageCost, Report, about_lines, pays_line, peer_rows, signed, tables
+from bbcodec.report import BYTE, SHOWN, ImageCost, Report, about_lines, counted, pays_line, peer_rows, signed, tables
 
 BINS: Final = 40  # of the histogram
+FEW: Final = 12  # of fewer images each has a bar of its own
 PICTURE_SIDE: Final = 320  # pixels; larger pictures are made smaller for the page
 
 STYLE: Final = """
@@ -99,7 +100,8 @@ def _figures(report: Report) -> str:
         figures.append((f"{report.per_dim(bound.units):.4f}", "bits/dim, negative ELBO"))
         if report.learned_dims == report.dims:
             figures.append((f"{100 * (report.file_bytes * BYTE / bound.units - 1):+.2f} %", "file over negative ELBO"))
-        figures.append((f"{report.nats(bound.units):,.2f}", "nats an image, negative ELBO"))
+        nats = report.nats(bound.units)
+        figures.append((f"{nats:,.2f}" if nats < 1e4 else f"{nats:,.0f}", "nats an image, negative ELBO"))
     peer = report.best_peer
     if peer and peer.bytes:
         ratio = 100 * (report.file_bytes / peer.bytes - 1)
@@ -143,7 +145,8 @@ def _waterfall(report: Report) -> str:
         step = f" <small>{signed(row.step_units) if number else ''}</small>"
         label = row.label + (" (estimated)" if row.estimated else "")
         rows.append((label, row.why, [(before, (row.units - low) / span, kind)], f"{row.units / BYTE:,.1f}{step}"))
-    rows.append(("file", "", [(0.0, (report.file_bytes * BYTE - low) / span, "main")], f"{report.file_bytes:,} <small></small>"))
+    whole = (report.file_bytes * BYTE - low) / span
+    rows.append(("file", "", [(0.0, whole, "main")], f"{report.file_bytes:,} <small></small>"))
     ends = f"{low / BYTE:,.0f} bytes", f"{highest / BYTE:,.0f} bytes"
     return (
         "<h2>From the bounds to the file</h2>"
@@ -169,22 +172,27 @@ def _layers(report: Report) -> str:
 
 def _histogram(report: Report) -> str:
     """How bits/dim spread over the images."""
-    if len(report.costs) < 2:
-        return ""
+    if len(report.costs) < FEW:
+        most = max((one.bits_per_dim for one in report.costs), default=1.0)
+        rows = [
+            (one.name, "", [(0.0, one.bits_per_dim / most, "main")], f"{one.bits_per_dim:.4f} <small>bits/dim</small>")
+            for one in report.costs
+        ]
+        return f"<h2>Bits/dim of each image</h2>{_rows(rows)}" if rows else ""
     rates = np.array([one.bits_per_dim for one in report.costs])
     low, high = float(rates.min()), float(rates.max())
     counts, _ = np.histogram(rates, BINS, (low, high if high > low else low + 1e-9))
     most = int(counts.max())
     bars = "".join(
         f'<rect class="main" x="{1000 * n / BINS + 1:.1f}" y="{180 - 170 * count / most:.2f}" '
-        f'width="{1000 / BINS - 2:.1f}" height="{170 * count / most:.2f}"><title>{count} images</title></rect>'
+        f'width="{1000 / BINS - 2:.1f}" height="{170 * count / most:.2f}"/>'
         for n, count in enumerate(counts.tolist())
         if count
     )
     return (
         "<h2>Bits/dim of each image</h2>"
         f"<p>{len(rates):,} learned images; the median has {float(np.median(rates)):.4f}. "
-        f"The highest bar stands for {most:,} images.</p>"
+        f"The highest bar stands for {counted(most, 'image')}.</p>"
         f'<svg class="plot" viewBox="0 0 1000 180" preserveAspectRatio="none" role="img" '
         f'aria-label="histogram of bits/dim">{bars}</svg>'
         f'<div class="axis"><span>{low:.4f}</span><span>{(low + high) / 2:.4f}</span><span>{high:.4f}</span></div>'
