@@ -42,7 +42,10 @@ class Components(ExactPart):
         self.frozen: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means and log sigmas (K, M) and log weights (K,): whole numbers within +-2047, worth 1/256."""
+        """Means and log sigmas (K, M), log weights (K,): whole numbers worth 1/256; the weights within +-2047.
+
+        Means and log sigmas are left to the clamps of the distribution, whose gradients bring them back.
+        """
         if self.frozen is not None:
             return self.frozen
         if self.source is not None:
@@ -51,14 +54,14 @@ class Components(ExactPart):
             means, log_sigmas = self.centres[0] * UNIT, self.centres[1] * UNIT
         else:
             raise ValueError("components without a source have centres")
-        parts = means, log_sigmas, self.log_weights * UNIT
-        means, log_sigmas, log_weights = (clamped(rounded(part) if self.exact else part) for part in parts)
+        parts = means, log_sigmas, clamped(self.log_weights * UNIT)
+        means, log_sigmas, log_weights = (rounded(part) if self.exact else part for part in parts)
         return means, log_sigmas, log_weights
 
     def stored(self) -> dict[str, Tensor]:
-        """The whole numbers by name, int16."""
+        """The whole numbers by name, int16, clamped to +-2047: no clamp of the distribution is wider."""
         with torch.no_grad():
-            numbers = [part.round().to("cpu", torch.int16) for part in self()]
+            numbers = [clamped(part).round().to("cpu", torch.int16) for part in self()]
         return dict(zip(self.stored_names, numbers, strict=True))
 
     def load_stored(self, means: Tensor, log_sigmas: Tensor, log_weights: Tensor) -> None:

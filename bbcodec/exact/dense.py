@@ -10,6 +10,8 @@ from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
 from bbcodec.exact.layers import Linear
 
 PART = 512  # inputs of one exact sum: weights keep two bits more than at the most that a layer takes
+PART_BOUND = 2**18  # of a rounded sum, far beyond what any gate tells apart
+MAX_PARTS = 63  # so that their sum stays below 2**24
 
 
 def product_gate(y: Tensor, dim: int, exact: bool = True) -> Tensor:
@@ -23,15 +25,17 @@ def product_gate(y: Tensor, dim: int, exact: bool = True) -> Tensor:
 
 
 class Wide(nn.Module):
-    """(..., C) -> (..., C') for any C: exact layers over at most 512 inputs each, whose rounded outputs are added.
+    """(..., C) -> (..., C'): exact layers over at most 512 inputs each, whose outputs are rounded, clamped and added.
 
-    The inputs are cut into runs as equal as may be, longer ones first.
+    The inputs are cut into runs as equal as may be, longer ones first. Raises ValueError for more than 63 runs.
     """
 
     def __init__(self, cin: int, cout: int, bound: int = BOUND, gain: float = 1.0) -> None:
         """cin, cout: channels; bound: the greatest magnitude of an input, in units of 1/256."""
         super().__init__()
         count = -(-cin // PART)
+        if not 1 <= count <= MAX_PARTS:
+            raise ValueError(f"a layer of {cin} inputs: 1 to {MAX_PARTS * PART} were expected")
         self.sizes = [cin // count + (n < cin % count) for n in range(count)]
         self.parts = nn.ModuleList(Linear(size, cout, bound, gain * (size / cin) ** 0.5) for size in self.sizes)
 
@@ -42,13 +46,11 @@ class Wide(nn.Module):
         return bool(first.exact)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., C) whole numbers within +-bound. Returns whole numbers, not clamped; added in the order of parts."""
-        total: Tensor | None = None
-        for layer, part in zip(self.parts, torch.split(x, self.sizes, -1), strict=True):
-            y = layer(part)
-            total = y if total is None else total + y
-        if total is None:
-            raise ValueError("a layer without inputs")
+        """x: (..., C) whole numbers within +-bound. Returns whole numbers below 2**24, which any order of adding gives."""
+        runs = zip(self.parts, torch.split(x, self.sizes, -1), strict=True)
+        total, *others = [layer(run).clamp(-PART_BOUND, PART_BOUND) for layer, run in runs]
+        for part in others:
+            total = total + part
         return total
 
 

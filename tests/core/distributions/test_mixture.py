@@ -8,6 +8,7 @@ from scipy.special import log_softmax, logsumexp
 
 from bbcodec.ans import AnsStack
 from bbcodec.distributions import Bernoulli, Gaussian, Mixture
+from bbcodec.distributions.mixture import NEAR
 from bbcodec.errors import CoderError, StackUnderflow
 
 
@@ -128,3 +129,70 @@ def test_gradients_reach_weights_and_components():
         leaf.requires_grad_()
     d.log_prob(likely(d).detach()).sum().backward()
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
+
+
+def narrow(count, batch, seed=0):
+    """Components as a prior of many has them: far apart, 40 latents, sigmas down to the least that the grid allows."""
+    means, log_sigmas = whole(-1500, 1500, count, 40, seed=seed), whole(-700, -100, count, 40, seed=seed + 1)
+    return Mixture(whole(-300, 300, count, seed=seed), Gaussian(means, log_sigmas, 8), batch)
+
+
+@pytest.mark.parametrize("count", [NEAR + 1, 500, 1000])
+def test_many_components_are_learned_from_nearly_all_of_them(count):
+    """The quick way agrees with all components computed one by one, in value and gradient."""
+    close, coarse = (some(count, 6, spread=100, steps=steps) for steps in (8, 4))  # where all components matter
+    for d, atol in ((narrow(count, 6), 1e-3), (close, 1e-3), (coarse, 0.01)):
+        value, found = likely(d), []
+        for quick in (True, False):
+            leaves = [p.clone().requires_grad_() for p in (d.log_weights, *d.components.parameters())]
+            one = Mixture(leaves[0], d.components.with_parameters(*leaves[1:]), 6)
+            if quick:
+                nats = one.log_prob(value)
+            else:
+                pairs, values = one._pairs(value)
+                nats = one._mixed(pairs.log_prob(values))
+            nats.sum().backward()
+            found.append([nats.detach(), *(leaf.grad for leaf in leaves)])
+        assert torch.allclose(*(f[0] for f in found), rtol=0, atol=atol)
+        for a, b in list(zip(*found, strict=True))[1:]:
+            assert torch.allclose(a, b, rtol=0.02, atol=2e-3 * b.abs().max().item())
+
+
+@pytest.mark.parametrize("count", [1, 2, 500, 1000, 2048])
+def test_weights_and_responsibilities_sum_exactly(count):
+    """To 2**28, whatever they are; none is zero."""
+    d = narrow(count, 3)
+    for one in (d._weights(), d._responsibilities(likely(d))[0]):
+        (below,) = one.rows()
+        assert (below[:, 0] == 0).all()
+        assert (below[:, -1] == 1 << 28).all()
+        assert (np.diff(below, axis=1) >= 1).all()
+
+
+@pytest.mark.parametrize("count", [3, 500, 1000])
+def test_rounded_responsibilities_cost_next_to_nothing(count):
+    """What a push costs on average is that of the mixture and KL(rounded || exact), at most K 2**-28 of a far one."""
+    d = narrow(count, 20)
+    value = likely(d)
+    rounded, cost = d._responsibilities(value)
+    masses = np.diff(rounded.rows()[0], axis=1) / 2**28
+    pairs, values = d._pairs(value)
+    weights = np.diff(d._weights().rows()[0], axis=1) / 2**28
+    bits = pairs.information(values).reshape(20, count) / 2**24 - np.log2(weights)
+    net = (masses * (bits + np.log2(masses))).sum(1)  # popped under `masses`, pushed for `bits`
+    excess = net - cost / 2**24
+    assert np.abs(excess).max() < 1e-6 + count * 2.0**-28 * bits.max()
+    exact = -logsumexp(-bits * np.log(2), axis=1) / np.log(2)
+    assert np.allclose(cost / 2**24, exact, rtol=0, atol=2**-15)
+
+
+def test_images_are_worked_on_a_few_at_a_time(monkeypatch):
+    """However many there are; nothing but memory depends on it."""
+    d = narrow(50, 30)
+    value, one, other = likely(d), AnsStack.seeded(), AnsStack.seeded()
+    d.push(one, value)
+    bits = d.information(value)
+    monkeypatch.setattr("bbcodec.distributions.mixture.PAIR_VALUES", 7000)
+    d.push(other, value)
+    assert np.array_equal(one.flatten(), other.flatten())
+    assert np.array_equal(bits, d.information(value))
