@@ -29,6 +29,7 @@ from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import set_exact
 from bbcodec.interpreters import elbo, sample
 
+LONGEST_WARM_UP = 0.05  # of a run
 FINAL_RATE = 0.01  # of the learning rate, at the end of the run
 SMOOTHING = 0.98  # of the loss that is watched for divergence, a step
 DIVERGED = 2.0  # times the lowest loss so far: no loss that falls comes back to this
@@ -135,9 +136,9 @@ class Run:
         return min(1.0, done)
 
     def rate(self, share: float) -> float:
-        """What learning rates are multiplied with: a warm-up, then a cosine down to 1 %."""
+        """What learning rates are multiplied with: a warm-up, shorter in short runs, then a cosine down to 1 %."""
         cosine = 0.5 * (1 + math.cos(math.pi * share))
-        warm = min(1.0, (self.step + 1) / self.settings.warm_up) if self.settings.warm_up else 1.0
+        warm = min(1.0, max((self.step + 1) / max(1, self.settings.warm_up), share / LONGEST_WARM_UP))
         return self.caution * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
     def rounds(self, share: float) -> bool:

@@ -73,6 +73,7 @@ def test_the_network_rounds_from_the_share_that_is_set():
 def test_rates_warm_up_and_fall_to_a_hundredth():
     run = new_run(warm_up=200)
     assert run.rate(0.0) == pytest.approx(1 / 200)
+    assert run.rate(0.025) == pytest.approx(0.5, rel=0.01)  # of a short run that is this far at its first step
     run.step = 200
     assert run.rate(0.0) == pytest.approx(1)
     assert run.rate(0.5) == pytest.approx(0.01 + 0.99 / 2)
