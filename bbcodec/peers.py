@@ -201,12 +201,16 @@ def sheet_tasks(sources: Sequence[Source], jpegxl: bool) -> Iterator[PeerTask]:
 
 
 def peer_task(_: Bench, task: PeerTask) -> dict[str, int]:
-    """Bytes by codec of the images of a task."""
-    images = [image for pick in task.picks for image in _load(pick)]
-    if task.together:
-        return _sizes(*_sheet(images), task.jpegxl)
+    """Bytes by codec of the images of a task; a file that cannot be read counts as it is."""
+    images: list[Image] = []
     sums = Counter[str]()
-    for image in images:
+    for pick in task.picks:
+        try:
+            images.extend(_load(pick))
+        except (OSError, ValueError, SyntaxError):  # as Pillow calls what it cannot read
+            keys = ("png", "webp", "jpegxl") if task.jpegxl else ("png", "webp")
+            sums.update(dict.fromkeys(keys, os.path.getsize(pick[0].path)))
+    for image in [_sheet(images)] if task.together and images else images:
         sums.update(_sizes(*image, task.jpegxl))
     return dict(sums)
 
