@@ -2,20 +2,32 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from bbcodec.models.delta_vae import (
+    DeltaVae,
+    DeltaVaeConfig,
+    alphas_of,
+    log_sigmas_of,
+    spread_evenly,
+    triangles,
+)
 from bbcodec.models.vlae import Vlae, VlaeConfig
 
 from bbcodec import kernels, tables
 from bbcodec.ans import AnsStack, filler
 from bbcodec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
 from bbcodec.distributions import Gaussian, LogisticMixture
-from bbcodec.exact import activations
+from bbcodec.distributions.rowwise import FirstOrder
+from bbcodec.exact import activations, attention
 from bbcodec.exact.layers import Conv, exact_layers
+from bbcodec.exact.normalisation import normalised
+from bbcodec.exact.recurrent import Lstm
 from bbcodec.exact.waves import MaskedConv, waves
 from bbcodec.interpreters import decode
 
@@ -112,7 +124,7 @@ def example_tables() -> Example:
 
 def example_activations() -> Example:
     out: Example = {}
-    for table in (activations.silu, activations.tanh, activations.sigmoid):
+    for table in (activations.silu, activations.tanh, activations.sigmoid, activations.gelu):
         out |= {f"{table.name}[{y}]": int(table.values[y + 2048]) for y in (-2048, -372, 1, 100, 2047)}
         digest = hashlib.blake2b(table.values.numpy().astype("<i2").tobytes(), digest_size=8)
         out[f"digest of {table.name}"] = digest.hexdigest()
@@ -202,10 +214,8 @@ EXAMPLE = VlaeConfig(
 )  # fmt: skip
 
 
-def example_codec() -> Example:
-    """A codec whose weights are filler, and a message of it."""
-    torch.manual_seed(0)
-    model = Vlae(EXAMPLE)
+def fill_layers(model: torch.nn.Module) -> None:
+    """Filler for the whole numbers of every layer, as section 9 says it."""
     for n, layer in enumerate(exact_layers(model).values(), 1):
         shape, outputs = layer.stored()["weight"].shape, layer.bias.numel()
         words = filler(n, 0, shape.numel() + 2 * outputs).astype(np.int64)
@@ -215,6 +225,13 @@ def example_codec() -> Example:
             torch.from_numpy(bias % 2001 - 1000),
             torch.from_numpy(scale % 3 + 7),
         )
+
+
+def example_codec() -> Example:
+    """A codec whose weights are filler, and a message of it."""
+    torch.manual_seed(0)
+    model = Vlae(EXAMPLE)
+    fill_layers(model)
     content = save_codec(model, "vlae", EXAMPLE, PixelFormat(1, 2), {})
     codec = load_codec(content, "cpu")
     images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
@@ -249,6 +266,89 @@ def shown(batch: str, tape: Tape, n_prior: int, shown_waves: tuple[int, ...]) ->
         out |= {f"{batch}: logits, wave {n}": logits, f"{batch}: x, wave {n}": x}
     ((z, means, log_sigmas),) = tape.pushed
     return out | {f"{batch}: q means": means, f"{batch}: q log sigmas": log_sigmas, f"{batch}: z pushed": z}
+
+
+def example_normalisation() -> Example:
+    rows = (3, -5, 200, 40), (2047, 2047, -2047), (7, 7, 7)
+    return {f"n of {text(list(row))}": normalised(torch.tensor(row).float()).int().tolist() for row in rows}
+
+
+def example_attention() -> Example:
+    table = attention.EXP_ARRAY
+    digest = hashlib.blake2b(table.astype("<i4").tobytes(), digest_size=8).hexdigest()
+    out: Example = {f"EXP24[{b}]": int(table[b]) for b in (0, 1, 2560, 4607)} | {"digest of EXP24": digest}
+    v = (100, -7, 50, 0, 2000, 9)
+    for q, k in (((300, -200), (300, -200, 100, 50, -2047, 2047)), ((30, -20), (30, -20, 10, 5, -20, 20))):
+        parts = [torch.tensor(part).float().view(1, 1, -1, 2) for part in (q, k, v)]
+        y = attention.attend(*parts, torch.tensor([0]), torch.tensor([3]))
+        out[f"y of q {text(list(q))}, k {text(list(k))}, v {text(list(v))}"] = y.flatten().int().tolist()
+    return out
+
+
+def example_lstm() -> Example:
+    """One unit, whose input layer copies y."""
+    net, out = Lstm(4, 1), {}
+    net.inputs.load_integers(torch.eye(4).int(), torch.zeros(4).int(), torch.zeros(4).int())
+    net.states.load_integers(torch.zeros(4, 1).int(), torch.zeros(4).int(), torch.zeros(4).int())
+    for y, c in (((100, 300, -50, 20), 500), ((-2000, 5000, 0, -300), -2047)):
+        h, after = net.step(torch.tensor([y]).float(), (torch.zeros(1, 1), torch.full((1, 1), float(c))))
+        out[f"c, h after y {text(list(y))}, c {c}, h 0"] = [int(after), int(h)]
+    return out
+
+
+def example_rows() -> Example:
+    out: Example = {f"a {a}, g after it": log_sigmas_of([a]) for a in (3891, 2048)}
+    for z, a, steps in ((-13, 3891, 8), (5, 2048, 64)):
+        params = FirstOrder([a], [0], steps).rows(torch.tensor([[[z], [0]]]).float())
+        out[f"mean after z {z}, a {a}, steps {steps}"] = int(params[0, 1, 0])
+    return out
+
+
+def example_places() -> Example:
+    places = {str(n): triangles(torch.tensor(n)).int().tolist() for n in (5, 300)}
+    return places | {f"blocks 2 among {n} layers, after": spread_evenly(2, n) for n in (6, 5)}
+
+
+DELTA = DeltaVaeConfig(
+    channels=1, levels=2, hidden=3, layers=2, attentions=1, radius=1, components=1, heads=1, head_size=2, window=8,
+    width=2, blocks=1, encoder_attentions=1, latent_channels=2, rows=5, auxiliary=2,
+)  # fmt: skip
+
+
+def example_deltas() -> Example:
+    spaced = replace(DELTA, latent_channels=3, alpha_low=250, alpha_high=750)
+    solved = replace(DELTA, latent_channels=4, rate_bits=20, rows=28)
+    lone = DeltaVae(replace(DELTA, latent_channels=1, rate_bits=10, rows=10, prior="independent"))
+    means = lone.floors.int().tolist()
+    return {
+        "alphas of 250 to 750, Z = 3": alphas_of(spaced),
+        "alphas of 20 bits in 28 rows, Z = 4": alphas_of(solved),
+        "L, N of 10 bits in 10 rows, Z = 1, steps 8": [lone.lowest, len(means)],
+        "M[0], M[N - 1]": [means[0], means[-1]],
+    }
+
+
+def example_delta() -> Example:
+    """A codec of the family `delta-vae` whose weights are filler, and a message of it."""
+    model = DeltaVae(DELTA)
+    fill_layers(model)
+    model.choice.load_stored(torch.ones(1, dtype=torch.int8))
+    content = save_codec(model, "delta-vae", DELTA, PixelFormat(1, 2), {})
+    codec = load_codec(content, "cpu")
+    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
+    message = codec.encode_message(images.astype(np.uint8))
+    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
+    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
+    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    for n in (0, 1):
+        z, means, log_sigmas = tape.popped[n]
+        out |= {f"batch 0: p means, row {n}": means, f"batch 0: p log sigmas, row {n}": log_sigmas}
+        out[f"batch 0: z, row {n}"] = z
+    for n in (0, 4):
+        out[f"batch 0: logits, wave {n}"] = tape.popped[HEIGHT + n][1]
+    ((_, means, log_sigmas),) = tape.pushed
+    out |= {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas}
+    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
 
 
 EXAMPLES = {name.removeprefix("example_"): f for name, f in list(globals().items()) if name.startswith("example_")}
