@@ -131,9 +131,9 @@ def _tree(process: int) -> list[int]:
 def _held(process: int) -> tuple[int, int]:
     """Bytes of a process that are its own, and bytes of files that it has mapped."""
     with suppress(OSError):
-        lines = [line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]]
-        sizes = {line[0]: 1024 * int(line[1]) for line in lines}
-        return sizes["Anonymous:"], sizes["Rss:"] - sizes["Anonymous:"]
+        _, resident, mapped, *_ = Path(f"/proc/{process}/statm").read_text().split()
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * (int(resident) - int(mapped)), page * int(mapped)
     return 0, 0
 
 
