@@ -157,9 +157,9 @@ def _waterfall(report: Report) -> str:
 
 def _layers(report: Report) -> str:
     """Rate of each latent layer, and distortion."""
-    if not report.learned_dims:
+    if not report.layers:
         return ""
-    most = max(1, *(abs(layer.units) for layer in report.layers))
+    most = max(1, max(abs(layer.units) for layer in report.layers))
     rows = []
     for layer in report.layers:
         label = f"rate of {layer.name}" if layer.latent else f"distortion of {layer.name}"

@@ -17,6 +17,7 @@ from checks import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
+from scipy.stats import kstest, norm
 
 from bbcodec.distributions import Gaussian, activation
 
@@ -160,3 +161,48 @@ def test_the_loss_compiles_without_graph_breaks():
     expected = loss(*d.parameters(), likely(d))
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     assert torch.allclose(compiled(*d.parameters(), likely(d)), expected)
+
+
+# --- between the points of the grid ----------------------------------------------------------------------------------
+
+
+def wide(count, mean=100.0, log_sigma=-200.0, steps=8):
+    return Gaussian(torch.full((count, 1), mean), torch.full((count, 1), log_sigma), steps)
+
+
+def test_log_density_is_that_of_the_normal_per_grid_step():
+    q = wide(50)
+    value = torch.linspace(-20, 20, 50)[:, None]
+    expected = norm.logpdf(value.numpy() / 8, 100 / 256, np.exp(-200 / 256)).sum(1) - np.log(8)
+    assert q.log_density(value).numpy() == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_density_comes_near_to_log_prob_on_a_fine_grid():
+    q = wide(50, steps=64)
+    value = torch.linspace(-60, 60, 50).round()[:, None]
+    assert q.log_density(value).numpy() == pytest.approx(q.log_prob(value).numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 8, 64])
+def test_noise_is_normal_and_rounds_to_the_value(steps):
+    """Values drawn, and then noise that would draw them: the noise is standard normal, whatever the grid."""
+    q = wide(4000, mean=37.0, log_sigma=-60.0, steps=steps)
+    generator = torch.Generator().manual_seed(1)
+    value = q.rsample(generator)
+    noise = q.noise(value, generator)
+    assert kstest(noise.numpy()[:, 0], "norm").pvalue > 1e-3
+    between = q.between(noise)
+    assert (between - value).abs().max() <= 0.5 + steps / 256 / 2
+    assert torch.equal(between * (256 / steps), (between * (256 / steps)).round())
+
+
+def test_noise_of_far_values_stays_in_their_cells():
+    q = wide(6, mean=0.0, log_sigma=-400.0)
+    value = torch.tensor([-63.0, -40, -10, 10, 40, 63])[:, None]
+    noise = q.noise(value, torch.Generator().manual_seed(0))
+    assert torch.isfinite(noise).all()
+    sigma = np.exp(-400 / 256)
+    sigma = max(sigma, 0.75 / 8)
+    for number, k in enumerate(value[:, 0].tolist()):
+        z = float(noise[number, 0]) * sigma * 8
+        assert abs(z - k) <= 0.51 or (abs(float(noise[number, 0])) == 38 and abs(z) < abs(k)) or abs(k) == 63
