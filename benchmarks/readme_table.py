@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +133,67 @@ def large(result: Result) -> Iterator[str]:
     )
 
 
+def codecs(result: Result) -> Iterator[str]:
+    """Every codec on its test images: a row each, and notes below."""
+    yield "| test images | codec | negative ELBO | IWAE | **file** | over the ELBO | best classical | others |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    for row in result["rows"]:
+        bound = f"{row['iwae_bits_per_dim']:.4f}" if row["iwae_bits_per_dim"] else ""
+        figures = "; ".join(f"{one['what']} {one['value']:g}{nats(one)}" for one in row["figures_of_others"])
+        measured = f"{row['negative_elbo_bits_per_dim']:.4f} | {bound} | **{row['measured_bits_per_dim']:.4f}**"
+        over = f"{row['file_over_negative_elbo_percent']:+.2f} %"
+        yield f"| {row['test']} | {row['codec']} | {measured} | {over} | {best_peer(row)} | {figures} |"
+    yield ""
+    yield "Bits/dim. The file is a whole archive, without the codec."
+    for row in result["rows"]:
+        yield ""
+        yield codec_note(row)
+
+
+def nats(figure: Result) -> str:
+    """The unit of a figure, where it is not bits/dim."""
+    return " nats" if figure["unit"] == "nats" else ""
+
+
+def best_peer(row: Result) -> str:
+    """The shortest classical form of the same images."""
+    known = [peer for peer in row["peers"] if peer["bytes"] is not None and peer["key"] != "inputs"]
+    if not known:
+        return ""
+    best = min(known, key=lambda peer: peer["bytes"])
+    return f"{best['bits_per_dim']:.3f} ({best['label']}{', estimated' if best['estimated'] else ''})"
+
+
+def codec_note(row: Result) -> str:
+    """How a codec came to be, and what else is to be known."""
+    trained = row["trained"]
+    start = f", from {trained['began_with'].partition(',')[0]}" if "began_with" in trained else ""
+    words = [
+        f"`{row['codec']}`: {row['model']}, {row['parameters']:,} parameters, {row['codec_file_bytes']:,} bytes; "
+        f"{trained['minutes']:g} minutes on {trained['device']}{start}."
+    ]
+    if row["iwae_nats_per_image"]:
+        words.append(
+            f"Negative ELBO {row['negative_elbo_nats_per_image']:.2f}, IWAE ({row['iwae']['draws']:,} draws, "
+            f"{row['iwae']['images']:,} images) {row['iwae_nats_per_image']:.2f} nats an image."
+        )
+    if row["pays_after_images"]:
+        words.append(f"With its codec inside, an archive is the shortest from {row['pays_after_images']:,} images on.")
+    return " ".join(words) + (f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else "")
+
+
+def presets(result: Result) -> Iterator[str]:
+    """What the presets of `bbcodec train` reach in the same time."""
+    yield "| images | preset | parameters | images/s learnt | MB/s coded | bits/dim | WebP | JPEG XL |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        rates = f"{row['images_per_second']:.0f} | {row['coded_mb_per_second']:.2f} | **{row['bits_per_dim']:.4f}**"
+        peers = " | ".join(f"{row['peers'].get(key) or math.nan:.4f}" for key in ("webp", "jpegxl"))
+        yield f"| {row['test']} | {row['preset']} | {row['parameters']:,} | {rates} | {peers} |"
+    yield ""
+    yield f"After {result['minutes']:g} minutes of training each. Bits/dim are those of whole archives, without the codec."
+
+
 SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
     "kodak": kodak,
     "mnist_binary": mnist_binary,
@@ -140,6 +202,8 @@ SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
     "folders": folders,
     "many": many,
     "large": large,
+    "codecs": codecs,
+    "presets": presets,
 }
 
 

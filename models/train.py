@@ -90,6 +90,7 @@ class TrainingSummary:
     codec_bytes: int
     steps: int
     minutes: float
+    images_per_second: float
     valid_images: int
     bits_per_dim: float
     webp_bits_per_dim: float
@@ -145,7 +146,7 @@ def train(
             watch.started(prepared.facts(run))
             _Loop(run, folder, prepared, watch).go()
             if rank:
-                return TrainingSummary(str(target), run.family.name, 0, 0, run.step, 0.0, 0, 0.0, 0.0, 0.0)
+                return TrainingSummary(str(target), run.family.name, 0, 0, run.step, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
             return _finish(run, folder, target, prepared, force or resume)
         finally:
             folder.close()
@@ -462,6 +463,7 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
         codec_bytes=len(content),
         steps=run.step,
         minutes=round(run.spent / 60, 1),
+        images_per_second=round(run.step * run.settings.batch / max(run.spent, 1e-9), 1),
         valid_images=len(some),
         bits_per_dim=codec.card["bits_per_dim"],
         webp_bits_per_dim=round(peers["webp"], 4),

@@ -24,7 +24,7 @@ from bbcodec.codec import load_codec
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
-SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 50, 3.2, 3.5, 4.25)
+SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25)
 STEP = {"step": 1, "share": 0.25, "bits_per_dim": 3.25, "images_per_second": 27.44, "seconds_left": 83}
 REPORT = {
     "step": 100, "share": 0.25, "train_bits_per_dim": 3.2, "valid_bits_per_dim": 3.3, "rate_bits_per_dim": 0.01,
@@ -134,7 +134,7 @@ def test_only_the_first_of_several_processes_speaks(asked, capsys, monkeypatch):
 
 
 def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch):
-    worse = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 50, 3.6, 3.5, 4.25)
+    worse = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.6, 3.5, 4.25)
     monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: worse)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
     assert "WebP or PNG is shorter: learn longer" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""Every trained codec on test images that it has not seen: the theory, the bytes, its peers, and what papers tell.
+
+    python benchmarks/codecs.py --data PREPARED [--only NAME...]
+
+PREPARED is what benchmarks/prepare.py wrote. Each codec is measured by `bbcodec evaluate` with default settings on the
+whole test set, as one array or folder. Rows that are not measured now stay as they are in the result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common import HERE, arguments, bbcodec, command, environment, needed
+
+from bbcodec.catalogue import CodecFile, read_codec
+
+PLACES = (HERE.parent / "models" / "zoo", HERE / "codecs")
+BINARISED = "binarised with numpy.random.default_rng(0)"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of somebody else's: what, its value, its unit (`bits/dim` or `nats`, of an image), where from."""
+
+    what: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A codec, its test images, and what it is compared with. note: where data or protocol differ from the papers'."""
+
+    codec: str
+    test: str
+    data: str
+    figures: tuple[Figure, ...] = ()
+    note: str = ""
+    iwae: int = 100
+
+
+VLAE, DELTA, ATTENTIVE = "VLAE (Chen et al. 2017)", "delta-VAE (Razavi et al. 2019)", "attentive VAE (2021)"
+VAMP = "VampPrior (Tomczak & Welling 2018)"
+
+ENTRIES = (
+    Entry(
+        "cifar10-1",
+        "cifar10_test.npy",
+        "CIFAR-10 test, 9,980 of 10,000 images",
+        (
+            Figure("Bit-Swap", 3.82, "bits/dim", "Kingma et al. 2019"),
+            Figure("HiLLoC", 3.56, "bits/dim", "Townsend et al. 2020"),
+            Figure("LBB", 3.12, "bits/dim", "Ho et al. 2019"),
+            Figure("VLAE", 2.95, "bits/dim", VLAE),
+            Figure("delta-VAE", 2.83, "bits/dim", DELTA),
+            Figure("attentive VAE", 2.79, "bits/dim", ATTENTIVE),
+        ),
+        "20 of the 10,000 test images are missing here; the last three figures are bounds after hundreds of hours on "
+        "accelerators, not files",
+    ),
+    Entry(
+        "mnist-1",
+        "mnist_test.npy",
+        "MNIST test, 8-bit",
+        (
+            Figure("BB-ANS", 1.41, "bits/dim", "Townsend et al. 2019"),
+            Figure("Bit-Swap", 1.27, "bits/dim", "Kingma et al. 2019"),
+        ),
+    ),
+    Entry(
+        "mnist-binary-1",
+        "mnist_binary_test.npy",
+        f"MNIST test, {BINARISED}",
+        (
+            Figure("VLAE, IWAE bound", 78.53, "nats", VLAE),
+            Figure("PixelHVAE with VampPrior, IWAE bound", 78.45, "nats", VAMP),
+            Figure("attentive VAE, IWAE bound", 77.63, "nats", ATTENTIVE),
+        ),
+        "the papers' bounds have 5,000 draws and other random binarisations",
+        iwae=1000,
+    ),
+    Entry(
+        "mnist-binary-2",
+        "mnist_binary_test.npy",
+        f"MNIST test, {BINARISED}",
+        (
+            Figure("VLAE, IWAE bound", 78.53, "nats", VLAE),
+            Figure("PixelHVAE with VampPrior, IWAE bound", 78.45, "nats", VAMP),
+            Figure("attentive VAE, IWAE bound", 77.63, "nats", ATTENTIVE),
+        ),
+        "the papers' bounds have 5,000 draws and other random binarisations",
+        iwae=1000,
+    ),
+    Entry(
+        "omniglot-binary-1",
+        "omniglot28_binary_test.npy",
+        f"Omniglot test, 28 x 28 by box averages, {BINARISED}",
+        note="not the 28 x 28 file of the papers, so their nats do not compare",
+    ),
+    Entry(
+        "caltech101-1",
+        "caltech101_test.npy",
+        "Caltech-101 silhouettes, 2,307 test images of the published split",
+        (
+            Figure("VLAE, IWAE bound", 77.36, "nats", VLAE),
+            Figure("PixelHVAE, standard prior, IWAE bound", 85.51, "nats", VAMP),
+            Figure("PixelHVAE with VampPrior, IWAE bound", 86.22, "nats", VAMP),
+        ),
+        iwae=1000,
+    ),
+    Entry(
+        "freyfaces-1",
+        "freyfaces_test.npy",
+        "Frey faces, 200 of a random split 1,565 / 200 / 200",
+        (Figure("PixelHVAE with VampPrior, IWAE bound", 4.38, "bits/dim", VAMP),),
+        "one random split of ours; the paper's figure is over three of its own",
+        iwae=1000,
+    ),
+    Entry("microscopy-1", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256"),
+    Entry("sprites-1", "sprites_test", "sprites (Crawl tiles), 395 test files of 32 x 32, colours"),
+    Entry("grey-2", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256", iwae=0),
+)
+
+
+def find(name: str) -> tuple[Path, CodecFile] | None:
+    """The file of a codec, shipped or not; None where it is not there."""
+    for place in PLACES:
+        path = place / f"{name}.bbc"
+        if path.exists():
+            return path, read_codec(path)
+    return None
+
+
+def measure(entry: Entry, path: Path, codec: CodecFile, prepared: Path) -> dict[str, Any]:
+    """The row of a codec."""
+    told, seconds = bbcodec(
+        "evaluate", path, needed(prepared / entry.test), "--json", "--iwae", str(entry.iwae), "--jobs", "2"
+    )
+    report = json.loads(told)
+    excess = 100 * (8 * report["file_bytes"] / report["dims"] / report["negative_elbo_bits_per_dim"] - 1)
+    card = dict(codec.card)
+    return {
+        "codec": entry.codec,
+        "model": codec.family,
+        "digest": codec.digest.hex(),
+        "codec_file_bytes": len(codec.content),
+        "parameters": card.get("parameters"),
+        "trained": {key: card[key] for key in ("data", "minutes", "device", "began_with") if key in card},
+        "test": entry.data,
+        "images": report["images"],
+        "learned_images": report["learned_images"],
+        "negative_elbo_bits_per_dim": round(report["negative_elbo_bits_per_dim"], 5),
+        "negative_elbo_nats_per_image": round(report["nats_per_image"]["negative_elbo"], 3),
+        "iwae": report["iwae"],
+        "iwae_bits_per_dim": report["iwae_bits_per_dim"] and round(report["iwae_bits_per_dim"], 5),
+        "iwae_nats_per_image": round(report["nats_per_image"][f"iwae_{entry.iwae}"], 3) if entry.iwae else None,
+        "file_bytes": report["file_bytes"],
+        "measured_bits_per_dim": round(report["measured_bits_per_dim"], 5),
+        "file_over_negative_elbo_percent": round(excess, 3),
+        "chain": report["chain"],
+        "layers": report["layers"],
+        "peers": report["peers"],
+        "pays_after_images": report["pays_after_images"],
+        "figures_of_others": [asdict(figure) for figure in entry.figures],
+        "note": entry.note,
+        "seconds": round(seconds, 1),
+        "environment": environment(),
+    }
+
+
+def main() -> None:
+    """Measure, and write the result after each row."""
+    parser = arguments(__doc__, "codecs")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="codecs to measure (all that are there)")
+    options = parser.parse_args()
+    rows: dict[str, Any] = {}
+    if options.out.exists():
+        rows = {row["codec"]: row for row in json.loads(options.out.read_text(encoding="utf-8"))["rows"]}
+    known = [entry.codec for entry in ENTRIES]
+    for name in options.only or []:
+        if name not in known:
+            sys.exit(f"{name} has no entry: one of {', '.join(known)}")
+    for entry in ENTRIES:
+        found = find(entry.codec)
+        if found is None:
+            rows.pop(entry.codec, None)
+            if options.only and entry.codec in options.only:
+                sys.exit(f"there is no codec {entry.codec} in {' or '.join(place.name for place in PLACES)}")
+            continue
+        if options.only and entry.codec not in options.only:
+            continue
+        rows[entry.codec] = measure(entry, *found, options.data)
+        options.only, chosen = None, options.only  # the command that is recorded makes all rows
+        record = {
+            "command": command(options, parser).replace("DATA", "PREPARED"),
+            "data": "test images as benchmarks/prepare.py writes them",
+            "environment": environment(),
+            "rows": [rows[one] for one in known if one in rows],
+        }
+        options.only = chosen
+        options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{entry.codec}: {rows[entry.codec]['measured_bits_per_dim']} bits/dim, {rows[entry.codec]['seconds']} s")
+
+
+if __name__ == "__main__":
+    main()
