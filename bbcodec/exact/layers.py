@@ -7,6 +7,7 @@ keeps every partial sum exact. The outputs are then rounded to whole numbers. Te
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +22,7 @@ MAX_WEIGHT = 2047
 MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
 
 
-class ExactPart(nn.Module):
+class ExactPart(nn.Module, ABC):
     """A part of a network that learns real numbers, computes with whole ones, and lies in codec files as these.
 
     `exact = False` computes without rounding (early training); `safe = True` takes the slow path. `freeze` fixes the
@@ -33,13 +34,13 @@ class ExactPart(nn.Module):
     safe = False
     stored_names: ClassVar[tuple[str, ...]] = ("weight", "bias", "scale")
 
+    @abstractmethod
     def stored(self) -> dict[str, Tensor]:
         """The whole numbers as a codec file holds them, by the names of `stored_names`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_stored(self, *args: Any, **kwargs: Any) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that cannot be."""
-        raise NotImplementedError
 
     def freeze(self) -> None:
         """Fix the whole numbers that the real ones give now."""
