@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bbcodec.container import HEADER, LearnedBody, Reader, SheetBody, read_chunk
+import numpy as np
+
+from bbcodec.container import HEADER, LearnedBody, Reader, SheetBody, read_chunk, unpack_bytes
 from bbcodec.directory import BYTES, CODEC, DIRECTORY, LEARNED, PIXEL_FORMS, SHEET, Chunk, Directory, File, Place
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 from bbcodec.packing import FRAME_BYTES
@@ -52,6 +54,7 @@ class Anatomy:
     bytes: dict[str, int] = field(default_factory=dict)
     owners: dict[int, list[Owner]] = field(default_factory=dict)
     bodies: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # count, height, width of learned chunks
+    kept: dict[int, tuple[int, int, str]] = field(default_factory=dict)  # count, values, mode of arrays kept as bytes
     n_files: int = 0
     n_copies: int = 0
     n_images: int = 0
@@ -81,6 +84,7 @@ def dissect(path: str | os.PathLike[str]) -> Anatomy:
         raise InputError(f"{place} cannot be read: {error.strerror}") from None
     found = Anatomy(place, size, reader.directory, reader.rebuilt)
     sizes = _image_counts(found)
+    found.kept = dict(_arrays_kept_as_bytes(found))
     _count_files(found, sizes)
     found.bytes = _count_bytes(found)
     if sum(found.bytes.values()) != size:
@@ -111,6 +115,33 @@ def _image_counts(anatomy: Anatomy) -> dict[int, int]:
     return counts
 
 
+def _arrays_kept_as_bytes(anatomy: Anatomy) -> Iterator[tuple[int, tuple[int, int, str]]]:
+    """Files that are npy arrays of images, but are stored as plain bytes, which were fewer."""
+    from bbcodec.arrays import read_npy
+
+    parts = _part_lengths(anatomy.directory)
+    for number, file in enumerate(anatomy.directory.files):
+        if file.form == "bytes" and len(file.places) == 1 and file.name.lower().endswith(b".npy"):
+            place = file.places[0]
+            start = sum(length for position, length in parts[place.chunk].items() if position < place.position)
+            content = unpack_bytes(read_body(anatomy, anatomy.directory.chunks[place.chunk]))
+            found = read_npy(np.frombuffer(content, np.uint8)[start : start + place.length])
+            if found is not None:
+                pixels, levels = found[1]
+                mode = "1" if levels == 2 else {1: "L", 3: "RGB"}[pixels.shape[3]]
+                yield number, (len(pixels), pixels.size, mode)
+
+
+def _part_lengths(directory: Directory) -> dict[int, dict[int, int]]:
+    """The length of each part of each `B` chunk, by its position."""
+    found: dict[int, dict[int, int]] = defaultdict(dict)
+    for file in directory.files:
+        for place in file.places:
+            if directory.chunks[place.chunk].type == BYTES:
+                found[place.chunk][place.position] = place.length
+    return found
+
+
 def _count_files(anatomy: Anatomy, counts: Mapping[int, int]) -> None:
     """Go through the files: whose are the images of each learned chunk, and how many images are stored how."""
     anatomy.owners = {number: [Owner(-1)] * body[0] for number, body in anatomy.bodies.items()}
@@ -128,6 +159,12 @@ def _count_files(anatomy: Anatomy, counts: Mapping[int, int]) -> None:
             _count_array(anatomy, number, file, counts)
         elif file.width * file.height:
             _count_image(anatomy, number, file)
+        elif number in anatomy.kept:
+            count, dims, _ = anatomy.kept[number]
+            anatomy.n_images, anatomy.dims = anatomy.n_images + count, anatomy.dims + dims
+            anatomy.classical_images += count
+            anatomy.classical_dims += dims
+            anatomy.image_file_bytes += file.size
 
 
 def _count_image(anatomy: Anatomy, number: int, file: File) -> None:
@@ -180,7 +217,7 @@ def _count_bytes(anatomy: Anatomy) -> dict[str, int]:
     """Every byte by its purpose."""
     found = dict.fromkeys(PURPOSES, 0)
     chunks = anatomy.directory.chunks
-    parts = _parts(anatomy.directory)
+    parts = _parts(anatomy)
     for number, chunk in enumerate(chunks):
         if chunk.type == LEARNED:
             message = len(LearnedBody.unpack(read_body(anatomy, chunk)).message)
@@ -200,13 +237,13 @@ def _count_bytes(anatomy: Anatomy) -> dict[str, int]:
     return found
 
 
-def _parts(directory: Directory) -> dict[int, list[tuple[str, int]]]:
+def _parts(anatomy: Anatomy) -> dict[int, list[tuple[str, int]]]:
     """Purpose and length of each part of each `B` chunk, in order."""
     found: dict[int, dict[int, tuple[str, int]]] = defaultdict(dict)
-    for file in directory.files:
+    for number, file in enumerate(anatomy.directory.files):
         for slot, place in enumerate(file.places):
-            if directory.chunks[place.chunk].type == BYTES:
-                image = file.width * file.height > 0
+            if anatomy.directory.chunks[place.chunk].type == BYTES:
+                image = file.width * file.height > 0 or number in anatomy.kept
                 purpose = SKELETONS if file.skeleton and not slot else CLASSICAL if image else OTHER
                 found[place.chunk][place.position] = purpose, place.length
     return {chunk: [parts[key] for key in sorted(parts)] for chunk, parts in found.items()}

@@ -171,7 +171,7 @@ class Contents:
         for record in records:
             if record.digest not in have:
                 with suppress(DamagedArchive):  # of an embedded codec: what needs it is damaged, and nothing else
-                    missing.append(self._find(record))
+                    missing.append(self.source_of(record))
         self._bench = bench.extended(missing) if missing else bench
         return self._bench
 
@@ -195,7 +195,7 @@ class Contents:
             raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
         return ids
 
-    def _find(self, record: CodecRecord) -> CodecSource:
+    def source_of(self, record: CodecRecord) -> CodecSource:
         """The codec of a record: given, embedded or shipped. Raises MissingCodec."""
         from bbcodec.workers import CodecSource
 

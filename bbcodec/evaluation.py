@@ -92,7 +92,7 @@ def inspect(
     check_device(device)
     anatomy = dissect(path)
     with open_archive(path, codec=codec) as archive:
-        sources = [archive._find(record) for record in archive.codecs]
+        sources = [archive.source_of(record) for record in archive.codecs]
         how = archive.summary().how
     accounts = account_archive(anatomy, sources, Setting(jobs, device, progress))
     report = build_report(str(path), anatomy, accounts)
@@ -140,6 +140,8 @@ def fits(codec: CodecFile, anatomy: Anatomy, number: int) -> bool:
     file = anatomy.directory.files[number]
     if any(place.chunk in anatomy.owners for place in file.content):
         return True
+    if number in anatomy.kept:
+        return anatomy.kept[number][2] == codec.pixels
     if file.form == "arrays":
         return bool(file.width) and file.mode == codec.pixels
     takes = {"RGB": ("RGB8", "RGBA8", "P"), "L": ("L2", "L4", "L8", "L16", "RGBA8", "LA8", "P"), "1": ("L1", "P1")}

@@ -202,16 +202,16 @@ def sheet_tasks(sources: Sequence[Source], jpegxl: bool) -> Iterator[PeerTask]:
 
 def peer_task(_: Bench, task: PeerTask) -> dict[str, int]:
     """Bytes by codec of the images of a task; a file that cannot be read counts as it is."""
+    codings = [*(() if task.together else ("png",)), "webp", *(("jpegxl",) if task.jpegxl else ())]
     images: list[Image] = []
     sums = Counter[str]()
     for pick in task.picks:
         try:
             images.extend(_load(pick))
         except (OSError, ValueError, SyntaxError):  # as Pillow calls what it cannot read
-            keys = ("png", "webp", "jpegxl") if task.jpegxl else ("png", "webp")
-            sums.update(dict.fromkeys(keys, os.path.getsize(pick[0].path)))
+            sums.update(dict.fromkeys(codings, os.path.getsize(pick[0].path)))
     for image in [_sheet(images)] if task.together and images else images:
-        sums.update(_sizes(*image, task.jpegxl))
+        sums.update(_sizes(*image, codings))
     return dict(sums)
 
 
@@ -274,16 +274,18 @@ def _with_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
     return samples
 
 
-def _sizes(samples: NDArray[Any], levels: int, jpegxl: bool) -> dict[str, int]:
-    """Bytes of an image by codec. One that a format does not take counts as PNG."""
-    sizes = {"png": len(encode_alone(samples, levels, "png"))}
+def _sizes(samples: NDArray[Any], levels: int, codings: Sequence[str]) -> dict[str, int]:
+    """Bytes of an image in each coding. One that a format does not take counts as PNG."""
+    return {coding: len(_coded(samples, levels, coding)) for coding in codings}
+
+
+def _coded(samples: NDArray[Any], levels: int, coding: str) -> bytes:
     pixels = samples * np.uint8(255) if levels == 2 else samples
-    sizes["webp"] = sizes["png"]
-    with suppress(ValueError):
-        sizes["webp"] = len(encode_webp(pixels)) if levels <= 256 else sizes["png"]
-    if jpegxl:
+    if coding == "jpegxl":
         effort = EFFORT if pixels.shape[0] * pixels.shape[1] <= EFFORT_PIXELS else 7
-        grey = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-        coded = require_jpegxl().jpegxl_encode(np.ascontiguousarray(grey), lossless=True, effort=effort, numthreads=1)
-        sizes["jpegxl"] = len(coded)
-    return sizes
+        grey = np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return bytes(require_jpegxl().jpegxl_encode(grey, lossless=True, effort=effort, numthreads=1))
+    if coding == "webp" and levels <= 256:
+        with suppress(ValueError):
+            return encode_webp(pixels)
+    return encode_alone(samples, levels, "png")

@@ -79,6 +79,18 @@ def test_learned_images_have_owners(tmp_path):
     assert found.bytes[CODECS] > 0
 
 
+def test_an_array_that_is_shorter_as_bytes_still_holds_images(tmp_path):
+    np.save(tmp_path / "flat.npy", np.zeros((30, 16, 16), np.uint8))
+    np.save(tmp_path / "numbers.npy", np.zeros(1000))
+    (tmp_path / "wrong.npy").write_bytes(b"no array" * 100)
+    squeeze([tmp_path / name for name in ("flat.npy", "numbers.npy", "wrong.npy")], tmp_path / "a.bb")
+    found = dissect(tmp_path / "a.bb")
+    assert (found.n_images, found.dims, found.classical_images) == (30, 30 * 256, 30)
+    assert found.bytes[CLASSICAL] > 0
+    assert found.bytes[OTHER] > 0
+    assert sum(found.bytes.values()) == found.size
+
+
 def test_an_empty_archive_is_all_container(tmp_path):
     (tmp_path / "empty.txt").touch()
     squeeze(tmp_path / "empty.txt", tmp_path / "a.bb")

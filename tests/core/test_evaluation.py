@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from folders import quick_webp
 from pattern_model import codec_content, familiar, load_pattern
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import bbcodec
 from bbcodec import evaluation, workers
@@ -16,6 +16,8 @@ from bbcodec.chain import UNIT
 from bbcodec.errors import BadCodecFile, BBCodecError, DamagedArchive, InputError, MissingCodec
 from bbcodec.evaluation import draws_of, evaluate, inspect, iwae_positions
 from bbcodec.report import BYTE, check_chain
+
+LOAD_INSTALLED = workers.load_installed
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +253,23 @@ def test_npz_members_are_seen(tmp_path):
         archive.writestr("x.txt", "no array")
     with pytest.raises(InputError, match="no image"):
         evaluate("mnist-binary-1", tmp_path / "a.npz")
+
+
+def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
+    """Strokes as of a pen, by the installed loader: the model is loaded, and tested, as users have it."""
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(60):
+        image = Image.new("1", (28, 28))
+        points = [tuple(point) for point in rng.integers(5, 23, (6, 2)).tolist()]
+        ImageDraw.Draw(image).line(points, 1, 3)
+        images.append(np.array(image.convert("L")) // 255)
+    np.save(tmp_path / "strokes.npy", np.array(images))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "load_installed", LOAD_INSTALLED)
+        report = evaluate("mnist-binary-1", tmp_path / "strokes.npy", iwae=10, iwae_images=3, peers=False)
+        bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-1")
+    assert report.file_bytes == (tmp_path / "a.bb").stat().st_size
+    assert report.learned_images == 60
+    assert sum(steps(report).values()) == report.file_bytes * BYTE
+    assert [layer.name for layer in report.layers] == ["z", "x"]

@@ -81,7 +81,7 @@ def company_of(folder):
 
 def test_a_sheet_shows_every_image(folder, monkeypatch):
     shown = []
-    monkeypatch.setattr(peers, "_sizes", lambda samples, levels, jpegxl: shown.append((samples, levels)) or {})
+    monkeypatch.setattr(peers, "_sizes", lambda samples, levels, codings: shown.append((samples, levels)) or {})
     for task in sheet_tasks(company_of(folder), False):
         peer_task(None, task)
     sheet, levels = next(one for one in shown if one[1] == 256)
@@ -139,7 +139,7 @@ def test_without_imagecodecs_it_is_said(tmp_path, monkeypatch):
 
 def test_jpegxl_of_sixteen_bits_and_of_two_levels_is_real(tmp_path):
     deep = slopes(1, 10, 10)[0].astype(np.uint16) * 250
-    sizes = peers._sizes(deep, 2**16, True)
+    sizes = peers._sizes(deep, 2**16, ("png", "webp", "jpegxl"))
     assert sizes["webp"] == sizes["png"]
     assert sizes["jpegxl"] > 0
 
