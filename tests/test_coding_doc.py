@@ -17,14 +17,16 @@ from bbcodec.models.delta_vae import (
     spread_evenly,
     triangles,
 )
+from bbcodec.models.vamp import Vamp, VampConfig
 from bbcodec.models.vlae import Vlae, VlaeConfig
 
 from bbcodec import kernels, tables
 from bbcodec.ans import AnsStack, filler
 from bbcodec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
-from bbcodec.distributions import Gaussian, LogisticMixture
+from bbcodec.distributions import Gaussian, LogisticMixture, Mixture
 from bbcodec.distributions.rowwise import FirstOrder
 from bbcodec.exact import activations, attention
+from bbcodec.exact.dense import Wide, product_gate
 from bbcodec.exact.layers import Conv, exact_layers
 from bbcodec.exact.normalisation import normalised
 from bbcodec.exact.recurrent import Lstm
@@ -348,6 +350,63 @@ def example_delta() -> Example:
         out[f"batch 0: logits, wave {n}"] = tape.popped[HEIGHT + n][1]
     ((_, means, log_sigmas),) = tape.pushed
     out |= {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas}
+    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+
+
+VAMP = VampConfig(
+    height=HEIGHT, width=WIDTH, layers=2, latents=2, prior="weighted", components=3, decoder="pixelcnn", hidden=3,
+    features=2, local_layers=1, radius=1, steps_per_unit=4,
+)  # fmt: skip
+
+
+def example_mixture() -> Example:
+    """Two latents under three components."""
+    log_weights, steps = torch.tensor([0.0, -100.0, 256.0]), 4
+    means, log_sigmas = torch.tensor([[0, 0], [100, -50], [700, 700]]), torch.tensor([[0, 0], [-99, 10], [-300, 77]])
+    prior = Mixture(log_weights, Gaussian(means.float(), log_sigmas.float(), steps), 1)
+    out: Example = {"F of the index": prior._weights().rows()[0][0].tolist()}
+    for z in ([1, 0], [11, 12], [-31, 31]):
+        rounded, cost = prior._responsibilities(torch.tensor([z]).float())
+        out[f"z {text(z)}: F of the responsibilities"] = rounded.rows()[0][0].tolist()
+        out[f"z {text(z)}: cost in 2^-24 bits"] = int(cost[0])
+    return out
+
+
+def example_dense() -> Example:
+    """A gate of one unit."""
+    pairs = [(100, 0), (-3000, 300), (5000, 5000), (7, -2048)]
+    return {
+        f"gate of a {a}, g {g}": int(product_gate(torch.tensor([[float(a), float(g)]]), 1).item()) for a, g in pairs
+    } | {f"runs of {n} inputs": Wide(n, 1).sizes for n in (512, 513, 1100)}
+
+
+def example_vamp() -> Example:
+    """A codec of the family `vamp` whose weights and components are filler, and a message of it."""
+    model = Vamp(VAMP)
+    fill_layers(model)
+    count, latents = VAMP.components, VAMP.latents
+    words = filler(1 + len(exact_layers(model)), 0, count * (2 * latents + 1)).astype(np.int64)
+    means, log_sigmas, log_weights = np.split(words, [count * latents, 2 * count * latents])
+    model.components.load_stored(
+        torch.from_numpy(means % 1001 - 500).view(count, latents).short(),
+        torch.from_numpy(log_sigmas % 601 - 500).view(count, latents).short(),
+        torch.from_numpy(log_weights % 601 - 300).short(),
+    )
+    content = save_codec(model, "vamp", VAMP, PixelFormat(1, 2), {})
+    codec = load_codec(content, "cpu")
+    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
+    message = codec.encode_message(images.astype(np.uint8))
+    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
+    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
+    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    (index, below), (z2, *top), (z1, *low), (x, logits) = tape.popped[:4]
+    out |= {"batch 0: F of the index": below[0], "batch 0: index": index}
+    out |= {"batch 0: p means, p log sigmas of z2": [*top[0], *top[1]], "batch 0: z2": z2}
+    out |= {"batch 0: p means, p log sigmas of z1": [*low[0], *low[1]], "batch 0: z1": z1}
+    out |= {"batch 0: logits, wave 0": logits, "batch 0: x, wave 0": x}
+    (index, below), (z1, *low), (z2, *top) = tape.pushed
+    out |= {"batch 0: F of the responsibilities": below[0], "batch 0: q means, q log sigmas of z1": [*low[0], *low[1]]}
+    out |= {"batch 0: q means, q log sigmas of z2": [*top[0], *top[1]]}
     return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
 
 
