@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from fake_codec import familiar, squeeze
-from folders import ALL, COLOUR, GREY, make_folder, quick_webp, save
+from folders import ALL, COLOUR, GREY, make_folder, quick_webp, save, smooth
 
 from bbcodec.anatomy import CLASSICAL, CODECS, DIRECTORIES, HEADS, MESSAGES, OTHER, PURPOSES, SKELETONS, Owner, dissect
-from bbcodec.container import LEARNED, LearnedBody, Reader, read_chunk
+from bbcodec.container import DIRECTORY, LEARNED, SHEET, LearnedBody, Reader, read_chunk
 from bbcodec.errors import DamagedArchive, InputError, NotAnArchive
+from bbcodec.packing import FRAME_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,15 @@ def test_learned_images_have_owners(tmp_path):
     assert found.bytes[SKELETONS] == 0
     assert found.bytes[OTHER] == found.bytes[CLASSICAL] == 0
     assert found.bytes[CODECS] > 0
+
+
+def test_images_of_sheets_are_stored_classically(tmp_path):
+    np.save(tmp_path / "smooth.npy", np.array([smooth(24, 24, seed=seed)[..., 0] for seed in range(20)]))
+    squeeze(tmp_path / "smooth.npy", tmp_path / "a.bb")
+    found = dissect(tmp_path / "a.bb")
+    assert [chunk.type for chunk in found.directory.chunks if chunk.type != DIRECTORY] == [SHEET]
+    assert found.bytes[CLASSICAL] == found.directory.chunks[0].length + FRAME_BYTES
+    assert (found.n_images, found.classical_images, found.dims) == (20, 20, 20 * 576)
 
 
 def test_an_array_that_is_shorter_as_bytes_still_holds_images(tmp_path):

@@ -26,7 +26,7 @@ def codec():
 
 @pytest.fixture(scope="module")
 def images():
-    return familiar(500)
+    return familiar(2000)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def known_bound(images):
 
 
 def test_the_bound_is_that_of_theory(account, images):
-    """Over 500 images each with one draw, within four standard errors of the draws."""
+    """Over 2,000 images each with one draw, within four standard errors of the draws."""
     rate, distortion = known_bound(images)
     for name, expected in (("z1", rate), ("x", distortion)):
         differences = account.sites[name].continuous / NATS - expected
@@ -148,9 +148,9 @@ def written(path, images, message):
 
 def test_a_task_reads_its_chunk(tmp_path, codec, images, account):
     bench, chunk = written(tmp_path / "a", images, codec.encode_message(images))
-    found = account_task(bench, AccountTask(str(tmp_path / "a"), chunk, (0, 499), (1, 10)))
+    found = account_task(bench, AccountTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
     assert np.array_equal(found.per_image, account.per_image)
-    assert found.iwae_at == (0, 499)
+    assert found.iwae_at == (0, 1999)
     assert found.iwae[1].tolist() == [0, 0]
     assert (found.draw_variances > 0).all()
     assert found.iwae[10].shape == (2,)
