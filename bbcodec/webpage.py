@@ -38,7 +38,7 @@ p { margin: 4px 0 12px; color: var(--soft); overflow-wrap: anywhere; }
 .figure { background: var(--card); border-radius: 8px; padding: 12px 14px; }
 .figure b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 .figure span { color: var(--soft); font-size: 13px; }
-.row { display: grid; grid-template: "label bar value" / 250px 1fr 170px; gap: 2px 14px; align-items: center;
+.row { display: grid; grid-template: "label bar value" / 250px 1fr 190px; gap: 2px 14px; align-items: center;
   margin: 7px 0; }
 .row .label { grid-area: label; line-height: 1.3; } .row .label small { display: block; font-size: 12px; }
 .row small { color: var(--soft); }
