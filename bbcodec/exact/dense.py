@@ -46,12 +46,13 @@ class Wide(nn.Module):
         return bool(first.exact)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., C) whole numbers within +-bound. Returns whole numbers below 2**24, which any order of adding gives."""
+        """x: (..., C) whole numbers within +-bound. Returns whole numbers below 2**24, in any order of adding."""
         runs = zip(self.parts, torch.split(x, self.sizes, -1), strict=True)
         total, *others = [layer(run).clamp(-PART_BOUND, PART_BOUND) for layer, run in runs]
         for part in others:
             total = total + part
-        return total
+        result: Tensor = total
+        return result
 
 
 class GatedLinear(nn.Module):
