@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numba as nb
@@ -175,14 +175,14 @@ def weigh(scores: Doubles, starts: Places, stops: Places, scale: float, table: D
 # --- what queries may see ---------------------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(maxsize=8)
 def wave_order(height: int, width: int, skew: int = SKEW) -> Tensor:
     """Pixels (row times width + column) in wave order, top to bottom within a wave: (H W,) int64."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
     return torch.argsort((columns + skew * rows).flatten(), stable=True)
 
 
-@cache
+@lru_cache(maxsize=8)
 def earlier_waves(height: int, width: int, window: int, skew: int = SKEW) -> tuple[Tensor, Tensor]:
     """starts and stops of the pixels in wave order: the last `window` pixels of all earlier waves. (H W,) each."""
     counts = torch.tensor([last - first for _, first, last in waves(height, width, skew)])

@@ -101,3 +101,17 @@ def test_a_row_sees_those_before_it_only():
 def test_inputs_have_a_bound():
     with pytest.raises(ValueError, match="fan-in"):
         Lstm(2000, 4)
+
+
+def test_memory_is_bounded():
+    """Gates wide open, 256 more each row: c stays within +-2047, which a tanh table of 8 units does not show in h."""
+    net = Lstm(1, 1)
+    zeros = torch.zeros(4).int()
+    net.inputs.load_integers(torch.tensor([[8], [8], [8], [8]]).int(), zeros, zeros)
+    net.states.load_integers(torch.zeros(4, 1).int(), zeros, zeros)
+    state, x = net.begin(1), torch.full((1, 1), float(BOUND))
+    found = []
+    for _ in range(10):
+        state = net.step(x, state)
+        found.append(int(state[1]))
+    assert found == [256 * n for n in range(1, 8)] + [BOUND] * 3
