@@ -191,7 +191,7 @@ def presets(result: Result) -> Iterator[str]:
         peers = " | ".join(f"{row['peers'].get(key) or math.nan:.4f}" for key in ("webp", "jpegxl"))
         yield f"| {row['test']} | {row['preset']} | {row['parameters']:,} | {rates} | {peers} |"
     yield ""
-    yield f"After {result['minutes']:g} minutes of training each. Bits/dim are those of whole archives, without the codec."
+    yield f"After {result['minutes']:g} minutes of training each. Bits/dim are of whole archives, without the codec."
 
 
 SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {

@@ -165,6 +165,7 @@ def test_a_terminal_shows_a_bar(tmp_path):
     path = os.pathsep.join(entry for entry in sys.path if entry)
     pid, terminal = pty.fork()
     if pid == 0:
+        os.chdir(tmp_path)  # with -c, python looks into the working folder first: not for the checkout's
         os.environ.update(COLUMNS="140", TERM="xterm", PYTHONPATH=path)
         os.execv(sys.executable, [sys.executable, "-c", code])
     text = b""

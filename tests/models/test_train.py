@@ -1,4 +1,4 @@
-"""Whole runs: a codec comes out; stopped and killed ones go on as if nothing had happened; lost ones are rolled back."""
+"""Whole runs: a codec comes out; stopped and killed ones go on as if nothing had been; lost ones are rolled back."""
 
 import hashlib
 import json
