@@ -362,22 +362,16 @@ def mixture_mean(own, correction):
 
 
 @inlined
-def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale):
+def mixture_row(row, c, channels, count, joint, red, green, mixture, exp_fraction, exp_whole, inverse_scale):
     """Into mixture (K, 3): weight (2**-32, summing to one), mean (1/256 level) and inverse scale of each component.
 
-    Exponentials are cut to 2**-29 so that their sum is at most 2**34 for 32 components; what rounding leaves over, at
-    most K + 16 units, goes to the first. Means are below 2**35 before they are clamped, errors below 2**18.
+    Exponentials are cut to 2**-29 so that their sum is at most 2**34 for 32 components. Means are below 2**35 before
+    they are clamped, errors below 2**18. joint: the weights are those of channel 0, and then what `mixture_learn` made
+    of them.
     """
-    logits, means, scales = c * count, channels * count, (2 * channels + c) * count
-    coefficients = 3 * channels * count
-    top, total = np.int64(row[logits]), np.int64(0)
-    for j in range(1, count):
-        top = max(top, np.int64(row[logits + j]))
+    means = count if joint else channels * count
+    scales, coefficients = means + (channels + c) * count, means + 2 * channels * count
     for j in range(count):
-        below = min(top - row[logits + j], len(exp_whole) * 256 - 1)
-        weight = exp_fraction[below & 255] * exp_whole[below >> 8] >> (2 * EXP_BITS - 29)
-        mixture[j, 0] = weight
-        total += weight
         mean = mixture_mean(row[means + j], 0)
         if c > 0:
             red_error = 256 * red - mean
@@ -389,6 +383,22 @@ def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_
                 mean = mixture_mean(row[means + 2 * count + j], (on_red + on_green) >> 8)
         mixture[j, 1] = mean
         mixture[j, 2] = inverse_scale[clamp(row[scales + j], -1065, 1408) - LOG_SCALE_MIN]
+    if joint and c > 0:
+        return
+    logits = c * count
+    top, total = np.int64(row[logits]), np.int64(0)
+    for j in range(1, count):
+        top = max(top, np.int64(row[logits + j]))
+    for j in range(count):
+        below = min(top - row[logits + j], len(exp_whole) * 256 - 1)
+        mixture[j, 0] = exp_fraction[below & 255] * exp_whole[below >> 8] >> (2 * EXP_BITS - 29)
+        total += mixture[j, 0]
+    mixture_normalise(count, mixture, total)
+
+
+@inlined
+def mixture_normalise(count, mixture, total):
+    """Weights of sum total, below 2**34, to weights of sum 2**32; at most K + 16 units are left for the first."""
     share, rest = np.int64(np.uint64(1 << 62) // np.uint64(total)), np.int64(1 << _WEIGHT_BITS)
     for j in range(count):
         mixture[j, 0] = mixture[j, 0] * share >> (62 - _WEIGHT_BITS)
@@ -397,49 +407,92 @@ def mixture_row(row, c, channels, count, red, green, mixture, exp_fraction, exp_
 
 
 @inlined
+def component_cumulative(k, j, mixture, logistic):
+    """The cumulative of component j below k - 1/2, for k = 1 .. 255, in 2**-30; distances are below 2**18."""
+    x = ((256 * k - 128 - mixture[j, 1]) * mixture[j, 2] >> _LOGISTIC_SHIFT) + (LOGISTIC_RANGE << FRACTION_BITS)
+    return cubic(logistic, x) >> (CUMULATIVE_BITS - 30)
+
+
+@inlined
+def mixture_learn(k, count, mixture, logistic):
+    """Weights given that the channel was k: times the mass of k under each component, plus one so that none is lost.
+
+    Weights sum to 2**32 and masses are at most 2**30, so the products sum to less than 2**63, and to 2**32 or more.
+    """
+    total = np.int64(0)
+    for j in range(count):
+        end = component_cumulative(k + 1, j, mixture, logistic) if k < 255 else np.int64(1 << 30)
+        start = component_cumulative(k, j, mixture, logistic) if k > 0 else np.int64(0)
+        mixture[j, 0] *= end - start + 1
+        total += mixture[j, 0]
+    shift = 0
+    while total >> shift >= 1 << 33:
+        shift += 1
+    total = np.int64(0)
+    for j in range(count):
+        mixture[j, 0] >>= shift
+        total += mixture[j, 0]
+    mixture_normalise(count, mixture, total)
+
+
+@inlined
 def mixture_cumulative(k, count, mixture, logistic):
-    """F(k), for k = 0 .. 256. Distances are below 2**18, inverse scales at most 2**40, weighted sums at most 2**62."""
+    """F(k), for k = 0 .. 256. Inverse scales are at most 2**40, weighted sums at most 2**62."""
     if k <= 0:
         return np.int64(0)
     if k > 255:
         return np.int64(1 << LOGISTIC_BITS)
     c = np.int64(0)
     for j in range(count):
-        x = ((256 * k - 128 - mixture[j, 1]) * mixture[j, 2] >> _LOGISTIC_SHIFT) + (LOGISTIC_RANGE << FRACTION_BITS)
-        c += mixture[j, 0] * (cubic(logistic, x) >> (CUMULATIVE_BITS - 30))
+        c += mixture[j, 0] * component_cumulative(k, j, mixture, logistic)
     return ((c >> 24) * ((1 << LOGISTIC_BITS) - 256) >> (_WEIGHT_BITS + 30 - 24)) + k
 
 
+@inlined
+def mixture_intervals(row, x, count, joint, logistic, exp_fraction, exp_whole, inverse_scale, mixture):
+    """Start and end of each channel of a pixel x: (C,), into mixture[K + c, :2]; whether all values can be."""
+    channels = len(x)
+    for c in range(channels):
+        k = np.int64(x[c])
+        if k < 0 or k > 255:
+            return False
+        red, green = np.int64(x[0]), np.int64(x[min(1, channels - 1)])
+        mixture_row(row, c, channels, count, joint, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
+        mixture[count + c, 0] = mixture_cumulative(k, count, mixture, logistic)
+        mixture[count + c, 1] = mixture_cumulative(k + 1, count, mixture, logistic)
+        if joint and c < channels - 1:
+            mixture_learn(k, count, mixture, logistic)
+    return True
+
+
 @compiled
-def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
-    """Push x: (N, C) int32."""
-    channels = x.shape[1]
-    count = params.shape[1] // (12 if channels == 3 else 3)
+def mixture_push(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture, joint):
+    """Push x: (N, C) int32. mixture: room for (K + C, 3)."""
+    channels, count = x.shape[1], len(mixture) - x.shape[1]
     lane = last_lane(heads, x.size)
     for i in range(len(x) - 1, -1, -1):
+        if not mixture_intervals(
+            params[i], x[i], count, joint, logistic, exp_fraction, exp_whole, inverse_scale, mixture
+        ):
+            return OUTSIDE
         for c in range(channels - 1, -1, -1):
-            k = np.int64(x[i, c])
-            if k < 0 or k > 255:
-                return OUTSIDE
-            red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
-            mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
-            start = mixture_cumulative(k, count, mixture, logistic)
-            end = mixture_cumulative(k + 1, count, mixture, logistic)
+            start, end = mixture[count + c, 0], mixture[count + c, 1]
             n = put(heads, words, n, lane, start, end - start, LOGISTIC_BITS)
             lane = lane_before(heads, lane)
     return n
 
 
 @compiled
-def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
-    """Pop x: (N, C) int32."""
+def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture, joint):
+    """Pop x: (N, C) int32. mixture: as in `mixture_push`."""
     lane = 0
-    channels = x.shape[1]
-    count = params.shape[1] // (12 if channels == 3 else 3)
+    channels, count = x.shape[1], len(mixture) - x.shape[1]
     for i in range(len(x)):
         for c in range(channels):
             red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
-            mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
+            mixture_row(
+                params[i], c, channels, count, joint, red, green, mixture, exp_fraction, exp_whole, inverse_scale
+            )
             slot = peek(heads, lane, LOGISTIC_BITS)
             low, start, end = np.int64(0), np.int64(0), np.int64(1 << LOGISTIC_BITS)
             for shift in range(7, -1, -1):
@@ -452,24 +505,23 @@ def mixture_pop(heads, words, n, x, params, logistic, exp_fraction, exp_whole, i
                 return UNDERFLOW
             lane = lane_after(heads, lane)
             x[i, c] = low
+            if joint and c < channels - 1:
+                mixture_learn(low, count, mixture, logistic)
     return n
 
 
 @compiled
-def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture):
-    """Bits of each symbol in 2**-24, into out: (N, C) int64."""
-    channels = x.shape[1]
-    count = params.shape[1] // (12 if channels == 3 else 3)
+def mixture_information(x, out, params, logistic, exp_fraction, exp_whole, inverse_scale, log2, mixture, joint):
+    """Bits of each symbol in 2**-24, into out: (N, C) int64. mixture: as in `mixture_push`."""
+    channels, count = x.shape[1], len(mixture) - x.shape[1]
     for i in range(len(x)):
+        if not mixture_intervals(
+            params[i], x[i], count, joint, logistic, exp_fraction, exp_whole, inverse_scale, mixture
+        ):
+            return OUTSIDE
         for c in range(channels):
-            k = np.int64(x[i, c])
-            if k < 0 or k > 255:
-                return OUTSIDE
-            red, green = np.int64(x[i, 0]), np.int64(x[i, min(1, channels - 1)])
-            mixture_row(params[i], c, channels, count, red, green, mixture, exp_fraction, exp_whole, inverse_scale)
-            start = mixture_cumulative(k, count, mixture, logistic)
-            end = mixture_cumulative(k + 1, count, mixture, logistic)
-            out[i, c] = (LOGISTIC_BITS << INFORMATION_BITS) - log2_of(end - start, log2)
+            mass = mixture[count + c, 1] - mixture[count + c, 0]
+            out[i, c] = (LOGISTIC_BITS << INFORMATION_BITS) - log2_of(mass, log2)
     return 0
 
 

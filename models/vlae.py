@@ -43,6 +43,7 @@ class VlaeConfig:
     layers: int = 5  # its gated layers
     radius: int = 3  # of its stem
     components: int = 5  # of the logistic mixture
+    joint: bool = False  # the channels of a pixel come from one component
     latent_channels: int = 2
     latent_stride: int = 16  # image pixels to a latent, each way
     context_stride: int = 4  # resolution at which latents reach the decoder
@@ -62,7 +63,8 @@ class VlaeConfig:
         """Parameters of a pixel's distribution."""
         if self.levels == 2:
             return self.channels
-        return 3 * self.channels * self.components + (3 * self.components if self.channels == 3 else 0)
+        rows = 2 * self.channels + (1 if self.joint else self.channels) + (3 if self.channels == 3 else 0)
+        return rows * self.components
 
 
 def build(config: Mapping[str, Any]) -> Vlae:
@@ -105,8 +107,10 @@ class Vlae(TrainableModel):
         """Raises ValueError for sizes that cannot be."""
         super().__init__()
         self.config = c = config
+        if type(c.joint) is not bool or (c.joint and c.channels == 1):
+            raise ValueError(f"joint is {c.joint!r}: true or false was expected, and true for colours alone")
         for name, value in asdict(c).items():
-            if type(value) is not int or not 1 <= value <= MAX_SIZE:
+            if name != "joint" and (type(value) is not int or not 1 <= value <= MAX_SIZE):
                 raise ValueError(f"{name} is {value!r}, a whole number from 1 to {MAX_SIZE} was expected")
         if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
             raise ValueError(
@@ -142,16 +146,16 @@ class Vlae(TrainableModel):
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
-            self.family = partial(LogisticMixture, channels=c.channels)
+            self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
         start_posterior(self.posterior_head)
         if c.levels == 256:
-            start_predictors(self.local, c.channels, c.components)
+            start_predictors(self.local, c.channels, c.components, c.joint)
 
     def speed_up(self) -> None:
         """Compile the local decoder and the mixture's likelihood, the greatest costs of a training step."""
         self.local.compile()
         if self.config.levels == 256:
-            self.family = partial(compiled_mixture(), channels=self.config.channels)
+            self.family = partial(compiled_mixture(), channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The image's size, and its size after each halving."""
@@ -217,39 +221,52 @@ def start_posterior(head: Conv) -> None:
     head.bias.view(2, -1)[1] = -1.2
 
 
-# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them.
+# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them. Those that
+# copy one neighbour start sharp: in drawings, screenshots and sprites most pixels equal one of those around them.
 PREDICTORS: list[dict[tuple[int, int], float]] = [
     {(0, -1): 1.0},
     {(-1, 0): 1.0},
     {(0, -1): 1.0, (-1, 0): 1.0, (-1, -1): -1.0},
     {(0, -1): 0.5, (-1, 0): 0.5, (-1, 1): 0.25, (-1, -1): -0.25},
     {(0, -1): 0.75, (-1, 0): 0.25, (-1, 1): 0.5, (-1, -1): -0.5},
+    {(-1, -1): 1.0},
+    {(-1, 1): 1.0},
+    {(0, -2): 1.0},
+    {(-2, 0): 1.0},
+    {(-2, 2): 1.0},
+    {(-2, -2): 1.0},
+    {(-1, -2): 1.0},
 ]
+SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; that of others is 1
 
 
 @torch.no_grad()
-def start_predictors(net: LocalNet, channels: int, components: int) -> None:
+def start_predictors(net: LocalNet, channels: int, components: int, joint: bool = False) -> None:
     """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
 
     The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry
     over to green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the
-    head.
+    head. With five components or fewer none starts sharp: photos have no use for it.
     """
     n = channels * components
+    means = components if joint else n
+    scales, coefficients = means + n, means + 2 * n
     weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius
     gain = torch.ones_like(bias)
-    gain[:n] = gain[2 * n : 3 * n] = 0.5
-    gain[n : 2 * n] = gain[3 * n :] = 0.125
+    gain[:means] = gain[scales:coefficients] = 0.5
+    gain[means:scales] = gain[coefficients:] = 0.125
     net.head.set_gain(gain)
-    for c in range(channels):
-        for k in range(components):
-            for (di, dj), value in PREDICTORS[k % len(PREDICTORS)].items():
+    for k in range(components):
+        predictor = PREDICTORS[k % len(PREDICTORS)]
+        for c in range(channels):
+            for (di, dj), value in predictor.items():
                 if max(-di, abs(dj)) <= reach:
-                    weight[n + c * components + k, c, di + reach, dj + reach] = 4 * value
-    bias[2 * n : 3 * n] = 1.0 / 0.5  # log scale: e levels
+                    weight[means + c * components + k, c, di + reach, dj + reach] = 4 * value
+            sharp = components > 5 and len(predictor) == 1
+            bias[scales + c * components + k] = (SHARP if sharp else 1.0) / 0.5
     if channels == 3:
-        coefficients = bias[3 * n :].view(3, components)
-        coefficients[0] = coefficients[2] = 0.95 / 0.125
+        bias[coefficients : coefficients + components] = 0.95 / 0.125
+        bias[coefficients + 2 * components : coefficients + 3 * components] = 0.95 / 0.125
     stem = net.stem.weight
     stem[:, :channels].mul_(3)
     stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
@@ -275,6 +292,8 @@ def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], a
     crop = 0 if whole else min(CROP, side)
     each = smallest[0] * smallest[1] if whole else crop * crop
     found: dict[str, Any] = {**DECODERS[strength], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
+    if pixels.levels == 256:
+        found |= {"components": 12, "joint": True} if pixels.channels == 3 else {"components": 8}
     if pixels.levels == 2 or (small and pixels.channels == 1):
         found |= {"radius": 2, "latent_channels": 1, "latent_stride": 4, "context_stride": 1, "free_nats": 0.2}
         found |= {"prior_hidden": 32, "prior_layers": 3}

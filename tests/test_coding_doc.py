@@ -162,6 +162,8 @@ ROWS = {  # parameters of mixtures of two components, and a pixel
     "grey": ((0, -300, 100, -900, 300, -200), (130,)),
     "RGB": ((0, 90, 5, 5, -700, 0, 32, -64, 40, 9, -7, 800, 256, 300, 1, -9999, 200, 100, 255, -3, -1, 77, 256, 9999),
             (131, 120, 255)),
+    "joint": ((0, 90, -700, 0, 32, -64, 40, 9, -7, 300, 256, 300, 1, -9999, 200, 100, 255, -3, -1, 77),
+              (131, 120, 255)),
 }  # fmt: skip
 
 
@@ -169,17 +171,20 @@ def example_logistic() -> Example:
     out: Example = {}
     for kind, (row, pixel) in ROWS.items():
         out[f"{kind}: row"] = list(row)
-        logistic, exp_fraction, exp_whole, inverse_scale, _, room = LogisticMixture(
-            torch.tensor([row]).float(), len(pixel)
+        joint = kind == "joint"
+        logistic, exp_fraction, exp_whole, inverse_scale, _, room, _ = LogisticMixture(
+            torch.tensor([row]).float(), len(pixel), joint
         ).shared()
         for c, k in enumerate(pixel):
             red, green = pixel[0], pixel[min(1, len(pixel) - 1)]
-            components = np.array(row, np.int32), c, len(pixel), 2, red, green, room
+            components = np.array(row, np.int32), c, len(pixel), 2, joint, red, green, room
             kernels.mixture_row(*components, exp_fraction, exp_whole, inverse_scale)
-            out[f"{kind}: weights, means of channel {c}"] = [*room[:, 0].tolist(), *room[:, 1].tolist()]
+            out[f"{kind}: weights, means of channel {c}"] = [*room[:2, 0].tolist(), *room[:2, 1].tolist()]
             out[f"{kind}: F({k}), F({k + 1}) of channel {c}"] = [
                 int(kernels.mixture_cumulative(edge, 2, room, logistic)) for edge in (k, k + 1)
             ]
+            if joint:
+                kernels.mixture_learn(k, 2, room, logistic)
     return out
 
 

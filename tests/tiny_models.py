@@ -25,6 +25,7 @@ CONFIGS = {
     "binary": VlaeConfig(channels=1, levels=2, **SIZES),
     "grey": VlaeConfig(channels=1, levels=256, **SIZES),
     "RGB": VlaeConfig(channels=3, levels=256, **SIZES),
+    "joint": VlaeConfig(channels=3, levels=256, joint=True, **SIZES),
 }
 KINDS = list(CONFIGS)
 

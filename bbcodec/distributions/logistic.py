@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # scales from 1/64 of a level to 245
 COEFFICIENT_BOUND = 1023  # so +-4
 MEAN_MIN, MEAN_MAX = -256 * UNIT, 512 * UNIT  # after the other channels were added
 _CENTRE = 128  # levels
+_LEAST = -30 * math.log(2)  # added to the probability of a channel under a component, so that none is lost
 
 
 class LogisticMixture(Coded):
@@ -31,30 +33,34 @@ class LogisticMixture(Coded):
     is added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values:
     so a coefficient that varies from pixel to pixel does not move means with brightness. Values: (B, ..., C), whole
     numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+
+    joint: all channels of a pixel come from one component (PixelCNN++, Salimans et al. 2017, eq. 3): there is one row
+    of logits, (K), and P = 10 K for C = 3. What the channels so far tell of the component weighs in the next. Weights
+    are then known to about 2**-29 of the probability of those channels, and promise 3 is as much weaker.
     Raises ValueError where P does not fit the channels.
     """
 
     kernels = (kernels.mixture_push, kernels.mixture_pop, kernels.mixture_information)
 
-    def __init__(self, params: Tensor, channels: int) -> None:
+    def __init__(self, params: Tensor, channels: int, joint: bool = False) -> None:
         """params: (B, ..., P); channels: 1 or 3."""
-        per_component = {1: 3, 3: 12}.get(channels)
+        per_component = {1: 3, 3: 10 if joint else 12}.get(channels)
         if per_component is None or params.shape[-1] % per_component or not params.shape[-1]:
             raise ValueError(
                 f"channels is {channels} with {params.shape[-1]} parameters a pixel, "
-                "expected 1 channel with a multiple of 3 or 3 channels with a multiple of 12"
+                f"expected 1 channel with a multiple of 3 or 3 channels with a multiple of {10 if joint else 12}"
             )
         self.params = real(params)
-        self.channels, self.components = channels, params.shape[-1] // per_component
+        self.channels, self.components, self.joint = channels, params.shape[-1] // per_component, joint
         self.site = (channels,)
         self.shape = torch.Size((*params.shape[:-1], channels))
 
     def _split(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits, means in 1/256 level, log scales, each (..., C, K), and coefficients (..., 3 or 0, K); clamped."""
-        count = 3 * self.channels * self.components
-        shape = (*self.params.shape[:-1], 3, self.channels, self.components)
-        logits, means, log_scales = self.params[..., :count].reshape(shape).unbind(-3)
-        coefficients = self.params[..., count:].reshape(*self.params.shape[:-1], -1, self.components)
+        """Logits (..., C or 1, K), means in 1/256 level and log scales (..., C, K), coefficients (..., 3 or 0, K)."""
+        rows = self.params.reshape(*self.params.shape[:-1], -1, self.components)
+        first = 1 if self.joint else self.channels
+        sizes = [first, self.channels, self.channels, rows.shape[-2] - first - 2 * self.channels]
+        logits, means, log_scales, coefficients = torch.split(rows, sizes, -2)
         return (
             logits,
             means * (UNIT // 32) + _CENTRE * UNIT,
@@ -89,22 +95,31 @@ class LogisticMixture(Coded):
         below = (x > 0).to(centre.dtype)
         # log of sigmoid(up) - sigmoid(down) = sigmoid(up) * sigmoid(-down) * (1 - exp(down - up)), up - down = inverse
         log_p = (
-            F.log_softmax(logits / UNIT, -1)
+            above * below * torch.log(-torch.expm1(-inverse))
             - above * F.softplus(-centre - inverse / 2)
             - below * F.softplus(centre - inverse / 2)
-            + above * below * torch.log(-torch.expm1(-inverse))
         )
-        return per_image(floored(torch.logsumexp(log_p, -1), LEVELS, PRECISION))
+        return per_image(floored(torch.logsumexp(self._weights(logits, log_p) + log_p, -1), LEVELS, PRECISION))
+
+    def _weights(self, logits: Tensor, log_p: Tensor) -> Tensor:
+        """Log weights of the components of each channel, given the channels before it. log_p: (..., C, K)."""
+        weights = F.log_softmax(logits / UNIT, -1)
+        if not self.joint:
+            return weights
+        rows = [weights[..., 0, :]]
+        for known in log_p.unbind(-2)[:-1]:
+            rows.append(torch.log_softmax(rows[-1] + torch.logaddexp(known, known.new_tensor(_LEAST)), -1))
+        return torch.stack(rows, -2)
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
         """A random value; not differentiable."""
         with torch.no_grad():
             logits, means, log_scales, coefficients = self._split()
+            gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
+            components = (logits / UNIT + gumbel).argmax(-1, keepdim=True).expand(*means.shape[:-1], 1)
             seen: list[Tensor] = []
-            for c in range(self.channels):
+            for c, k in enumerate(components.unbind(-2)):
                 mean = self._means(means, coefficients, [value.unsqueeze(-1) * UNIT for value in seen])[c]
-                gumbel = -torch.empty_like(mean).exponential_(generator=generator).log()
-                k = (logits[..., c, :] / UNIT + gumbel).argmax(-1, keepdim=True)
                 uniform = torch.empty_like(mean[..., 0]).uniform_(1e-6, 1 - 1e-6, generator=generator)
                 middle = mean.gather(-1, k)[..., 0] / UNIT
                 scale = torch.exp(log_scales[..., c, :].gather(-1, k)[..., 0] / UNIT)
@@ -118,13 +133,14 @@ class LogisticMixture(Coded):
     def with_parameters(self, *parameters: Tensor) -> LogisticMixture:
         """The same channels with other params."""
         (params,) = parameters
-        return LogisticMixture(params, self.channels)
+        return LogisticMixture(params, self.channels, self.joint)
 
     def rows(self) -> tuple[Integers, ...]:
         """Parameters of the pixels, (N, P)."""
         return (whole(self.params).reshape(-1, self.params.shape[-1]),)
 
     def shared(self) -> tuple[Any, ...]:
-        """The tables, and room for the weight, mean and inverse scale of each component."""
-        room = np.empty((self.components, 3), np.int64)
-        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2, room
+        """The tables, room for the components and for the intervals of the channels, and whether they are joint."""
+        room = np.empty((self.components + self.channels, 3), np.int64)
+        joint = self.joint and self.channels > 1
+        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2, room, joint

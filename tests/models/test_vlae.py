@@ -74,7 +74,7 @@ def test_every_size_is_a_whole_number_in_bounds(field, value):
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_of_a_pixel(kind):
     config = CONFIGS[kind]
-    expected = {"binary": 1, "grey": 3 * 2, "RGB": 3 * 3 * 2 + 3 * 2}
+    expected = {"binary": 1, "grey": 3 * 2, "RGB": 3 * 3 * 2 + 3 * 2, "joint": 10 * 2}
     assert config.params == expected[kind]
     assert tiny(kind).local.head.weight.shape[0] == config.params
 
@@ -127,20 +127,31 @@ def test_an_untrained_decoder_predicts_pixels(kind):
         assert bits_per_dim(model, tensor(noise), "x") > 7.5
 
 
-def test_components_start_as_the_predictors():
+@pytest.mark.parametrize(("count", "sharp"), [(5, []), (12, [0, 1, 5, 6, 7, 8, 9, 10, 11])])
+def test_components_start_as_the_predictors(count, sharp):
     """The mean of each component is its predictor's, at a pixel far from the border, but for the random head."""
     torch.manual_seed(0)
-    model = Vlae(replace(GREY, components=5, radius=3))
+    model = Vlae(replace(GREY, components=count, radius=3))
     with torch.no_grad():
         model.local.head.weight.zero_()
     x = tensor(np.random.default_rng(0).integers(0, 256, (1, 9, 9, 1), dtype=np.uint8))
     with torch.no_grad(), guard():
         z = model.posterior(x).rsample()
         params = model.likelihood(z, x.shape).in_parallel(x)[0, 5, 5]
-    means = 128 + params[5:10] / 32
-    expected = [sum(w * x[0, 0, 5 + di, 5 + dj].item() for (di, dj), w in p.items()) for p in PREDICTORS]
+    means = 128 + params[count : 2 * count] / 32
+    predictors = PREDICTORS[:count]
+    expected = [sum(w * x[0, 0, 5 + di, 5 + dj].item() for (di, dj), w in p.items()) for p in predictors]
     assert means.tolist() == pytest.approx(expected, abs=0.5)
-    assert params[10:15].tolist() == pytest.approx([256.0] * 5, abs=2)  # scales of e levels
+    scales = [-384.0 if k in sharp else 256.0 for k in range(count)]  # scales of a fifth of a level, or of e levels
+    assert params[2 * count :].tolist() == pytest.approx(scales, abs=2)
+
+
+def test_joint_channels_start_as_others_do():
+    """One row of logits less for each channel but the first; means, scales and coefficients are the same."""
+    torch.manual_seed(0)
+    joint, apart = (Vlae(replace(CONFIGS["RGB"], components=4, radius=3, joint=joint)).local for joint in (True, False))
+    assert torch.equal(joint.skip.weight[4:], apart.skip.weight[12:])
+    assert torch.equal(joint.head.reals()[1][4:], apart.head.reals()[1][12:])
 
 
 def test_the_predictors_sum_to_one():
@@ -318,3 +329,5 @@ def test_pixel_families():
     assert isinstance(d, LogisticMixture)
     assert d.shape == (2, 3, 3)
     assert VlaeConfig().params == 3 * 3 * 5 + 3 * 5
+    assert VlaeConfig(joint=True).params == 10 * 5
+    assert tiny("joint").family(torch.zeros(2, 3, CONFIGS["joint"].params)).joint

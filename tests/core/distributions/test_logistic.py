@@ -12,6 +12,7 @@ from checks import (
     check_sample,
     check_select,
     check_whole,
+    intervals,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,11 @@ def some(channels, components, *shape, seed=0, scale=500.0):
     return LogisticMixture(parameters(channels, components, *shape, seed=seed, scale=scale), channels)
 
 
+def joint(components, *shape, seed=0, scale=500.0):
+    """Colours whose channels come from one component."""
+    return LogisticMixture(normal(*shape, components * 10, seed=seed, scale=scale), 3, joint=True)
+
+
 def likely(d, seed=0):
     return d.rsample(torch.Generator().manual_seed(seed))
 
@@ -40,12 +46,16 @@ def anything(*shape, seed=0):
     return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed)).float()
 
 
-def exact(params, channels, value):
-    """The coded probability of every channel, from the definition, in float64, channel by channel."""
+def exact(params, channels, value, joint=False):
+    """The coded probability of every channel, from the definition, in float64, channel by channel.
+
+    Of a joint mixture it is the ratio of the probabilities of the channels up to this one and up to the one before.
+    """
     p, x = params.double().numpy(), value.double().numpy()
-    count = p.shape[-1] // (12 if channels == 3 else 3)
-    logits, means, scales, *coefficients = np.split(p, [channels * count * i for i in (1, 2, 3)], -1)
-    out, errors = np.empty_like(x), []
+    count = p.shape[-1] // (10 if joint else 12 if channels == 3 else 3)
+    first = 1 if joint else channels
+    logits, means, scales, *coefficients = np.split(p, [(first + channels * i) * count for i in (0, 1, 2)], -1)
+    out, errors, together = np.empty_like(x), [], softmax(logits[..., :count] / 256, -1)
     for c in range(channels):
         part = slice(c * count, (c + 1) * count)
         mean = 128 + means[..., part] / 32
@@ -61,7 +71,12 @@ def exact(params, channels, value):
         down = np.where(k == 0, -np.inf, (k - 0.5 - mean) * inverse)
         mirrored = up + down > 0
         up, down = np.where(mirrored, -down, up), np.where(mirrored, -up, down)
-        p_k = (softmax(logits[..., part] / 256, -1) * (expit(up) - expit(down))).sum(-1)
+        each = expit(up) - expit(down)
+        if joint:
+            p_k = (together * each).sum(-1) / together.sum(-1)
+            together = together * (each + 2.0**-30)
+        else:
+            p_k = (softmax(logits[..., part] / 256, -1) * each).sum(-1)
         out[..., c] = (1 - 256 * 2.0**-24) * p_k + 2.0**-24
     return out
 
@@ -101,6 +116,52 @@ def test_log_prob_is_that_of_the_masses(seed, channels, components, scale):
         check_log_prob(d, value, 24, exact(d.params, channels, value))
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32), st.sampled_from([1, 2, 5, 12]), st.sampled_from([50.0, 300]))
+def test_log_prob_of_joint_channels_is_that_of_the_masses(seed, components, scale):
+    """Weights are known to 2**-29 of the probability of the channels before, so masses as well."""
+    d = joint(components, 300, 1, seed=seed, scale=scale)
+    value = likely(d, seed)
+    probabilities = exact(d.params, 3, value, joint=True)
+    _, masses = intervals(d, value, 24)
+    before = np.cumsum(np.pad(1 / probabilities[..., :-1], ((0, 0), (0, 0), (1, 0))), -1)
+    assert (np.abs(masses - probabilities * 2.0**24) / (2 + before / 8)).max() <= 1
+    nats = d.with_parameters(d.params.double()).log_prob(value.double())
+    assert np.allclose(nats, np.log(probabilities).sum((1, 2)), rtol=1e-9, atol=1e-7)
+    assert np.allclose(d.log_prob(value), nats, rtol=1e-5, atol=1e-4)
+
+
+def test_joint_channels_are_a_mixture_of_pixels():
+    """PixelCNN++, equation 3: the probability of a pixel is that of its channels under one component, mixed."""
+    d = joint(4, 500, 1)
+    value = likely(d)
+    alone = []
+    for j in range(4):
+        rows = d.params.reshape(500, 1, 10, 4)[..., j]
+        rows = torch.cat([torch.zeros(500, 1, 2), rows], -1)  # logits of three channels: of one component, any
+        alone.append(LogisticMixture(rows, 3).log_prob(value).double())
+    logits = torch.log_softmax(d.params[:, 0, :4].double() / 256, -1)
+    mixed = torch.logsumexp(logits + torch.stack(alone, -1), -1)
+    assert torch.allclose(d.log_prob(value).double(), mixed, atol=1e-2)  # each channel has a floor of 2**-24
+
+
+def test_what_one_channel_tells_of_the_component_counts_in_the_next():
+    """Two colours, equally likely: once red is known, green and blue cost nothing."""
+    params = torch.zeros(1, 20)
+    params[:, 2:8] = torch.tensor([-1600.0, 1600, -320, 640, 960, -960])  # red 78, 178; green 118, 148; blue 158, 98
+    params[:, 8:14] = -1000
+    d = LogisticMixture(params, 3, joint=True)
+    for colour in ([78.0, 118, 158], [178.0, 148, 98]):
+        assert d.information(torch.tensor([colour])).item() / 2**24 == pytest.approx(1, abs=0.01)
+    assert d.information(torch.tensor([[78.0, 148, 98]])).item() / 2**24 > 24
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_masses_of_joint_channels(channel):
+    check_masses(joint(3, 10, 1), range(256), 24, channel=(..., channel))
+    check_masses(joint(32, 3, 1, scale=5000.0), range(256), 24, channel=(..., channel))
+
+
 def test_log_prob_at_extremes():
     for k in (0, 1, 127, 128, 255):
         value = torch.full((len(EXTREMES), 1, 1), float(k))
@@ -115,21 +176,32 @@ def test_push_and_pop(seed, lanes, channels, components):
     check_push_pop(d, anything(2, 3, 7, channels, seed=seed), lanes, seed)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_growth(channels):
-    d = some(channels, 5, 20, 400)
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32), st.integers(1, 9), st.sampled_from([1, 2, 12]), st.sampled_from([50.0, 500, 3000]))
+def test_push_and_pop_of_joint_channels(seed, lanes, components, scale):
+    d = joint(components, 2, 3, 7, seed=seed, scale=scale)
+    check_push_pop(d, likely(d, seed), lanes, seed)
+    check_push_pop(d, anything(2, 3, 7, 3, seed=seed), lanes, seed)
+
+
+KINDS = [lambda *shape: some(1, *shape), lambda *shape: some(3, *shape), joint]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_growth(kind):
+    d = kind(5, 20, 400)
     for lanes in (1, 7):
         check_growth(d, likely(d), 24, lanes)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_rest_of_the_contract(channels):
-    d = some(channels, 4, 3, 5)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_of_the_contract(kind):
+    d = kind(4, 3, 5)
     check_order(d, likely(d))
     check_select(d)
     check_sample(d)
     check_failures(d, [256, -1, 1e9, 0.5, float("nan")])
-    check_whole(lambda params: LogisticMixture(params, channels), d.params)
+    check_whole(lambda params: LogisticMixture(params, d.channels, d.joint), d.params)
 
 
 def test_parameters_are_clamped_alike_in_floats_and_integers():
@@ -154,10 +226,13 @@ def test_channels_depend_on_those_before_them():
     assert d.information(one).item() < d.information(torch.tensor([[130.0, 128, 129]])).item() - (8 << 24)
 
 
-@pytest.mark.parametrize(("size", "channels"), [(12, 2), (13, 3), (6, 3), (4, 1), (0, 1)])
-def test_parameters_must_fit_the_channels(size, channels):
+@pytest.mark.parametrize(
+    ("size", "channels", "joint"),
+    [(12, 2, False), (13, 3, False), (6, 3, False), (4, 1, False), (0, 1, False), (12, 3, True), (10, 3, False)],
+)
+def test_parameters_must_fit_the_channels(size, channels, joint):
     with pytest.raises(ValueError, match="channel"):
-        LogisticMixture(torch.zeros(2, size), channels)
+        LogisticMixture(torch.zeros(2, size), channels, joint)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
