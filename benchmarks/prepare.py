@@ -28,11 +28,16 @@ MICROSCOPY_HELD_OUT = 20  # the last ones of the training images
 
 
 def as_it_is(*names: str) -> Callable[[Path, Path], None]:
-    """Arrays that need no preparation."""
+    """Arrays that need no preparation, but for those in Fortran's order, which `compress` would keep as bytes."""
 
     def prepare(data: Path, out: Path) -> None:
         for name in names:
-            same_file(needed(data / f"{name}.npy"), out / f"{name}.npy")
+            array = np.load(needed(data / f"{name}.npy"), mmap_mode="r")
+            if array.flags.c_contiguous:
+                same_file(data / f"{name}.npy", out / f"{name}.npy")
+            else:
+                (out / f"{name}.npy").unlink(missing_ok=True)  # it may be a link to the other
+                np.save(out / f"{name}.npy", np.ascontiguousarray(array))
 
     return prepare
 

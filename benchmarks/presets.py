@@ -50,6 +50,12 @@ def measure(name: str, preset: str, data: Path, minutes: float, threads: int) ->
     }
 
 
+def measured_before(path: Path, minutes: float) -> dict[str, Any]:
+    """The rows of a result, if it is of runs of the same length."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {f"{row['set']} {row['preset']}": row for row in before.get("rows", ()) if before["minutes"] == minutes}
+
+
 def main() -> None:
     """Measure, and write the result after each row."""
     parser = arguments(__doc__, "presets")
@@ -58,15 +64,11 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     options = parser.parse_args()
-    rows: dict[str, Any] = {}
-    if options.out.exists():
-        before = json.loads(options.out.read_text(encoding="utf-8"))
-        if before["minutes"] == options.minutes:
-            rows = {f"{row['set']} {row['preset']}": row for row in before["rows"]}
     told = command(options, parser).replace("DATA", "PREPARED")
     for name in options.sets:
         for preset in options.presets:
             row = measure(name, preset, options.data, options.minutes, options.threads)
+            rows = measured_before(options.out, options.minutes)
             rows[f"{name} {preset}"] = {**row, "command": told}
             order = [f"{one} {other}" for one in SETS for other in PRESETS]
             record = {

@@ -27,7 +27,7 @@ def data(tmp_path_factory) -> Path:
         for seed, part in enumerate(("train", "test")):
             np.save(folder / f"{name}_{part}.npy", noise(*shape, seed=seed))
     for part in ("train", "val", "test"):
-        np.save(folder / f"caltech101_{part}.npy", noise(5, 28, 28) % 2)
+        np.save(folder / f"caltech101_{part}.npy", np.asfortranarray(noise(5, 28, 28) % 2))
     np.save(folder / "freyfaces.npy", noise(1965, 3, 2))
     for part in ("train", "valid"):
         (folder / "photos" / part).mkdir(parents=True)
@@ -55,6 +55,12 @@ def prepared(data, tmp_path_factory) -> Path:
         assert (done.returncode, done.stderr) == (0, "")
     assert "mnist_binary_test.npy: uint8 (5, 28, 28)" in done.stdout
     return out
+
+
+def test_arrays_in_the_order_of_fortran_are_turned(prepared):
+    array = np.load(prepared / "caltech101_test.npy")
+    assert array.flags.c_contiguous
+    assert np.array_equal(array, noise(5, 28, 28) % 2)
 
 
 @pytest.mark.parametrize("recipe", sorted(path.name for path in ZOO.glob("*.toml")))
