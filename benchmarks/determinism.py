@@ -135,8 +135,8 @@ def main() -> None:
     parser = arguments(__doc__, "determinism")
     parser.add_argument("--worker", help="run one setting (used by the benchmark itself)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="images in a message")
-    parser.add_argument("--digits", default="mnist-binary-1", help="codec of the digits")
-    parser.add_argument("--photos", default="photo-1", help="codec of the photos")
+    parser.add_argument("--digits", default="mnist-binary-2", help="codec of the digits")
+    parser.add_argument("--photos", default="photo-2", help="codec of the photos")
     options = parser.parse_args()
     names = {"digits": options.digits, "photos": options.photos}
     if options.worker:

@@ -72,7 +72,7 @@ def peers(images: Pixels) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "mnist_binary")
-    parser.add_argument("--codec", default="mnist-binary-1", help="name or file")
+    parser.add_argument("--codec", default="mnist-binary-2", help="name or file")
     parser.add_argument("--draws", type=int, default=5, help="samples of the latents for the ELBO")
     parser.add_argument("--count", type=int, default=10_000, help="how many test images")
     options = parser.parse_args()

@@ -129,7 +129,7 @@ def rates(seconds: dict[str, float], megabytes: float) -> dict[str, float]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "speed")
-    parser.add_argument("--codec", default="photo-1", help="name or file")
+    parser.add_argument("--codec", default="photo-2", help="name or file")
     parser.add_argument("--repeat", type=int, default=2, help="runs of each measurement; the fastest counts")
     parser.add_argument("--threads", type=int, default=4, help="threads for JPEG XL")
     parser.add_argument("--count", type=int, default=24, help="how many photos")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
-from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ended, Stopped
+from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ended, Stopped, asked_to_end
 
 from bbcodec import __version__
 
@@ -40,9 +40,12 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
             raise Stopped("", BROKEN_PIPE) from None
-        except Ended as error:
-            raise Stopped("terminated", SIGNALLED + error.number) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            stop = asked_to_end(error)
+            if stop is None or isinstance(error, Stopped):
+                raise
+            if isinstance(stop, Ended):
+                raise Stopped("terminated", SIGNALLED + stop.number) from None
             if sys.stderr.isatty():
                 click.echo(err=True)  # the terminal shows ^C
             raise Stopped("interrupted", INTERRUPTED) from None

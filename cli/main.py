@@ -21,6 +21,7 @@ COMMANDS: Final = {
 }
 SIGNALLED: Final = 128  # and the number of the signal, as shells tell it
 INTERRUPTED: Final = 130
+RECEIVED: Final[list[int]] = []  # signals that asked this process to end
 BROKEN_PIPE: Final = 141
 
 
@@ -31,6 +32,18 @@ class Ended(KeyboardInterrupt):
         """number: of the signal."""
         super().__init__(number)
         self.number = number
+
+
+def asked_to_end(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that an error is, or that it comes from; None if it is just an error.
+
+    An exception that a signal raises while compiled code calls back is lost there; what follows fails for want of it.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    if not RECEIVED:
+        return None
+    return KeyboardInterrupt() if SIGNALLED + RECEIVED[-1] == INTERRUPTED else Ended(RECEIVED[-1])
 
 
 class Stopped(Exception):
@@ -84,24 +97,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Ended, once, where they would else end the process on the spot."""
+    """SIGTERM and SIGHUP raise Ended, once, where they would else end the process on the spot; SIGINT is noted."""
     import signal
     import threading
 
     def end(number: int, _: Any) -> None:
+        RECEIVED.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         signal.signal(number, signal.SIG_IGN)  # so that a second one does not disturb the tidying up
         raise Ended(number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
     here = threading.current_thread() is threading.main_thread()
-    taken = [number for number in numbers if here and signal.getsignal(number) == signal.SIG_DFL]
+    usual = {number: signal.getsignal(number) for number in numbers if here}
+    taken = {number: one for number, one in usual.items() if one in (signal.SIG_DFL, signal.default_int_handler)}
+    RECEIVED.clear()
     for number in taken:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        for number, one in taken.items():
+            signal.signal(number, one)
 
 
 def _fail(message: str, code: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from bbcodec.cli.group import clean, counted, duration, show_json, size, tell
-from bbcodec.cli.main import INTERRUPTED, SIGNALLED, Ended, Stopped
+from bbcodec.cli.main import INTERRUPTED, SIGNALLED, Ended, Stopped, asked_to_end
 
 if TYPE_CHECKING:
     from bbcodec.models.train import TrainingSummary
@@ -128,7 +128,10 @@ def stopped_well(output: Path) -> Iterator[None]:
     """Ctrl-C and signals become a line that says how to go on, and where the best codec so far is."""
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Exception) as error:
+        stop = asked_to_end(error)
+        if stop is None:
+            raise
         if sys.stderr.isatty():
             click.echo(err=True)  # the terminal shows ^C
         code = SIGNALLED + stop.number if isinstance(stop, Ended) else INTERRUPTED

@@ -188,7 +188,7 @@ class Recipe:
     data: str = ""  # the training images in words, for the card
     prepare: tuple[str, ...] = ()  # the training images, in the folder that `benchmarks/prepare.py` writes
     valid: tuple[str, ...] = ()  # the held-out images there, if they are not to be chosen from the others
-    init_from: str | None = None  # name or path of a codec whose weights are the first ones
+    init_from: str | None = None  # a codec whose weights are the first ones: its name, or its path from the recipe
     settings: Mapping[str, Any] = field(default_factory=dict)  # what `configure` takes as overrides
 
 
@@ -209,4 +209,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             said[key] = typed(key, [value] if key in lists and isinstance(value, str) else value, (kinds | lists)[key])
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    beside = path.parent / said.get("init_from", "")
+    if beside.is_file():
+        said["init_from"] = os.path.normpath(beside)
     return Recipe(path.name.removesuffix(".toml"), **said)

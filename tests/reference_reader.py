@@ -186,7 +186,7 @@ class Layer:  # C 4
 
 DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
             "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
-            "steps_per_unit": 8}
+            "steps_per_unit": 8, "joint": False}
 
 
 def taps(kind: str, radius: int) -> list[tuple[int, int]]:
@@ -232,7 +232,7 @@ class Codec:
         about = json.loads(header.pop("__metadata__")["bbcodec"])
         c = self.config = DEFAULTS | about["config"]
         check(about["format"] == 1 and about["family"] == "vlae" and c.keys() == DEFAULTS.keys(), "an unknown codec")
-        check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2, "a codec of more than two levels")
+        check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
         self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
         self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}
         check(c["latent_stride"] == 1 << self.halvings and self.stride.bit_count() == 1, "strides are powers of two")

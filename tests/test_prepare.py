@@ -10,7 +10,7 @@ from bbcodec.models.settings import read_recipe
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-ZOO = ROOT / "models" / "zoo"
+RECIPES = [*(ROOT / "models" / "zoo").glob("*.toml"), *(ROOT / "benchmarks" / "codecs").glob("*.toml")]
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -63,9 +63,9 @@ def test_arrays_in_the_order_of_fortran_are_turned(prepared):
     assert np.array_equal(array, noise(5, 28, 28) % 2)
 
 
-@pytest.mark.parametrize("recipe", sorted(path.name for path in ZOO.glob("*.toml")))
+@pytest.mark.parametrize("recipe", sorted(RECIPES), ids=lambda path: path.stem)
 def test_what_recipes_name_is_there(recipe, prepared):
-    said = read_recipe(ZOO / recipe)
+    said = read_recipe(recipe)
     assert said.prepare
     assert [name for name in (*said.prepare, *said.valid) if not (prepared / name).exists()] == []
 

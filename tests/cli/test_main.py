@@ -1,6 +1,8 @@
 """The command line as a whole: exit codes, one line for every failure, a fast start."""
 
+import contextlib
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,29 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     monkeypatch.setattr("bbcodec.archive.verify", interrupted)
     assert main(["verify", "x.bb"]) == 130
     assert capsys.readouterr().err.strip() == "bbcodec: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_a_signal_whose_exception_is_lost_ends_the_work_all_the_same(number, code, word, capsys, monkeypatch):
+    """As where it comes while compiled code calls back, which then fails for another reason."""
+
+    def losing(*_, **__):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setattr("bbcodec.archive.verify", losing)
+    before = signal.getsignal(number)
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        assert main(["verify", "x.bb"]) == code
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err.strip() == f"bbcodec: {word}"
+    monkeypatch.setattr("bbcodec.archive.verify", lambda *_, **__: 1 / 0)
+    assert main(["verify", "x.bb"]) == 1  # the next one is a fault again
 
 
 def test_a_fault_of_ours_is_one_line_unless_a_traceback_is_asked_for(capsys, monkeypatch):

@@ -189,6 +189,8 @@ def test_assignments_without_key_or_value(text):
 
 # --- recipes
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_a_recipe_is_short(tmp_path):
     path = tmp_path / "mnist-1.toml"
@@ -222,6 +224,24 @@ def test_recipes_that_say_something_else(text, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         read_recipe(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_codec_to_start_from_may_lie_beside_the_recipe(tmp_path):
+    """Else it is the name of a shipped codec, or a path from where one is."""
+    (tmp_path / "codecs").mkdir()
+    (tmp_path / "codecs" / "first.bbc").touch()
+    (tmp_path / "recipe.toml").write_text('init_from = "codecs/first.bbc"')
+    assert read_recipe(tmp_path / "recipe.toml").init_from == str(tmp_path / "codecs" / "first.bbc")
+    (tmp_path / "recipe.toml").write_text('init_from = "photo-2"')
+    assert read_recipe(tmp_path / "recipe.toml").init_from == "photo-2"
+
+
+def test_every_recipe_starts_from_a_codec_that_is_there():
+    recipes = [path for folder in ("models/zoo", "benchmarks/codecs") for path in (ROOT / folder).glob("*.toml")]
+    assert len(recipes) > 10
+    for path in recipes:
+        start = read_recipe(path).init_from
+        assert start is None or Path(start).is_file()
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
