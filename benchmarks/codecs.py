@@ -44,7 +44,8 @@ class Entry:
     iwae: int = 100
 
 
-VLAE, DELTA, ATTENTIVE = "VLAE (Chen et al. 2017)", "delta-VAE (Razavi et al. 2019)", "attentive VAE (2021)"
+VLAE, DELTA = "VLAE (Chen et al. 2017)", "delta-VAE (Razavi et al. 2019)"
+ATTENTIVE = "attentive VAE (Apostolopoulou et al. 2022)"
 VAMP = "VampPrior (Tomczak & Welling 2018)"
 
 ENTRIES = (

@@ -194,6 +194,24 @@ def presets(result: Result) -> Iterator[str]:
     yield f"After {result['minutes']:g} minutes of training each. Bits/dim are of whole archives, without the codec."
 
 
+def ablations(result: Result) -> Iterator[str]:
+    """What parts of the models are for: a table for each question."""
+    for name, about in result["experiments"].items():
+        rows = [row for row in result["rows"] if row["experiment"] == name]
+        if not rows:
+            continue
+        yield f"**{about['question'][0].upper()}{about['question'][1:]}** The papers: {about['paper']}."
+        yield ""
+        yield "| arm | parameters | steps | rate, nats | negative ELBO | IWAE (100 draws) |"
+        yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+        for row in rows:
+            rate = " + ".join(f"{nats:.2f}" for nats in row["rate_nats"].values()) or "none"
+            bounds = f"{row['negative_elbo_nats']:.2f} | {row['iwae_nats']:.2f}"
+            yield f"| {row['arm']} | {row['parameters']:,} | {row['steps']:,} | {rate} | {bounds} |"
+        yield ""
+    yield f"Nats an image, after {result['minutes']:g} minutes of training each."
+
+
 SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
     "kodak": kodak,
     "mnist_binary": mnist_binary,
@@ -204,6 +222,7 @@ SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
     "large": large,
     "codecs": codecs,
     "presets": presets,
+    "ablations": ablations,
 }
 
 

@@ -44,7 +44,7 @@ class VlaeConfig:
     radius: int = 3  # of its stem
     components: int = 5  # of the logistic mixture
     joint: bool = False  # the channels of a pixel come from one component
-    latent_channels: int = 2
+    latent_channels: int = 2  # 0: no latents, the local decoder alone
     latent_stride: int = 16  # image pixels to a latent, each way
     context_stride: int = 4  # resolution at which latents reach the decoder
     width: int = 32  # channels of the encoder and of the context net
@@ -110,8 +110,9 @@ class Vlae(TrainableModel):
         if type(c.joint) is not bool or (c.joint and c.channels == 1):
             raise ValueError(f"joint is {c.joint!r}: true or false was expected, and true for colours alone")
         for name, value in asdict(c).items():
-            if name != "joint" and (type(value) is not int or not 1 <= value <= MAX_SIZE):
-                raise ValueError(f"{name} is {value!r}, a whole number from 1 to {MAX_SIZE} was expected")
+            least = 0 if name == "latent_channels" else 1
+            if name != "joint" and (type(value) is not int or not least <= value <= MAX_SIZE):
+                raise ValueError(f"{name} is {value!r}, a whole number from {least} to {MAX_SIZE} was expected")
         if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
             raise ValueError(
                 f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
@@ -129,6 +130,18 @@ class Vlae(TrainableModel):
             raise ValueError(f"steps_per_unit is {c.steps_per_unit}, a power of two from 1 to 64 was expected")
         if c.components > MAX_COMPONENTS:
             raise ValueError(f"components is {c.components}, at most {MAX_COMPONENTS} were expected")
+        if c.latent_channels:
+            self._make_latents(halvings, doublings)
+        self.local = LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
+        self.embed = embed_binary if c.levels == 2 else embed_levels
+        self.family: Callable[[Tensor], Distribution] = Bernoulli
+        if c.levels == 256:
+            self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
+            start_predictors(self.local, c.channels, c.components, c.joint)
+
+    def _make_latents(self, halvings: int, doublings: int) -> None:
+        """Encoder, prior, and what tells the decoder of the latents."""
+        c = self.config
         w = c.width
         self.halvings = nn.ModuleList(
             Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(halvings)
@@ -142,14 +155,7 @@ class Vlae(TrainableModel):
         self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
         self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(doublings))
         self.context_head = Conv(w, c.hidden, 3, gain=0.5)
-        self.local = LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
-        self.embed = embed_binary if c.levels == 2 else embed_levels
-        self.family: Callable[[Tensor], Distribution] = Bernoulli
-        if c.levels == 256:
-            self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
         start_posterior(self.posterior_head)
-        if c.levels == 256:
-            start_predictors(self.local, c.channels, c.components, c.joint)
 
     def speed_up(self) -> None:
         """Compile the local decoder and the mixture's likelihood, the greatest costs of a training step."""
@@ -189,22 +195,24 @@ class Vlae(TrainableModel):
         out: Tensor = self.context_head(h)
         return out
 
-    def likelihood(self, z: Tensor, shape: torch.Size) -> Autoregressive:
-        """p(x | z): the local decoder."""
+    def likelihood(self, z: Tensor | None, shape: torch.Size) -> Autoregressive:
+        """p(x | z), or p(x) without latents: the local decoder."""
         batch, channels, height, width = shape
-        context = self.context(z, height, width)
+        context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
         return Autoregressive(self.local, self.family, self.embed, size, context, self.config.context_stride)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
-        """Latents z, then pixels x."""
+        """Latents z, if there are any, then pixels x."""
         batch, _, height, width = shape
-        rows, columns = self.sizes(height, width)[-1]
-        z = yield Latent(
-            "z",
-            prior=lambda: self.prior((batch, self.config.latent_channels, rows, columns)),
-            posterior=lambda: self.posterior(images),  # type: ignore[arg-type]  # asked for only with images
-        )
+        z = None
+        if self.config.latent_channels:
+            rows, columns = self.sizes(height, width)[-1]
+            z = yield Latent(
+                "z",
+                prior=lambda: self.prior((batch, self.config.latent_channels, rows, columns)),
+                posterior=lambda: self.posterior(images),  # type: ignore[arg-type]  # asked for only with images
+            )
         images = yield Observed("x", likelihood=lambda: self.likelihood(z, shape), value=images)
         return images
 

@@ -441,7 +441,7 @@ def broken_files(content):
         "a fraction": {"latent_stride": 4.0},
         "a negative size": {"hidden": -1},
         "no radius": {"radius": 0},
-        "no latents": {"latent_channels": 0},
+        "latents away": {"latent_channels": 0},
         "no stride": {"context_stride": 0},
         "a huge net": {"layers": 10**9},
         "another net": {"hidden": 12},

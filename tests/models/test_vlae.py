@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from bbcodec.models.vlae import PREDICTORS, Vlae, VlaeConfig, build, embed_binary, embed_levels
-from tiny_models import CONFIGS, KINDS, SIZES, pictures, tensor, tiny
+from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format, tensor, tiny
 
+from bbcodec.codec import load_codec, save_codec
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_exact
@@ -67,6 +68,8 @@ def test_sizes_that_cannot_be(changes, message):
 @pytest.mark.parametrize("field", list(SIZES))
 @pytest.mark.parametrize("value", [0, -1, 257, 10**12, 4.0, "4", None, True])
 def test_every_size_is_a_whole_number_in_bounds(field, value):
+    if (field, value) == ("latent_channels", 0):
+        return  # the decoder alone
     with pytest.raises(ValueError, match=f"{field} is {value!r}"):
         build({**asdict(GREY), field: value})
 
@@ -234,6 +237,19 @@ def test_a_latent_speaks_to_the_pixels_about_it():
     assert (33, 33) in places
     reach = 4 * 3 + model.local.reach  # lift, block and context head see one latent further each
     assert all(32 - reach <= i < 36 + reach and 32 - reach <= j < 36 + reach for i, j in places)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_latents_the_decoder_is_alone(kind):
+    """Nothing but the local net is there, and it codes."""
+    model = Vlae(replace(CONFIGS[kind], latent_channels=0)).eval()
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"local"}
+    x = tensor(pictures(kind, 3, 7, 5))
+    with torch.no_grad():
+        assert list(elbo(model, x, torch.Generator().manual_seed(0))) == ["x"]
+    codec = load_codec(save_codec(model, "vlae", model.config, pixel_format(kind), {}), "cpu")
+    images = pictures(kind, 3, 7, 5)
+    assert np.array_equal(codec.decode(codec.encode(images)), images)
 
 
 def test_the_decoder_is_local():

@@ -1,0 +1,175 @@
+"""What parts of the models are for: the same budget with and without them, beside what the papers found.
+
+    python benchmarks/ablations.py --data PREPARED [--minutes 4] [--only EXPERIMENT...]
+
+PREPARED is what benchmarks/prepare.py wrote. Every arm is trained for the same time on one thread, on binarised MNIST
+whose pixels are drawn anew at each use, and measured on the first test images. A decoder alone is an arm wherever it
+sees its surroundings: where a model leaves its latents idle, that is as good. Arms that are not measured now stay as
+they are in the result.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import arguments, bbcodec, command, environment, needed
+
+TRAIN, TEST = "mnist_train.npy", "mnist_binary_test.npy"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question: what the papers found, settings that all arms have, and those in which each differs."""
+
+    name: str
+    question: str
+    paper: str
+    model: str
+    common: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+
+
+DELTA = {"hidden": 32, "layers": 4, "attentions": 1, "heads": 1, "width": 16, "blocks": 2, "batch": 16}
+VAMP = {"layers": 2, "decoder": "conv", "features": 16, "components": 500, "batch": 100, "free_nats": 0.05}
+ATTENTIVE = {"batch": 32}
+VLAE = {"latent_channels": 1, "latent_stride": 4, "context_stride": 1, "prior_layers": 3, "free_nats": 0.2, "batch": 21}
+
+EXPERIMENTS = (
+    Experiment(
+        "committed rate",
+        "does a committed rate keep latents in use under a strong decoder?",
+        "a plain VAE with this decoder collapses, a delta-VAE does not (Razavi et al. 2019, sections 2 and 4)",
+        "delta-vae",
+        DELTA,
+        {
+            "AR(1) prior": {"prior": "ar1"},
+            "independent": {"prior": "independent", "rate_bits": 12, "rows": 28},
+            "standard prior, a plain VAE": {"prior": "standard"},
+            "decoder alone": {"latent_channels": 0},
+        },
+    ),
+    Experiment(
+        "encoder",
+        "should the encoder of a row see the rows above it?",
+        "at 6 layers without attention yes: non-causal is the better one; with attention or more layers no "
+        "(Razavi et al. 2019, table 6)",
+        "delta-vae",
+        {**DELTA, "layers": 6, "attentions": 0, "encoder_attentions": 0},
+        {
+            "anti-causal": {"encoder": "anti-causal"},
+            "non-causal": {"encoder": "non-causal"},
+            "decoder alone": {"latent_channels": 0},
+        },
+    ),
+    Experiment(
+        "prior",
+        "is a mixture of posteriors at learned pseudo-inputs a better prior?",
+        "VampPrior is better than a mixture of Gaussians, and that than the standard prior (Tomczak & Welling 2018, "
+        "table 2 and figure 2)",
+        "vamp",
+        VAMP,
+        {name: {"prior": name} for name in ("standard", "mog", "vamp", "weighted", "vamp-data")},
+    ),
+    Experiment(
+        "attention",
+        "what do attention over depth and over places give?",
+        "both help (Apostolopoulou et al. 2022, section 3.2)",
+        "attentive",
+        ATTENTIVE,
+        {
+            "both": {},
+            "depth alone": {"nonlocal_blocks": False},
+            "places alone": {"depth_attention": False},
+            "neither": {"depth_attention": False, "nonlocal_blocks": False},
+        },
+    ),
+    Experiment(
+        "receptive field",
+        "how much do latents say where the decoder sees more?",
+        "the further a decoder sees, the less it leaves to the latents (Chen et al. 2017, section 2.3 and figure 2)",
+        "vlae",
+        VLAE,
+        {
+            "2 layers, radius 1": {"layers": 2, "radius": 1, "hidden": 40},
+            "4 layers, radius 2": {"layers": 4, "radius": 2, "hidden": 32},
+            "8 layers, radius 3": {"layers": 8, "radius": 3, "hidden": 24},
+            "8 layers, decoder alone": {"layers": 8, "radius": 3, "hidden": 24, "latent_channels": 0},
+        },
+    ),
+)
+
+
+def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: Path, minutes: float) -> dict[str, Any]:
+    """The row of an arm."""
+    settings = {"binarise": True, "minutes": minutes, **experiment.common, **changes}
+    words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]
+    assignments = [part for word in words for part in ("--set", word)]
+    with tempfile.TemporaryDirectory(prefix="bbcodec-ablations-") as folder:
+        codec = Path(folder) / "arm.bbc"
+        about = ("--model", experiment.model, "--threads", "1", "--json")
+        summary = json.loads(bbcodec("train", train, "-o", codec, *about, *assignments)[0])
+        report = json.loads(bbcodec("evaluate", codec, test, "--json", "--iwae", "100", "--no-peers", "--jobs", "1")[0])
+    return {
+        "settings": settings,
+        "parameters": summary["parameters"],
+        "steps": summary["steps"],
+        "rate_nats": {row["name"]: round(row["nats_per_image"], 3) for row in report["layers"] if row["latent"]},
+        "negative_elbo_nats": round(report["nats_per_image"]["negative_elbo"], 3),
+        "iwae_nats": round(report["nats_per_image"]["iwae_100"], 3),
+        "file_bits_per_dim": round(report["measured_bits_per_dim"], 5),
+        "environment": environment(),
+    }
+
+
+def measured_before(path: Path, minutes: float) -> dict[tuple[str, str], Any]:
+    """The rows of a result, if it is of runs of the same length."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {(row["experiment"], row["arm"]): row for row in before.get("rows", ()) if before["minutes"] == minutes}
+
+
+def main() -> None:
+    """Measure, and write the result after each arm."""
+    parser = arguments(__doc__, "ablations")
+    parser.add_argument("--minutes", type=float, default=4, help="of training, each")
+    parser.add_argument("--images", type=int, default=1000, help="first images of the test set that are measured")
+    parser.add_argument("--only", nargs="+", choices=[one.name for one in EXPERIMENTS], help="experiments (all)")
+    options = parser.parse_args()
+    train = needed(options.data / TRAIN)
+    with tempfile.TemporaryDirectory() as folder:
+        test = Path(folder) / "test.npy"
+        np.save(test, np.load(needed(options.data / TEST))[: options.images])
+        for experiment in EXPERIMENTS:
+            for arm, changes in experiment.arms.items():
+                if options.only and experiment.name not in options.only:
+                    continue
+                row = measure(experiment, changes, train, test, options.minutes)
+                keep(options, parser, (experiment.name, arm), row)
+                told = f"rates {row['rate_nats']}, negative ELBO {row['negative_elbo_nats']} nats"
+                print(f"{experiment.name}, {arm}: {told}", flush=True)
+
+
+def keep(options: Any, parser: Any, key: tuple[str, str], row: dict[str, Any]) -> None:
+    """Write the result with this arm in it."""
+    rows = measured_before(options.out, options.minutes)
+    rows[key] = {"experiment": key[0], "arm": key[1], **row}
+    order = [(one.name, arm) for one in EXPERIMENTS for arm in one.arms]
+    options.only, chosen = None, options.only  # the command that is recorded makes all rows
+    record = {
+        "command": command(options, parser).replace("DATA", "PREPARED"),
+        "data": f"binarised MNIST; the first {options.images:,} test images",
+        "environment": environment(),
+        "minutes": options.minutes,
+        "experiments": {one.name: {"question": one.question, "paper": one.paper} for one in EXPERIMENTS},
+        "rows": [rows[one] for one in order if one in rows],
+    }
+    options.only = chosen
+    options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
