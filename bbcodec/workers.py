@@ -28,6 +28,8 @@ Pixels = NDArray[np.uint8]
 Bits = NDArray[np.float64]
 
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+LARGE_BLOCK: Final = 2**20  # bytes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -236,6 +238,7 @@ def _no_interrupt() -> Iterator[None]:
 
 def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader | None) -> None:
     global _bench
+    _return_memory_at_once()
     _bench = Bench(sources, device, load)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -251,14 +254,15 @@ def _end_with_parent() -> None:
 def _in_worker(function: Callable[[Bench, T], R], task: T) -> R:
     if _bench is None:
         raise RuntimeError("a worker was not started by _start_worker")
-    try:
-        return function(_bench, task)
-    finally:
-        _give_back_memory()
+    return function(_bench, task)
 
 
-def _give_back_memory() -> None:
-    """Return what was freed to the system, where its C library can: a worker keeps some 70 MB a task else."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
+def _return_memory_at_once() -> None:
+    """Have the C library, where it is glibc, return large blocks to the system when they are freed.
+
+    It else keeps more the larger they were. Measured on 334 digits, encoded: 290 MB at most in place of 359, as fast.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        for parameter in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(parameter, LARGE_BLOCK)

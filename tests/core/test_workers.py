@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import platform
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,20 @@ def names_of(bench, task):
     return [source.name for source in bench.sources], bench.codec(bench.sources[0]).channels
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds, on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_kept(bench, task):
+    """Bytes that stay when all of many large blocks but the last are freed."""
+    np.ones(2**20)  # 8 MB at once freed: glibc takes no smaller block from the system from now on
+    before = resident()
+    blocks = [np.ones(2**19) for _ in range(40)]
+    del blocks[:-1]
+    return resident() - before
+
+
 def test_a_dead_worker_is_told():
     with pytest.raises(BBCodecError, match="a worker process died"):
         list(run_tasks(kill_this_process, [1, 2], Bench(), 2))
@@ -76,6 +92,14 @@ def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
 
 def test_workers_have_the_codecs():
     assert list(run_tasks(names_of, [0], bench_of(COLOUR, GREY), 2)) == [(["colour-1", "grey-1"], 3)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give memory back as they like")
+def test_workers_give_memory_back_when_it_is_freed():
+    kept = max(run_tasks(memory_kept, range(4), Bench(), 2))
+    assert kept < 2**24
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(memory_kept, (None, 0)) > 2**26  # in a process that was not told to
 
 
 def test_tasks_are_taken_no_faster_than_results():
