@@ -609,9 +609,9 @@ class DeltaVae(TrainableModel):
             each: Decimal = rate_nats(c) / (c.rows * c.latent_channels)
             return each
 
-    def committed_nats(self, rows: int) -> float:
-        """delta of images of so many rows: their rate under the prior that learns is never less."""
-        c = self.config
+    def committed_rate(self, shape: torch.Size) -> float:
+        """delta, nats of an image: its rate under the prior that learns is never less."""
+        c, rows = self.config, shape[2]
         if not c.latent_channels:
             return 0.0
         if c.prior == "independent":

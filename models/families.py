@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bbcodec.codec import PixelFormat
@@ -37,6 +38,10 @@ class TrainableModel(LatentModel):
     def auxiliary(self, images: Tensor, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
         """Further losses, nats of each image (B,), that are learnt beside the ELBO. drawn: the latents by site."""
         return {}
+
+    def committed_rate(self, shape: torch.Size) -> float:
+        """Nats that the latents of each image of a batch (B, C, H, W) cost at least, whatever is learnt."""
+        return 0.0
 
     def pictures(self) -> NDArray[np.uint8] | None:
         """Something to look at while the model learns, (N, H, W, C) uint8."""

@@ -28,7 +28,8 @@ TRAIN, VALID, RATE = "#7a869a", "#0b5fa5", "#b35900"
 def draw_curves(log_lines: Lines, path: Path) -> None:
     """Draw the curves of a training log: bits/dim, the latents' share of them, and the learning rate, over the steps.
 
-    log_lines: of `kind` `train` (`train_` with the name of each site: bits/dim; `rate`: of the learning rates; `exact`)
+    log_lines: of `kind` `train` (`train_` with the name of each site: bits/dim; `rate`: of the learning rates; `exact`;
+    `committed_bits_per_dim` where latents have such a rate)
     and `valid` (`valid_bits_per_dim`, `rate_bits_per_dim`, `best`); other kinds are passed over, but for `rolled_back`.
     Every line has `step`. Raises OutputError where the file cannot be written.
     """
@@ -40,9 +41,7 @@ def draw_curves(log_lines: Lines, path: Path) -> None:
     FigureCanvasAgg(figure)
     above, middle, below = figure.subplots(3, 1, sharex=True, height_ratios=(4, 2, 1.2))
     _draw_losses(above, lines["train"], lines["valid"])
-    _plot(middle, lines["valid"], "rate_bits_per_dim", RATE, "o-", "latents, held out")
-    middle.set_ylabel("bits/dim of latents")
-    middle.set_ylim(bottom=0)
+    _draw_rates(middle, lines["train"], lines["valid"])
     _plot(below, lines["train"], "rate", TRAIN, "-", "learning rate")
     below.set_ylabel("learning rate,\nof its height")
     below.set_ylim(bottom=0)
@@ -75,9 +74,28 @@ def _draw_losses(axes: Axes, train: Lines, valid: Lines) -> None:
     axes.set_ylabel("bits/dim")
 
 
+def _draw_rates(axes: Axes, train: Lines, valid: Lines) -> None:
+    """What latents cost over the steps, and beside what they are committed to, that of the prior that learns."""
+    _plot(axes, valid, "rate_bits_per_dim", RATE, "o-", "latents, held out")
+    committed = [line for line in train if "committed_bits_per_dim" in line]
+    if committed:
+        learning = [{"step": line["step"], "rate": sum_of_sites(line) - pixels_of(line)} for line in committed]
+        _plot(axes, learning, "rate", TRAIN, "-", "latents, training images")
+        _plot(axes, committed, "committed_bits_per_dim", TRAIN, "--", "committed rate")
+        axes.legend(loc="upper right")
+    axes.set_ylabel("bits/dim of latents")
+    axes.set_ylim(bottom=0)
+
+
 def sum_of_sites(line: Mapping[str, Any]) -> float:
     """Bits/dim of a line of kind `train`: all that its sites cost together."""
     return math.fsum(value for key, value in line.items() if key.startswith("train_"))
+
+
+def pixels_of(line: Mapping[str, Any]) -> float:
+    """Bits/dim of the pixels in a line of kind `train`: the last of its sites."""
+    last: float = [value for key, value in line.items() if key.startswith("train_")][-1]
+    return last
 
 
 def best_of(valid: Lines) -> float:

@@ -324,6 +324,7 @@ class _Loop:
         self.saved = self.told = time.monotonic()
         self.parts: list[dict[str, float]] = []  # of the steps since the last line of the log
         self.began, self.first = time.monotonic(), run.step
+        self.committed = run.committed_rate()
 
     def go(self) -> None:
         """To the end of the run. Raises TrainingDiverged."""
@@ -383,6 +384,7 @@ class _Loop:
             mean = {f"train_{key}": round(float(np.mean([p[key] for p in self.parts])), 5) for key in self.parts[0]}
             self.parts.clear()
             line = {"kind": "train", "step": run.step, "share": round(share, 5), "minutes": round(run.spent / 60, 2)}
+            line |= {"committed_bits_per_dim": round(self.committed, 5)} if self.committed else {}
             self.folder.append({**line, **mean, "rate": run.rate(share), "exact": run.rounds(share)})
         if tick * REPORTS // TICKS > run.tick * REPORTS // TICKS:
             self.report(share)

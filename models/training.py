@@ -226,6 +226,11 @@ class Run:
             dims += images.numel()
         return {name: nats / dims / math.log(2) for name, nats in sums.items()}
 
+    def committed_rate(self) -> float:
+        """Bits/dim that latents cost at least while the model learns."""
+        shape = batch(self.dataset, self.settings, 0).shape
+        return self.model.committed_rate(shape) / math.prod(shape[1:]) / math.log(2)
+
     def draw(self, count: int) -> Tensor:
         """Images (count, C, H, W) from the average."""
         set_exact(self.average, True)

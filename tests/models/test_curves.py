@@ -10,6 +10,7 @@ from PIL import Image
 from bbcodec.errors import OutputError
 
 BLUE = (11, 95, 165)  # the held-out curve
+GREYISH = (122, 134, 154)  # what is of training images
 
 
 def log(steps: int) -> list[dict]:
@@ -44,6 +45,13 @@ def test_curves_are_drawn_from_the_first_line_on(lines, tmp_path):
     assert (held_out > 300) == (len(lines) > 2)
     rolled_back = any(line["kind"] == "rolled_back" for line in lines)
     assert (near(image, (255, 0, 0)).sum() > 20) == rolled_back
+
+
+def test_a_committed_rate_is_drawn_beside_the_rate(tmp_path):
+    draw_curves(log(40), tmp_path / "without.png")
+    draw_curves([{**line, "committed_bits_per_dim": 0.08} for line in log(40)], tmp_path / "with.png")
+    without, drawn = (near(pixels(tmp_path / name)[400:650], GREYISH).sum() for name in ("without.png", "with.png"))
+    assert drawn > without + 500
 
 
 def test_rounding_is_marked_where_it_begins(tmp_path):

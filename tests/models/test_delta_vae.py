@@ -178,7 +178,9 @@ def test_alpha_is_solved_from_the_rate(bits, latents, rows):
     wanted = bits * math.log(2)
     assert float(committed_nats(alphas, rows)) >= wanted - 1e-9
     assert float(committed_nats([a - 1 for a in alphas], rows)) < wanted
-    assert build(asdict(c)).committed_nats(rows) == pytest.approx(float(committed_nats(alphas, rows)))
+    assert build(asdict(c)).committed_rate(torch.Size((1, 1, rows, 5))) == pytest.approx(
+        float(committed_nats(alphas, rows))
+    )
 
 
 def test_alphas_are_spaced_evenly():
@@ -213,7 +215,7 @@ def test_no_posterior_is_cheaper_than_delta():
     def q(mean, log_sigma):
         return type(model.posterior(torch.zeros(1, 1, 2, 2)))(mean, log_sigma, 8)
 
-    delta = model.committed_nats(6)
+    delta = model.committed_rate(torch.Size((1, 1, 6, 5)))
     assert 3 < delta < 6
     found = least_rate(model.base, 6, 8, q)
     assert 0.97 * delta < found < 1.1 * delta
@@ -222,7 +224,7 @@ def test_no_posterior_is_cheaper_than_delta():
 def test_nor_with_an_independent_prior():
     """Appendix D: whatever the head says. A standard prior without a floor lets the rate go to nothing."""
     model = tiny(replace(TINY, prior="independent", rate_bits=10, rows=6, auxiliary=0))
-    delta = model.committed_nats(6)
+    delta = model.committed_rate(torch.Size((1, 1, 6, 5)))
     assert delta == pytest.approx(10 * math.log(2))
 
     def q(mean, log_sigma):
@@ -255,7 +257,7 @@ def test_the_rate_of_a_model_is_never_under_delta(name):
     config = CONFIGS.get(name) or VARIANTS[name]
     model = tiny(config)
     x = images_of(config, 150, 9, 6)
-    delta = model.committed_nats(9)
+    delta = model.committed_rate(torch.Size((1, 1, 9, 5)))
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.02)
     generator = torch.Generator().manual_seed(0)
     rates = []

@@ -89,9 +89,10 @@ def test_a_codec_comes_out_that_codes_the_images(images, tmp_path, monkeypatch):
     assert (codec.card["steps"] <= 18, codec.card["images"], codec.card["data"]) == (True, 42, "42 images")
     assert listener.facts["train_images"] == 42
     assert len(listener.reports) == 4
-    assert min(r["valid_bits_per_dim"] for r in listener.reports) == [r for r in listener.reports if r["best"]][-1][
-        "valid_bits_per_dim"
-    ]
+    assert (
+        min(r["valid_bits_per_dim"] for r in listener.reports)
+        == [r for r in listener.reports if r["best"]][-1]["valid_bits_per_dim"]
+    )
     folder = tmp_path / "my.training"
     made = {"checkpoint.pt", "log.jsonl", "curves.png", "samples.png", "best.bbc", "card.md", "lock"}
     assert {path.name for path in folder.iterdir()} == made
@@ -110,6 +111,22 @@ def test_held_out_images_are_coded_as_the_card_says(images, tmp_path):
     assert summary.bits_per_dim == round(8 * len(message) / valid.size, 4)
     assert summary.valid_images == 5
     assert summary.webp_bits_per_dim == round(classical_bits_per_dim(list(valid), 256)["webp"], 4)
+
+
+def test_the_log_of_a_delta_vae_shows_that_its_rate_is_never_under_delta(images, tmp_path):
+    """A VAE that commits to nothing says nothing of it."""
+    sizes = {"hidden": 8, "layers": 1, "attentions": 0, "radius": 1, "width": 8, "blocks": 1, "encoder_attentions": 0}
+    common = {**sizes, "rows": 12, "latent_channels": 2, "auxiliary": 4, **{k: TINY[k] for k in ("batch", "epochs")}}
+    for prior, expected in (("ar1", True), ("standard", False)):
+        train([images], tmp_path / "my.bbc", family="delta-vae", overrides={**common, "prior": prior}, force=True)
+        text = (tmp_path / "my.training" / "log.jsonl").read_text()
+        lines = [line for line in map(json.loads, text.splitlines()) if line["kind"] == "train"]
+        assert lines
+        assert all(("committed_bits_per_dim" in line) == expected for line in lines)
+        if expected:
+            delta = load_codec(tmp_path / "my.bbc", "cpu").model.committed_rate(torch.Size((1, 1, 12, 10)))
+            assert lines[0]["committed_bits_per_dim"] == pytest.approx(delta / 120 / math.log(2), abs=1e-5)
+            assert np.mean([line["train_z"] / line["committed_bits_per_dim"] for line in lines]) > 1
 
 
 def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_happened(images, tmp_path, monkeypatch):
