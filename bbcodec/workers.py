@@ -28,6 +28,7 @@ Pixels = NDArray[np.uint8]
 Bits = NDArray[np.float64]
 
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
+ASKED_TO_END: Final = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_BLOCK: Final = 2**20  # bytes
 
@@ -207,7 +208,7 @@ def run_tasks(function: Callable[[Bench, T], R], tasks: Iterable[T], bench: Benc
     waiting: deque[Future[R]] = deque()
     try:
         for task in tasks:
-            with _no_interrupt():
+            with _undisturbed():
                 waiting.append(pool.submit(_in_worker, function, task))
             if len(waiting) >= 3 * jobs:
                 yield waiting.popleft().result()
@@ -224,12 +225,15 @@ def run_tasks(function: Callable[[Bench, T], R], tasks: Iterable[T], bench: Benc
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back while processes are started; these inherit it, so that only the parent is interrupted."""
+def _undisturbed() -> Iterator[None]:
+    """Holds signals that ask the parent to end back while it starts processes: one half started complains.
+
+    Processes inherit that, and stay deaf to Ctrl-C, so that only the parent is interrupted.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ASKED_TO_END})
     try:
         yield
     finally:
@@ -238,6 +242,8 @@ def _no_interrupt() -> Iterator[None]:
 
 def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader | None) -> None:
     global _bench
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
     _return_memory_at_once()
     _bench = Bench(sources, device, load)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -84,10 +84,33 @@ def test_workers_give_results_in_order_and_die_with_an_early_stop():
 def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
     """A terminal interrupts the whole group: the parent alone answers, and does not wait for tasks to end."""
     results = run_tasks(sleep_if_large, [0, 100], Bench(), 2)
-    assert signal.SIGINT in next(results)
+    assert next(results) == {signal.SIGINT}  # and not to those that are meant for them
     processes = multiprocessing.active_children()
     results.close()
     assert all(is_gone(process.pid) for process in processes)
+
+
+def test_processes_are_started_undisturbed(monkeypatch):
+    """A signal that comes meanwhile is answered afterwards: a child half started would write a traceback."""
+    started = []
+
+    class Pool(workers.ProcessPoolExecutor):
+        def submit(self, *arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            started.append(super().submit(*arguments))
+            return started[-1]
+
+    def end(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(TimeoutError):
+            list(run_tasks(square, range(20), Bench(), 2))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(started) == 1
 
 
 def test_workers_have_the_codecs():
