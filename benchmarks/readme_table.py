@@ -212,28 +212,28 @@ def ablations(result: Result) -> Iterator[str]:
     yield f"Nats an image, after {result['minutes']:g} minutes of training each."
 
 
-SECTIONS: dict[str, Callable[[Result], Iterator[str]]] = {
-    "kodak": kodak,
-    "mnist_binary": mnist_binary,
-    "determinism": determinism,
-    "speed": speed,
-    "folders": folders,
-    "many": many,
-    "large": large,
-    "codecs": codecs,
-    "presets": presets,
-    "ablations": ablations,
+SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
+    "kodak": ("Photos", kodak),
+    "codecs": ("Codecs of data sets", codecs),
+    "presets": ("Twenty minutes of training", presets),
+    "folders": ("Folders of anything", folders),
+    "many": ("Many small images", many),
+    "large": ("A large image", large),
+    "speed": ("Speed", speed),
+    "determinism": ("The same bits everywhere", determinism),
+    "mnist_binary": ("From the bound to the file", mnist_binary),
+    "ablations": ("What the parts are for", ablations),
 }
 
 
 def rendered(results: Path) -> str:
     """The text between the markers: one block for every result that has been measured."""
     blocks = []
-    for name, render in SECTIONS.items():
+    for name, (heading, render) in SECTIONS.items():
         path = results / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
-            blocks.append("\n".join([*render(result), "", source(name, result)]))
+            blocks.append("\n".join([f"### {heading}", "", *render(result), "", source(name, result)]))
     return "\n\n".join(blocks)
 
 
