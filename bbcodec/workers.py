@@ -28,7 +28,8 @@ Pixels = NDArray[np.uint8]
 Bits = NDArray[np.float64]
 
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
-ASKED_TO_END: Final = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
+ASKED_TO_END: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+POSIX: Final = hasattr(signal, "pthread_sigmask")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_BLOCK: Final = 2**20  # bytes
 
@@ -226,24 +227,31 @@ def run_tasks(function: Callable[[Bench, T], R], tasks: Iterable[T], bench: Benc
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Holds signals that ask the parent to end back while it starts processes: one half started complains.
+    """Signals that come while processes are started are answered afterwards: one half started writes a traceback.
 
-    Processes inherit that, and stay deaf to Ctrl-C, so that only the parent is interrupted.
+    Processes inherit that SIGINT is blocked, so that Ctrl-C interrupts the parent alone. To block them all would not
+    do: any other thread of this process may take one, and Python then calls the handler in the main thread.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *ASKED_TO_END})
+    came: list[int] = []
+    here = threading.current_thread() is threading.main_thread()
+    usual = {number: signal.getsignal(number) for number in ASKED_TO_END if here}
+    usual = {number: handler for number, handler in usual.items() if handler not in (None, signal.SIG_IGN)}
+    for number in usual:
+        signal.signal(number, lambda number, _: came.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if POSIX else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        if POSIX:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _start_worker(sources: tuple[CodecSource, ...], device: str, load: Loader | None) -> None:
     global _bench
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKED_TO_END)
     _return_memory_at_once()
     _bench = Bench(sources, device, load)
     threading.Thread(target=_end_with_parent, daemon=True).start()
