@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.vlae import Block, compiled_mixture, embed_binary, embed_levels, start_predictors
+from bbcodec.models.vlae import Block, compiled_mixture, embed_binary, embed_levels, start_levels, start_predictors
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -182,7 +182,8 @@ class DensePainter(nn.Module):
         super().__init__()
         self.shape = c.height, c.width, c.params
         self.pixel_head = Linear(c.hidden, math.prod(self.shape), gain=0.3)
-        start_levels(self.pixel_head, c)
+        if c.levels == 256:
+            start_levels(self.pixel_head, c.channels, c.logistics)
 
     def forward(self, h: Tensor) -> Tensor:
         """h: (B, hidden)."""
@@ -207,8 +208,8 @@ class ConvPainter(nn.Module):
         self.last = Block(f)
         self.context = doublings == 1
         self.pixel_head = Conv(f, f if self.context else c.params, 3, gain=0.5 if self.context else 0.3)
-        if not self.context:
-            start_levels(self.pixel_head, c)
+        if c.levels == 256 and not self.context:
+            start_levels(self.pixel_head, c.channels, c.logistics)
 
     def forward(self, h: Tensor) -> Tensor:
         """h: (B, hidden)."""
@@ -368,27 +369,6 @@ def latent_head(c: VampConfig, posterior: bool) -> Linear:
         with torch.no_grad():
             head.bias[c.latents :] = -1.2
     return head
-
-
-@torch.no_grad()
-def start_levels(head: Linear | Conv, c: VampConfig) -> None:
-    """Start pixels of 256 levels from broad logistics apart from each other, with means that move in steps that suit.
-
-    Channels of the head are the parameters of `LogisticMixture`, once or once for each pixel.
-    """
-    if c.levels != 256:
-        return
-    n = c.channels * c.logistics
-    gain, bias = torch.ones(c.params), torch.zeros(c.params)
-    gain[n : 2 * n] = 8  # means: 1.0 is 64 levels
-    bias[n : 2 * n] = torch.linspace(-1, 1, c.logistics + 2)[1:-1].repeat(c.channels)
-    bias[2 * n : 3 * n] = 3.0  # scales of e**3 levels
-    if c.channels == 3:
-        gain[3 * n :] = 0.125
-        bias[3 * n :].view(3, -1)[[0, 2]] = 0.95 / 0.125  # green follows the error of red, blue that of green
-    repeats = len(head.bias) // c.params
-    head.set_gain(gain.repeat(repeats))
-    head.bias.copy_(bias.repeat(repeats))
 
 
 SIZES: Final[dict[Strength, dict[str, Any]]] = {

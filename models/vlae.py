@@ -25,7 +25,7 @@ from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import gated, silu
 from bbcodec.exact.arithmetic import UNIT
-from bbcodec.exact.layers import Conv, TransposedConv
+from bbcodec.exact.layers import Conv, Linear, TransposedConv
 from bbcodec.exact.waves import LocalNet
 from bbcodec.program import Latent, Observed, Program
 
@@ -280,6 +280,29 @@ def start_predictors(net: LocalNet, channels: int, components: int, joint: bool 
     stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
     net.stem.hold_level(channels)
     net.skip.hold_level(channels)
+
+
+@torch.no_grad()
+def start_levels(head: Linear | Conv, channels: int, components: int, joint: bool = False) -> None:
+    """Start 256-level pixels that see none of the others from broad logistics apart from each other.
+
+    Channels of the head are the parameters of `LogisticMixture`, once, or once for each pixel. Means move in steps
+    that suit.
+    """
+    n = channels * components
+    weights = components if joint else n
+    params = weights + 2 * n + (n if channels == 3 else 0)
+    gain, bias = torch.ones(params), torch.zeros(params)
+    means, scales, coefficients = torch.arange(params).tensor_split([weights, weights + n, weights + 2 * n])[1:]
+    gain[means] = 8  # 1.0 is 64 levels
+    bias[means] = torch.linspace(-1, 1, components + 2)[1:-1].repeat(channels)
+    bias[scales] = 3.0  # of e**3 levels
+    if channels == 3:
+        gain[coefficients] = 0.125
+        bias[coefficients.view(3, -1)[[0, 2]]] = 0.95 / 0.125  # green follows the error of red, blue that of green
+    repeats = len(head.bias) // params
+    head.set_gain(gain.repeat(repeats))
+    head.bias.copy_(bias.repeat(repeats))
 
 
 SMALL = 40  # images up to this side have a finer map of latents: there they see more than the decoder's surroundings

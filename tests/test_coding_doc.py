@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bbcodec.models.attentive import Attentive, AttentiveConfig
 from bbcodec.models.delta_vae import (
     DeltaVae,
     DeltaVaeConfig,
@@ -412,6 +413,31 @@ def example_vamp() -> Example:
     (index, below), (z1, *low), (z2, *top) = tape.pushed
     out |= {"batch 0: F of the responsibilities": below[0], "batch 0: q means, q log sigmas of z1": [*low[0], *low[1]]}
     out |= {"batch 0: q means, q log sigmas of z2": [*top[0], *top[1]]}
+    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+
+
+ATTENTIVE = AttentiveConfig(
+    layers=3, width=3, key_channels=2, tile=2, local_layers=1, hidden=2, radius=1, context_stride=2, steps_per_unit=4
+)
+
+
+def example_attentive() -> Example:
+    """A codec of the family `attentive` whose weights are filler, and a message of it."""
+    model = Attentive(ATTENTIVE)
+    fill_layers(model)
+    content = save_codec(model, "attentive", ATTENTIVE, PixelFormat(1, 2), {})
+    codec = load_codec(content, "cpu")
+    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
+    message = codec.encode_message(images.astype(np.uint8))
+    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
+    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
+    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    for n, (z, means, log_sigmas) in enumerate(tape.popped[:3], 1):
+        out |= {f"batch 0: p means of z{n}": means, f"batch 0: p log sigmas of z{n}": log_sigmas}
+        out[f"batch 0: z{n}"] = z
+    out |= {"batch 0: logits, wave 0": tape.popped[3][1], "batch 0: logits, wave 4": tape.popped[7][1]}
+    for n, (_, means, log_sigmas) in zip((3, 2, 1), tape.pushed, strict=True):
+        out |= {f"batch 0: q means of z{n}": means, f"batch 0: q log sigmas of z{n}": log_sigmas}
     return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
 
 

@@ -333,7 +333,7 @@ class Lift(nn.Module):
 
 
 class DepthAttention(nn.Module):
-    """c + gamma lift(attention): a context, and what it reads from the contexts of earlier layers; eq. 3 to 9.
+    """c + gamma lift(attention): a context, and what it reads from the contexts of other layers; eq. 3 to 9 and 11.
 
     gamma is learnt and starts from 0. Who makes a context lifts it (eq. 5), once for all layers that read it.
     """
@@ -345,7 +345,13 @@ class DepthAttention(nn.Module):
         self.lift = Lift(channels)
         self.gamma = Scale(bias=False)
 
-    def forward(self, context: Tensor, keys: list[Tensor], contexts: list[Tensor]) -> Tensor:
-        """context: (B, C, H, W); keys: (B, Q, H, W) and lifted contexts of earlier layers, at least one."""
-        read = attend_depth(clamped(self.query(context)), keys, contexts, self.gamma.exact)
+    def forward(
+        self, context: Tensor, keys: list[Tensor], contexts: list[Tensor], asks: Tensor | None = None
+    ) -> Tensor:
+        """context: (B, C, H, W); keys: (B, Q, H, W) and lifted contexts of other layers, at least one.
+
+        asks: what the query is made from, of the context's shape; the context itself if nothing else is given.
+        """
+        query = self.query(context if asks is None else asks)
+        read = attend_depth(clamped(query), keys, contexts, self.gamma.exact)
         return clamped(context + self.gamma(self.lift(read)))

@@ -295,6 +295,22 @@ def test_depth_attention_starts_from_the_context_and_learns():
         assert torch.equal(out, (context + (lifted.clamp(-BOUND, BOUND) / 2).round()).clamp(-BOUND, BOUND))
 
 
+def test_another_map_may_ask_for_a_context():
+    """The query is made from what asks; what is read is added to the context (eq. 11)."""
+    torch.manual_seed(0)
+    layer = DepthAttention(6, 3)
+    with torch.no_grad():
+        layer.gamma.weight.fill_(1.0)
+    context, asks, *contexts = (tensor(activations((2, 6, 3, 3), 500, n)) for n in range(4))
+    keys = [tensor(activations((2, 3, 3, 3), 300, n)) for n in (4, 5)]
+    nothing = torch.zeros_like(context)
+    with torch.no_grad():
+        read = layer(nothing, keys, contexts, asks)
+        assert torch.equal(layer(context, keys, contexts, asks), (context + read).clamp(-BOUND, BOUND))
+        assert torch.equal(layer(asks, keys, contexts), (asks + read).clamp(-BOUND, BOUND))
+        assert not torch.equal(layer(context, keys, contexts), layer(context, keys, contexts, asks))
+
+
 def test_codec_files_hold_every_layer():
     """What a depth attention and an attention are made of can be fixed and loaded, and gives the same numbers."""
     torch.manual_seed(0)
