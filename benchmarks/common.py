@@ -14,13 +14,17 @@ import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+if TYPE_CHECKING:
+    from bbcodec.catalogue import CodecFile
+
 HERE = Path(__file__).resolve().parent
+PLACES = (HERE.parent / "models" / "zoo", HERE / "codecs")  # of trained codecs
 Pixels = NDArray[np.uint8]
 
 
@@ -135,6 +139,17 @@ def _held(process: int) -> tuple[int, int]:
         page = os.sysconf("SC_PAGE_SIZE")
         return page * (int(resident) - int(mapped)), page * int(mapped)
     return 0, 0
+
+
+def trained_codec(name: str) -> tuple[Path, CodecFile] | None:
+    """The file of a codec, shipped or not; None where it is not there."""
+    from bbcodec.catalogue import read_codec
+
+    for place in PLACES:
+        path = place / f"{name}.bbc"
+        if path.exists():
+            return path, read_codec(path)
+    return None
 
 
 def listed(archive: Path) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def large(result: Result) -> Iterator[str]:
     )
 
 
-def codecs(result: Result) -> Iterator[str]:
+def trained(result: Result) -> Iterator[str]:
     """Every codec on its test images: a row each, and notes below."""
     yield "| test images | codec | negative ELBO | IWAE | **file** | over the ELBO | best classical | others |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
@@ -194,6 +194,18 @@ def presets(result: Result) -> Iterator[str]:
     yield f"After {result['minutes']:g} minutes of training each. Bits/dim are of whole archives, without the codec."
 
 
+def families(result: Result) -> Iterator[str]:
+    """What the model families cost besides their bound."""
+    yield "| codec | parameters | images/s in | out | MB/s in | out | 100 images, over the ELBO | initial bits |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        rates = [row[key][way] for key in ("images_per_second", "mb_per_second") for way in ("encode", "decode")]
+        few = row["first_100"]
+        over = f"+{few['message_over_negative_elbo_percent']:.2f} % | {few['of_which_initial_percent']:.2f} %"
+        told = " | ".join(f"{rate:,g}" for rate in rates)
+        yield f"| {row['codec']} ({row['model']}) | {row['parameters']:,} | {told} | {over} |"
+
+
 def ablations(result: Result) -> Iterator[str]:
     """What parts of the models are for: a table for each question."""
     for name, about in result["experiments"].items():
@@ -214,7 +226,7 @@ def ablations(result: Result) -> Iterator[str]:
 
 SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak": ("Photos", kodak),
-    "codecs": ("Codecs of data sets", codecs),
+    "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
     "folders": ("Folders of anything", folders),
     "many": ("Many small images", many),
@@ -222,6 +234,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "speed": ("Speed", speed),
     "determinism": ("The same bits everywhere", determinism),
     "mnist_binary": ("From the bound to the file", mnist_binary),
+    "families": ("The model families", families),
     "ablations": ("What the parts are for", ablations),
 }
 
