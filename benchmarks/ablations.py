@@ -35,7 +35,7 @@ class Experiment:
 
 
 DELTA = {"hidden": 32, "layers": 4, "attentions": 1, "heads": 1, "width": 16, "blocks": 2, "batch": 16}
-VAMP = {"layers": 2, "decoder": "conv", "features": 16, "components": 500, "batch": 100, "free_nats": 0.05}
+VAMP = {"layers": 2, "decoder": "conv", "features": 16, "components": 200, "batch": 100, "free_nats": 0.05}
 ATTENTIVE = {"local_layers": 0, "latent_channels": 2, "free_nats": 0.02, "batch": 32}
 VLAE = {"latent_channels": 1, "latent_stride": 4, "context_stride": 1, "prior_layers": 3, "free_nats": 0.2, "batch": 21}
 

@@ -118,7 +118,8 @@ def many(result: Result) -> Iterator[str]:
         f"{memory['compress']:,} MB compressing, "
         f"{memory['decompress']:,} MB restoring. The index takes {index['index']} bytes a file, names included, the "
         f"directories that replace it when it is lost {index['directory_chunks']}. After a start of "
-        f"{one['start_up']} s, one image is read in {one['median']} s (median of 40; at most {one['most']} s)."
+        f"{one['start_up']} s, one image is read in {one['median'] or 'less than 0.001'} s (median of 40; at most "
+        f"{one['most']} s)."
     )
 
 
