@@ -172,7 +172,7 @@ class Run:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
-        self.watch(self.agreed(loss.detach() / math.log(2)), bool(torch.isfinite(norm)))
+        self.watch(self.agreed(torch.stack(list(parts.values())).sum()), bool(torch.isfinite(norm)))
         if torch.isfinite(norm):
             for optimiser, _ in self.optimisers:
                 optimiser.step()

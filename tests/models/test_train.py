@@ -295,7 +295,9 @@ module.train([sys.argv[1]], sys.argv[2], overrides=json.loads(sys.argv[3]), thre
 
 def started(images, output, settings):
     command = [sys.executable, "-c", COMMAND, str(images), str(output), json.dumps(settings)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    elsewhere = output.parent  # `python -c` would import the bare folders of a checkout
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, cwd=elsewhere)
 
 
 def killed_and_resumed(images, folder, settings, kills, seed):
