@@ -249,7 +249,7 @@ def check_answers(codec: Codec, expected: list[str]) -> None:
             continue  # wrong parameters may ask for more than the stack holds
     raise InexactArithmetic(
         f"codec {codec.name} fails its known-answer test on {codec.device}, also on the safe path; "
-        "what it wrote here could not be read elsewhere"
+        "what it wrote here could not be read elsewhere (or its file is damaged)"
     )
 
 

@@ -22,6 +22,13 @@ def refuse_existing(target: Path, force: bool) -> None:
         raise TargetExists(f"{target} exists; use --force to overwrite it")
 
 
+def check_new_file(target: Path, force: bool) -> None:
+    """What can be told of `new_file` before long work: raises TargetExists or OutputError."""
+    refuse_existing(target, force)
+    if not target.parent.is_dir():
+        raise OutputError(f"{target} cannot be written: there is no folder {target.parent}")
+
+
 @contextmanager
 def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
     """Path and stream of a temporary file beside `target`; it gets that name when all went well, else it is removed."""

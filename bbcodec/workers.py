@@ -219,10 +219,14 @@ def run_tasks(function: Callable[[Bench, T], R], tasks: Iterable[T], bench: Benc
         raise BBCodecError("a worker process died, perhaps for lack of memory: try again with --jobs 1") from None
     finally:
         done = not waiting
+        results = pool._result_queue  # which `shutdown` forgets
         pool.shutdown(wait=done, cancel_futures=True)
         if not done:
             for process in set(multiprocessing.active_children()) - before:
                 process.kill()
+            # One that was writing a result leaves a part of it. The pool's thread would wait for the rest for ever, as
+            # this process could write it, too.
+            results._writer.close()  # type: ignore[attr-defined]
 
 
 @contextmanager

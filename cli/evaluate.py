@@ -41,10 +41,10 @@ def command(
     from bbcodec.cli.watching import watched
 
     from bbcodec.evaluation import evaluate
-    from bbcodec.targets import refuse_existing
+    from bbcodec.targets import check_new_file
 
     if html is not None:
-        refuse_existing(Path(html), force)
+        check_new_file(Path(html), force)
     with watched("looking", quiet) as watch:
         report = evaluate(
             codec,

@@ -36,10 +36,10 @@ def command(
     from bbcodec.cli.watching import watched
 
     from bbcodec.evaluation import inspect
-    from bbcodec.targets import refuse_existing
+    from bbcodec.targets import check_new_file
 
     if html is not None:
-        refuse_existing(Path(html), force)
+        check_new_file(Path(html), force)
     with archive_at(archive) as path, watched("looking", quiet) as watch:
         report = inspect(path, codec=codec, jobs=jobs, device=device, progress=watch.progress)
         seconds = watch.seconds
@@ -53,13 +53,13 @@ def show_report(report: Report, html: str | None, force: bool, as_json: bool) ->
     from bbcodec.report import as_text
     from bbcodec.targets import new_file
 
-    if html is not None:
-        from bbcodec.webpage import as_html
-
-        with new_file(Path(html), force) as (_, stream):
-            stream.write(as_html(report).encode())
     if as_json:
         show_json(report.as_json())
     else:
         for line in as_text(report).split("\n"):
             click.echo(clean(line))
+    if html is not None:
+        from bbcodec.webpage import as_html
+
+        with new_file(Path(html), force) as (_, stream):
+            stream.write(as_html(report).encode())

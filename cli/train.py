@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--init-from", metavar="CODEC", help="A shipped codec or a .bbc file, to go on learning.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads (default: one a core).")
+@click.option("--threads", type=click.IntRange(1, 256), metavar="N", help="Threads (default: one a core).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where networks run.")
 @click.option("--seed", type=click.IntRange(0), help="Of everything random (default: 0).")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output, and forget an earlier run.")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import zipfile
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from bbcodec.errors import InputError, OutputError, TargetExists
+from bbcodec.catalogue import read_codec
+from bbcodec.errors import BadCodecFile, InputError, MissingCodec, OutputError, TargetExists
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: two runs in one folder are not found there
     fcntl = None  # type: ignore[assignment]
 
-FILES = ("checkpoint.pt", "log.jsonl", "curves.png", "samples.png", "model.png", "best.bbc", "card.md")
+FILES = (
+    *("checkpoint.pt", "checkpoint.part", "log.jsonl", "log.part"),
+    *("curves.png", "samples.png", "model.png", "best.bbc", "card.md"),
+)
 
 
 class WorkFolder:
@@ -96,40 +100,57 @@ class WorkFolder:
                 stream.flush()
                 os.fsync(stream.fileno())
             part.replace(self.checkpoint)
-        except OSError as error:
-            raise OutputError(f"{self.checkpoint} cannot be written: {error.strerror}") from None
+        except (OSError, RuntimeError) as error:  # torch has the second kind for a full disk
+            with suppress(OSError):
+                part.unlink()
+            reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason given"])[0]
+            raise OutputError(f"{self.checkpoint} cannot be written: {reason}") from None
+
+    def holds_codec(self) -> bool:
+        """Whether the best codec so far is there and whole."""
+        try:
+            read_codec(self.best)
+        except (MissingCodec, BadCodecFile, InputError):
+            return False
+        return True
 
     def load(self) -> dict[str, Any]:
         """The state of `save`, on the CPU. Raises InputError for anything else."""
         try:
-            state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            with warnings.catch_warnings(action="ignore"):  # torch's advice is for people who trust the file
+                state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
+        except Exception as error:  # damaged pickles raise whatever they like
             raise InputError(
-                f"{self.checkpoint} is no checkpoint that can be read ({reason}); --force starts anew"
+                f"{self.checkpoint} is no checkpoint that can be read ({type(error).__name__}); --force starts anew"
             ) from None
+        if not isinstance(state, dict):
+            raise InputError(f"{self.checkpoint} holds no checkpoint; --force starts anew")
         return state
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add a line to the log."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        """Add a line to the log. Raises OutputError."""
+        try:
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self.log} cannot be written: {error.strerror}") from None
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log; lines that were cut are left out."""
-        if not self.log.exists():
+        """The log; lines that are damaged are left out."""
+        if not self.log.is_file():
             return []
         found = []
         for text in self.log.read_text(encoding="utf-8").splitlines():
-            try:
+            with suppress(ValueError):
                 found.append(json.loads(text))
-            except ValueError:
-                continue
-        return found
+        return [line for line in found if isinstance(line, dict) and {"kind", "step"} <= line.keys()]
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of steps after a checkpoint's, which are to be done again."""
         kept = [line for line in self.lines() if line.get("step", 0) <= step]
         part = self.log.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        part.replace(self.log)
+        try:
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            part.replace(self.log)
+        except OSError as error:
+            raise OutputError(f"{self.log} cannot be written: {error.strerror}") from None

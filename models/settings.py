@@ -32,12 +32,13 @@ class Rule(NamedTuple):
 ABOVE_ZERO: Final = Rule("a number above 0", lambda value: value > 0)
 FROM_ZERO: Final = Rule("0 or a number above", lambda value: value >= 0)
 COUNT: Final = Rule("a whole number from 1", lambda value: value >= 1)
+BATCH: Final = Rule("a whole number from 1 to 65,536", lambda value: 1 <= value <= 2**16)
 COUNT_FROM_ZERO: Final = Rule("a whole number from 0", lambda value: value >= 0)
 
 RULES: Final = {
     "minutes": ABOVE_ZERO,
     "epochs": FROM_ZERO,
-    "batch": COUNT,
+    "batch": BATCH,
     "crop": COUNT_FROM_ZERO,
     "flips": Rule("true or false", lambda value: True),
     "binarise": Rule("true or false", lambda value: True),

@@ -7,6 +7,7 @@ averaged network is tried on the held-out images; the best so far is a codec the
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -31,11 +32,11 @@ from bbcodec.models.datasets import Dataset, check_codec, fit, held_out, load_da
 from bbcodec.models.families import PRESETS, Family, Strength, TrainableModel, find_family
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.pictures import draw_curves, draw_samples
-from bbcodec.models.settings import Recipe, TrainingSettings, configure
+from bbcodec.models.settings import RULES, Recipe, TrainingSettings, configure
 from bbcodec.models.training import Diverged, Run
 
 from bbcodec.codec import Codec, load_codec
-from bbcodec.errors import InputError, TrainingDiverged
+from bbcodec.errors import InputError, TargetExists, TrainingDiverged
 from bbcodec.targets import new_file, refuse_existing
 from bbcodec.workers import check_device
 
@@ -125,10 +126,17 @@ def train(
     lost twice.
     """
     target, watch = Path(output), watch or Silent()
-    refuse_existing(target, force or resume)
+    folder = WorkFolder(target)
+    overwrite = force or (resume and folder.checkpoint.exists())
+    if resume and not overwrite and target.exists():
+        raise TargetExists(
+            f"{target} exists, but no run in {folder.path} to go on with: --init-from {target} and another output "
+            "begin a new run where it is, --force overwrites it"
+        )
+    refuse_existing(target, overwrite)
     if target.suffix != ".bbc":
         raise InputError(f"{target} is to be a codec: a name that ends in .bbc was expected")
-    recipe = recipe or Recipe(target.stem)
+    recipe = recipe or Recipe("")
     with ranks_of_torchrun(device) as (place, rank, ranks):
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // ranks))
         chosen = replace(recipe, settings={**recipe.settings, **(overrides or {})})
@@ -139,7 +147,6 @@ def train(
             watch = Silent()
         for note in (*prepared.dataset.notes, *why):
             watch.note(note)
-        folder = WorkFolder(target)
         going_on = folder.open(resume, force) if rank == 0 else False
         try:
             _start(run, folder, going_on, resume, watch)
@@ -147,7 +154,7 @@ def train(
             _Loop(run, folder, prepared, watch).go()
             if rank:
                 return TrainingSummary(str(target), run.family.name, 0, 0, run.step, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
-            return _finish(run, folder, target, prepared, force or resume)
+            return _finish(run, folder, target, prepared, overwrite)
         finally:
             folder.close()
 
@@ -223,6 +230,11 @@ def prepare(
         check_codec(dataset, begin.name, begin.pixels)
         defaults |= asdict(_model_of(begin, family).config)
     config, settings = configure(family.config, defaults, some)
+    if (config.channels, config.levels) != (dataset.pixels.channels, dataset.pixels.levels):
+        raise InputError(
+            f"channels is {config.channels} and levels {config.levels}, but the images have {dataset.pixels.channels} "
+            f"and {dataset.pixels.levels}: leave them out (binarise makes two levels of grey images)"
+        )
     start = _model_of(begin, family) if begin else None
     if start is not None and config != start.config:
         raise InputError(f"the codec {name_of(begin)} has another model than these settings say: leave them out")
@@ -235,7 +247,8 @@ def _strength(name: str) -> Strength:
 
 def _count(settings: Mapping[str, Any], name: str, default: int) -> int:
     value = settings.get(name, default)
-    return value if isinstance(value, int) else default  # anything else is refused by `configure`
+    fits = isinstance(value, int) and RULES[name].holds(value)
+    return value if fits else default  # anything else is refused by `configure`
 
 
 def _model_of(begin: Codec, family: Family) -> TrainableModel:
@@ -294,6 +307,9 @@ def _start(run: Run, folder: WorkFolder, going_on: bool, resume: bool, watch: Wa
             folder.save(run.state())
         return
     restore(run, state, folder)
+    if run.rank == 0 and math.isfinite(run.best) and not folder.holds_codec():
+        run.best = math.inf
+        watch.note(f"{folder.best} is gone or damaged: the next codec counts as the best so far")
     run.tick = min(run.tick, int(run.share() * TICKS))  # less, where the run is to be longer than it was
     if run.rank == 0:
         folder.forget_after(run.step)
@@ -304,16 +320,29 @@ def restore(run: Run, state: Mapping[str, Any], folder: WorkFolder) -> None:
     """Go on from a checkpoint. Raises InputError where it is that of another run."""
     try:
         before, now = json.loads(state["identity"]), run.identity()
-        differs = next((key for key in now if before.get(key) != now[key]), None)
-        if differs is None:
+        differs = _difference(before, now)
+        if not differs:
             run.restore(dict(state))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{folder.checkpoint} does not fit this version ({error}); --force starts anew") from None
-    if differs is not None:
+    if differs:
         raise InputError(
-            f"{folder.path} holds a run with another {differs}: give the same images, model and settings as then "
+            f"{folder.path} holds a run with {differs}: give the same images, model and settings as then "
             "(the length may differ), or --force to start anew"
         )
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How the identity of a run differs from another's, in words; empty if it does not."""
+    if before["images"] != now["images"]:
+        return "other images, or a seed that holds others out"
+    if before["model"] != now["model"]:
+        return f"the model {before['model']}"
+    for key in ("sizes", "settings"):
+        for name in sorted({*before[key], *now[key]}):
+            if before[key].get(name) != now[key].get(name):
+                return f"{name}={before[key].get(name)}, not {now[key].get(name)}"
+    return ""
 
 
 class _Loop:
@@ -343,6 +372,8 @@ class _Loop:
                 with run.timed():
                     self.look(share)
             run.tick = max(run.tick, int(share * TICKS))
+        if run.rank == 0 and not self.folder.holds_codec():
+            self.report(run.share())
 
     def recover(self, error: Diverged) -> None:
         """Roll back once; a second time, give up."""
@@ -447,13 +478,13 @@ class _Loop:
 
 def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, force: bool) -> TrainingSummary:
     """Measure the best codec, write it under its name, and its card."""
-    if not folder.best.exists():
-        raise InputError(f"{folder.best} is gone: --force trains anew")
+    if not folder.holds_codec():
+        raise InputError(f"{folder.best} is gone or damaged: --force trains anew")
     family, config, valid = run.family, run.config, list(held_out(prepared.dataset))
     content = with_measured_card(folder.best.read_bytes(), family, config, valid)
     codec = load_codec(content, device="cpu")
     write(target, content, force)
-    recipe = f"`bbcodec train --config {prepared.recipe.name}.toml`"
+    recipe = f"`bbcodec train{f' --config {prepared.recipe.name}.toml' if prepared.recipe.name else ''}`"
     page = card_page(target.stem, codec.card, family, config, len(content), recipe)
     write(folder.path / "card.md", page.encode())
     some = measured_images(valid)

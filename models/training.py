@@ -88,6 +88,9 @@ class Run:
         self.model, self.average = self._new_model(), self._new_model()
         if start is not None:
             self.model.load_state_dict(start.state_dict())
+        size = (settings.crop, settings.crop) if settings.crop else dataset.size
+        if self.model.image_size not in (None, size):
+            raise ValueError(f"it takes images of {self.model.image_size}, height and width, and these are of {size}")
         first = [batch(dataset, settings, step) for step in range(-(-FIRST_LOOK // settings.batch))]
         self.model.begin(torch.cat(first).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
@@ -264,8 +267,10 @@ class Run:
         self.average.load_state_dict(state["average"])
         for (optimiser, _), kept in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
-        for name, value in {**state["counts"], **state["losses"]}.items():
-            setattr(self, name, value)
+        known = self.state()
+        for part in ("counts", "losses"):
+            for name in known[part]:
+                setattr(self, name, state[part][name])
         self.rolled_back = state["rolled_back"]
 
     def roll_back(self, state: dict[str, Any]) -> None:

@@ -68,6 +68,8 @@ def test_the_bound_can_be_left_out_and_its_images_chosen(codec, array, capsys):
 
 def test_a_page_is_written_once_unless_forced(codec, array, tmp_path, capsys):
     page = tmp_path / "page.html"
+    evaluate(codec, array, "--no-peers", "--html", tmp_path / "nowhere" / "page.html", code=5)
+    assert "there is no folder" in capsys.readouterr().err
     evaluate(codec, array, "--no-peers", "--iwae", 0, "--html", page)
     assert page.read_text().startswith("<!doctype html>")
     evaluate(codec, array, "--no-peers", "--iwae", 0, "--html", page, code=4)

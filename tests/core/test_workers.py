@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import platform
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -89,6 +91,27 @@ def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
     processes = multiprocessing.active_children()
     results.close()
     assert all(is_gone(process.pid) for process in processes)
+
+
+ENDLESS = """
+import sys
+from bbcodec.workers import Bench, run_tasks
+from test_workers import much
+for _ in range(8):
+    results = run_tasks(much, range(100), Bench(), 2)
+    next(results)
+    results.close()
+"""
+
+
+def much(bench, number):
+    return bytes(2**26)
+
+
+def test_a_process_ends_whose_workers_were_killed_in_the_middle_of_a_result():
+    """A pipe takes 64 kB at a time, so that most of a worker's time is writing what it returns."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent) + os.pathsep + str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", ENDLESS], check=True, timeout=120, env=environment, cwd=Path(__file__).parent)
 
 
 def test_processes_are_started_undisturbed(monkeypatch):

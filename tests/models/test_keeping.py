@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 
 import pytest
 import torch
@@ -36,13 +37,13 @@ def test_an_earlier_run_is_resumed_or_replaced_but_never_mixed(tmp_path):
     first = WorkFolder(tmp_path / "my.bbc")
     first.open(False, False)
     first.save({"step": 1})
-    first.append({"step": 1})
+    first.append({"kind": "train", "step": 1})
     first.close()
     with pytest.raises(TargetExists, match="--resume"):
         WorkFolder(tmp_path / "my.bbc").open(False, False)
     again = WorkFolder(tmp_path / "my.bbc")
     assert again.open(resume=True, force=False)
-    assert again.lines() == [{"step": 1}]
+    assert again.lines() == [{"kind": "train", "step": 1}]
     again.close()
     anew = WorkFolder(tmp_path / "my.bbc")
     assert not anew.open(resume=False, force=True)
@@ -69,6 +70,45 @@ def test_a_folder_that_was_refused_is_free_again(folder):
         WorkFolder(folder.path.with_suffix(".bbc")).open(False, False)
     with open(folder.path / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_found_or_harmless(folder):
+    folder.open(False, False)
+    folder.save({"weights": torch.arange(3.0), "identity": "{}", "counts": {"step": 1}})
+    whole = folder.checkpoint.read_bytes()
+    for place in range(0, len(whole), 7):
+        folder.checkpoint.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(InputError):
+            assert isinstance(folder.load(), dict)
+
+
+def test_a_checkpoint_of_something_else_is_refused(folder):
+    folder.open(False, False)
+    torch.save(torch.arange(3.0), folder.checkpoint)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        folder.load()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
+    folder.open(False, False)
+    folder.save({"step": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        folder.save({"step": 2})
+    assert folder.load()["step"] == 1
+    assert sorted(os.listdir(folder.path)) == ["checkpoint.pt", "lock"]
+
+
+def test_damaged_lines_of_the_log_are_left_out(folder):
+    folder.open(False, False)
+    folder.append({"kind": "train", "step": 1})
+    with folder.log.open("a") as stream:
+        stream.write('[1, 2]\n{}\n7\n{"kind": "valid"}\n')
+    assert folder.lines() == [{"kind": "train", "step": 1}]
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut", bytes(1000)])

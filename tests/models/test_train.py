@@ -166,13 +166,38 @@ def test_a_finished_run_can_go_on_for_longer(images, tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(images, tmp_path):
     train([images], tmp_path / "my.bbc", overrides=TINY, threads=1)
-    with pytest.raises(InputError, match="another settings"):
-        train([images], tmp_path / "my.bbc", overrides={**TINY, "seed": 1}, threads=1, resume=True)
-    with pytest.raises(InputError, match="another sizes"):
+    with pytest.raises(InputError, match="flips=False, not True"):
+        train([images], tmp_path / "my.bbc", overrides={**TINY, "flips": True}, threads=1, resume=True)
+    with pytest.raises(InputError, match="hidden=8, not 9"):
         train([images], tmp_path / "my.bbc", overrides={**TINY, "hidden": 9}, threads=1, resume=True)
     np.save(tmp_path / "others.npy", pictures("grey", 44, 12, 10, 5)[..., 0])
-    with pytest.raises(InputError, match="another images"):
+    with pytest.raises(InputError, match="with other images, or a seed that holds others out: give"):
         train([tmp_path / "others.npy"], tmp_path / "my.bbc", overrides=TINY, threads=1, resume=True)
+
+
+def test_to_resume_what_is_not_there_overwrites_nothing(images, tmp_path):
+    """As where the folder of a run was deleted after it had ended."""
+    (tmp_path / "my.bbc").write_bytes(b"mine")
+    with pytest.raises(TargetExists, match="--init-from"):
+        train([images], tmp_path / "my.bbc", overrides=TINY, resume=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"images.npy", "my.bbc"}
+    assert (tmp_path / "my.bbc").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.parametrize("epochs", [3.0, 4.0])
+def test_a_best_codec_that_was_lost_is_made_again(images, tmp_path, damage, epochs):
+    train([images], tmp_path / "my.bbc", overrides=TINY, threads=1)
+    best = tmp_path / "my.training" / "best.bbc"
+    if damage == "gone":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:5])
+    listener = Listener()
+    settings = {**TINY, "epochs": epochs}
+    train([images], tmp_path / "my.bbc", overrides=settings, threads=1, resume=True, watch=listener)
+    assert any("is gone or damaged" in note for note in listener.notes)
+    assert load_codec(tmp_path / "my.bbc", "cpu").card["steps"] == epochs * 6
 
 
 def test_what_is_there_is_not_overwritten_unless_asked(images, tmp_path):
@@ -243,6 +268,12 @@ def test_training_goes_on_from_a_codec(images, tmp_path):
         ({"overrides": {"latent_stride": 3}}, "this model cannot be"),
         ({"overrides": {"epochs": "many"}}, "epochs"),
         ({"device": "cuda:77"}, "no device"),
+        ({"overrides": {"channels": 3}}, "channels is 3 and levels 256, but the images have 1 and 256"),
+        ({"overrides": {"levels": 2}}, "channels is 1 and levels 2, but the images have 1 and 256"),
+        ({"overrides": {"height": 9}, "family": "vamp"}, r"takes images of \(9, 10\), height and width, and these"),
+        ({"overrides": {"seed": -1}}, "seed is -1"),
+        ({"overrides": {"valid_images": -5}}, "valid_images is -5"),
+        ({"overrides": {"batch": 10**11}}, "batch is 100000000000: a whole number from 1 to 65,536"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line_and_leaves_nothing(images, tmp_path, change, message):
