@@ -258,7 +258,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
         (["--threads", "0"], 2, "--threads"),
         (["--set", "hidden"], 3, "key=value was expected"),
         (["--set", "hiden=3"], 3, "(is hidden meant?)"),
-        (["--set", "batch=0"], 3, "batch is 0: a whole number from 1 was expected"),
+        (["--set", "batch=0"], 3, "batch is 0: a whole number from 1 to 65,536 was expected"),
         (["--config", "no.toml"], 3, "no.toml cannot be read"),
         (["--model", "gan"], 3, "there is no model family 'gan'"),
         (["--preset", "huge"], 3, "there is no preset 'huge'"),

@@ -105,7 +105,7 @@ def test_one_namespace_for_the_model_and_its_training():
         ({"hidden": 48.0}, r"^hidden is 48.0: a whole number was expected$"),
         ({"hidden": True}, r"^hidden is True: a whole number was expected$"),
         ({"hidden": "48"}, r"^hidden is '48': a whole number was expected$"),
-        ({"batch": -2}, r"^batch is -2: a whole number from 1 was expected$"),
+        ({"batch": -2}, r"^batch is -2: a whole number from 1 to 65,536 was expected$"),
     ],
 )
 def test_what_cannot_be_set_is_told(overrides, message):
