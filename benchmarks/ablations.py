@@ -160,7 +160,7 @@ def keep(options: Any, parser: Any, key: tuple[str, str], row: dict[str, Any]) -
     order = [(one.name, arm) for one in EXPERIMENTS for arm in one.arms]
     options.only, chosen = None, options.only  # the command that is recorded makes all rows
     record = {
-        "command": command(options, parser).replace("DATA", "PREPARED"),
+        "command": command(options, parser, "PREPARED"),
         "data": f"binarised MNIST; the first {options.images:,} test images",
         "environment": environment(),
         "minutes": options.minutes,

@@ -65,9 +65,9 @@ def environment() -> dict[str, Any]:
     }
 
 
-def command(options: argparse.Namespace, defaults: argparse.ArgumentParser) -> str:
-    """The command that was run, with the data folder called DATA."""
-    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", "--data DATA"]
+def command(options: argparse.Namespace, defaults: argparse.ArgumentParser, folder: str = "DATA") -> str:
+    """The command that was run, with the data folder called DATA, or PREPARED."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", f"--data {folder}"]
     for key, value in vars(options).items():
         if key not in ("data", "out") and value != defaults.get_default(key):
             words.append(f"--{key.replace('_', '-')}")
@@ -75,9 +75,15 @@ def command(options: argparse.Namespace, defaults: argparse.ArgumentParser) -> s
     return " ".join(words)
 
 
-def save(options: argparse.Namespace, parser: argparse.ArgumentParser, data: str, result: dict[str, Any]) -> None:
+def save(
+    options: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    data: str,
+    result: dict[str, Any],
+    folder: str = "DATA",
+) -> None:
     """Write the result with its command, data and environment, and print it."""
-    record = {"command": command(options, parser), "data": data, "environment": environment(), **result}
+    record = {"command": command(options, parser, folder), "data": data, "environment": environment(), **result}
     text = json.dumps(record, indent=1, ensure_ascii=False)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text + "\n", encoding="utf-8")

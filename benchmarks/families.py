@@ -84,12 +84,8 @@ def main() -> None:
         path, codec = found
         about = {"codec": name, "model": codec.family, "parameters": codec.card["parameters"]}
         rows.append({**about, **speed(path, images, options.repeat), "first_100": few(path, images)})
-    save(
-        options,
-        parser,
-        f"MNIST, the first {options.count:,} test images, binarised with default_rng(0)",
-        {"rows": rows},
-    )
+    data = f"MNIST, the first {options.count:,} test images, binarised with default_rng(0)"
+    save(options, parser, data, {"rows": rows}, "PREPARED")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     options = parser.parse_args()
-    told = command(options, parser).replace("DATA", "PREPARED")
+    told = command(options, parser, "PREPARED")
     for name in options.sets:
         for preset in options.presets:
             row = measure(name, preset, options.data, options.minutes, options.threads)

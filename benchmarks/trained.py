@@ -180,7 +180,7 @@ def main() -> None:
         rows[entry.codec] = measure(entry, *found, options.data)
         options.only, chosen = None, options.only  # the command that is recorded makes all rows
         record = {
-            "command": command(options, parser).replace("DATA", "PREPARED"),
+            "command": command(options, parser, "PREPARED"),
             "data": "test images as benchmarks/prepare.py writes them",
             "environment": environment(),
             "rows": with_figures(rows),

@@ -10,17 +10,22 @@ and residual cells are spatially non-local (section 2.6). Fully convolutional: a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import torch
 from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.vlae import (
+from bbcodec.models.parts import (
     Block,
+    PixelSizes,
+    check_config,
+    check_joint,
+    check_strides,
     compiled_mixture,
     embed_binary,
     embed_levels,
+    halved_sizes,
     start_levels,
     start_posterior,
     start_predictors,
@@ -55,12 +60,11 @@ RANGES: Final = {  # of the whole numbers in a config, which may come with an ar
     "context_stride": (1, 64),
     "components": (1, 32),
 }
-SWITCHES: Final = ("joint", "depth_prior", "depth_posterior", "nonlocal_blocks")
 Memories = list[tuple[Tensor, Tensor]]  # keys and lifted contexts
 
 
 @dataclass(frozen=True)
-class AttentiveConfig:
+class AttentiveConfig(PixelSizes):
     """What a model is made of. Raises ValueError for what cannot be."""
 
     channels: int = 1  # of the image: 1 or 3
@@ -84,37 +88,14 @@ class AttentiveConfig:
     steps_per_unit: int = 8  # of the latents' grid
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name in SWITCHES:
-                if type(value) is not bool:
-                    raise ValueError(f"{name} is {value!r}, true or false was expected")
-                continue
-            low, high = RANGES.get(name, (1, 256))
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}, a whole number from {low} to {high} was expected")
-        if (self.channels, self.levels) not in ((1, 2), (1, 256), (3, 256)):
-            raise ValueError(
-                f"pixels of {self.channels} channels and {self.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
-            )
-        if self.joint and self.channels == 1:
-            raise ValueError("joint is true, which is for colours alone")
-        strides = self.latent_stride, self.context_stride
-        if any(stride & (stride - 1) for stride in strides) or strides[1] > strides[0]:
-            raise ValueError(f"strides {strides[0]} and {strides[1]}: powers of two, not rising, were expected")
-        if self.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
-            raise ValueError(f"steps_per_unit is {self.steps_per_unit}, a power of two from 1 to 64 was expected")
-
-    @property
-    def bound(self) -> int:
-        """The greatest magnitude of an embedded pixel, in units of 1/256."""
-        return 256 if self.levels == 2 else 1024
+        check_config(self, RANGES)
+        check_joint(self)
+        check_strides(self.latent_stride, self.context_stride)
 
     @property
     def params(self) -> int:
         """Parameters of a pixel's distribution."""
-        if self.levels == 2:
-            return self.channels
-        return (3 if self.channels == 1 else 10 if self.joint else 12) * self.components
+        return self.pixel_params(self.components, self.joint)
 
     @property
     def halvings(self) -> int:
@@ -291,10 +272,7 @@ class Attentive(TrainableModel):
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The image's size, and its size after each halving."""
-        out = [(height, width)]
-        for _ in self.halvings:
-            out.append(((out[-1][0] + 1) // 2, (out[-1][1] + 1) // 2))
-        return out
+        return halved_sizes(height, width, self.config.halvings)
 
     def bottom_up(self, images: Tensor) -> list[tuple[Tensor, Memories]]:
         """For layers 1 .. L: the features h_l, and the memories of h_l .. h_L. images: (B, C, H, W)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -19,7 +19,14 @@ from typing import Any, ClassVar, Final
 import torch
 import torch.nn.functional as F
 from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.vlae import compiled_mixture, embed_binary, embed_levels, start_predictors
+from bbcodec.models.parts import (
+    PixelSizes,
+    check_config,
+    compiled_mixture,
+    embed_binary,
+    embed_levels,
+    start_predictors,
+)
 from torch import Tensor, nn
 
 from bbcodec.codec import PixelFormat
@@ -62,7 +69,7 @@ MEMORY: Final = 0.01  # share of a step in the running mean that chooses the pri
 
 
 @dataclass(frozen=True)
-class DeltaVaeConfig:
+class DeltaVaeConfig(PixelSizes):
     """What a model is made of. Raises ValueError for what cannot be."""
 
     channels: int = 3  # of the image: 1 or 3
@@ -89,21 +96,7 @@ class DeltaVaeConfig:
     steps_per_unit: int = 8  # of the latents' grid
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name in ("prior", "encoder"):
-                choices = PRIORS if name == "prior" else ENCODERS
-                if value not in choices:
-                    raise ValueError(f"{name} is {value!r}, one of {', '.join(choices)} was expected")
-                continue
-            low, high = RANGES.get(name, (1, 256))
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}, a whole number from {low} to {high} was expected")
-        if (self.channels, self.levels) not in ((1, 2), (1, 256), (3, 256)):
-            raise ValueError(
-                f"pixels of {self.channels} channels and {self.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
-            )
-        if self.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
-            raise ValueError(f"steps_per_unit is {self.steps_per_unit}, a power of two from 1 to 64 was expected")
+        check_config(self, RANGES, {"prior": PRIORS, "encoder": ENCODERS})
         for blocks, layers in (("attentions", "layers"), ("encoder_attentions", "blocks")):
             most, found = getattr(self, layers), getattr(self, blocks)
             if found > most:
@@ -128,16 +121,9 @@ class DeltaVaeConfig:
             )
 
     @property
-    def bound(self) -> int:
-        """The greatest magnitude of an embedded pixel, in units of 1/256."""
-        return 256 if self.levels == 2 else 1024
-
-    @property
     def params(self) -> int:
         """Parameters of a pixel's distribution."""
-        if self.levels == 2:
-            return self.channels
-        return {1: 3, 3: 12}[self.channels] * self.components
+        return self.pixel_params(self.components)
 
 
 def build(config: Mapping[str, Any]) -> DeltaVae:

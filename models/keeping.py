@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import torch
 
-from bbcodec.catalogue import read_codec
-from bbcodec.errors import BadCodecFile, InputError, MissingCodec, OutputError, TargetExists
+from bbcodec.codec import load_codec
+from bbcodec.errors import BadCodecFile, InexactArithmetic, InputError, MissingCodec, OutputError, TargetExists
 
 try:
     import fcntl
@@ -109,8 +109,8 @@ class WorkFolder:
     def holds_codec(self) -> bool:
         """Whether the best codec so far is there and whole."""
         try:
-            read_codec(self.best)
-        except (MissingCodec, BadCodecFile, InputError):
+            load_codec(self.best, device="cpu")
+        except (MissingCodec, BadCodecFile, InexactArithmetic, InputError):
             return False
         return True
 

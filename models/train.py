@@ -372,7 +372,7 @@ class _Loop:
                 with run.timed():
                     self.look(share)
             run.tick = max(run.tick, int(share * TICKS))
-        if run.rank == 0 and not self.folder.holds_codec():
+        if run.rank == 0 and math.isinf(run.best):  # its best codec was lost when the run had ended already
             self.report(run.share())
 
     def recover(self, error: Diverged) -> None:
@@ -478,8 +478,8 @@ class _Loop:
 
 def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, force: bool) -> TrainingSummary:
     """Measure the best codec, write it under its name, and its card."""
-    if not folder.holds_codec():
-        raise InputError(f"{folder.best} is gone or damaged: --force trains anew")
+    if not folder.best.exists():
+        raise InputError(f"{folder.best} is gone: --force trains anew")
     family, config, valid = run.family, run.config, list(held_out(prepared.dataset))
     content = with_measured_card(folder.best.read_bytes(), family, config, valid)
     codec = load_codec(content, device="cpu")

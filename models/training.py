@@ -231,7 +231,7 @@ class Run:
 
     def committed_rate(self) -> float:
         """Bits/dim that latents cost at least while the model learns."""
-        shape = batch(self.dataset, self.settings, 0).shape
+        shape = self.held_out[0].shape
         return self.model.committed_rate(shape) / math.prod(shape[1:]) / math.log(2)
 
     def draw(self, count: int) -> Tensor:

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import torch
 from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.vlae import Block, compiled_mixture, embed_binary, embed_levels, start_levels, start_predictors
+from bbcodec.models.parts import (
+    Block,
+    PixelSizes,
+    check_config,
+    compiled_mixture,
+    embed_binary,
+    embed_levels,
+    halved_sizes,
+    start_levels,
+    start_predictors,
+)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -59,7 +69,7 @@ NECK: Final = 8  # channels of an image, at a quarter of its resolution, that de
 
 
 @dataclass(frozen=True)
-class VampConfig:
+class VampConfig(PixelSizes):
     """What a model is made of. Raises ValueError for what cannot be."""
 
     channels: int = 1  # of the image: 1 or 3
@@ -79,27 +89,13 @@ class VampConfig:
     steps_per_unit: int = 8  # of the latents' grid
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name in ("prior", "decoder"):
-                choices = PRIORS if name == "prior" else DECODERS
-                if value not in choices:
-                    raise ValueError(f"{name} is {value!r}, one of {', '.join(choices)} was expected")
-                continue
-            low, high = RANGES.get(name, (1, 256))
-            if type(value) is not int or not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}, a whole number from {low} to {high} was expected")
-        if (self.channels, self.levels) not in ((1, 2), (1, 256), (3, 256)):
-            raise ValueError(
-                f"pixels of {self.channels} channels and {self.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
-            )
+        check_config(self, RANGES, {"prior": PRIORS, "decoder": DECODERS})
         if self.values > MAX_VALUES:
             raise ValueError(f"images of {self.values} values, {self.height} x {self.width}: at most {MAX_VALUES}")
         if self.values * self.components > MAX_PSEUDO_VALUES:
             raise ValueError(
                 f"{self.components} components of {self.values} values: {MAX_PSEUDO_VALUES} in all at most"
             )
-        if self.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
-            raise ValueError(f"steps_per_unit is {self.steps_per_unit}, a power of two from 1 to 64 was expected")
 
     @property
     def values(self) -> int:
@@ -107,24 +103,14 @@ class VampConfig:
         return self.channels * self.height * self.width
 
     @property
-    def bound(self) -> int:
-        """The greatest magnitude of an embedded pixel, in units of 1/256."""
-        return 256 if self.levels == 2 else 1024
-
-    @property
     def params(self) -> int:
         """Parameters of a pixel's distribution."""
-        if self.levels == 2:
-            return self.channels
-        return {1: 3, 3: 12}[self.channels] * self.logistics
+        return self.pixel_params(self.logistics)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of an image, and after each of two halvings."""
-        sizes = [(self.height, self.width)]
-        for _ in range(2):
-            sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-        return sizes
+        return halved_sizes(self.height, self.width, 2)
 
     @property
     def cells(self) -> int:

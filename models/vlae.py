@@ -9,12 +9,26 @@ field is local on purpose (section 3.1), so that z has to carry what it cannot s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache, partial
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 import torch
 from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.parts import (
+    Block,
+    PixelSizes,
+    check_config,
+    check_joint,
+    check_strides,
+    compiled_mixture,
+    embed_binary,
+    embed_levels,
+    halved_sizes,
+    start_posterior,
+    start_predictors,
+    with_inside,
+)
 from torch import Tensor, nn
 
 from bbcodec.codec import PixelFormat
@@ -23,19 +37,20 @@ from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.logistic import LogisticMixture
-from bbcodec.exact.activations import gated, silu
-from bbcodec.exact.arithmetic import UNIT
-from bbcodec.exact.layers import Conv, Linear, TransposedConv
+from bbcodec.exact.activations import silu
+from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.waves import LocalNet
 from bbcodec.program import Latent, Observed, Program
 
-MAX_SIZE = 256  # of anything in a config, which may come with an archive from anywhere
-MAX_COMPONENTS = 32  # of a mixture of logistics
+RANGES: Final = {"latent_channels": (0, 256), "components": (1, 32)}  # other whole numbers: 1 to 256
 
 
 @dataclass(frozen=True)
-class VlaeConfig:
-    """Sizes of a VLAE. `latent_stride` and `context_stride` are powers of two, the second at most the first."""
+class VlaeConfig(PixelSizes):
+    """Sizes of a VLAE. Raises ValueError for what cannot be.
+
+    `latent_stride` and `context_stride` are powers of two, the second at most the first.
+    """
 
     channels: int = 3  # of the image: 1 or 3
     levels: int = 256  # of a pixel: 2 or 256
@@ -53,18 +68,25 @@ class VlaeConfig:
     prior_layers: int = 2
     steps_per_unit: int = 8  # of the latents' grid
 
-    @property
-    def bound(self) -> int:
-        """The greatest magnitude of an embedded pixel, in units of 1/256."""
-        return 256 if self.levels == 2 else 1024
+    def __post_init__(self) -> None:
+        check_config(self, RANGES)
+        check_joint(self)
+        check_strides(self.latent_stride, self.context_stride)
 
     @property
     def params(self) -> int:
         """Parameters of a pixel's distribution."""
-        if self.levels == 2:
-            return self.channels
-        rows = 2 * self.channels + (1 if self.joint else self.channels) + (3 if self.channels == 3 else 0)
-        return rows * self.components
+        return self.pixel_params(self.components, self.joint)
+
+    @property
+    def halvings(self) -> int:
+        """From the image to the latents."""
+        return self.latent_stride.bit_length() - 1
+
+    @property
+    def doublings(self) -> int:
+        """From the latents to what the local decoder is told."""
+        return self.halvings - (self.context_stride.bit_length() - 1)
 
 
 def build(config: Mapping[str, Any]) -> Vlae:
@@ -72,66 +94,15 @@ def build(config: Mapping[str, Any]) -> Vlae:
     return Vlae(VlaeConfig(**config))
 
 
-def with_inside(x: Tensor) -> Tensor:
-    """One more channel, 256 everywhere: beyond the border it reads as zero, which shows nets the border."""
-    return torch.cat([x, torch.full_like(x[:, :1], UNIT)], 1)
-
-
-def embed_binary(pixels: Tensor) -> Tensor:
-    """0 and 1 to -1 and 1."""
-    return with_inside((2 * pixels - 1) * UNIT)
-
-
-def embed_levels(pixels: Tensor) -> Tensor:
-    """0..255 to -4..4."""
-    return with_inside((pixels - 128) * 8)
-
-
-class Block(nn.Module):
-    """A residual gated unit, 3 x 3."""
-
-    def __init__(self, width: int) -> None:
-        """width: channels."""
-        super().__init__()
-        self.conv = Conv(width, 2 * width, 3)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """(B, width, H, W)."""
-        return gated(h, self.conv(h), 1, self.conv.exact)
-
-
 class Vlae(TrainableModel):
     """The VLAE as a program of one latent map and the pixels."""
 
     def __init__(self, config: VlaeConfig) -> None:
-        """Raises ValueError for sizes that cannot be."""
+        """config: checked when it was made. Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
-        if type(c.joint) is not bool or (c.joint and c.channels == 1):
-            raise ValueError(f"joint is {c.joint!r}: true or false was expected, and true for colours alone")
-        for name, value in asdict(c).items():
-            least = 0 if name == "latent_channels" else 1
-            if name != "joint" and (type(value) is not int or not least <= value <= MAX_SIZE):
-                raise ValueError(f"{name} is {value!r}, a whole number from {least} to {MAX_SIZE} was expected")
-        if c.channels not in (1, 3) or c.levels not in (2, 256) or (c.levels == 2 and c.channels == 3):
-            raise ValueError(
-                f"pixels of {c.channels} channels and {c.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
-            )
-        halvings = c.latent_stride.bit_length() - 1
-        doublings = halvings - (c.context_stride.bit_length() - 1)
-        if (
-            c.latent_stride != 1 << halvings
-            or c.context_stride & (c.context_stride - 1)
-            or halvings < 1
-            or doublings < 0
-        ):
-            raise ValueError(f"strides {c.latent_stride} and {c.context_stride}: powers of two, falling, were expected")
-        if c.steps_per_unit not in (1, 2, 4, 8, 16, 32, 64):
-            raise ValueError(f"steps_per_unit is {c.steps_per_unit}, a power of two from 1 to 64 was expected")
-        if c.components > MAX_COMPONENTS:
-            raise ValueError(f"components is {c.components}, at most {MAX_COMPONENTS} were expected")
         if c.latent_channels:
-            self._make_latents(halvings, doublings)
+            self._make_latents()
         self.local = LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
@@ -139,12 +110,12 @@ class Vlae(TrainableModel):
             self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
             start_predictors(self.local, c.channels, c.components, c.joint)
 
-    def _make_latents(self, halvings: int, doublings: int) -> None:
+    def _make_latents(self) -> None:
         """Encoder, prior, and what tells the decoder of the latents."""
         c = self.config
         w = c.width
         self.halvings = nn.ModuleList(
-            Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(halvings)
+            Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(c.halvings)
         )
         self.look = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
         self.posterior_head = Conv(w, 2 * c.latent_channels, 1, gain=0.3)
@@ -153,7 +124,7 @@ class Vlae(TrainableModel):
         )
         self.lift = Conv(c.latent_channels, w, 3)
         self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
-        self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(doublings))
+        self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(c.doublings))
         self.context_head = Conv(w, c.hidden, 3, gain=0.5)
         start_posterior(self.posterior_head)
 
@@ -165,10 +136,7 @@ class Vlae(TrainableModel):
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The image's size, and its size after each halving."""
-        out = [(height, width)]
-        for _ in self.halvings:
-            out.append(((out[-1][0] + 1) // 2, (out[-1][1] + 1) // 2))
-        return out
+        return halved_sizes(height, width, self.config.halvings)
 
     def posterior(self, images: Tensor) -> Gaussian:
         """q(z | x): a Gaussian for each latent, from strided convolutions over the image."""
@@ -215,94 +183,6 @@ class Vlae(TrainableModel):
             )
         images = yield Observed("x", likelihood=lambda: self.likelihood(z, shape), value=images)
         return images
-
-
-@cache
-def compiled_mixture() -> type[LogisticMixture]:
-    """The logistic mixture with a compiled `log_prob`. Made when it is wanted: the compiler takes seconds to import."""
-    return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
-
-
-@torch.no_grad()
-def start_posterior(head: Conv) -> None:
-    """Start with posteriors of sigma 0.3, so that latents say something before the decoder has learnt to do without."""
-    head.bias.view(2, -1)[1] = -1.2
-
-
-# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them. Those that
-# copy one neighbour start sharp: in drawings, screenshots and sprites most pixels equal one of those around them.
-PREDICTORS: list[dict[tuple[int, int], float]] = [
-    {(0, -1): 1.0},
-    {(-1, 0): 1.0},
-    {(0, -1): 1.0, (-1, 0): 1.0, (-1, -1): -1.0},
-    {(0, -1): 0.5, (-1, 0): 0.5, (-1, 1): 0.25, (-1, -1): -0.25},
-    {(0, -1): 0.75, (-1, 0): 0.25, (-1, 1): 0.5, (-1, -1): -0.5},
-    {(-1, -1): 1.0},
-    {(-1, 1): 1.0},
-    {(0, -2): 1.0},
-    {(-2, 0): 1.0},
-    {(-2, 2): 1.0},
-    {(-2, -2): 1.0},
-    {(-1, -2): 1.0},
-]
-SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; that of others is 1
-
-
-@torch.no_grad()
-def start_predictors(net: LocalNet, channels: int, components: int, joint: bool = False) -> None:
-    """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
-
-    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry
-    over to green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the
-    head. With five components or fewer none starts sharp: photos have no use for it.
-    """
-    n = channels * components
-    means = components if joint else n
-    scales, coefficients = means + n, means + 2 * n
-    weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius
-    gain = torch.ones_like(bias)
-    gain[:means] = gain[scales:coefficients] = 0.5
-    gain[means:scales] = gain[coefficients:] = 0.125
-    net.head.set_gain(gain)
-    for k in range(components):
-        predictor = PREDICTORS[k % len(PREDICTORS)]
-        for c in range(channels):
-            for (di, dj), value in predictor.items():
-                if max(-di, abs(dj)) <= reach:
-                    weight[means + c * components + k, c, di + reach, dj + reach] = 4 * value
-            sharp = components > 5 and len(predictor) == 1
-            bias[scales + c * components + k] = (SHARP if sharp else 1.0) / 0.5
-    if channels == 3:
-        bias[coefficients : coefficients + components] = 0.95 / 0.125
-        bias[coefficients + 2 * components : coefficients + 3 * components] = 0.95 / 0.125
-    stem = net.stem.weight
-    stem[:, :channels].mul_(3)
-    stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
-    net.stem.hold_level(channels)
-    net.skip.hold_level(channels)
-
-
-@torch.no_grad()
-def start_levels(head: Linear | Conv, channels: int, components: int, joint: bool = False) -> None:
-    """Start 256-level pixels that see none of the others from broad logistics apart from each other.
-
-    Channels of the head are the parameters of `LogisticMixture`, once, or once for each pixel. Means move in steps
-    that suit.
-    """
-    n = channels * components
-    weights = components if joint else n
-    params = weights + 2 * n + (n if channels == 3 else 0)
-    gain, bias = torch.ones(params), torch.zeros(params)
-    means, scales, coefficients = torch.arange(params).tensor_split([weights, weights + n, weights + 2 * n])[1:]
-    gain[means] = 8  # 1.0 is 64 levels
-    bias[means] = torch.linspace(-1, 1, components + 2)[1:-1].repeat(channels)
-    bias[scales] = 3.0  # of e**3 levels
-    if channels == 3:
-        gain[coefficients] = 0.125
-        bias[coefficients.view(3, -1)[[0, 2]]] = 0.95 / 0.125  # green follows the error of red, blue that of green
-    repeats = len(head.bias) // params
-    head.set_gain(gain.repeat(repeats))
-    head.bias.copy_(bias.repeat(repeats))
 
 
 SMALL = 40  # images up to this side have a finer map of latents: there they see more than the decoder's surroundings

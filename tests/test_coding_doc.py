@@ -33,6 +33,7 @@ from bbcodec.exact.normalisation import normalised
 from bbcodec.exact.recurrent import Lstm
 from bbcodec.exact.waves import MaskedConv, waves
 from bbcodec.interpreters import decode
+from bbcodec.program import LatentModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "coding.md"
 BLOCK = re.compile(r"^```example (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -336,18 +337,25 @@ def example_deltas() -> Example:
     }
 
 
+def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example]:
+    """A message of a codec of the model: its tape after one batch was decoded, its bytes, and the known answers."""
+    content = save_codec(model, family, model.config, PixelFormat(1, 2), {})
+    codec = load_codec(content, "cpu")
+    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
+    message = codec.encode_message(images.astype(np.uint8))
+    shown: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
+    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
+    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    answers: Example = {f"known answer {n}": one for n, one in enumerate(codec_header(content)["known_answers"])}
+    return tape, shown, answers
+
+
 def example_delta() -> Example:
     """A codec of the family `delta-vae` whose weights are filler, and a message of it."""
     model = DeltaVae(DELTA)
     fill_layers(model)
     model.choice.load_stored(torch.ones(1, dtype=torch.int8))
-    content = save_codec(model, "delta-vae", DELTA, PixelFormat(1, 2), {})
-    codec = load_codec(content, "cpu")
-    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
-    message = codec.encode_message(images.astype(np.uint8))
-    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
-    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
-    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    tape, out, answers = first_batch(model, "delta-vae")
     for n in (0, 1):
         z, means, log_sigmas = tape.popped[n]
         out |= {f"batch 0: p means, row {n}": means, f"batch 0: p log sigmas, row {n}": log_sigmas}
@@ -356,7 +364,7 @@ def example_delta() -> Example:
         out[f"batch 0: logits, wave {n}"] = tape.popped[HEIGHT + n][1]
     ((_, means, log_sigmas),) = tape.pushed
     out |= {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas}
-    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+    return out | answers
 
 
 VAMP = VampConfig(
@@ -398,13 +406,7 @@ def example_vamp() -> Example:
         torch.from_numpy(log_sigmas % 601 - 500).view(count, latents).short(),
         torch.from_numpy(log_weights % 601 - 300).short(),
     )
-    content = save_codec(model, "vamp", VAMP, PixelFormat(1, 2), {})
-    codec = load_codec(content, "cpu")
-    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
-    message = codec.encode_message(images.astype(np.uint8))
-    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
-    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
-    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    tape, out, answers = first_batch(model, "vamp")
     (index, below), (z2, *top), (z1, *low), (x, logits) = tape.popped[:4]
     out |= {"batch 0: F of the index": below[0], "batch 0: index": index}
     out |= {"batch 0: p means, p log sigmas of z2": [*top[0], *top[1]], "batch 0: z2": z2}
@@ -413,7 +415,7 @@ def example_vamp() -> Example:
     (index, below), (z1, *low), (z2, *top) = tape.pushed
     out |= {"batch 0: F of the responsibilities": below[0], "batch 0: q means, q log sigmas of z1": [*low[0], *low[1]]}
     out |= {"batch 0: q means, q log sigmas of z2": [*top[0], *top[1]]}
-    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+    return out | answers
 
 
 ATTENTIVE = AttentiveConfig(
@@ -425,20 +427,14 @@ def example_attentive() -> Example:
     """A codec of the family `attentive` whose weights are filler, and a message of it."""
     model = Attentive(ATTENTIVE)
     fill_layers(model)
-    content = save_codec(model, "attentive", ATTENTIVE, PixelFormat(1, 2), {})
-    codec = load_codec(content, "cpu")
-    images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
-    message = codec.encode_message(images.astype(np.uint8))
-    out: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
-    tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
-    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    tape, out, answers = first_batch(model, "attentive")
     for n, (z, means, log_sigmas) in enumerate(tape.popped[:3], 1):
         out |= {f"batch 0: p means of z{n}": means, f"batch 0: p log sigmas of z{n}": log_sigmas}
         out[f"batch 0: z{n}"] = z
     out |= {"batch 0: logits, wave 0": tape.popped[3][1], "batch 0: logits, wave 4": tape.popped[7][1]}
     for n, (_, means, log_sigmas) in zip((3, 2, 1), tape.pushed, strict=True):
         out |= {f"batch 0: q means of z{n}": means, f"batch 0: q log sigmas of z{n}": log_sigmas}
-    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+    return out | answers
 
 
 EXAMPLES = {name.removeprefix("example_"): f for name, f in list(globals().items()) if name.startswith("example_")}

@@ -222,7 +222,7 @@ def test_names_are_left_out(folder, tmp_path, capsys):
 
 
 def test_jpegxl_is_told_as_a_need(folder, tmp_path, capsys):
-    pytest.importorskip("imagecodecs")
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     i, j = np.mgrid[:128, :128, :3][:2]
     slope = i + j + np.random.default_rng(0).normal(0, 3, i.shape)  # a little noise: JPEG XL is shorter than WebP
     Image.fromarray(slope.clip(0, 255).astype(np.uint8)).save(folder / "9.png")

@@ -153,7 +153,7 @@ def photo(height, width, seed=0):
 
 
 def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
-    pytest.importorskip("imagecodecs")
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     save(folder / "gradient.png", photo(90, 90))
     squeeze(folder, tmp_path / "webp.bb")
     squeeze(folder, tmp_path / "a.bb", jpegxl=True)
@@ -186,7 +186,7 @@ def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
 
 
 def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):
-    pytest.importorskip("imagecodecs")
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     colours = np.random.default_rng(2).integers(0, 256, (4, 4, 3), np.uint8)
     save(tmp_path / "in" / "few colours.png", np.tile(colours, (12, 12, 1)))
     for jpegxl in (False, True):
@@ -199,7 +199,7 @@ def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):
 
 
 def test_a_need_is_told_by_the_directory_chunks_too(tmp_path):
-    pytest.importorskip("imagecodecs")
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     save(tmp_path / "in" / "a.png", photo(90, 90))
     squeeze(tmp_path / "in", tmp_path / "a.bb", jpegxl=True)
     data = (tmp_path / "a.bb").read_bytes()

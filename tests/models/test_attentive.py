@@ -3,21 +3,25 @@
 import copy
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.attentive import RANGES, SWITCHES, Attentive, AttentiveConfig, build, in_tiles, preset
+from bbcodec.models.attentive import RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
 from bbcodec.models.settings import configure
-from test_input_bounds import Watch
+from family_checks import (
+    check_codes_and_learns,
+    check_inputs_stay_within_the_bound,
+    check_latents_cost_what_the_bound_says,
+    words,
+)
 from tiny_models import pictures, random_stack, tensor
 
-from bbcodec.ans import AnsStack
 from bbcodec.codec import PixelFormat, load_codec, save_codec
 from bbcodec.exact.arithmetic import guard
-from bbcodec.exact.layers import exact_layers, exact_parts, set_exact, set_safe
+from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.interpreters import account, decode, elbo, encode
 
 SIZES = {
@@ -64,34 +68,15 @@ def saved(model: Attentive) -> bytes:
     return save_codec(model, "attentive", model.config, PixelFormat(model.config.channels, model.config.levels), {})
 
 
-def words(model: Attentive, x: torch.Tensor) -> np.ndarray:
-    stack = random_stack(1)
-    encode(model, stack, x)
-    return stack.flatten()
-
-
 # --- every variant ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "local_layers", "attentions"), EVERY)
 def test_every_variant_codes_and_learns(kind, local_layers, attentions):
-    """Images and stack come back; bits are accounted for; every parameter gets a gradient."""
     c = config(kind, local_layers=local_layers, **dict(zip(ATTENTIONS, attentions, strict=True)))
-    model, x, stack = tiny(c), images(c, 3), random_stack(1)
-    before, bits = stack.flatten(), stack.bits
-    rows = account(model, stack, x)
-    assert list(rows)[::-1] == ["z1", "z2", "z3", "x"]
-    assert stack.bits - bits == pytest.approx(sum(row.sum() for row in rows.values()) / 2**24, abs=2)
-    assert torch.equal(decode(model, stack, x.shape), x)
-    assert np.array_equal(stack.flatten(), before)
-    terms = elbo(model, x, torch.Generator().manual_seed(0))
-    assert all(nats.shape == (3,) and torch.isfinite(nats).all() for nats in terms.values())
-    (-sum(nats.mean() for nats in terms.values())).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.requires_grad != name.endswith("gamma.bias"), name
-        if parameter.requires_grad:
-            assert torch.isfinite(parameter.grad).all(), name
-            assert parameter.grad.abs().sum() > 0, name
+    model = tiny(c)
+    fixed = [name for name, _ in model.named_parameters() if name.endswith("gamma.bias")]
+    check_codes_and_learns(model, images(c, 3), ["z1", "z2", "z3", "x"], fixed)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (5, 3), (8, 8), (17, 11)])
@@ -133,18 +118,7 @@ def test_a_saved_codec_is_the_model_that_learned(kind, local_layers):
 
 
 def test_latents_cost_what_the_bound_says():
-    """Over many draws the bits of every site are its nats of the ELBO."""
-    c = config()
-    model, x = tiny(c), images(c, 300)
-    for part in exact_parts(model).values():
-        part.freeze()
-    rows = account(model, AnsStack.seeded(3), x)
-    with torch.no_grad(), guard():
-        terms = [elbo(model, x, torch.Generator().manual_seed(seed)) for seed in range(5)]
-    for name, row in rows.items():
-        nats = np.array([-one[name].mean().item() for one in terms]) / math.log(2)
-        spread = row.std() / 2**24 / math.sqrt(300)
-        assert row.mean() / 2**24 == pytest.approx(nats.mean(), abs=4 * spread + 0.01)
+    check_latents_cost_what_the_bound_says(tiny(config()), images(config(), 300))
 
 
 # --- attention -------------------------------------------------------------------------------------------------------
@@ -268,21 +242,7 @@ def test_batches_threads_and_paths_agree_to_the_last_digit():
 @pytest.mark.parametrize(("kind", "local_layers"), list(product(KINDS, [0, 1])))
 @pytest.mark.parametrize("gain", [1.0, 30.0])
 def test_inputs_stay_within_the_bound(kind, local_layers, gain):
-    """With ordinary weights, and with weights so large that everything saturates."""
-    c = config(kind, local_layers=local_layers)
-    model = tiny(c)
-    with torch.no_grad():
-        for layer in exact_layers(model).values():
-            layer.weight.mul_(gain)
-            if layer.bias.requires_grad:
-                layer.bias.normal_(0, gain)
-    watch = Watch(model)
-    x = torch.randint(0, c.levels, (3, c.channels, 13, 9)).float()
-    x[0], x[1] = 0, c.levels - 1
-    with torch.no_grad(), guard():
-        elbo(model, x)
-    assert len({name.removesuffix(" in waves") for name in watch.greatest}) == len(exact_layers(model))
-    assert max(watch.greatest.values()) <= 1
+    check_inputs_stay_within_the_bound(tiny(config(kind, local_layers=local_layers)), 13, 9, gain)
 
 
 def test_rounding_costs_little():
@@ -328,7 +288,7 @@ def test_every_size_is_a_whole_number_in_bounds(field, value):
         build({**asdict(config()), field: value})
 
 
-@pytest.mark.parametrize("field", SWITCHES)
+@pytest.mark.parametrize("field", [one.name for one in fields(AttentiveConfig) if type(one.default) is bool])
 @pytest.mark.parametrize("value", [0, 1, "true", None])
 def test_every_switch_is_true_or_false(field, value):
     with pytest.raises(ValueError, match=f"{field} is {value!r}, true or false"):

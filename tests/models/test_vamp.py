@@ -12,6 +12,11 @@ import pytest
 import torch
 from bbcodec.models.settings import configure
 from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, build, preset
+from family_checks import (
+    check_codes_and_learns,
+    check_inputs_stay_within_the_bound,
+    check_latents_cost_what_the_bound_says,
+)
 from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -20,14 +25,13 @@ from test_input_bounds import Watch
 from tiny_models import pictures, random_stack, tensor
 
 import bbcodec
-from bbcodec.ans import AnsStack
 from bbcodec.codec import KNOWN_ANSWERS, PixelFormat, answers, codec_header, load_codec, save_codec
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.mixture import Mixture
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
 from bbcodec.exact.arithmetic import guard
-from bbcodec.exact.layers import exact_layers, exact_parts, set_exact
-from bbcodec.interpreters import account, decode, elbo, encode
+from bbcodec.exact.layers import exact_layers, set_exact
+from bbcodec.interpreters import elbo, encode
 
 HEIGHT, WIDTH = 9, 6
 SIZES = {
@@ -79,22 +83,9 @@ def saved(model: Vamp) -> bytes:
 
 @pytest.mark.parametrize(("kind", "decoder", "layers", "prior"), EVERY)
 def test_every_variant_codes_and_learns(kind, decoder, layers, prior):
-    """Images and stack come back; bits are accounted for; every parameter gets a gradient."""
     c = config(kind, decoder=decoder, layers=layers, prior=prior)
-    model, x, stack = tiny(c), images(c, 3), random_stack(1)
-    before, bits = stack.flatten(), stack.bits
-    rows = account(model, stack, x)
-    assert list(rows)[::-1] == [*(["z"] if layers == 1 else ["z2", "z1"]), "x"]
-    assert stack.bits - bits == pytest.approx(sum(row.sum() for row in rows.values()) / 2**24, abs=2)
-    assert torch.equal(decode(model, stack, x.shape), x)
-    assert np.array_equal(stack.flatten(), before)
-    terms = elbo(model, x, torch.Generator().manual_seed(0))
-    assert all(nats.shape == (3,) and torch.isfinite(nats).all() for nats in terms.values())
-    (-sum(nats.mean() for nats in terms.values())).backward()
-    for name, parameter in model.named_parameters():
-        learned = name != "pseudo_inputs" or prior != "vamp-data"
-        assert parameter.requires_grad == learned, name
-        assert not learned or (torch.isfinite(parameter.grad).all() and parameter.grad.abs().sum() > 0), name
+    sites = [*(["z"] if layers == 1 else ["z2", "z1"]), "x"]
+    check_codes_and_learns(tiny(c), images(c, 3), sites, ["pseudo_inputs"] if prior == "vamp-data" else [])
 
 
 SOME = [
@@ -200,18 +191,9 @@ def test_the_standard_prior_is_standard():
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_latents_cost_what_the_bound_says(layers):
-    """Over many draws the bits of every site are its nats of the ELBO: bits-back over the component costs nothing."""
+    """Bits-back over the component costs nothing."""
     c = config(layers=layers, components=40)
-    model, x = tiny(c), images(c, 300)
-    for part in exact_parts(model).values():
-        part.freeze()
-    rows = account(model, AnsStack.seeded(3), x)
-    with torch.no_grad(), guard():
-        terms = [elbo(model, x, torch.Generator().manual_seed(seed)) for seed in range(5)]
-    for name, row in rows.items():
-        nats = np.array([-one[name].mean().item() for one in terms]) / math.log(2)
-        spread = row.std() / 2**24 / math.sqrt(300)
-        assert row.mean() / 2**24 == pytest.approx(nats.mean(), abs=4 * spread + 0.01)
+    check_latents_cost_what_the_bound_says(tiny(c), images(c, 300))
 
 
 def test_pseudo_inputs_begin_at_images_and_are_shown():
@@ -253,20 +235,7 @@ def test_pseudo_inputs_are_seen_as_pixels_are():
 @pytest.mark.parametrize(("decoder", "kind"), list(product(DECODERS, KINDS)))
 @pytest.mark.parametrize("gain", [1.0, 30.0])
 def test_inputs_stay_within_the_bound(decoder, kind, gain):
-    """With ordinary weights, and with weights so large that everything saturates."""
-    c = config(kind, decoder=decoder, layers=2)
-    model = tiny(c)
-    with torch.no_grad():
-        for layer in exact_layers(model).values():
-            layer.weight.mul_(gain)
-            layer.bias.normal_(0, gain)
-    watch = Watch(model)
-    x = torch.randint(0, c.levels, (3, c.channels, HEIGHT, WIDTH)).float()
-    x[0], x[1] = 0, c.levels - 1
-    with torch.no_grad(), guard():
-        elbo(model, x)
-    assert len({name.removesuffix(" in waves") for name in watch.greatest}) == len(exact_layers(model))
-    assert max(watch.greatest.values()) <= 1
+    check_inputs_stay_within_the_bound(tiny(config(kind, decoder=decoder, layers=2)), HEIGHT, WIDTH, gain)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

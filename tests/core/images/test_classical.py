@@ -148,7 +148,7 @@ def test_without_imagecodecs_jpegxl_is_missing(monkeypatch):
         decode_alone(b"", 256, "jpegxl", 1, 1, 1)
 
 
-@pytest.mark.skipif(not imagecodecs, reason="needs imagecodecs")
+@pytest.mark.skipif(not imagecodecs, reason="JPEG XL is optional")
 @pytest.mark.parametrize(
     "size",
     [(1, 1), (8, 8), (256, 256), (264, 8), (10, 12), (12, 10), (4, 3), (16, 9), (30, 20), (600, 1), (1, 9000), (5, 7)],
