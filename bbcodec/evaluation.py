@@ -16,7 +16,7 @@ from bbcodec.chain import AccountTask, ChunkAccount, account_task
 from bbcodec.container import pack_bytes
 from bbcodec.errors import InputError
 from bbcodec.packing import FRAME_BYTES
-from bbcodec.report import CodecUse, Report, build_report
+from bbcodec.report import CodecUse, Peer, Report, build_report
 from bbcodec.setting import PathLike, Progress, Setting
 
 if TYPE_CHECKING:
@@ -68,8 +68,20 @@ def evaluate(
     if peers:
         from bbcodec.peers import measure_peers
 
-        report.peers = measure_peers(inputs, exclude, setting)
+        report.peers = [*measure_peers(inputs, exclude, setting), without_codec(inputs, exclude, setting)]
     return report
+
+
+def without_codec(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: Setting) -> Peer:
+    """An archive of the inputs that uses no learned codec."""
+    from bbcodec.compressing import compress
+
+    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
+        path = Path(folder, "archive.bb")
+        compress(
+            inputs, path, codec="none", exclude=exclude, verify=False, jobs=setting.jobs, progress=setting.progress
+        )
+        return Peer("no_codec", "an archive without a codec", path.stat().st_size)
 
 
 def inspect(

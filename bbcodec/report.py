@@ -366,7 +366,7 @@ def about_lines(report: Report) -> list[str]:
         f"{counted(report.files, 'file')} of {report.input_bytes:,} bytes" + (f" ({how})" if how else ""),
     ]
     if not report.learned_images and report.images:
-        lines.append("no image is learned: all are shorter classically, or not of a codec's pixel format")
+        lines.append("no image is learned: all are shorter classically, or not of a codec's pixel format and size")
     if report.copies:
         lines.append(f"{counted(report.copies, 'file')} equal to others: they do not count as images")
     for one in report.codecs:
@@ -410,8 +410,8 @@ def _chain_table(report: Report) -> tuple[list[str], list[list[str]]]:
     rows = []
     for number, row in enumerate(report.chain):
         step = signed(row.step_units) if number else ""
-        before = max(1, row.units - row.step_units)
-        share = f"{round(100 * row.step_units / before, 2) + 0.0:+.2f} %" if number else ""
+        before = row.units - row.step_units
+        share = f"{round(100 * row.step_units / before, 2) + 0.0:+.2f} %" if number and report.learned_dims else ""
         own = row.key not in ("classical", "other", "codecs") and report.learned_dims
         rates = [f"{report.per_dim(row.units):.5f}", f"{report.nats(row.units):,.3f}"] if own else ["", ""]
         rows.append([f"{row.label}{' (estimated)' * row.estimated}", f"{row.units / BYTE:,.1f}", step, share, *rates])

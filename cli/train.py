@@ -245,11 +245,17 @@ def report_line(event: Mapping[str, Any]) -> str:
 def closing(summary: TrainingSummary) -> Iterator[str]:
     """The last lines: what the codec is worth, and what to do with it."""
     held_out = counted(summary.valid_images, "held-out image")
+    others = {
+        "WebP": summary.webp_bits_per_dim,
+        "PNG": summary.png_bits_per_dim,
+        "an archive without a codec": summary.classical_bits_per_dim,
+    }
+    told = ", ".join(f"{name} {rate:.4f}" for name, rate in others.items())
     yield (
-        f"{summary.output}: {summary.bits_per_dim:.4f} bits/dim on {held_out} "
-        f"(WebP {summary.webp_bits_per_dim:.4f}, PNG {summary.png_bits_per_dim:.4f}), "
+        f"{summary.output}: {summary.bits_per_dim:.4f} bits/dim on {held_out} ({told}), "
         f"{size(summary.codec_bytes)}, {duration(60 * summary.minutes)}"
     )
-    if summary.bits_per_dim >= min(summary.webp_bits_per_dim, summary.png_bits_per_dim):
-        yield f"WebP or PNG is shorter: learn longer, as with --init-from {summary.output} -o better.bbc --minutes 120"
+    best = min(others, key=lambda name: others[name])
+    if summary.bits_per_dim >= others[best]:
+        yield f"{best} is shorter: learn longer, as with --init-from {summary.output} -o better.bbc --minutes 120"
     yield f"to use it: bbcodec compress --codec {summary.output} IMAGES -o out.bb"

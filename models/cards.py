@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from bbcodec.models.families import Family, TrainableModel
 from PIL import Image
 
 from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
+from bbcodec.compressing import compress
 
 MEASURED_PIXELS = 2**20  # of held-out images that are coded to measure a codec: a few seconds of work
 
@@ -66,6 +69,19 @@ def classical_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int) 
             picture.convert("L" if levels == 2 and name == "webp" else picture.mode).save(stream, **options)
             totals[name] += stream.tell()
     return {name: 8 * total / sum(image.size for image in images) for name, total in totals.items()}
+
+
+def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float:
+    """Bits/dim of an archive of the images (H, W, C) that uses no learned codec: WebP, PNG, sheets of many, LZMA."""
+    alike = len({image.shape for image in images}) == 1
+    arrays = [np.stack(images)] if alike else [image[None] for image in images]
+    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
+        names = [Path(folder) / f"{number}.npy" for number in range(len(arrays))]
+        for name, array in zip(names, arrays, strict=True):
+            np.save(name, array)
+        compress(names, Path(folder) / "images.bb", codec="none", verify=False)
+        size = (Path(folder) / "images.bb").stat().st_size
+    return 8 * size / sum(image.size for image in images)
 
 
 def card_page(name: str, card: Mapping[str, Any], family: Family, config: Any, n_bytes: int, recipe: str) -> str:

@@ -55,6 +55,7 @@ class Dataset:
     pixels: PixelFormat
     notes: tuple[str, ...] = ()  # lines for the user: what was left out, and why
     binarise: bool = False  # whether values are grey levels, of which two levels are drawn at each use
+    chosen: bool = False  # whether the held-out images were chosen from one set, not given
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -235,7 +236,8 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: Found) -> No
         for key, array in arrays_of(path):
             shape = image_shape(array.shape) if array.dtype in (np.uint8, np.bool_) else None
             if shape is None:
-                why = why or f"{key and f'{key} in '}{path} is {array.dtype} {array.shape}"
+                what = f"{array.dtype} {array.shape}" if array.size else f"empty, of shape {array.shape}"
+                why = why or f"{key and f'{key} in '}{path} is {what}"
                 continue
             pixels = np.ascontiguousarray(array).view(np.uint8).reshape(shape)
             two = levels != 256 and shape[3] == 1 and int(pixels.max()) <= 1
@@ -245,7 +247,8 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: Found) -> No
             why = "used"
     except (*BAD_IMAGE, zipfile.BadZipFile) as error:
         if named:
-            raise InputError(f"{path} is not an array that can be read: {error}") from None
+            reason = getattr(error, "strerror", None) or "it is damaged, or of another format"
+            raise InputError(f"{path} is not an array that can be read: {reason}") from None
         found.broken.append(str(path))
         return
     if named and why != "used":
@@ -298,9 +301,10 @@ def load_dataset(
         notes += [f"held out: {note}" for note in others.notes(name)]
         rest = others.images(name)
         train, held_out = found.images(name), taken(rest, chosen(len(rest), valid_images, seed))
+        notes += seen_before(train, held_out)
     else:
-        train, held_out = split(found.images(name), valid_images, seed)
-    return with_levels(Dataset(train, held_out, FORMATS[name], tuple(notes)), levels)
+        train, held_out = split(found.images(name), valid_images, seed, notes)
+    return with_levels(Dataset(train, held_out, FORMATS[name], tuple(notes), chosen=not valid), levels)
 
 
 def _listed(paths: Sequence[Path]) -> str:
@@ -316,10 +320,23 @@ def with_levels(dataset: Dataset, levels: int | None) -> Dataset:
     return replace(dataset, pixels=PixelFormat(1, 2), binarise=True)
 
 
-def split(images: Images, valid_images: int, seed: int) -> tuple[Images, Images]:
-    """Images to train on and images held out. Raises InputError where there are fewer than two."""
+def seen_before(train: Images, held_out: Images) -> Iterator[str]:
+    """A line where held-out images are among those to train on, too."""
+    known = {_digest(image) for image in train}
+    count = sum(_digest(image) in known for image in held_out)
+    if count:
+        yield f"{counted(count)} held out {_are(count)} learnt from, too: expect new images to take more than these"
+
+
+def _digest(image: Pixels) -> bytes:
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+
+
+def split(images: Images, valid_images: int, seed: int, notes: Sequence[str] = ()) -> tuple[Images, Images]:
+    """Images to train on and images held out. Raises InputError, with the notes, where there are fewer than two."""
     if len(images) < 2:
-        raise InputError("there is 1 image: at least 2 are needed, one to train on and one held out")
+        told = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(f"there is 1 image: at least 2 are needed, one to train on and one held out{told}")
     number = max(1, min(valid_images, round(HELD_OUT_SHARE * len(images))))
     out = chosen(len(images), number, seed)
     return taken(images, np.setdiff1d(np.arange(len(images)), out)), taken(images, out)
@@ -340,31 +357,34 @@ def same_size(images: list[Pixels]) -> Images:
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def fit(dataset: Dataset, settings: TrainingSettings, least: int = 1) -> Dataset:
+def fit(dataset: Dataset, settings: TrainingSettings) -> Dataset:
     """The data set for a run with these settings: images that are smaller than a crop are left out, with a note.
 
-    least: the least side of images that the model takes. Raises InputError where too few images are left, where sizes
-    differ and there are no crops, and where grey images cannot be made two-level.
+    Of those that are left, held-out ones are chosen anew, unless they were given. Raises InputError where too few
+    images are left, where sizes differ and there are no crops, and where grey images cannot be made two-level.
     """
     if settings.binarise and dataset.pixels.levels != 2:
         raise InputError(f"binarise is true, but the images have {dataset.pixels.levels} levels")
-    side = max(settings.crop, least)
-    if not settings.crop and dataset.size is None:
+    side = settings.crop
+    if not side and dataset.size is None:
         raise InputError("images of several sizes are trained on crops: set crop, as --set crop=64")
-    parts = dataset.train, dataset.valid
+    parts = [dataset.train, dataset.valid]
+    if dataset.chosen:
+        parts = [[*dataset.train, *dataset.valid]]
     kept = [[n for n, one in enumerate(images) if min(one.shape[:2]) >= side] for images in parts]
     small = sum(map(len, parts)) - sum(map(len, kept))
     if not small:
         return dataset
-    what = f"crops of {side} x {side} pixels" if side == settings.crop else f"{side} x {side} pixels, which are needed"
+    what = f"crops of {side} x {side} pixels"
     if not all(kept):
-        part = "to train on" if not kept[0] else "held out"
+        part = "" if dataset.chosen else " to train on" if not kept[0] else " held out"
         height, width = dataset.smallest()
-        hint = f"; set a smaller crop, as --set crop={min(height, width)}" if side == settings.crop else ""
-        raise InputError(f"no image {part} is as large as {what}: the smallest is {width} x {height}{hint}")
-    train, valid = (taken(images, np.array(which)) for images, which in zip(parts, kept, strict=True))
-    note = f"{counted(small)} left out: smaller than {what}"
-    return replace(dataset, train=train, valid=valid, notes=(*dataset.notes, note))
+        hint = f"set a smaller crop, as --set crop={min(height, width)}"
+        raise InputError(f"no image{part} is as large as {what}: the smallest is {width} x {height}; {hint}")
+    notes = (*dataset.notes, f"{counted(small)} left out: smaller than {what}")
+    images = [taken(images, np.array(which)) for images, which in zip(parts, kept, strict=True)]
+    train, valid = split(images[0], settings.valid_images, settings.seed, notes) if dataset.chosen else images
+    return replace(dataset, train=train, valid=valid, notes=notes)
 
 
 def check_codec(dataset: Dataset, name: str, pixels: PixelFormat) -> None:

@@ -13,8 +13,8 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from bbcodec.models.cards import (
+    archive_bits_per_dim,
     card_page,
     classical_bits_per_dim,
     measured_images,
@@ -33,10 +34,10 @@ from bbcodec.models.families import PRESETS, Family, Strength, TrainableModel, f
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.pictures import draw_curves, draw_samples
 from bbcodec.models.settings import RULES, Recipe, TrainingSettings, configure
-from bbcodec.models.training import Diverged, Run
+from bbcodec.models.training import Diverged, Run, compiler_failures
 
 from bbcodec.codec import Codec, load_codec
-from bbcodec.errors import InputError, TargetExists, TrainingDiverged
+from bbcodec.errors import InputError, OutputError, TargetExists, TrainingDiverged
 from bbcodec.targets import new_file, refuse_existing
 from bbcodec.workers import check_device
 
@@ -83,7 +84,8 @@ class Silent:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What came of a run. Bits/dim are of the held-out images: coded messages, and WebP and PNG files of each."""
+    """What came of a run. Bits/dim are of the held-out images: coded messages, WebP and PNG files of each, and an
+    archive of all that uses no learned codec."""
 
     output: str
     model: str
@@ -96,6 +98,7 @@ class TrainingSummary:
     bits_per_dim: float
     webp_bits_per_dim: float
     png_bits_per_dim: float
+    classical_bits_per_dim: float
 
 
 def train(
@@ -139,8 +142,7 @@ def train(
     recipe = recipe or Recipe("")
     with ranks_of_torchrun(device) as (place, rank, ranks):
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // ranks))
-        chosen = replace(recipe, settings={**recipe.settings, **(overrides or {})})
-        prepared = prepare(inputs, valid, chosen, family, preset, init_from or recipe.init_from)
+        prepared = prepare(inputs, valid, recipe, overrides or {}, family, preset, init_from or recipe.init_from)
         compiled, why = can_compile(place, prepared)
         run = prepared.run(place, rank, ranks, compiled)
         if rank:
@@ -153,7 +155,7 @@ def train(
             watch.started(prepared.facts(run))
             _Loop(run, folder, prepared, watch).go()
             if rank:
-                return TrainingSummary(str(target), run.family.name, 0, 0, run.step, 0.0, 0.0, 0, 0.0, 0.0, 0.0)
+                return TrainingSummary(str(target), run.family.name, 0, 0, run.step, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0)
             return _finish(run, folder, target, prepared, overwrite)
         finally:
             folder.close()
@@ -203,18 +205,19 @@ def prepare(
     inputs: Sequence[PathLike],
     valid: Sequence[PathLike],
     recipe: Recipe,
+    overrides: Mapping[str, Any],
     family_name: str | None,
     preset: str | None,
     init_from: PathLike | None,
 ) -> Prepared:
-    """Images, model and settings. Raises InputError, MissingCodec or BadCodecFile."""
+    """Images, model and settings; overrides win over the recipe. Raises InputError, MissingCodec or BadCodecFile."""
     strength = preset or recipe.preset or "balanced"
     if strength not in PRESETS:
         raise InputError(f"there is no preset {strength!r}: one of {', '.join(PRESETS)} was expected")
     begin = load_codec(init_from, device="cpu") if init_from else None
     name = family_name or recipe.model or (begin.family if begin else "vlae")
     family = find_family(name)
-    some = recipe.settings
+    some = {**recipe.settings, **overrides}
     dataset = load_dataset(
         [Path(path) for path in inputs],
         [Path(path) for path in valid],
@@ -229,7 +232,10 @@ def prepare(
     if begin is not None:
         check_codec(dataset, begin.name, begin.pixels)
         defaults |= asdict(_model_of(begin, family).config)
-    config, settings = configure(family.config, defaults, some)
+    try:
+        config, settings = configure(family.config, defaults, some)
+    except InputError as error:
+        raise blamed(error, family, defaults, recipe) from None
     if (config.channels, config.levels) != (dataset.pixels.channels, dataset.pixels.levels):
         raise InputError(
             f"channels is {config.channels} and levels {config.levels}, but the images have {dataset.pixels.channels} "
@@ -243,6 +249,16 @@ def prepare(
 
 def _strength(name: str) -> Strength:
     return next(one for one in PRESETS if one == name)
+
+
+def blamed(error: InputError, family: Family, defaults: Mapping[str, Any], recipe: Recipe) -> InputError:
+    """The error, which names the recipe if that alone is wrong in this way."""
+    try:
+        configure(family.config, defaults, recipe.settings)
+    except InputError as alone:
+        if recipe.name and str(alone) == str(error):
+            return InputError(f"{recipe.name}.toml: {error}")
+    return error
 
 
 def _count(settings: Mapping[str, Any], name: str, default: int) -> int:
@@ -354,9 +370,14 @@ class _Loop:
         self.parts: list[dict[str, float]] = []  # of the steps since the last line of the log
         self.began, self.first = time.monotonic(), run.step
         self.committed = run.committed_rate()
+        self.stance = ExitStack()  # how torch compiles, while this runs
 
     def go(self) -> None:
         """To the end of the run. Raises TrainingDiverged."""
+        with self.stance:
+            self._go()
+
+    def _go(self) -> None:
         run = self.run
         while run.tick < TICKS:
             share = run.share()
@@ -366,6 +387,9 @@ class _Loop:
                         self.parts.append(run.advance(share))
             except Diverged as error:
                 self.recover(error)
+                continue
+            except compiler_failures() as error:
+                self.do_without_compiler(error)
                 continue
             self.tell(share)
             if run.rank == 0:
@@ -391,6 +415,16 @@ class _Loop:
             self.folder.append({"kind": "rolled_back", "step": run.step, "why": str(error)})
             self.save()
         self.watch.note(f"{error}: back at step {run.step:,}, with half the learning rate")
+
+    def do_without_compiler(self, error: Exception) -> None:
+        """Go on with what is not compiled: compilers fail for reasons of their own, as a process that cannot start."""
+        if not self.run.compiled:
+            raise error
+        self.run.compiled = False
+        self.stance.enter_context(torch.compiler.set_stance("force_eager"))
+        cause = getattr(error, "inner_exception", error)
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        self.watch.note(f"torch could not compile the model ({reason}): training goes on without, and is slower")
 
     def tell(self, share: float) -> None:
         """Tell the watcher of a step, a few times a second."""
@@ -443,12 +477,15 @@ class _Loop:
             "rate_bits_per_dim": bits - valid[pixels], "exact": run.rounds(share), "best": best,
         }  # fmt: skip
         folder.append({"kind": "valid", **event, **{f"valid_{name}": round(value, 5) for name, value in valid.items()}})
-        draw_curves(folder.lines(), folder.path / "curves.png")
-        self.draw()
         self.watch.report(event)
+        try:
+            self.draw()
+        except OutputError as error:  # nothing that a run needs
+            self.watch.note(f"{error}; training goes on")
 
     def draw(self) -> None:
-        """Samples of the average, and what else the model has to show."""
+        """The curves, samples of the average, and what else the model has to show. Raises OutputError."""
+        draw_curves(self.folder.lines(), self.folder.path / "curves.png")
         run, levels = self.run, self.run.dataset.pixels.levels
         some = run.draw(SAMPLES).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
         draw_samples(some * np.uint8(255 // (levels - 1)), self.folder.path / "samples.png")
@@ -501,6 +538,7 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
         bits_per_dim=codec.card["bits_per_dim"],
         webp_bits_per_dim=round(peers["webp"], 4),
         png_bits_per_dim=round(peers["png"], 4),
+        classical_bits_per_dim=round(archive_bits_per_dim(some), 4),
     )
 
 

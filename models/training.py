@@ -41,6 +41,13 @@ class Diverged(Exception):
     """The loss is not finite, or has risen far above what it was."""
 
 
+def compiler_failures() -> tuple[type[Exception], ...]:
+    """What torch raises where it cannot compile. (Its module takes seconds to import.)"""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return (TorchDynamoException,)
+
+
 class Objective(nn.Module):
     """The loss of a model as a module, so that DistributedDataParallel can wrap it."""
 
@@ -94,6 +101,7 @@ class Run:
         first = [batch(dataset, settings, step) for step in range(-(-FIRST_LOOK // settings.batch))]
         self.model.begin(torch.cat(first).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
+        self.compiled = compiled
         if compiled:
             self.model.speed_up()
         objective: nn.Module = Objective(self.model, settings.free_nats)

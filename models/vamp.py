@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from bbcodec.models.families import Family, Strength, TrainableModel
 from bbcodec.models.parts import (
+    GRIDS,
     Block,
     PixelSizes,
     check_config,
@@ -61,6 +62,7 @@ RANGES: Final = {  # of the whole numbers in a config, which may come with an ar
     "local_layers": (1, 32),
     "radius": (1, 8),
     "logistics": (1, 32),
+    "low_steps_per_unit": (0, 64),
 }
 MAX_VALUES: Final = 2**14  # of an image: 128 x 128 grey, 64 x 64 in colour
 MAX_PSEUDO_VALUES: Final = 2**23  # of all pseudo-inputs together
@@ -87,9 +89,12 @@ class VampConfig(PixelSizes):
     radius: int = 3  # of its stem
     logistics: int = 5  # of the mixture that codes a pixel of 256 levels
     steps_per_unit: int = 8  # of the latents' grid
+    low_steps_per_unit: int = 0  # of the grid of z1, where posteriors are wide and popping may be cheap; 0: the same
 
     def __post_init__(self) -> None:
         check_config(self, RANGES, {"prior": PRIORS, "decoder": DECODERS})
+        if self.low_steps_per_unit not in (0, *GRIDS):
+            raise ValueError(f"low_steps_per_unit is {self.low_steps_per_unit}, 0 or a power of two was expected")
         if self.values > MAX_VALUES:
             raise ValueError(f"images of {self.values} values, {self.height} x {self.width}: at most {MAX_VALUES}")
         if self.values * self.components > MAX_PSEUDO_VALUES:
@@ -111,6 +116,11 @@ class VampConfig(PixelSizes):
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of an image, and after each of two halvings."""
         return halved_sizes(self.height, self.width, 2)
+
+    @property
+    def low_steps(self) -> int:
+        """Steps to a unit on the grid of z1."""
+        return self.low_steps_per_unit or self.steps_per_unit
 
     @property
     def cells(self) -> int:
@@ -282,10 +292,6 @@ class Vamp(TrainableModel):
 
     # --- distributions -----------------------------------------------------------------------------------------------
 
-    def gaussian(self, params: Tensor) -> Gaussian:
-        """Of the outputs of a head, (B, 2 M): means, then log sigmas."""
-        return Gaussian.from_params(params, self.config.steps_per_unit)
-
     def at_pseudo_inputs(self) -> tuple[Tensor, Tensor]:
         """Means and log sigmas, (K, M), of the posteriors at the pseudo-inputs."""
         x = self.embed(bounded(self.pseudo_inputs, 0, 1) * (self.config.levels - 1))
@@ -294,7 +300,8 @@ class Vamp(TrainableModel):
 
     def top_posterior(self, embedded: Tensor) -> Gaussian:
         """q(z | x), or q(z2 | x), from embedded pixels."""
-        return self.gaussian(self.posterior_head(self.think(self.eye(embedded))))
+        params = self.posterior_head(self.think(self.eye(embedded)))  # means, then log sigmas
+        return Gaussian.from_params(params, self.config.steps_per_unit)
 
     def top_prior(self, batch: int) -> Distribution:
         """p(z), or p(z2), of `batch` images."""
@@ -308,19 +315,20 @@ class Vamp(TrainableModel):
     def low_posterior(self, embedded: Tensor, top: Tensor) -> Gaussian:
         """q(z1 | x, z2)."""
         both = torch.cat([self.low_eye(embedded), self.low_lift(self.active(top))], 1)
-        return self.gaussian(self.low_posterior_head(self.low_think(both)))
+        return Gaussian.from_params(self.low_posterior_head(self.low_think(both)), self.config.low_steps)
 
     def low_prior(self, top: Tensor) -> Gaussian:
         """p(z1 | z2)."""
-        return self.gaussian(self.low_prior_head(self.prior_think(self.active(top))))
+        return Gaussian.from_params(self.low_prior_head(self.prior_think(self.active(top))), self.config.low_steps)
 
-    def active(self, z: Tensor) -> Tensor:
-        """Latents as activations."""
-        return activation(z, self.config.steps_per_unit)
+    def active(self, top: Tensor) -> Tensor:
+        """Latents of the top layer as activations."""
+        return activation(top, self.config.steps_per_unit)
 
     def likelihood(self, latents: list[Tensor], shape: torch.Size) -> Distribution:
         """p(x | z), or p(x | z2, z1)."""
-        lifted = [lift(self.active(z)) for lift, z in zip(self.lifts, latents, strict=True)]
+        actives = [self.active(latents[0]), *(activation(low, self.config.low_steps) for low in latents[1:])]
+        lifted = [lift(active) for lift, active in zip(self.lifts, actives, strict=True)]
         painted = self.painter(self.join(torch.cat(lifted, 1)))
         if self.config.decoder != "pixelcnn":
             return Pixels(self.family(painted))

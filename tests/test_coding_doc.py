@@ -369,7 +369,7 @@ def example_delta() -> Example:
 
 VAMP = VampConfig(
     height=HEIGHT, width=WIDTH, layers=2, latents=2, prior="weighted", components=3, decoder="pixelcnn", hidden=3,
-    features=2, local_layers=1, radius=1, steps_per_unit=4,
+    features=2, local_layers=1, radius=1, steps_per_unit=4, low_steps_per_unit=2,
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from bbcodec.codec import load_codec
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
-SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25)
+SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4)
 STEP = {"step": 1, "share": 0.25, "bits_per_dim": 3.25, "images_per_second": 27.44, "seconds_left": 83}
 REPORT = {
     "step": 100, "share": 0.25, "train_bits_per_dim": 3.2, "valid_bits_per_dim": 3.3, "rate_bits_per_dim": 0.01,
@@ -41,7 +41,8 @@ LINES = [
     "vlae of 99 weights: 9 RGB images to train on, 1 held out",
     "step 100 (25 %): 3.2000 bits/dim, held out 3.3000 (latents 0.0100), the best so far",
     "3 images left out",
-    "my.bbc: 3.2000 bits/dim on 50 held-out images (WebP 3.5000, PNG 4.2500), 98.8 kB, 20 min 30 s",
+    "my.bbc: 3.2000 bits/dim on 50 held-out images (WebP 3.5000, PNG 4.2500, an archive without a codec 3.4000), "
+    "98.8 kB, 20 min 30 s",
     "to use it: bbcodec compress --codec my.bbc IMAGES -o out.bb",
 ]
 
@@ -133,11 +134,19 @@ def test_only_the_first_of_several_processes_speaks(asked, capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == LINES
 
 
-def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch):
-    worse = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.6, 3.5, 4.25)
+@pytest.mark.parametrize(
+    ("rate", "others", "told"),
+    [
+        (3.6, (3.5, 4.25, 3.5), "WebP is shorter: learn longer"),
+        (3.5, (3.6, 3.5, 3.7), "PNG is shorter: learn longer"),
+        (3.45, (3.5, 4.25, 3.4), "an archive without a codec is shorter: learn longer"),
+    ],
+)
+def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, others, told):
+    worse = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, rate, *others)
     monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: worse)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
-    assert "WebP or PNG is shorter: learn longer" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 ON_TERMINAL = """

@@ -273,3 +273,11 @@ def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
     assert report.learned_images == 60
     assert sum(steps(report).values()) == report.file_bytes * BYTE
     assert [layer.name for layer in report.layers] == ["z", "x"]
+
+
+def test_an_archive_without_a_codec_is_among_the_others(codec, array, tmp_path):
+    report = evaluate(codec, array, iwae=0)
+    plain = tmp_path / "plain.bb"
+    bbcodec.compress(array, plain, codec="none")
+    assert {peer.key: peer.bytes for peer in report.peers}["no_codec"] == plain.stat().st_size
+    assert [peer.key for peer in report.peers][-1] == "no_codec"

@@ -17,6 +17,7 @@ from bbcodec.models.datasets import (
     indices,
     load_dataset,
     order,
+    split,
     steps_per_epoch,
     validation_batches,
 )
@@ -220,7 +221,8 @@ def test_arrays_that_are_no_images(array, tmp_path):
     np.save(tmp_path / "x.npy", array)
     np.savez(tmp_path / "y.npz", a=array)
     for name, what in (("x.npy", "x.npy is"), ("y.npz", r"a in .*y.npz is")):
-        with pytest.raises(InputError, match=rf"{what} {array.dtype} .*; uint8 \(N, H, W\).* was expected$"):
+        said = array.dtype if array.size else "empty, of shape"
+        with pytest.raises(InputError, match=rf"{what} {said} .*; uint8 \(N, H, W\).* was expected$"):
             load_dataset([tmp_path / name])
     save(tmp_path, "0.png", noise(4, 4))
     save(tmp_path, "1.png", noise(4, 4, seed=1))
@@ -325,7 +327,10 @@ def test_held_out_images_are_of_the_pixel_format_that_is_trained_on(tmp_path):
     with pytest.raises(InputError, match=r"^no RGB images, as those to train on are, in .*grey: they are grey$"):
         load_dataset([tmp_path / "rgb"], [tmp_path / "grey"])
     dataset = load_dataset([tmp_path / "rgb"], [tmp_path])
-    assert dataset.notes == ("held out: 3 images left out that are grey: most pixels are RGB",)
+    assert dataset.notes == (
+        "held out: 3 images left out that are grey: most pixels are RGB",
+        "3 images held out are learnt from, too: expect new images to take more than these",
+    )
 
 
 # --- levels
@@ -392,29 +397,51 @@ def test_images_smaller_than_a_crop_are_left_out():
     assert fitted.valid.shape == (1, 16, 40, 3)
     assert fitted.notes == ("before", "2 images left out: smaller than crops of 16 x 16 pixels")
     assert fit(fitted, TrainingSettings(crop=16)) is fitted
-    least = fit(dataset, TrainingSettings(crop=8), 10)
-    assert (len(least.train), least.notes[-1]) == (
-        2,
-        "2 images left out: smaller than 10 x 10 pixels, which are needed",
+
+
+def test_held_out_images_are_chosen_from_those_that_are_large_enough():
+    """Nine of ten are icons: chosen before, the held-out ones would nearly all be such."""
+    images = sizes(*[(8, 8)] * 36, *[(32 + n, 40) for n in range(4)])
+    for seed in range(5):
+        settings = TrainingSettings(crop=16, seed=seed)
+        train, valid = split(images, settings.valid_images, seed)
+        fitted = fit(Dataset(train, valid, RGB, chosen=True), settings)
+        assert (len(fitted.train), len(fitted.valid)) == (3, 1)
+        assert fitted.notes == ("36 images left out: smaller than crops of 16 x 16 pixels",)
+        heights = sorted(image.shape[0] for image in [*fitted.train, *fitted.valid])
+        assert heights == [32, 33, 34, 35]
+    few = Dataset(*split(images[:37], 1000, 0), RGB, ("before",), chosen=True)
+    with pytest.raises(InputError, match=r"^there is 1 image: .* \(before; 36 images left out: smaller than crops"):
+        fit(few, TrainingSettings(crop=16))
+    with pytest.raises(InputError, match="no image is as large as crops of 99 x 99 pixels: the smallest is 8 x 8;"):
+        fit(few, TrainingSettings(crop=99))
+
+
+def test_held_out_images_that_are_learnt_from_are_told(tmp_path):
+    np.save(tmp_path / "all.npy", noise(20, 8, 8, 1))
+    np.save(tmp_path / "other.npy", np.concatenate([noise(3, 8, 8, 1), 255 - noise(1, 8, 8, 1)]))
+    dataset = load_dataset([tmp_path / "all.npy"], [tmp_path / "other.npy"])
+    assert dataset.notes == (
+        "3 images held out are learnt from, too: expect new images to take more than these",
     )
+    assert not load_dataset([tmp_path / "all.npy"]).notes
 
 
 def test_what_does_not_fit_is_told():
     several = Dataset(sizes((30, 20), (9, 40)), sizes((20, 12)), RGB)
-    for dataset, changes, least, message in (
-        (several, {}, 1, "images of several sizes are trained on crops: set crop"),
+    for dataset, changes, message in (
+        (several, {}, "images of several sizes are trained on crops: set crop"),
         (
             several,
             {"crop": 21},
-            1,
             r"no image to train on is as large as crops of 21 x 21 pixels: .* 12 x 9; .*crop=9$",
         ),
-        (several, {"crop": 13}, 1, "no image held out is as large as crops of 13 x 13 pixels"),
-        (some(3), {}, 7, "no image to train on is as large as 7 x 7 pixels, which are needed: the smallest is 5 x 6$"),
-        (some(3), {"binarise": True}, 1, "binarise is true, but the images have 256 levels"),
+        (several, {"crop": 13}, "no image held out is as large as crops of 13 x 13 pixels"),
+        (some(3), {"crop": 7}, "no image to train on is as large as crops of 7 x 7 pixels: the smallest is 5 x 6;"),
+        (some(3), {"binarise": True}, "binarise is true, but the images have 256 levels"),
     ):
         with pytest.raises(InputError, match=message):
-            fit(dataset, TrainingSettings(**changes), least)
+            fit(dataset, TrainingSettings(**changes))
 
 
 def test_a_codec_to_start_from_takes_the_same_pixels():

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 from bbcodec.models import train as module
-from bbcodec.models.cards import classical_bits_per_dim
+from bbcodec.models.cards import archive_bits_per_dim, classical_bits_per_dim
 from bbcodec.models.families import Family, family_names, find_family
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.settings import Recipe
 from bbcodec.models.train import Silent, train
 from bbcodec.models.training import Diverged, Run
+from bbcodec.models.vlae import Vlae
 from tiny_models import SIZES, pictures
 
 from bbcodec.catalogue import shipped_codecs
@@ -110,6 +111,7 @@ def test_held_out_images_are_coded_as_the_card_says(images, tmp_path):
     message = load_codec(tmp_path / "my.bbc", "cpu").encode_message(valid)
     assert summary.bits_per_dim == round(8 * len(message) / valid.size, 4)
     assert summary.valid_images == 5
+    assert summary.classical_bits_per_dim == round(archive_bits_per_dim(list(valid)), 4)
     assert summary.webp_bits_per_dim == round(classical_bits_per_dim(list(valid), 256)["webp"], 4)
 
 
@@ -248,6 +250,35 @@ def test_a_loss_that_is_lost_twice_is_reported_and_the_best_codec_stays(images, 
     assert load_codec(tmp_path / "my.training" / "best.bbc", "cpu").card["steps"] > 0
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's own tracing
+def test_a_compiler_that_fails_is_done_without(images, tmp_path, monkeypatch):
+    """The weights are those of a run that never asked for it; what torch compiles later is compiled again."""
+
+    def broken(graph, inputs):
+        raise OSError("no process can be started")
+
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+    train([images], tmp_path / "plain" / "my.bbc", overrides=TINY, threads=1)
+    monkeypatch.setattr(module, "can_compile", lambda device, prepared: (True, []))
+    monkeypatch.setattr(Vlae, "speed_up", lambda model: model.local.compile(backend=broken))
+    listener = Listener()
+    train([images], tmp_path / "compiled" / "my.bbc", overrides=TINY, threads=1, watch=listener)
+    why = "torch could not compile the model (no process can be started): training goes on without, and is slower"
+    assert listener.notes == [why]
+    assert learnt(tmp_path / "compiled") == learnt(tmp_path / "plain")
+    with pytest.raises(RuntimeError, match="no process can be started"):
+        torch.compile(torch.square, backend=broken)(torch.ones(3))
+
+
+def test_pictures_that_cannot_be_written_do_not_end_a_run(images, tmp_path):
+    (tmp_path / "my.training" / "curves.png").mkdir(parents=True)
+    listener = Listener()
+    train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=listener)
+    assert any("curves.png" in note and note.endswith("training goes on") for note in listener.notes)
+    assert load_codec(tmp_path / "my.bbc", "cpu").card["steps"] == 18
+
+
 def test_training_goes_on_from_a_codec(images, tmp_path):
     """The model is the codec's, whatever the preset says, and its weights are where learning starts."""
     train([images], tmp_path / "first.bbc", overrides=TINY, threads=1)
@@ -296,6 +327,14 @@ def test_a_recipe_says_what_is_not_said(images, tmp_path):
     codec = load_codec(tmp_path / "my.bbc", "cpu")
     assert codec.card["data"] == "slopes"
     assert (codec.model.config.layers, codec.model.config.hidden) == (2, SIZES["hidden"])
+
+
+def test_a_recipe_that_is_wrong_is_named(images, tmp_path):
+    wrong = Recipe("tiny-1", settings={**TINY, "hiden": 3})
+    with pytest.raises(InputError, match=r"^tiny-1\.toml: there is no setting 'hiden'"):
+        train([images], tmp_path / "my.bbc", recipe=wrong)
+    with pytest.raises(InputError, match=r"^there is no setting 'laters'"):
+        train([images], tmp_path / "my.bbc", recipe=Recipe("tiny-1", settings=TINY), overrides={"laters": 2})
 
 
 def test_every_family_says_what_it_is():

@@ -196,6 +196,22 @@ def test_latents_cost_what_the_bound_says(layers):
     check_latents_cost_what_the_bound_says(tiny(c), images(c, 300))
 
 
+def test_each_layer_has_a_grid_of_its_own():
+    """A value of z1 is the same to the decoder, whatever the grid it is on."""
+    fine, coarse = (tiny(config(decoder="conv", layers=2, low_steps_per_unit=steps)) for steps in (0, 2))
+    top, low = torch.tensor([[3.0, -8, 0, 1, 40]]), torch.tensor([[2.0, -1, 0, 5, -7]])
+    assert [model.low_prior(top).steps for model in (fine, coarse)] == [8, 2]
+    embedded = coarse.embed(images(coarse.config, 1))
+    assert coarse.low_posterior(embedded, top).steps == 2
+    assert coarse.top_posterior(embedded).steps == coarse.top_prior(1).components.steps == 8
+    shape = torch.Size((1, 1, HEIGHT, WIDTH))
+    x = images(fine.config, 1)
+    same = coarse.likelihood([top, low], shape).log_prob(x), fine.likelihood([top, 4 * low], shape).log_prob(x)
+    assert torch.equal(*same)
+    assert not torch.equal(same[0], fine.likelihood([top, low], shape).log_prob(x))
+    check_codes_and_learns(coarse, images(coarse.config, 3), ["z2", "z1", "x"], [])
+
+
 def test_pseudo_inputs_begin_at_images_and_are_shown():
     c = config("RGB", components=10)
     shown = {prior: tiny(replace(c, prior=prior)).pictures() for prior in PRIORS}
@@ -321,6 +337,9 @@ def test_configs_survive_json():
 @pytest.mark.parametrize("field", list(RANGES))
 @pytest.mark.parametrize("value", [0, -1, 10**12, 4.0, "4", None, True])
 def test_every_size_is_a_whole_number_in_bounds(field, value):
+    if (field, value) == ("low_steps_per_unit", 0):
+        assert build({**asdict(config()), field: 0}).config.low_steps == config().steps_per_unit
+        return
     with pytest.raises(ValueError, match=f"{field} is {value!r}"):
         build({**asdict(config()), field: value})
 
@@ -334,6 +353,7 @@ def test_every_size_is_a_whole_number_in_bounds(field, value):
         ({"height": 256, "width": 256}, "65536 values"),
         ({"height": 128, "width": 128, "components": 2000}, "2000 components"),
         ({"steps_per_unit": 12}, "steps_per_unit is 12"),
+        ({"low_steps_per_unit": 12}, "low_steps_per_unit is 12, 0 or a power of two"),
         ({"prior": "gaussian"}, "prior is 'gaussian', one of standard, mog"),
         ({"prior": 1}, "prior is 1"),
         ({"decoder": "MLP"}, "decoder is 'MLP', one of mlp"),
