@@ -3,9 +3,9 @@
     python benchmarks/ablations.py --data PREPARED [--minutes 4] [--only EXPERIMENT...]
 
 PREPARED is what benchmarks/prepare.py wrote. Every arm is trained for the same time on one thread, on binarised MNIST
-whose pixels are drawn anew at each use, and measured on the first test images. A decoder alone is an arm wherever it
-sees its surroundings: where a model leaves its latents idle, that is as good. Arms that are not measured now stay as
-they are in the result.
+whose pixels are drawn anew at each use, and measured on the first test images. The decoder alone is an arm of each
+experiment: where a model leaves its latents idle, that is as good. A decoder that does not see its surroundings can
+then but know how often each pixel is 1. Arms that are not measured now stay as they are in the result.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from common import arguments, bbcodec, command, environment, needed
 
 TRAIN, TEST = "mnist_train.npy", "mnist_binary_test.npy"
+FREQUENCIES: dict[str, Any] = {"pixels": "frequencies"}  # an arm that needs no training
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ EXPERIMENTS = (
         "table 2 and figure 2)",
         "vamp",
         VAMP,
-        {name: {"prior": name} for name in ("standard", "mog", "vamp", "weighted", "vamp-data")},
+        {
+            **{name: {"prior": name} for name in ("standard", "mog", "vamp", "weighted", "vamp-data")},
+            "decoder alone": FREQUENCIES,
+        },
     ),
     Experiment(
         "attention",
@@ -86,6 +90,7 @@ EXPERIMENTS = (
             "over depth alone": {"nonlocal_blocks": False},
             "over places alone": {"depth_prior": False, "depth_posterior": False},
             "neither": {"depth_prior": False, "depth_posterior": False, "nonlocal_blocks": False},
+            "decoder alone": FREQUENCIES,
         },
     ),
     Experiment(
@@ -126,6 +131,24 @@ def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: 
     }
 
 
+def frequencies(train: Path, test: Path) -> dict[str, Any]:
+    """The row of a decoder that sees neither latents nor its surroundings: each pixel by its mean over all images."""
+    grey = np.load(train)
+    share = (grey.sum(0, dtype=np.float64) / 255 + 1) / (len(grey) + 2)
+    x = np.load(test)
+    nats = -np.log(np.where(x == 1, share, 1 - share)).sum() / len(x)
+    return {
+        "settings": FREQUENCIES,
+        "parameters": share.size,
+        "steps": 0,
+        "rate_nats": {},
+        "negative_elbo_nats": round(float(nats), 3),
+        "iwae_nats": round(float(nats), 3),
+        "file_bits_per_dim": None,
+        "environment": environment(),
+    }
+
+
 def measured_before(path: Path, minutes: float) -> dict[tuple[str, str], Any]:
     """The rows of a result, if it is of runs of the same length."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -147,7 +170,10 @@ def main() -> None:
             for arm, changes in experiment.arms.items():
                 if options.only and experiment.name not in options.only:
                     continue
-                row = measure(experiment, changes, train, test, options.minutes)
+                if changes is FREQUENCIES:
+                    row = frequencies(train, test)
+                else:
+                    row = measure(experiment, changes, train, test, options.minutes)
                 keep(options, parser, (experiment.name, arm), row)
                 told = f"rates {row['rate_nats']}, negative ELBO {row['negative_elbo_nats']} nats"
                 print(f"{experiment.name}, {arm}: {told}", flush=True)
