@@ -81,7 +81,7 @@ def company_of(folder):
 
 def test_a_sheet_shows_every_image(folder, monkeypatch):
     shown = []
-    monkeypatch.setattr(peers, "_sizes", lambda samples, levels, codings: shown.append((samples, levels)) or {})
+    monkeypatch.setattr(peers, "_coded", lambda samples, levels, *_: shown.append((samples, levels)) or b"")
     for task in sheet_tasks(company_of(folder), False):
         peer_task(None, task)
     sheet, levels = next(one for one in shown if one[1] == 256)
@@ -97,6 +97,19 @@ def test_sheets_are_not_larger_than_codecs_take(folder, monkeypatch):
     images = [sum(len(numbers) for _, numbers in task.picks) for task in tasks]
     assert max(images) <= 16
     assert sum(images) == 14
+
+
+@pytest.mark.parametrize(("highest", "chosen"), [(98, 10), (99, 9), (150, 9)])
+def test_the_effort_of_a_sheet_is_chosen_on_its_corner(monkeypatch, highest, chosen):
+    seen = []
+
+    def coded(samples, levels, coding, effort=9):
+        seen.append((samples.shape, effort))
+        return bytes(highest if effort == 10 else 100)
+
+    monkeypatch.setattr(peers, "_coded", coded)
+    assert peers._sheet_effort(np.zeros((600, 700, 1), np.uint8), 256) == chosen
+    assert seen == [((512, 512, 1), 9), ((512, 512, 1), 10)]
 
 
 def test_of_many_images_some_stand_for_all(tmp_path, monkeypatch):
@@ -139,7 +152,7 @@ def test_without_imagecodecs_it_is_said(tmp_path, monkeypatch):
 
 def test_jpegxl_of_sixteen_bits_and_of_two_levels_is_real(tmp_path):
     deep = slopes(1, 10, 10)[0].astype(np.uint16) * 250
-    sizes = peers._sizes(deep, 2**16, ("png", "webp", "jpegxl"))
+    sizes = {coding: len(peers._coded(deep, 2**16, coding)) for coding in ("png", "webp", "jpegxl")}
     assert sizes["webp"] == sizes["png"]
     assert sizes["jpegxl"] > 0
 
