@@ -143,12 +143,16 @@ def trained(result: Result) -> Iterator[str]:
         figures = "; ".join(f"{one['what']} {one['value']:g}{nats(one)}" for one in row["figures_of_others"])
         measured = f"{row['negative_elbo_bits_per_dim']:.4f} | {bound} | **{row['measured_bits_per_dim']:.4f}**"
         over = f"{row['file_over_negative_elbo_percent']:+.2f} %"
-        yield f"| {row['test']} | {row['codec']} | {measured} | {over} | {best_peer(row)} | {figures} |"
+        peer = best_peer(result["classical"].get(row["test_file"]))
+        yield f"| {row['test']} | {row['codec']} | {measured} | {over} | {peer_cell(peer)} | {figures} |"
     yield ""
-    yield "Bits/dim. The file is a whole archive, without the codec."
+    yield (
+        "Bits/dim. The file is a whole archive, without the codec. The best classical form is the shortest of PNG, "
+        "WebP, JPEG XL, contact sheets and an archive without a codec (`benchmarks/classical.py`)."
+    )
     for row in result["rows"]:
         yield ""
-        yield codec_note(row)
+        yield codec_note(row, best_peer(result["classical"].get(row["test_file"])))
 
 
 def nats(figure: Result) -> str:
@@ -156,16 +160,23 @@ def nats(figure: Result) -> str:
     return " nats" if figure["unit"] == "nats" else ""
 
 
-def best_peer(row: Result) -> str:
-    """The shortest classical form of the same images."""
-    known = [peer for peer in row["peers"] if peer["bytes"] is not None and peer["key"] != "inputs"]
-    if not known:
-        return ""
+def best_peer(classical: Result | None) -> Result | None:
+    """The shortest classical form of the images of a row."""
+    known = [peer for peer in (classical or {}).get("peers", ()) if peer["bytes"] and peer["key"] != "inputs"]
+    if classical is None or not known:
+        return None
     best = min(known, key=lambda peer: peer["bytes"])
-    return f"{best['bits_per_dim']:.3f} ({best['label']}{', estimated' if best['estimated'] else ''})"
+    return {**best, "bits_per_dim": 8 * best["bytes"] / classical["dims"]}
 
 
-def codec_note(row: Result) -> str:
+def peer_cell(peer: Result | None) -> str:
+    """A classical form in the table."""
+    if peer is None:
+        return ""
+    return f"{peer['bits_per_dim']:.3f} ({peer['label']}{', estimated' if peer['estimated'] else ''})"
+
+
+def codec_note(row: Result, peer: Result | None) -> str:
     """How a codec came to be, and what else is to be known."""
     trained = row["trained"]
     start = f", from {trained['began_with'].partition(',')[0]}" if "began_with" in trained else ""
@@ -178,8 +189,9 @@ def codec_note(row: Result) -> str:
             f"Negative ELBO {row['negative_elbo_nats_per_image']:.2f}, IWAE ({row['iwae']['draws']:,} draws, "
             f"{row['iwae']['images']:,} images) {row['iwae_nats_per_image']:.2f} nats an image."
         )
-    if row["pays_after_images"]:
-        words.append(f"With its codec inside, an archive is the shortest from {row['pays_after_images']:,} images on.")
+    if peer is not None and peer["bytes"] > row["file_bytes"]:
+        images = -(-row["codec_chunk_bytes"] * row["images"] // (peer["bytes"] - row["file_bytes"]))
+        words.append(f"With its codec inside, an archive is the shortest from {images:,} images on.")
     return " ".join(words) + (f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else "")
 
 
@@ -247,6 +259,10 @@ def rendered(results: Path) -> str:
         path = results / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text(encoding="utf-8"))
+            if name == "trained":
+                others = results / "classical.json"
+                rows = json.loads(others.read_text(encoding="utf-8"))["rows"] if others.exists() else []
+                result["classical"] = {row["test"]: row for row in rows}
             blocks.append("\n".join([f"### {heading}", "", *render(result), "", source(name, result)]))
     return "\n\n".join(blocks)
 
