@@ -3,9 +3,10 @@
     python benchmarks/determinism.py --data DATA
 
 Each setting runs in a process of its own: thread counts, oneDNN on and off, plain instruction sets, reduced precision,
-bfloat16 autocast, and an accelerator where there is one. For each batch of images all messages must be equal to the
-last byte, and each setting must decode the messages of all others to the same pixels. As a control, an ordinary float
-network runs under the same settings: how many different results it gives shows that they do change the arithmetic.
+bfloat16 autocast, and an accelerator where there is one. For each batch of images, and a codec of every model family,
+all messages must be equal to the last byte, and each setting must decode the messages of all others to the same pixels.
+As a control, an ordinary float network runs under the same settings: how many different results it gives shows that
+they do change the arithmetic.
 
 Needs DATA/mnist_test.npy and DATA/kodak/*.png.
 """
@@ -23,10 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Pixels, arguments, needed, pixels, save
+from common import Pixels, arguments, needed, pixels, save, trained_codec
 from mnist_binary import binarised
 
 BATCHES = [1, 15, 16, 64, 200]  # from 16 on, other kernels may be taken
+CODECS = {
+    "photos": "photo-2",
+    "digits": "mnist-binary-2",
+    "digits-delta-vae": "mnist-binary-delta-vae-1",
+    "digits-vamp": "mnist-binary-vamp-2",
+    "digits-attentive": "mnist-binary-attentive-1",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ def cases(data: Path, batches: list[int]) -> dict[str, Pixels]:
     digits = binarised(np.load(needed(data / "mnist_test.npy")))[..., None]
     photos = [pixels(path) for path in sorted(needed(data / "kodak").glob("*.png"))]
     crops = np.stack([photo[i : i + 32, 64:96] for photo in photos for i in range(32, 320, 32)])
-    return {f"digits {n}": digits[:n] for n in batches} | {f"photos {n}": crops[:n] for n in batches if n < len(crops)}
+    images = {kind: crops if kind == "photos" else digits for kind in CODECS}
+    return {f"{kind} {n}": some[:n] for kind, some in images.items() for n in batches if n <= len(some)}
 
 
 def digest(data: bytes) -> str:
@@ -83,7 +92,15 @@ def float_control() -> str:
     return digest(x.numpy().tobytes())
 
 
-def work(name: str, folder: Path, names: dict[str, str]) -> None:
+def codec_path(name: str) -> Path:
+    """The file of a codec. Leaves with a message where it is not there."""
+    found = trained_codec(name)
+    if found is None:
+        sys.exit(f"there is no codec {name}")
+    return found[0]
+
+
+def work(name: str, folder: Path) -> None:
     """In a process of its own: code all cases, decode what came of it, and what other settings made of them."""
     import torch
 
@@ -93,7 +110,7 @@ def work(name: str, folder: Path, names: dict[str, str]) -> None:
     torch.set_num_threads(setting.threads)
     torch.backends.mkldnn.set_flags(setting.onednn)
     torch.set_float32_matmul_precision(setting.precision)
-    codecs = {kind: bbcodec.load_codec(codec, device=setting.device) for kind, codec in names.items()}
+    codecs = {kind: bbcodec.load_codec(codec_path(codec), device=setting.device) for kind, codec in CODECS.items()}
     report: dict[str, Any] = {"messages": {}, "decoded": {}}
     with torch.autocast("cpu", enabled=setting.autocast), np.load(folder / "cases.npz") as arrays:
         report["control"] = float_control()
@@ -111,11 +128,10 @@ def work(name: str, folder: Path, names: dict[str, str]) -> None:
     print(json.dumps(report))
 
 
-def run(name: str, folder: Path, names: dict[str, str]) -> dict[str, Any]:
+def run(name: str, folder: Path) -> dict[str, Any]:
     """The report of one setting."""
     env = os.environ | SETTINGS[name].env
     words = [sys.executable, __file__, "--data", str(folder), "--worker", name]
-    words += [word for kind, codec in names.items() for word in (f"--{kind}", codec)]
     result = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"setting {name!r} failed:\n{result.stderr}")
@@ -135,22 +151,19 @@ def main() -> None:
     parser = arguments(__doc__, "determinism")
     parser.add_argument("--worker", help="run one setting (used by the benchmark itself)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="images in a message")
-    parser.add_argument("--digits", default="mnist-binary-2", help="codec of the digits")
-    parser.add_argument("--photos", default="photo-2", help="codec of the photos")
     options = parser.parse_args()
-    names = {"digits": options.digits, "photos": options.photos}
     if options.worker:
-        work(options.worker, options.data, names)
+        work(options.worker, options.data)
         return
     with tempfile.TemporaryDirectory(prefix="bbcodec-determinism-") as name:
         folder = Path(name)
         np.savez(folder / "cases.npz", **cases(options.data, options.batches))
-        coded = {setting: run(setting, folder, names) for setting in available()}
+        coded = {setting: run(setting, folder) for setting in available()}
         every = sorted({pair for report in coded.values() for pair in report["messages"].items()})
         (folder / "wanted.json").write_text(json.dumps(every))
         for setting, report in coded.items():  # messages that a setting did not write itself are still to be decoded
             if len(report["decoded"]) < len(every):
-                report["decoded"] = run(setting, folder, names)["decoded"]
+                report["decoded"] = run(setting, folder)["decoded"]
     matrix = {
         encoder: {
             decoder: all(theirs["decoded"][f"{case} {found}"] for case, found in ours["messages"].items())
@@ -161,7 +174,7 @@ def main() -> None:
     distinct = {case: len({report["messages"][case] for report in coded.values()}) for case, _ in every}
     result = {
         "settings": list(coded),
-        "codecs": {kind: Path(name).name for kind, name in names.items()},
+        "codecs": CODECS,
         "cases": "kind and number of images",
         "distinct_messages": distinct,
         "distinct_results_of_a_float_network": len({report["control"] for report in coded.values()}),

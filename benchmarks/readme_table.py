@@ -72,7 +72,8 @@ def determinism(result: Result) -> Iterator[str]:
         f"{len(result['settings'])} settings of threads, kernels, instruction sets and precision: {messages} distinct "
         f"message for every batch, where an ordinary float network gives "
         f"{result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs "
-        "of encoder and decoder give every pixel back."
+        "of encoder and decoder give every pixel back. Of the codecs "
+        f"{', '.join(f'`{name}`' for name in result['codecs'].values())}."
     )
 
 
@@ -209,14 +210,24 @@ def presets(result: Result) -> Iterator[str]:
 
 def families(result: Result) -> Iterator[str]:
     """What the model families cost besides their bound."""
-    yield "| codec | parameters | images/s in | out | MB/s in | out | 100 images, over the ELBO | initial bits |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield (
+        "| codec | parameters | images/s in | out | MB/s in | out | of it the network | the coder | "
+        "100 images, over the ELBO | initial bits | popped by an image |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in result["rows"]:
         rates = [row[key][way] for key in ("images_per_second", "mb_per_second") for way in ("encode", "decode")]
         few = row["first_100"]
         over = f"+{few['message_over_negative_elbo_percent']:.2f} % | {few['of_which_initial_percent']:.2f} %"
         told = " | ".join(f"{rate:,g}" for rate in rates)
-        yield f"| {row['codec']} ({row['model']}) | {row['parameters']:,} | {told} | {over} |"
+        shares = " | ".join(
+            ", ".join(f"{100 * row['shares_of_time'][way][room]:.0f}" for way in ("encode", "decode")) + " %"
+            for room in ("network", "coder kernels")
+        )
+        popped = f"{few['popped_over_image']:.2f} images' worth"
+        yield f"| {row['codec']} ({row['model']}) | {row['parameters']:,} | {told} | {shares} | {over} | {popped} |"
+    yield ""
+    yield "On one thread. Shares of the time are of encoding and of decoding; the rest is files, checks and Python."
 
 
 def ablations(result: Result) -> Iterator[str]:
@@ -237,6 +248,41 @@ def ablations(result: Result) -> Iterator[str]:
     yield f"Nats an image, after {result['minutes']:g} minutes of training each."
 
 
+def curves(result: Result) -> Iterator[str]:
+    """How training came on."""
+    yield "| codec | minutes | after a quarter | half | three quarters | all | the last quarter gave |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        quarters = " | ".join(f"{bits:.4f}" for bits in row["quarters"])
+        gain = 100 * (row["quarters"][-1] / row["quarters"][-2] - 1)
+        yield f"| {row['codec']} ({row['model']}) | {row['minutes']:g} | {quarters} | {gain:+.1f} % |"
+    yield ""
+    yield "Bits/dim on held-out images. Rates fall to the end of a run: a longer one gains more than the tail tells."
+    yield ""
+    yield "![bits/dim over the minutes of each run](docs/curves.png)"
+
+
+def roundtrips(result: Result) -> Iterator[str]:
+    """Every family on every set."""
+    rows = {(row["set"], row["family"]): row for row in result["rows"]}
+    families = list(dict.fromkeys(row["family"] for row in result["rows"]))
+    yield f"| messages that give every pixel back | {' | '.join(families)} |"
+    yield f"| --- |{' ---: |' * len(families)}"
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys(row["set"] for row in result["rows"]):
+        cells = []
+        for family in families:
+            row = rows[name, family]
+            if "refused" in row:
+                refused[f"{name}, {family}"] = row["refused"].removeprefix("bbcodec: ")
+            cells.append("does not fit" if "refused" in row else f"{row['same']} of {row['messages']}")
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield "Codecs of some seconds of training, decoded in another process with other threads."
+    for name, why in refused.items():
+        yield f"{name}: {why}."
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak": ("Photos", kodak),
     "trained": ("Codecs of data sets", trained),
@@ -248,6 +294,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "determinism": ("The same bits everywhere", determinism),
     "mnist_binary": ("From the bound to the file", mnist_binary),
     "families": ("The model families", families),
+    "curves": ("How training came on", curves),
+    "roundtrips": ("Every family on every data set", roundtrips),
     "ablations": ("What the parts are for", ablations),
 }
 
