@@ -49,7 +49,8 @@ from bbcodec.workers import Bench, Pixels
 # access. Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
 ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 256): 2**18, (1, 2): 2**22}
-SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
+SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet: those of arrays are alone in one
+MAX_SHEET_PIXELS: Final = 2**23  # of an image in a sheet: WebP takes about 20 bytes of memory a pixel
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
@@ -167,7 +168,8 @@ def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options) ->
     if tried_on_few is not None and tried_on_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
         learned = encode_learned(bench, images, levels, most) if len(images) > few.stop else tried_on_few
         found.extend([learned] if learned else [])
-    found.extend(_encode_sheets(images, options, best))
+    if len(images) > 1 and images.shape[1] * images.shape[2] <= SHEET_PIXELS:
+        found.extend(_encode_sheets(images, options, best))
     best = min(found, key=lambda group: float(group.costs.sum()))
     tried: dict[str, Costs] = {}
     for group in found:
@@ -222,21 +224,25 @@ def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Grou
 def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Group]:
     """The images in sheets of each coding that comes near to the best so far on a few of them."""
     count, height, width, channels = images.shape
-    if count < 2 or height * width > SHEET_PIXELS:
-        return
     few = images[sample_of(images)][: max(1, SHEET_HEIGHT // height)]
-    codings = ["lzma"] + ["lzma-planar"] * (channels > 1)
-    if max(height, width) <= SHEET_HEIGHT:
+    small = height * width <= SHEET_PIXELS
+    codings = (["lzma"] + ["lzma-planar"] * (channels > 1)) * small
+    if max(height, width) <= SHEET_HEIGHT and height * width <= MAX_SHEET_PIXELS:
         codings = ["webp"] + ["jpegxl"] * options.jpegxl + codings
+    if not codings:
+        return
     sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
     bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
     for coding in codings:
         if sizes[coding] < bar or len(few) == count:
-            hard = coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
+            hard = small and coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
             yield _encode_sheet(images, coding, best, hard)
 
 
-def _sheet_count(coding: str, height: int) -> int:
+def _sheet_count(coding: str, height: int, width: int) -> int:
+    """How many images a sheet holds at most."""
+    if height * width > SHEET_PIXELS:
+        return 1
     return 2**24 if coding.startswith("lzma") else SHEET_HEIGHT // height
 
 
@@ -246,7 +252,7 @@ def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool) -> Group
     pieces: list[tuple[Piece, ...]] = []
     costs = np.zeros(len(images))
     need = coding if coding == "jpegxl" else ""
-    for number, part in enumerate(split_evenly(len(images), _sheet_count(coding, images.shape[1]))):
+    for number, part in enumerate(split_evenly(len(images), _sheet_count(coding, *images.shape[1:3]))):
         count, height, width, channels = images[part].shape
         stream = encode_together(images[part], coding, hard)
         digest = digest64(images[part].tobytes())
