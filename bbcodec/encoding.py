@@ -229,12 +229,12 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
     codings = (["lzma"] + ["lzma-planar"] * (channels > 1)) * small
     if max(height, width) <= SHEET_HEIGHT and height * width <= MAX_SHEET_PIXELS:
         codings = ["webp"] + ["jpegxl"] * options.jpegxl + codings
-    if not codings:
-        return
-    sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
-    bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
+    sizes: dict[str, int] = {}
+    if small or len(few) < count:  # else a trial would be all the work, and nothing is to be learnt from it
+        sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
+    bar = SAMPLE_SLACK * min([best.costs[: len(few)].sum(), *sizes.values()])
     for coding in codings:
-        if sizes[coding] < bar or len(few) == count:
+        if len(few) == count or sizes[coding] < bar:
             hard = small and coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
             yield _encode_sheet(images, coding, best, hard)
 

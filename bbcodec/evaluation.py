@@ -16,7 +16,7 @@ from bbcodec.chain import AccountTask, ChunkAccount, account_task
 from bbcodec.container import pack_bytes
 from bbcodec.errors import InputError
 from bbcodec.packing import FRAME_BYTES
-from bbcodec.report import CodecUse, Peer, Report, build_report
+from bbcodec.report import CodecUse, Report, build_report
 from bbcodec.setting import PathLike, Progress, Setting
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def evaluate(
     The images are compressed as `compress` does it, and the archive is accounted for step by step; it is not kept.
 
     codec: a shipped name or a `.bbc` file. inputs: as of `compress`. iwae: draws of the importance-weighted bound, 0
-    for none. iwae_images: on how many images; by default on 100, of large ones on fewer. peers: compare with PNG, WebP
-    and JPEG XL. Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
+    for none. iwae_images: on how many images; by default on 100, of large ones on fewer. peers: compare with PNG, WebP,
+    JPEG XL and an archive without a codec.
+
+    Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
     """
     from bbcodec.compressing import compress
     from bbcodec.workers import CodecSource
@@ -68,20 +70,8 @@ def evaluate(
     if peers:
         from bbcodec.peers import measure_peers
 
-        report.peers = [*measure_peers(inputs, exclude, setting), without_codec(inputs, exclude, setting)]
+        report.peers = measure_peers(inputs, exclude, setting)
     return report
-
-
-def without_codec(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: Setting) -> Peer:
-    """An archive of the inputs that uses no learned codec."""
-    from bbcodec.compressing import compress
-
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        path = Path(folder, "archive.bb")
-        compress(
-            inputs, path, codec="none", exclude=exclude, verify=False, jobs=setting.jobs, progress=setting.progress
-        )
-        return Peer("no_codec", "an archive without a codec", path.stat().st_size)
 
 
 def inspect(

@@ -1,14 +1,18 @@
-"""What classical codecs make of the same images: PNG, WebP and JPEG XL, a file each and as contact sheets."""
+"""What classical codecs make of the same images: PNG, WebP and JPEG XL, a file each and as contact sheets, and an
+archive without a codec.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -78,7 +82,7 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     """Sizes of all images of the inputs, each of equal files once, in classical codecs; first of the files as they are.
 
     JPEG XL has None bytes where imagecodecs is not installed. Sheets hold all images of one kind and size, if they are
-    small; the others count as in a file each.
+    small; the others count as in a file each. Last is what `compress` makes of the inputs without a codec.
     """
     from bbcodec.workers import Bench, run_tasks
 
@@ -113,7 +117,19 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
             total = round(sums[None if sheet else True][one] + sums[False][one])
             note = f"estimated from {ALONE_IMAGES:,} images" if sampled and not sheet else ""
             peers.append(Peer(key, label, total, bool(note), note))
-    return peers
+    return [*peers, Peer("no_codec", "an archive without a codec", archived(inputs, exclude, setting))]
+
+
+def archived(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: Setting) -> int:
+    """Bytes of an archive of the inputs that uses no learned codec."""
+    from bbcodec.compressing import compress
+
+    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
+        path = Path(folder, "archive.bb")
+        compress(
+            inputs, path, codec="none", exclude=exclude, verify=False, jobs=setting.jobs, progress=setting.progress
+        )
+        return path.stat().st_size
 
 
 # --- the images ------------------------------------------------------------------------------------------------------

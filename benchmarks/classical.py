@@ -18,7 +18,6 @@ import numpy as np
 from common import arguments, environment, needed
 from trained import ENTRIES
 
-from bbcodec.evaluation import without_codec
 from bbcodec.peers import measure_peers
 from bbcodec.setting import Setting
 
@@ -27,9 +26,8 @@ SETS = {entry.test: entry.data for entry in ENTRIES}
 
 def measure(path: Path, jobs: int) -> dict[str, Any]:
     """The row of an array of test images."""
-    setting = Setting(jobs)
     start = time.perf_counter()
-    peers = [*measure_peers(path, (), setting), without_codec(path, (), setting)]
+    peers = measure_peers(path, (), Setting(jobs))
     return {
         "test": path.name,
         "data": SETS[path.name],

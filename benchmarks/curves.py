@@ -28,44 +28,46 @@ def measure(runs: Path, name: str) -> dict[str, Any]:
     codec = read_codec(runs / f"{name}.bbc")
     card = dict(codec.card)
     lines = [json.loads(line) for line in (runs / f"{name}.training" / "log.jsonl").read_text().splitlines()]
-    tried = [line for line in lines if line["kind"] == "valid"]
-    points = [[round(line["share"] * card["minutes"], 2), round(line["valid_bits_per_dim"], 5)] for line in tried]
-    quarters = [next(line for line in reversed(tried) if line["share"] <= share + 1e-6) for share in SHARES]
+    minutes = {line["step"]: line["minutes"] for line in lines if line["kind"] == "train"}
+    tried = [line for line in lines if line["kind"] == "valid" and line["step"] in minutes]
+    points = [[minutes[line["step"]], round(line["valid_bits_per_dim"], 5)] for line in tried]
+    nearest = [min(tried, key=lambda line: abs(line["share"] - share)) for share in SHARES]
     return {
         "codec": name,
         "model": codec.family,
         "data": card["data"],
-        "minutes": card["minutes"],
-        "steps": card["steps"],
+        "minutes": max(minutes.values()),
+        "steps": max(minutes),
         "device": card["device"],
         "points": points,
-        "quarters": [round(line["valid_bits_per_dim"], 4) for line in quarters],
+        "quarters": [round(line["valid_bits_per_dim"], 4) for line in nearest],
     }
 
 
-def draw(rows: list[dict[str, Any]]) -> None:
-    """A panel for each data set, a curve for each run."""
+def draw(rows: list[dict[str, Any]]) -> Any:
+    """A panel for each data set, a curve for each run; the figure that was saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     sets = list(dict.fromkeys(row["data"] for row in rows))
     figure = Figure(figsize=(10, 2.9 * -(-len(sets) // 2)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(-(-len(sets) // 2), 2, squeeze=False).flat
+    panels = list(figure.subplots(-(-len(sets) // 2), 2, squeeze=False).flat)
     for panel, data in zip(panels, sets, strict=False):
         some = [row for row in rows if row["data"] == data]
         for row in some:
             panel.plot(*zip(*row["points"], strict=True), ".-", label=row["codec"])
         settled = [bits for row in some for _, bits in row["points"][len(row["points"]) // 4 :]]
         panel.set_ylim(min(settled) - 0.1 * (max(settled) - min(settled)), max(settled) * 1.02)
-        panel.set_title(data.partition(",")[0], fontsize=10)
+        panel.set_title(data, fontsize=9)
         panel.set_xlabel("minutes")
         panel.set_ylabel("bits/dim, held out")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
-    for panel in list(panels):
+    for panel in panels[len(sets) :]:
         panel.set_visible(False)
     figure.savefig(PICTURE, dpi=90)
+    return figure
 
 
 def main() -> None:

@@ -280,6 +280,7 @@ def roundtrips(result: Result) -> Iterator[str]:
     yield ""
     yield "Codecs of some seconds of training, decoded in another process with other threads."
     for name, why in refused.items():
+        yield ""
         yield f"{name}: {why}."
 
 

@@ -33,6 +33,7 @@ SETS = {  # training images, test images, how many of them, and whether two leve
     "photos": ("photos/train", "photos/valid", 2, False),
 }
 ALONE = 2  # images that also have a message each
+INPUT_ERROR = 3  # the exit code where a family does not take such images
 
 
 def images_of(path: Path, count: int) -> list[Pixels]:
@@ -46,7 +47,9 @@ def images_of(path: Path, count: int) -> list[Pixels]:
 def batches_of(images: list[Pixels]) -> list[Pixels]:
     """Batches (N, H, W, C): all images together, if they have one size, and some alone."""
     alike = len({image.shape for image in images}) == 1
-    return [np.stack(images)] * alike + [image[None] for image in images[: len(images) if not alike else ALONE]]
+    if not alike:
+        return [image[None] for image in images]
+    return [np.stack(images), *(image[None] for image in images[:ALONE])]
 
 
 DECODE = """
@@ -80,6 +83,8 @@ def measure(family: str, name: str, data: Path, minutes: float) -> dict[str, Any
         done = subprocess.run(
             [tool, "train", needed(data / train), "-o", folder / "a.bbc", "-q", *words], capture_output=True, text=True
         )
+        if done.returncode not in (0, INPUT_ERROR):
+            sys.exit(f"{family} on {name}: {done.stderr}")
         if done.returncode:
             return {"family": family, "set": name, "refused": done.stderr.strip()}
         torch.set_num_threads(1)

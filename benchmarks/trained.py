@@ -152,7 +152,7 @@ def with_figures(rows: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for entry in ENTRIES:
         codec = trained_codec(entry.codec)
-        if entry.codec in rows and codec is not None:
+        if entry.codec in rows and codec is not None and rows[entry.codec]["digest"] == codec[1].digest.hex():
             about = {"test_file": entry.test, "codec_chunk_bytes": embedded_bytes(codec[1])}
             figures = [asdict(figure) for figure in entry.figures]
             found.append({**rows[entry.codec], **about, "figures_of_others": figures, "note": entry.note})

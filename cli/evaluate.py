@@ -13,7 +13,7 @@ from bbcodec.cli.group import tell, work_options
 @click.argument("inputs", nargs=-1, required=True, metavar="DATA...")
 @click.option("--iwae", type=click.IntRange(0), default=100, metavar="K", help="Draws of the IWAE bound; 100.")
 @click.option("--iwae-images", type=click.IntRange(1), metavar="N", help="Images it is measured on (100, or fewer).")
-@click.option("--no-peers", is_flag=True, help="Do not compare with PNG, WebP and JPEG XL.")
+@click.option("--no-peers", is_flag=True, help="Do not compare with PNG, WebP, JPEG XL and no codec.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
 @click.option("--html", metavar="FILE", help="Write the report as a page, too.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")

@@ -168,7 +168,10 @@ class Watch:
         self.note(started_line(facts))
 
     def step(self, event: Mapping[str, Any]) -> None:
-        """Move the bar."""
+        """Move the bar; raise an interrupt that was lost on its way (see `asked_to_end`)."""
+        stop = asked_to_end(RuntimeError())
+        if stop is not None:
+            raise stop
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=event["share"], total=1.0, told=step_line(event))
 
@@ -245,11 +248,9 @@ def report_line(event: Mapping[str, Any]) -> str:
 def closing(summary: TrainingSummary) -> Iterator[str]:
     """The last lines: what the codec is worth, and what to do with it."""
     held_out = counted(summary.valid_images, "held-out image")
-    others = {
-        "WebP": summary.webp_bits_per_dim,
-        "PNG": summary.png_bits_per_dim,
-        "an archive without a codec": summary.classical_bits_per_dim,
-    }
+    others = {"WebP": summary.webp_bits_per_dim, "PNG": summary.png_bits_per_dim}
+    if summary.classical_bits_per_dim is not None:
+        others["an archive without a codec"] = summary.classical_bits_per_dim
     told = ", ".join(f"{name} {rate:.4f}" for name, rate in others.items())
     yield (
         f"{summary.output}: {summary.bits_per_dim:.4f} bits/dim on {held_out} ({told}), "

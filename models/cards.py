@@ -14,8 +14,10 @@ import numpy as np
 from bbcodec.models.families import Family, TrainableModel
 from PIL import Image
 
+from bbcodec.anatomy import DIRECTORIES, HEADS, SKELETONS, dissect
 from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
 from bbcodec.compressing import compress
+from bbcodec.errors import OutputError
 
 MEASURED_PIXELS = 2**20  # of held-out images that are coded to measure a codec: a few seconds of work
 
@@ -71,17 +73,29 @@ def classical_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int) 
     return {name: 8 * total / sum(image.size for image in images) for name, total in totals.items()}
 
 
-def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float:
-    """Bits/dim of an archive of the images (H, W, C) that uses no learned codec: WebP, PNG, sheets of many, LZMA."""
-    alike = len({image.shape for image in images}) == 1
-    arrays = [np.stack(images)] if alike else [image[None] for image in images]
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        names = [Path(folder) / f"{number}.npy" for number in range(len(arrays))]
-        for name, array in zip(names, arrays, strict=True):
-            np.save(name, array)
-        compress(names, Path(folder) / "images.bb", codec="none", verify=False)
-        size = (Path(folder) / "images.bb").stat().st_size
-    return 8 * size / sum(image.size for image in images)
+def archived_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None:
+    """Bits/dim of the images (H, W, C) in an archive without a codec, without its container, as messages have none.
+
+    Images of one size are one array, large ones PNG files, of which `compress` makes tiles. None where no temporary
+    file can be written.
+    """
+    stacks: dict[tuple[int, ...], list[np.ndarray[Any, Any]]] = {}
+    for image in images:
+        stacks.setdefault(image.shape, []).append(image)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bbcodec-") as place:
+            folder = Path(place)
+            for number, (shape, stack) in enumerate(stacks.items()):
+                if shape[0] * shape[1] <= MEASURED_PIXELS:
+                    np.save(folder / f"{number}.npy", np.stack(stack))
+                else:
+                    Image.fromarray(stack[0].squeeze()).save(folder / f"{number}.png")
+            compress(sorted(folder.iterdir()), folder / "images.bb", codec="none", verify=False)
+            found = dissect(folder / "images.bb")
+    except (OSError, OutputError):
+        return None
+    container = found.bytes[HEADS] + found.bytes[DIRECTORIES] + found.bytes[SKELETONS]
+    return 8 * (found.size - container) / sum(image.size for image in images)
 
 
 def card_page(name: str, card: Mapping[str, Any], family: Family, config: Any, n_bytes: int, recipe: str) -> str:

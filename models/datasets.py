@@ -376,14 +376,16 @@ def fit(dataset: Dataset, settings: TrainingSettings) -> Dataset:
     if not small:
         return dataset
     what = f"crops of {side} x {side} pixels"
+    height, width = dataset.smallest()
+    hint = f"set a smaller crop, as --set crop={min(height, width)}"
     if not all(kept):
         part = "" if dataset.chosen else " to train on" if not kept[0] else " held out"
-        height, width = dataset.smallest()
-        hint = f"set a smaller crop, as --set crop={min(height, width)}"
         raise InputError(f"no image{part} is as large as {what}: the smallest is {width} x {height}; {hint}")
     notes = (*dataset.notes, f"{counted(small)} left out: smaller than {what}")
+    if dataset.chosen and len(kept[0]) == 1:
+        raise InputError(f"1 image alone is as large as {what}, and 2 are needed; {hint}")
     images = [taken(images, np.array(which)) for images, which in zip(parts, kept, strict=True)]
-    train, valid = split(images[0], settings.valid_images, settings.seed, notes) if dataset.chosen else images
+    train, valid = split(images[0], settings.valid_images, settings.seed) if dataset.chosen else images
     return replace(dataset, train=train, valid=valid, notes=notes)
 
 

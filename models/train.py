@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from bbcodec.models.cards import (
-    archive_bits_per_dim,
+    archived_bits_per_dim,
     card_page,
     classical_bits_per_dim,
     measured_images,
@@ -84,8 +85,8 @@ class Silent:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What came of a run. Bits/dim are of the held-out images: coded messages, WebP and PNG files of each, and an
-    archive of all that uses no learned codec."""
+    """What came of a run. Bits/dim are of the held-out images: coded messages, WebP and PNG files of each, and all of
+    them in an archive that uses no learned codec, without its container."""
 
     output: str
     model: str
@@ -98,7 +99,7 @@ class TrainingSummary:
     bits_per_dim: float
     webp_bits_per_dim: float
     png_bits_per_dim: float
-    classical_bits_per_dim: float
+    classical_bits_per_dim: float | None  # None: it was not to be had
 
 
 def train(
@@ -371,6 +372,7 @@ class _Loop:
         self.began, self.first = time.monotonic(), run.step
         self.committed = run.committed_rate()
         self.stance = ExitStack()  # how torch compiles, while this runs
+        self.undrawn: set[str] = set()  # pictures that cannot be written
 
     def go(self) -> None:
         """To the end of the run. Raises TrainingDiverged."""
@@ -417,8 +419,11 @@ class _Loop:
         self.watch.note(f"{error}: back at step {run.step:,}, with half the learning rate")
 
     def do_without_compiler(self, error: Exception) -> None:
-        """Go on with what is not compiled: compilers fail for reasons of their own, as a process that cannot start."""
-        if not self.run.compiled:
+        """Go on with what is not compiled: compilers fail for reasons of their own, as a process that cannot start.
+
+        Several ranks would no longer be in step.
+        """
+        if not self.run.compiled or self.run.ranks > 1:
             raise error
         self.run.compiled = False
         self.stance.enter_context(torch.compiler.set_stance("force_eager"))
@@ -478,20 +483,24 @@ class _Loop:
         }  # fmt: skip
         folder.append({"kind": "valid", **event, **{f"valid_{name}": round(value, 5) for name, value in valid.items()}})
         self.watch.report(event)
-        try:
-            self.draw()
-        except OutputError as error:  # nothing that a run needs
-            self.watch.note(f"{error}; training goes on")
+        self.draw()
 
     def draw(self) -> None:
-        """The curves, samples of the average, and what else the model has to show. Raises OutputError."""
-        draw_curves(self.folder.lines(), self.folder.path / "curves.png")
-        run, levels = self.run, self.run.dataset.pixels.levels
+        """The curves, samples of the average, and what else the model has to show."""
+        run, levels, path = self.run, self.run.dataset.pixels.levels, self.folder.path
         some = run.draw(SAMPLES).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
-        draw_samples(some * np.uint8(255 // (levels - 1)), self.folder.path / "samples.png")
         more = run.average.pictures()
-        if more is not None:
-            draw_samples(more, self.folder.path / "model.png")
+        drawings = {
+            "curves.png": partial(draw_curves, self.folder.lines()),
+            "samples.png": partial(draw_samples, some * np.uint8(255 // (levels - 1))),
+            **({} if more is None else {"model.png": partial(draw_samples, more)}),
+        }
+        for name in drawings.keys() - self.undrawn:
+            try:
+                drawings[name](path / name)
+            except OutputError as error:  # nothing that a run needs
+                self.undrawn.add(name)
+                self.watch.note(f"training goes on without a picture: {error}")
 
     def card(self) -> dict[str, Any]:
         """What the codec is made from."""
@@ -525,6 +534,7 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
     page = card_page(target.stem, codec.card, family, config, len(content), recipe)
     write(folder.path / "card.md", page.encode())
     some = measured_images(valid)
+    archived = archived_bits_per_dim(some)
     peers = classical_bits_per_dim(some, run.dataset.pixels.levels)
     return TrainingSummary(
         output=str(target),
@@ -538,7 +548,7 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
         bits_per_dim=codec.card["bits_per_dim"],
         webp_bits_per_dim=round(peers["webp"], 4),
         png_bits_per_dim=round(peers["png"], 4),
-        classical_bits_per_dim=round(archive_bits_per_dim(some), 4),
+        classical_bits_per_dim=archived and round(archived, 4),
     )
 
 

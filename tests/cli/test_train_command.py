@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bbcodec.cli.main import Ended, main
+from bbcodec.cli.train import Watch
 from bbcodec.models.settings import read_recipe
 from bbcodec.models.train import TrainingSummary
 from PIL import Image
@@ -149,6 +150,21 @@ def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, oth
     assert told in capsys.readouterr().err
 
 
+def test_what_is_not_known_of_others_is_not_told(asked, capsys, monkeypatch):
+    unknown = replace(SUMMARY, classical_bits_per_dim=None)
+    monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: unknown)
+    assert main(["train", "a", "-o", "my.bbc"]) == 0
+    assert "(WebP 3.5000, PNG 4.2500), 98.8 kB" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_was_lost_ends_training_at_the_next_step(monkeypatch):
+    """Exceptions of signals vanish where compiled code calls back."""
+    Watch(quiet=True).step(STEP)
+    monkeypatch.setattr("bbcodec.cli.main.RECEIVED", [15])
+    with pytest.raises(KeyboardInterrupt):
+        Watch(quiet=True).step(STEP)
+
+
 ON_TERMINAL = """
 import sys, time
 sys.path.insert(0, {folder!r})
@@ -231,7 +247,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
         text=True,
         env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
     )
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not best.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.01)
     process.terminate()

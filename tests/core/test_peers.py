@@ -112,6 +112,19 @@ def test_the_effort_of_a_sheet_is_chosen_on_its_corner(monkeypatch, highest, cho
     assert seen == [((512, 512, 1), 9), ((512, 512, 1), 10)]
 
 
+def test_a_sheet_is_coded_with_its_effort(folder, monkeypatch):
+    efforts = []
+    monkeypatch.setattr(peers, "_sheet_effort", lambda samples, levels: 10)
+    monkeypatch.setattr(peers, "_coded", lambda _, __, coding, effort: efforts.append((coding, effort)) or b"")
+    for task in sheet_tasks(company_of(folder), True):
+        peer_task(None, task)
+    assert set(efforts) == {("webp", 10), ("jpegxl", 10)}
+    efforts.clear()
+    for task in alone_tasks(company_of(folder), True, True):
+        peer_task(None, task)
+    assert set(efforts) == {(coding, 9) for coding in ("png", "webp", "jpegxl")}
+
+
 def test_of_many_images_some_stand_for_all(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "ALONE_IMAGES", 10)
     same = np.repeat(slopes(1, 8, 8), 35, 0)

@@ -411,7 +411,7 @@ def test_held_out_images_are_chosen_from_those_that_are_large_enough():
         heights = sorted(image.shape[0] for image in [*fitted.train, *fitted.valid])
         assert heights == [32, 33, 34, 35]
     few = Dataset(*split(images[:37], 1000, 0), RGB, ("before",), chosen=True)
-    with pytest.raises(InputError, match=r"^there is 1 image: .* \(before; 36 images left out: smaller than crops"):
+    with pytest.raises(InputError, match=r"^1 image alone is as large as crops of 16 x 16 .*; set .* --set crop=8$"):
         fit(few, TrainingSettings(crop=16))
     with pytest.raises(InputError, match="no image is as large as crops of 99 x 99 pixels: the smallest is 8 x 8;"):
         fit(few, TrainingSettings(crop=99))

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import torch
 from bbcodec.models import train as module
-from bbcodec.models.cards import archive_bits_per_dim, classical_bits_per_dim
+from bbcodec.models.cards import archived_bits_per_dim, classical_bits_per_dim
 from bbcodec.models.families import Family, family_names, find_family
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.settings import Recipe
 from bbcodec.models.train import Silent, train
 from bbcodec.models.training import Diverged, Run
 from bbcodec.models.vlae import Vlae
+from PIL import Image
 from tiny_models import SIZES, pictures
 
+from bbcodec import compress
 from bbcodec.catalogue import shipped_codecs
 from bbcodec.codec import load_codec
 from bbcodec.errors import BBCodecError, InputError, TargetExists, TrainingDiverged
@@ -111,8 +113,25 @@ def test_held_out_images_are_coded_as_the_card_says(images, tmp_path):
     message = load_codec(tmp_path / "my.bbc", "cpu").encode_message(valid)
     assert summary.bits_per_dim == round(8 * len(message) / valid.size, 4)
     assert summary.valid_images == 5
-    assert summary.classical_bits_per_dim == round(archive_bits_per_dim(list(valid)), 4)
+    assert summary.classical_bits_per_dim == round(archived_bits_per_dim(list(valid)), 4)
     assert summary.webp_bits_per_dim == round(classical_bits_per_dim(list(valid), 256)["webp"], 4)
+
+
+def test_without_a_codec_images_take_what_an_archive_of_their_files_takes(tmp_path, monkeypatch):
+    """Of two sizes, each of which has sheets; but for the container, which messages do not have either."""
+    images = [*pictures("RGB", 30, 12, 10), *pictures("RGB", 20, 9, 16, 1)]
+    (tmp_path / "in").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "in" / f"{number:03}.png")
+    compress(tmp_path / "in", tmp_path / "a.bb", codec="none")
+    dims = sum(image.size for image in images)
+    whole = 8 * (tmp_path / "a.bb").stat().st_size / dims
+    assert 0.8 * whole < archived_bits_per_dim(images) < whole
+    assert archived_bits_per_dim(images) < classical_bits_per_dim(images, 256)["webp"]
+    large = np.zeros((1100, 1000, 3), np.uint8)
+    assert 0 < archived_bits_per_dim([large]) < 0.01
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert archived_bits_per_dim(images) is None
 
 
 def test_the_log_of_a_delta_vae_shows_that_its_rate_is_never_under_delta(images, tmp_path):
@@ -275,7 +294,9 @@ def test_pictures_that_cannot_be_written_do_not_end_a_run(images, tmp_path):
     (tmp_path / "my.training" / "curves.png").mkdir(parents=True)
     listener = Listener()
     train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=listener)
-    assert any("curves.png" in note and note.endswith("training goes on") for note in listener.notes)
+    assert [note for note in listener.notes if "training goes on without a picture" in note and "curves.png" in note]
+    assert len(listener.notes) == 1
+    assert (tmp_path / "my.training" / "samples.png").is_file()
     assert load_codec(tmp_path / "my.bbc", "cpu").card["steps"] == 18
 
 
