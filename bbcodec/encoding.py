@@ -49,8 +49,8 @@ from bbcodec.workers import Bench, Pixels
 # access. Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
 ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 256): 2**18, (1, 2): 2**22}
-SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet: those of arrays are alone in one
-MAX_SHEET_PIXELS: Final = 2**23  # of an image in a sheet: WebP takes about 20 bytes of memory a pixel
+SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
+MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
 SHEET_HEIGHT: Final = 16383  # the most that WebP takes
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
@@ -168,8 +168,7 @@ def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options) ->
     if tried_on_few is not None and tried_on_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
         learned = encode_learned(bench, images, levels, most) if len(images) > few.stop else tried_on_few
         found.extend([learned] if learned else [])
-    if len(images) > 1 and images.shape[1] * images.shape[2] <= SHEET_PIXELS:
-        found.extend(_encode_sheets(images, options, best))
+    found.extend(_encode_sheets(images, options, best))
     best = min(found, key=lambda group: float(group.costs.sum()))
     tried: dict[str, Costs] = {}
     for group in found:
@@ -222,37 +221,41 @@ def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Grou
 
 
 def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Group]:
-    """The images in sheets of each coding that comes near to the best so far on a few of them."""
+    """Small images in sheets of each coding that comes near to the best so far on a few of them."""
     count, height, width, channels = images.shape
+    if count < 2 or height * width > SHEET_PIXELS:
+        return
     few = images[sample_of(images)][: max(1, SHEET_HEIGHT // height)]
-    small = height * width <= SHEET_PIXELS
-    codings = (["lzma"] + ["lzma-planar"] * (channels > 1)) * small
-    if max(height, width) <= SHEET_HEIGHT and height * width <= MAX_SHEET_PIXELS:
+    codings = ["lzma"] + ["lzma-planar"] * (channels > 1)
+    if max(height, width) <= SHEET_HEIGHT:
         codings = ["webp"] + ["jpegxl"] * options.jpegxl + codings
-    sizes: dict[str, int] = {}
-    if small or len(few) < count:  # else a trial would be all the work, and nothing is to be learnt from it
-        sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
-    bar = SAMPLE_SLACK * min([best.costs[: len(few)].sum(), *sizes.values()])
+    sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
+    bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
     for coding in codings:
-        if len(few) == count or sizes[coding] < bar:
-            hard = small and coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
-            yield _encode_sheet(images, coding, best, hard)
+        if sizes[coding] < bar or len(few) == count:
+            hard = coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
+            most = 2**24 if coding.startswith("lzma") else SHEET_HEIGHT // height
+            yield _encode_sheet(images, coding, best, hard, most)
 
 
-def _sheet_count(coding: str, height: int, width: int) -> int:
-    """How many images a sheet holds at most."""
-    if height * width > SHEET_PIXELS:
-        return 1
-    return 2**24 if coding.startswith("lzma") else SHEET_HEIGHT // height
+def _encode_apart(images: Pixels, options: Options, best: Group) -> Iterator[Group]:
+    """Images of an array in a sheet each, in each coding that comes near to the best so far on the first of them."""
+    count, height, width, _ = images.shape
+    if max(height, width) > SHEET_HEIGHT or height * width > MAX_APART_PIXELS:
+        return
+    for coding in ["webp"] + ["jpegxl"] * options.jpegxl:
+        trial = count > 1 and len(encode_together(images[:1], coding, hard=False))
+        if trial <= SAMPLE_SLACK * best.costs[0]:
+            yield _encode_sheet(images, coding, best, False, 1)
 
 
-def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool) -> Group:
-    """All images in sheets. An image's share of one is in proportion to what it costs alone."""
+def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool, most: int) -> Group:
+    """All images in sheets of at most so many. An image's share of one is in proportion to what it costs alone."""
     drafts: list[Draft] = []
     pieces: list[tuple[Piece, ...]] = []
     costs = np.zeros(len(images))
     need = coding if coding == "jpegxl" else ""
-    for number, part in enumerate(split_evenly(len(images), _sheet_count(coding, *images.shape[1:3]))):
+    for number, part in enumerate(split_evenly(len(images), most)):
         count, height, width, channels = images[part].shape
         stream = encode_together(images[part], coding, hard)
         digest = digest64(images[part].tobytes())
@@ -261,7 +264,7 @@ def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool) -> Group
         pieces.extend((Piece(number, position),) for position in range(count))
         share = best.costs[part] / best.costs[part].sum()
         costs[part] = (len(body) + FRAME_BYTES) * share + PLACE_BYTES / 4
-    return Group(drafts, pieces, costs, {f"sheet ({coding})": costs})
+    return Group(drafts, pieces, costs, {f"sheet ({coding})" if most > 1 else coding: costs})
 
 
 def join_planes(groups: Sequence[Group]) -> Group:
@@ -482,7 +485,7 @@ def encode_bytes(task: BytesTask) -> Coded:
 
 
 def encode_array(bench: Bench, task: ArrayTask) -> Coded:
-    """A chunk of an array: its images by a codec or in sheets, or its bytes, whichever is shorter."""
+    """A chunk of an array: its images by a codec, in sheets, or apart, or its bytes, whichever is shortest."""
     plain = [Draft(BYTES, pack_bytes(task.rest if task.images is None else task.images.tobytes()))]
     bare = replace(task, images=None, rest=b"")
     if task.images is None:
@@ -490,10 +493,12 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     most = ARRAY_CHUNK_PIXELS.get((images.shape[3], task.levels), 2**16)
     learned = encode_learned(bench, images, task.levels, most)
-    bar = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
+    best = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
     found = {"bytes": plain}
-    for group in _encode_sheets(images, task.options, bar):
-        found.update(dict.fromkeys(group.tried, group.drafts))
+    for encode in (_encode_sheets, _encode_apart):
+        for group in encode(images, task.options, best):
+            found.update(dict.fromkeys(group.tried, group.drafts))
+            best = min(best, group, key=lambda one: float(one.costs.sum()))
     classical = min(map(total_bytes, found.values()))
     found.update({"learned": learned.drafts} if learned else {})
     tried = {coding: total_bytes(drafts) for coding, drafts in found.items()}

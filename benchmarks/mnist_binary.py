@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Pixels, arguments, bbcodec, bits_per_dim, jpegxl_encoded, listed, needed, save, webp_bytes
-from PIL import Image
+from common import Pixels, arguments, bbcodec, listed, needed, save
 
 
 def binarised(grey: Pixels) -> Pixels:
@@ -58,17 +57,6 @@ def alone(name: str, images: Pixels, nats: np.ndarray) -> dict[str, Any]:
     }
 
 
-def peers(images: Pixels) -> dict[str, Any]:
-    """Contact sheets of all images, the strongest use of the classical formats: 100 x 100 tiles."""
-    rows = int(math.sqrt(len(images)))
-    tiles = images[: rows * rows].reshape(rows, rows, *images.shape[1:])
-    sheet = tiles.transpose(0, 2, 1, 3).reshape(rows * images.shape[1], rows * images.shape[2]) * np.uint8(255)
-    dims = sheet.size
-    jxl = jpegxl_encoded(sheet, 9)
-    sizes = {"webp_sheet": webp_bytes(Image.fromarray(sheet)), "jpegxl_e9_sheet": None if jxl is None else len(jxl)}
-    return {name: size and {"bytes": size, "bits_per_dim": bits_per_dim(size, dims)} for name, size in sizes.items()}
-
-
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "mnist_binary")
@@ -101,7 +89,6 @@ def main() -> None:
         "negative_elbo_nats_per_image": round(float(nats.mean()), 3),
         "excess_percent": round(100 * (measured / expected - 1), 3),
         "one_image_alone": alone(options.codec, images[:100], nats[:, :100].mean(0)),
-        "peers": peers(images),
         "seconds": {
             "compress_and_verify": round(seconds_in, 2),
             "decompress": round(seconds_out, 2),

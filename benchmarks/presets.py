@@ -63,13 +63,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of training")
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--busy", action="store_true", help="other work goes on beside: the table says so")
     options = parser.parse_args()
     told = command(options, parser, "PREPARED")
     for name in options.sets:
         for preset in options.presets:
             row = measure(name, preset, options.data, options.minutes, options.threads)
             rows = measured_before(options.out, options.minutes)
-            rows[f"{name} {preset}"] = {**row, "command": told}
+            rows[f"{name} {preset}"] = {**row, "busy": options.busy, "command": told}
             order = [f"{one} {other}" for one in SETS for other in PRESETS]
             record = {
                 "command": f"python benchmarks/presets.py --data PREPARED --minutes {options.minutes:g}",

@@ -54,9 +54,6 @@ def mnist_binary(result: Result) -> Iterator[str]:
     yield "| --- | ---: |"
     yield f"| negative ELBO of the codec | {result['negative_elbo_bits_per_dim']:.4f} |"
     yield f"| **file on disk** ({result['file_bytes']:,} bytes) | **{result['file_bits_per_dim']:.4f}** |"
-    peer = result["peers"].get("jpegxl_e9_sheet")
-    if peer is not None:
-        yield f"| JPEG XL e9, one contact sheet | {peer['bits_per_dim']:.4f} |"
     alone = result["one_image_alone"]
     yield ""
     yield (
@@ -203,8 +200,11 @@ def presets(result: Result) -> Iterator[str]:
     for row in result["rows"]:
         rates = f"{row['images_per_second']:.0f} | {row['coded_mb_per_second']:.2f} | **{row['bits_per_dim']:.4f}**"
         peers = " | ".join(f"{row['peers'].get(key) or math.nan:.4f}" for key in ("webp", "jpegxl"))
-        yield f"| {row['test']} | {row['preset']} | {row['parameters']:,} | {rates} | {peers} |"
+        preset = f"{row['preset']}{' *' if row['busy'] else ''}"
+        yield f"| {row['test']} | {preset} | {row['parameters']:,} | {rates} | {peers} |"
     yield ""
+    if any(row["busy"] for row in result["rows"]):
+        yield "\\* With other work on the machine, so that speeds are low, and bits/dim what fewer steps gave."
     yield f"After {result['minutes']:g} minutes of training each. Bits/dim are of whole archives, without the codec."
 
 

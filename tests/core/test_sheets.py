@@ -38,6 +38,22 @@ def test_an_array_of_few_or_large_images_is_not_longer_than_webp(tmp_path, shape
         assert np.array_equal(archive["a.npy"], images)
 
 
+def test_images_of_an_array_share_a_sheet_only_where_that_is_shorter(tmp_path):
+    """Noise of few colours, others in each image: together they are too many for a palette."""
+    colours = np.random.default_rng(0).integers(0, 256, (40, 16, 3), dtype=np.uint8)
+    places = np.random.default_rng(1).integers(0, 16, (40, 64, 64))
+    own = np.stack([some[place] for some, place in zip(colours, places, strict=True)])
+    shared = np.tile(smooth(1, 6, 6, 1), (300, 1, 1, 1))
+    for images, chunks in ((own, 40), (shared, 1)):
+        np.save(tmp_path / "a.npy", images)
+        bbcodec.compress(tmp_path / "a.npy", tmp_path / "a.bb", codec="none", force=True)
+        alone = sum(len(encode_webp(image)) + 40 for image in images)
+        assert (tmp_path / "a.bb").stat().st_size < alone + 200
+        with bbcodec.open(tmp_path / "a.bb") as archive:
+            assert np.array_equal(archive["a.npy"], images)
+            assert len({archive.chunk_of("a.npy", number) for number in range(len(images))}) == chunks
+
+
 @pytest.mark.parametrize("shape", [(1, 16384, 20, 1), (1, 3000, 2900, 1)])
 def test_arrays_of_images_that_no_sheet_takes_come_back(tmp_path, shape):
     np.save(tmp_path / "a.npy", np.tile(smooth(1, 4, shape[2], 1), (1, shape[1] // 4, 1, 1)))
