@@ -1,9 +1,10 @@
 """What parts of the models are for: the same budget with and without them, beside what the papers found.
 
-    python benchmarks/ablations.py --data PREPARED [--minutes 4] [--only EXPERIMENT...]
+    python benchmarks/ablations.py --data PREPARED [--times 1] [--only EXPERIMENT...]
 
-PREPARED is what benchmarks/prepare.py wrote. Every arm is trained for the same time on one thread, on binarised MNIST
-whose pixels are drawn anew at each use, and measured on the first test images. The decoder alone is an arm of each
+PREPARED is what benchmarks/prepare.py wrote. Every arm of an experiment is trained for the same number of steps on the
+same batches of binarised MNIST, whose pixels are drawn anew at each use, and measured on the first test images. Steps
+and not minutes, so that other work on the machine changes nothing: on a CPU the same command gives the same weights. The decoder alone is an arm of each
 experiment: where a model leaves its latents idle, that is as good. A decoder that does not see its surroundings can
 then but know how often each pixel is 1. Arms that are not measured now stay as they are in the result.
 """
@@ -32,6 +33,7 @@ class Experiment:
     question: str
     paper: str
     model: str
+    epochs: float
     common: dict[str, Any]
     arms: dict[str, dict[str, Any]]
 
@@ -47,6 +49,7 @@ EXPERIMENTS = (
         "does a committed rate keep latents in use under a strong decoder?",
         "a plain VAE with this decoder collapses, a delta-VAE does not (Razavi et al. 2019, sections 2 and 4)",
         "delta-vae",
+        0.16,
         DELTA,
         {
             "AR(1) prior": {"prior": "ar1"},
@@ -61,6 +64,7 @@ EXPERIMENTS = (
         "at 6 layers without attention yes: non-causal is the better one; with attention or more layers no "
         "(Razavi et al. 2019, table 6)",
         "delta-vae",
+        0.16,
         {**DELTA, "layers": 6, "attentions": 0, "encoder_attentions": 0},
         {
             "anti-causal": {"encoder": "anti-causal"},
@@ -74,6 +78,7 @@ EXPERIMENTS = (
         "VampPrior is better than a mixture of Gaussians, and that than the standard prior (Tomczak & Welling 2018, "
         "table 2 and figure 2)",
         "vamp",
+        0.68,
         VAMP,
         {
             **{name: {"prior": name} for name in ("standard", "mog", "vamp", "weighted", "vamp-data")},
@@ -85,6 +90,7 @@ EXPERIMENTS = (
         "what do attention over depth and over places give?",
         "both help (Apostolopoulou et al. 2022, section 3.2)",
         "attentive",
+        0.5,
         ATTENTIVE,
         {
             "both": {},
@@ -99,6 +105,7 @@ EXPERIMENTS = (
         "how much do latents say where the decoder sees more?",
         "the further a decoder sees, the less it leaves to the latents (Chen et al. 2017, section 2.3 and figure 2)",
         "vlae",
+        0.32,
         VLAE,
         {
             "2 layers, radius 1": {"layers": 2, "radius": 1, "hidden": 40},
@@ -110,9 +117,9 @@ EXPERIMENTS = (
 )
 
 
-def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: Path, minutes: float) -> dict[str, Any]:
+def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: Path, times: float) -> dict[str, Any]:
     """The row of an arm."""
-    settings = {"binarise": True, "minutes": minutes, **experiment.common, **changes}
+    settings = {"binarise": True, "epochs": experiment.epochs * times, **experiment.common, **changes}
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]
     assignments = [part for word in words for part in ("--set", word)]
     with tempfile.TemporaryDirectory(prefix="bbcodec-ablations-") as folder:
@@ -151,16 +158,16 @@ def frequencies(train: Path, test: Path) -> dict[str, Any]:
     }
 
 
-def measured_before(path: Path, minutes: float) -> dict[tuple[str, str], Any]:
+def measured_before(path: Path, times: float) -> dict[tuple[str, str], Any]:
     """The rows of a result, if it is of runs of the same length."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {(row["experiment"], row["arm"]): row for row in before.get("rows", ()) if before["minutes"] == minutes}
+    return {(row["experiment"], row["arm"]): row for row in before.get("rows", ()) if before["times"] == times}
 
 
 def main() -> None:
     """Measure, and write the result after each arm."""
     parser = arguments(__doc__, "ablations")
-    parser.add_argument("--minutes", type=float, default=4, help="of training, each")
+    parser.add_argument("--times", type=float, default=1, help="so many times as long as each experiment says")
     parser.add_argument("--images", type=int, default=1000, help="first images of the test set that are measured")
     parser.add_argument("--only", nargs="+", choices=[one.name for one in EXPERIMENTS], help="experiments (all)")
     options = parser.parse_args()
@@ -175,7 +182,7 @@ def main() -> None:
                 if changes is FREQUENCIES:
                     row = frequencies(train, test)
                 else:
-                    row = measure(experiment, changes, train, test, options.minutes)
+                    row = measure(experiment, changes, train, test, options.times)
                 keep(options, parser, (experiment.name, arm), row)
                 told = f"rates {row['rate_nats']}, negative ELBO {row['negative_elbo_nats']} nats"
                 print(f"{experiment.name}, {arm}: {told}", flush=True)
@@ -183,7 +190,7 @@ def main() -> None:
 
 def keep(options: Any, parser: Any, key: tuple[str, str], row: dict[str, Any]) -> None:
     """Write the result with this arm in it."""
-    rows = measured_before(options.out, options.minutes)
+    rows = measured_before(options.out, options.times)
     rows[key] = {"experiment": key[0], "arm": key[1], **row}
     order = [(one.name, arm) for one in EXPERIMENTS for arm in one.arms]
     options.only, chosen = None, options.only  # the command that is recorded makes all rows
@@ -191,7 +198,7 @@ def keep(options: Any, parser: Any, key: tuple[str, str], row: dict[str, Any]) -
         "command": command(options, parser, "PREPARED"),
         "data": f"binarised MNIST; the first {options.images:,} test images",
         "environment": environment(),
-        "minutes": options.minutes,
+        "times": options.times,
         "experiments": {one.name: {"question": one.question, "paper": one.paper} for one in EXPERIMENTS},
         "rows": [rows[one] for one in order if one in rows],
     }
