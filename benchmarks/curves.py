@@ -31,12 +31,13 @@ def measure(runs: Path, name: str) -> dict[str, Any]:
     minutes = {line["step"]: line["minutes"] for line in lines if line["kind"] == "train"}
     tried = [line for line in lines if line["kind"] == "valid" and line["step"] in minutes]
     points = [[minutes[line["step"]], round(line["valid_bits_per_dim"], 5)] for line in tried]
-    nearest = [min(tried, key=lambda line: abs(line["share"] - share)) for share in SHARES]
+    whole = max(minutes.values())  # of a run that was made longer, too: its shares were once of less
+    nearest = [min(tried, key=lambda line: abs(minutes[line["step"]] - share * whole)) for share in SHARES]
     return {
         "codec": name,
         "model": codec.family,
         "data": card["data"],
-        "minutes": max(minutes.values()),
+        "minutes": whole,
         "steps": max(minutes),
         "device": card["device"],
         "points": points,

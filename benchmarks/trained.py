@@ -79,10 +79,7 @@ OTHER_HOURS = (
 )
 
 ENTRIES = (
-    *(
-        Entry(name, "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS)
-        for name in ("cifar10-2", "cifar10-delta-vae-1", "cifar10-attentive-1")
-    ),
+    Entry("cifar10-2", "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS),
     Entry(
         "mnist-1",
         "mnist_test.npy",
@@ -104,7 +101,7 @@ ENTRIES = (
     ),
     *(
         Entry(name, "caltech101_test.npy", SILHOUETTES, CALTECH_BOUNDS, iwae=1000)
-        for name in ("caltech101-1", "caltech101-vamp-1", "caltech101-attentive-1")
+        for name in ("caltech101-1", "caltech101-vamp-1")
     ),
     *(
         Entry(name, "freyfaces_test.npy", "Frey faces, 200 test images", FREY_BOUNDS, OTHER_SPLIT, iwae=1000)
