@@ -1,6 +1,6 @@
 """Every model family on every data set that it fits: a codec that has hardly learned gives every pixel back.
 
-    python benchmarks/roundtrips.py --data PREPARED [--minutes 0.2]
+    python benchmarks/roundtrips.py --data PREPARED [--minutes 0.05]
 
 PREPARED is what benchmarks/prepare.py wrote. A codec of each family is trained for some seconds on the training images,
 and codes test images of that set, in one message and in messages of one image, with one thread; another process, with
@@ -70,16 +70,8 @@ def measure(family: str, name: str, data: Path, minutes: float) -> dict[str, Any
     tool = Path(sys.executable).parent / "bbcodec"
     with tempfile.TemporaryDirectory(prefix="bbcodec-roundtrips-") as place:
         folder = Path(place)
-        words = [
-            "--model",
-            family,
-            "--preset",
-            "fast",
-            "--minutes",
-            str(minutes),
-            "--set",
-            f"binarise={str(two).lower()}",
-        ]
+        words = f"--model {family} --preset fast --minutes {minutes} --set valid_images=2".split()
+        words += ["--set", f"binarise={str(two).lower()}"]
         done = subprocess.run(
             [tool, "train", needed(data / train), "-o", folder / "a.bbc", "-q", *words], capture_output=True, text=True
         )
@@ -110,7 +102,7 @@ def measure(family: str, name: str, data: Path, minutes: float) -> dict[str, Any
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "roundtrips")
-    parser.add_argument("--minutes", type=float, default=0.2, help="of training, each")
+    parser.add_argument("--minutes", type=float, default=0.05, help="of training, each")
     options = parser.parse_args()
     rows = []
     for name in SETS:
