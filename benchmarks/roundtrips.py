@@ -85,7 +85,7 @@ def measure(family: str, name: str, data: Path, minutes: float) -> dict[str, Any
         messages = [codec.encode(batch) for batch in batches]
         np.savez(folder / "messages.npz", *[np.frombuffer(message, np.uint8) for message in messages])
         files = [folder / one for one in ("a.bbc", "messages.npz", "back.npz")]
-        subprocess.run([sys.executable, "-c", DECODE, *files], check=True)
+        subprocess.run([sys.executable, "-c", DECODE, *files], check=True, cwd=folder)  # away from ./bbcodec
         with np.load(folder / "back.npz") as back:
             same = [np.array_equal(one, other) for one, other in zip(back.values(), batches, strict=True)]
     return {
