@@ -244,8 +244,7 @@ def _encode_apart(images: Pixels, options: Options, best: Group) -> Iterator[Gro
     if max(height, width) > SHEET_HEIGHT or height * width > MAX_APART_PIXELS:
         return
     for coding in ["webp"] + ["jpegxl"] * options.jpegxl:
-        trial = count > 1 and len(encode_together(images[:1], coding, hard=False))
-        if trial <= SAMPLE_SLACK * best.costs[0]:
+        if count == 1 or len(encode_together(images[:1], coding, hard=False)) < SAMPLE_SLACK * best.costs[0]:
             yield _encode_sheet(images, coding, best, False, 1)
 
 

@@ -34,9 +34,9 @@ SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 SHEET_SIDE: Final = 2048  # of a sheet, about: libjxl codes larger pictures piece by piece, and longer
 EFFORT: Final = 9  # of JPEG XL, up to so many pixels of a picture; above it 7, as effort 9 takes 7 us a pixel
 EFFORT_PIXELS: Final = 2**24
-HIGHEST_EFFORT: Final = 10  # tried on the corner of a sheet, and taken for all of it if that is so much shorter there:
-CORNER: Final = 512  # on MNIST it gains 17 %, on CIFAR-10 it loses 0.6 % and takes three times as long
-WORTH: Final = 0.99
+HIGHEST_EFFORT: Final = 10  # three times as slow, and shorter for some sheets only: tried on a corner,
+CORNER: Final = 512  # of so many pixels a side,
+WORTH: Final = 0.99  # and taken for all of a sheet if the corner is so much shorter
 
 LABELS: Final = {
     "png": "PNG, a file each",

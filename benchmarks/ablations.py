@@ -127,8 +127,8 @@ def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: 
         codec = Path(folder) / "arm.bbc"
         about = ("--model", experiment.model, "--threads", "1", "--json")
         summary = json.loads(bbcodec("train", train, "-o", codec, *about, *assignments)[0])
-        words = ("--json", "--iwae", "100", "--iwae-images", IWAE_IMAGES, "--no-peers", "--jobs", "1")
-        report = json.loads(bbcodec("evaluate", codec, test, *words)[0])
+        how = ("--json", "--iwae", "100", "--iwae-images", IWAE_IMAGES, "--no-peers", "--jobs", "1")
+        report = json.loads(bbcodec("evaluate", codec, test, *how)[0])
     return {
         "settings": settings,
         "parameters": summary["parameters"],

@@ -21,9 +21,11 @@ Result = dict[str, Any]
 
 def source(name: str, result: Result) -> str:
     """The line under a table that says where it comes from."""
-    versions = result["environment"]["versions"]
-    machine = f"{result['environment']['cpu']}, {result['environment']['cores']} cores, torch {versions['torch']}"
-    return f"`{result['command']}` ({result['data']}; {machine}) -> `benchmarks/results/{name}.json`"
+    rows = result["rows"] if isinstance(result.get("rows"), list) else []
+    environments = [row["environment"] for row in rows if "environment" in row] or [result["environment"]]
+    told = [f"{one['cpu']}, {one['cores']} cores, torch {one['versions']['torch']}" for one in environments]
+    machines = " and ".join(dict.fromkeys(told))  # rows are measured one by one, and not all on one machine
+    return f"`{result['command']}` ({result['data']}; {machines}) -> `benchmarks/results/{name}.json`"
 
 
 def kodak(result: Result) -> Iterator[str]:

@@ -249,8 +249,8 @@ def closing(summary: TrainingSummary) -> Iterator[str]:
     """The last lines: what the codec is worth, and what to do with it."""
     held_out = counted(summary.valid_images, "held-out image")
     others = {"WebP": summary.webp_bits_per_dim, "PNG": summary.png_bits_per_dim}
-    if summary.classical_bits_per_dim is not None:
-        others["an archive without a codec"] = summary.classical_bits_per_dim
+    if summary.archive_bits_per_dim is not None:
+        others["an archive without a codec"] = summary.archive_bits_per_dim
     told = ", ".join(f"{name} {rate:.4f}" for name, rate in others.items())
     yield (
         f"{summary.output}: {summary.bits_per_dim:.4f} bits/dim on {held_out} ({told}), "

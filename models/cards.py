@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -18,6 +18,7 @@ from bbcodec.anatomy import DIRECTORIES, HEADS, SKELETONS, dissect
 from bbcodec.codec import Codec, PixelFormat, load_codec, save_codec
 from bbcodec.compressing import compress
 from bbcodec.errors import OutputError
+from bbcodec.images import encode_alone
 
 MEASURED_PIXELS = 2**20  # of held-out images that are coded to measure a codec: a few seconds of work
 
@@ -55,41 +56,35 @@ def coded_bits_per_dim(codec: Codec, images: Sequence[np.ndarray[Any, Any]]) -> 
     return sum(8 * len(codec.encode_message(one)) for one in batches) / sum(one.size for one in batches)
 
 
-def classical_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int) -> dict[str, float]:
-    """Bits/dim of the images as WebP (lossless, method 6) and PNG files, one each."""
-    ways: dict[str, dict[str, Any]] = {
-        "webp": {"format": "WEBP", "lossless": True, "quality": 80, "method": 6, "exact": True},
-        "png": {"format": "PNG", "optimize": True},
-    }
-    totals = dict.fromkeys(ways, 0)
+def file_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int, coding: str) -> float:
+    """Bits/dim of the images (H, W, C) as files, `webp` or `png`, one each. What WebP does not take counts as PNG."""
+    total = 0
     for image in images:
-        picture = Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image)
-        if levels == 2:
-            picture = picture.point(lambda value: 255 * value, "1")
-        for name, options in ways.items():
-            stream = io.BytesIO()
-            picture.convert("L" if levels == 2 and name == "webp" else picture.mode).save(stream, **options)
-            totals[name] += stream.tell()
-    return {name: 8 * total / sum(image.size for image in images) for name, total in totals.items()}
+        try:
+            total += len(encode_alone(image, levels, coding))
+        except ValueError:
+            total += len(encode_alone(image, levels, "png"))
+    return 8 * total / sum(image.size for image in images)
 
 
-def archived_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None:
+def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None:
     """Bits/dim of the images (H, W, C) in an archive without a codec, without its container, as messages have none.
 
     Images of one size are one array, large ones PNG files, of which `compress` makes tiles. None where no temporary
     file can be written.
     """
-    stacks: dict[tuple[int, ...], list[np.ndarray[Any, Any]]] = {}
+    large = [image for image in images if image.shape[0] * image.shape[1] > MEASURED_PIXELS]
+    stacks: dict[tuple[int, ...], list[np.ndarray[Any, Any]]] = defaultdict(list)
     for image in images:
-        stacks.setdefault(image.shape, []).append(image)
+        if image.shape[0] * image.shape[1] <= MEASURED_PIXELS:
+            stacks[image.shape].append(image)
     try:
         with tempfile.TemporaryDirectory(prefix="bbcodec-") as place:
             folder = Path(place)
-            for number, (shape, stack) in enumerate(stacks.items()):
-                if shape[0] * shape[1] <= MEASURED_PIXELS:
-                    np.save(folder / f"{number}.npy", np.stack(stack))
-                else:
-                    Image.fromarray(stack[0].squeeze()).save(folder / f"{number}.png")
+            for number, stack in enumerate(stacks.values()):
+                np.save(folder / f"{number}.npy", np.stack(stack))
+            for number, image in enumerate(large):
+                Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).save(folder / f"{number}.png")
             compress(sorted(folder.iterdir()), folder / "images.bb", codec="none", verify=False)
             found = dissect(folder / "images.bb")
     except (OSError, OutputError):

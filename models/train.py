@@ -23,9 +23,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from bbcodec.models.cards import (
-    archived_bits_per_dim,
+    archive_bits_per_dim,
     card_page,
-    classical_bits_per_dim,
+    file_bits_per_dim,
     measured_images,
     packed,
     with_measured_card,
@@ -99,7 +99,7 @@ class TrainingSummary:
     bits_per_dim: float
     webp_bits_per_dim: float
     png_bits_per_dim: float
-    classical_bits_per_dim: float | None  # None: it was not to be had
+    archive_bits_per_dim: float | None  # None: it was not to be had
 
 
 def train(
@@ -534,8 +534,7 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
     page = card_page(target.stem, codec.card, family, config, len(content), recipe)
     write(folder.path / "card.md", page.encode())
     some = measured_images(valid)
-    archived = archived_bits_per_dim(some)
-    peers = classical_bits_per_dim(some, run.dataset.pixels.levels)
+    archived, levels = archive_bits_per_dim(some), run.dataset.pixels.levels
     return TrainingSummary(
         output=str(target),
         model=family.name,
@@ -546,9 +545,9 @@ def _finish(run: Run, folder: WorkFolder, target: Path, prepared: Prepared, forc
         images_per_second=round(run.step * run.settings.batch / max(run.spent, 1e-9), 1),
         valid_images=len(some),
         bits_per_dim=codec.card["bits_per_dim"],
-        webp_bits_per_dim=round(peers["webp"], 4),
-        png_bits_per_dim=round(peers["png"], 4),
-        classical_bits_per_dim=archived and round(archived, 4),
+        webp_bits_per_dim=round(file_bits_per_dim(some, levels, "webp"), 4),
+        png_bits_per_dim=round(file_bits_per_dim(some, levels, "png"), 4),
+        archive_bits_per_dim=archived and round(archived, 4),
     )
 
 

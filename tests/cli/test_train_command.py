@@ -151,7 +151,7 @@ def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, oth
 
 
 def test_what_is_not_known_of_others_is_not_told(asked, capsys, monkeypatch):
-    unknown = replace(SUMMARY, classical_bits_per_dim=None)
+    unknown = replace(SUMMARY, archive_bits_per_dim=None)
     monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: unknown)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
     assert "(WebP 3.5000, PNG 4.2500), 98.8 kB" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from bbcodec.models import train as module
-from bbcodec.models.cards import archived_bits_per_dim, classical_bits_per_dim
+from bbcodec.models.cards import archive_bits_per_dim, file_bits_per_dim
 from bbcodec.models.families import Family, family_names, find_family
 from bbcodec.models.keeping import WorkFolder
 from bbcodec.models.settings import Recipe
@@ -113,8 +113,8 @@ def test_held_out_images_are_coded_as_the_card_says(images, tmp_path):
     message = load_codec(tmp_path / "my.bbc", "cpu").encode_message(valid)
     assert summary.bits_per_dim == round(8 * len(message) / valid.size, 4)
     assert summary.valid_images == 5
-    assert summary.classical_bits_per_dim == round(archived_bits_per_dim(list(valid)), 4)
-    assert summary.webp_bits_per_dim == round(classical_bits_per_dim(list(valid), 256)["webp"], 4)
+    assert summary.archive_bits_per_dim == round(archive_bits_per_dim(list(valid)), 4)
+    assert summary.webp_bits_per_dim == round(file_bits_per_dim(list(valid), 256, "webp"), 4)
 
 
 def test_without_a_codec_images_take_what_an_archive_of_their_files_takes(tmp_path, monkeypatch):
@@ -126,12 +126,16 @@ def test_without_a_codec_images_take_what_an_archive_of_their_files_takes(tmp_pa
     compress(tmp_path / "in", tmp_path / "a.bb", codec="none")
     dims = sum(image.size for image in images)
     whole = 8 * (tmp_path / "a.bb").stat().st_size / dims
-    assert 0.8 * whole < archived_bits_per_dim(images) < whole
-    assert archived_bits_per_dim(images) < classical_bits_per_dim(images, 256)["webp"]
+    assert 0.8 * whole < archive_bits_per_dim(images) < whole
+    assert archive_bits_per_dim(images) < file_bits_per_dim(images, 256, "webp")
     large = np.zeros((1100, 1000, 3), np.uint8)
-    assert 0 < archived_bits_per_dim([large]) < 0.01
+    assert 0 < archive_bits_per_dim([large]) < 0.01
+    noise = np.random.default_rng(0).integers(0, 256, (1100, 1000, 1), dtype=np.uint8)
+    assert archive_bits_per_dim([noise, noise[::-1]]) > 7  # none is left out
+    long = np.zeros((17000, 2, 1), np.uint8)
+    assert file_bits_per_dim([long], 256, "webp") == file_bits_per_dim([long], 256, "png")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    assert archived_bits_per_dim(images) is None
+    assert archive_bits_per_dim(images) is None
 
 
 def test_the_log_of_a_delta_vae_shows_that_its_rate_is_never_under_delta(images, tmp_path):
