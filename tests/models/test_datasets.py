@@ -417,6 +417,18 @@ def test_held_out_images_are_chosen_from_those_that_are_large_enough():
         fit(few, TrainingSettings(crop=99))
 
 
+def test_given_images_stay_held_out_and_others_are_chosen_anew(tmp_path):
+    for number, side in enumerate([8] * 20 + [32] * 4):
+        save(tmp_path / "all", f"{number}.png", noise(side, side, 3, seed=number))
+    for number, side in enumerate((8, 40, 40)):
+        save(tmp_path / "given", f"{number}.png", noise(side, side, 3, seed=100 + number))
+    settings = TrainingSettings(crop=16)
+    chosen = fit(load_dataset([tmp_path / "all"]), settings)
+    assert (len(chosen.train), len(chosen.valid)) == (3, 1)
+    given = fit(load_dataset([tmp_path / "all"], [tmp_path / "given"]), settings)
+    assert (len(given.train), [image.shape for image in given.valid]) == (4, [(40, 40, 3)] * 2)
+
+
 def test_held_out_images_that_are_learnt_from_are_told(tmp_path):
     np.save(tmp_path / "all.npy", noise(20, 8, 8, 1))
     np.save(tmp_path / "other.npy", np.concatenate([noise(3, 8, 8, 1), 255 - noise(1, 8, 8, 1)]))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,6 +293,13 @@ def test_a_compiler_that_fails_is_done_without(images, tmp_path, monkeypatch):
     assert learnt(tmp_path / "compiled") == learnt(tmp_path / "plain")
     with pytest.raises(RuntimeError, match="no process can be started"):
         torch.compile(torch.square, backend=broken)(torch.ones(3))
+
+
+@pytest.mark.parametrize(("compiled", "ranks"), [(True, 2), (False, 1)])
+def test_a_compiler_that_fails_twice_or_for_one_of_several_ends_the_run(compiled, ranks):
+    loop = SimpleNamespace(run=SimpleNamespace(compiled=compiled, ranks=ranks))
+    with pytest.raises(RuntimeError, match="no process"):
+        module._Loop.do_without_compiler(loop, RuntimeError("no process"))
 
 
 def test_pictures_that_cannot_be_written_do_not_end_a_run(images, tmp_path):
