@@ -31,9 +31,9 @@ BATCHES = [1, 15, 16, 64, 200]  # from 16 on, other kernels may be taken
 CODECS = {
     "photos": "photo-2",
     "digits": "mnist-binary-2",
-    "digits-delta-vae": "mnist-binary-delta-vae-1",
+    "digits-delta-vae": "mnist-binary-delta-vae-2",
     "digits-vamp": "mnist-binary-vamp-2",
-    "digits-attentive": "mnist-binary-attentive-1",
+    "digits-attentive": "mnist-binary-attentive-2",
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from common import Pixels, arguments, bbcodec, needed, save, trained_codec
 from speed import best, shares
 
-CODECS = ("mnist-binary-2", "mnist-binary-delta-vae-1", "mnist-binary-vamp-2", "mnist-binary-attentive-1")
+CODECS = ("mnist-binary-2", "mnist-binary-delta-vae-2", "mnist-binary-vamp-2", "mnist-binary-attentive-2")
 FEW = 100
 
 

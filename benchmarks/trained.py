@@ -79,7 +79,10 @@ OTHER_HOURS = (
 )
 
 ENTRIES = (
-    Entry("cifar10-2", "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS),
+    *(
+        Entry(name, "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS)
+        for name in ("cifar10-2", "cifar10-delta-vae-1", "cifar10-attentive-1")
+    ),
     Entry(
         "mnist-1",
         "mnist_test.npy",
@@ -91,7 +94,7 @@ ENTRIES = (
     ),
     *(
         Entry(name, "mnist_binary_test.npy", f"MNIST test, {BINARISED}", MNIST_BOUNDS, OTHER_DRAWS, iwae=1000)
-        for name in ("mnist-binary-2", "mnist-binary-delta-vae-1", "mnist-binary-vamp-2", "mnist-binary-attentive-1")
+        for name in ("mnist-binary-2", "mnist-binary-delta-vae-2", "mnist-binary-vamp-2", "mnist-binary-attentive-2")
     ),
     Entry(
         "omniglot-binary-1",
@@ -101,7 +104,7 @@ ENTRIES = (
     ),
     *(
         Entry(name, "caltech101_test.npy", SILHOUETTES, CALTECH_BOUNDS, iwae=1000)
-        for name in ("caltech101-1", "caltech101-vamp-1")
+        for name in ("caltech101-1", "caltech101-vamp-1", "caltech101-attentive-1")
     ),
     *(
         Entry(name, "freyfaces_test.npy", "Frey faces, 200 test images", FREY_BOUNDS, OTHER_SPLIT, iwae=1000)

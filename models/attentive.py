@@ -358,9 +358,11 @@ def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], a
     crop = 0 if whole else min(CROP, *smallest)
     each = smallest[0] * smallest[1] if whole else crop * crop
     found: dict[str, Any] = {**SIZES[strength], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
-    found |= {"steps_per_unit": 4, "free_nats": FREE_NATS / found["layers"]}
+    found |= {"steps_per_unit": 2 if pixels.levels == 2 else 4, "free_nats": FREE_NATS / found["layers"]}
     if pixels.levels == 256:
         found |= {"radius": 3, "components": 12 if pixels.channels == 3 else 8, "joint": pixels.channels == 3}
+    if small and pixels.levels == 2:  # so few bits that more latents cost an image several images' worth to pop
+        return {**found, "latent_stride": 8, "context_stride": 1}
     if small:
         return {**found, "latent_stride": 4, "context_stride": 1 if pixels.channels == 1 else 4}
     return {**found, "latent_stride": 16, "context_stride": 4, "tile": CROP // 16}

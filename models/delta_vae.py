@@ -690,6 +690,8 @@ def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], a
     found["batch"] = min(64, max(4, BATCH_PIXELS // (height * width)))
     if pixels.channels == 1:
         found |= {"latent_channels": 4, "alpha_low": 300, "alpha_high": 900, "auxiliary": 32, "radius": 2}
+    if pixels.levels == 2:  # so few bits that more latents cost an image several images' worth to pop
+        found |= {"latent_channels": 2, "alpha_high": 850, "steps_per_unit": 2}
     return found
 
 
