@@ -13,6 +13,7 @@ from bbcodec.ans import AnsStack
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, exact_parts
 from bbcodec.interpreters import account, decode, elbo, encode
+from bbcodec.program import Latent
 
 
 def words(model, x: torch.Tensor) -> np.ndarray:
@@ -72,3 +73,15 @@ def check_inputs_stay_within_the_bound(model, height: int, width: int, gain: flo
         elbo(model, x)
     assert len({name.removesuffix(" in waves") for name in watch.greatest}) == len(exact_layers(model))
     assert max(watch.greatest.values()) <= 1
+
+
+def check_pops_few_bits(program, config, bits=240):
+    """Latents of a posterior sigma of 1/2 pop at most `bits`: of two images, if they are 28 x 28 of two levels."""
+    latent = next(program)
+    popped = 0.0
+    while isinstance(latent, Latent):
+        shape = latent.posterior().mean.shape
+        sigma = max(0.75, config.steps_per_unit / 2)  # in grid steps
+        popped += shape.numel() * math.log2(math.sqrt(2 * math.pi * math.e) * sigma)
+        latent = program.send(torch.zeros(shape))
+    assert 0 < popped < bits

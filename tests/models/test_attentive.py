@@ -15,6 +15,7 @@ from family_checks import (
     check_codes_and_learns,
     check_inputs_stay_within_the_bound,
     check_latents_cost_what_the_bound_says,
+    check_pops_few_bits,
     words,
 )
 from tiny_models import pictures, random_stack, tensor
@@ -335,3 +336,11 @@ def test_presets_are_configs(strength, kind, smallest, alike):
     assert c.tile * c.latent_stride >= (settings.crop or max(smallest))
     assert c.local_layers > 0
     assert Attentive(replace(c, width=8, hidden=8)).config.layers == found["layers"]
+
+
+@pytest.mark.parametrize("strength", ["fast", "balanced", "strong"])
+def test_presets_pop_few_bits_of_two_level_images(strength):
+    found = preset(strength, PixelFormat(1, 2), (28, 28), True)
+    config, _ = configure(AttentiveConfig, {"channels": 1, "levels": 2}, found)
+    images = torch.zeros(1, 1, 28, 28)
+    check_pops_few_bits(Attentive(config).program(images.shape, images), config)
