@@ -94,11 +94,13 @@ def speed(result: Result) -> Iterator[str]:
 def folders(result: Result) -> Iterator[str]:
     """Folders that come back, and the sprites beside their peers."""
     odd, sprites = result["strange_images"], result["sprites"]
+    made = ", ".join(f"{count:,} files {how}" for how, count in result["strange_images_made"].items())
     for what, one in (("strange images", odd), ("sprites", sprites)):
         yield (
             f"{one['files_the_same']:,} of {one['files']:,} {what} come back the same "
             f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
         )
+    yield f"Strange ones were made: {made}."
     yield ""
     yield "| 4,265 sprites, as PNG files | bytes |"
     yield "| --- | ---: |"
