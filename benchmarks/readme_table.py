@@ -100,7 +100,8 @@ def folders(result: Result) -> Iterator[str]:
             f"{one['files_the_same']:,} of {one['files']:,} {what} come back the same "
             f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
         )
-    yield f"Strange ones were made: {made}."
+    parts = odd["files"] - sum(result["strange_images_made"].values())
+    yield f"Strange ones were made: {made}{f', and {parts} more where it writes several for one' if parts else ''}."
     yield ""
     yield "| 4,265 sprites, as PNG files | bytes |"
     yield "| --- | ---: |"
