@@ -4,7 +4,7 @@
 
 PREPARED is what benchmarks/prepare.py wrote. Every arm of an experiment is trained for the same number of steps on the
 same batches of binarised MNIST, whose pixels are drawn anew at each use, and measured on the first test images. Steps
-and not minutes, so that other work on the machine changes nothing: on a CPU the same command gives the same weights.
+and not minutes, so that other work on the machine changes nothing: on one CPU the same command gives the same weights.
 The decoder alone is an arm of each experiment: where a model leaves its latents idle, that is as good. A decoder that
 does not see its surroundings can then but know how often each pixel is 1. Arms that are not measured now stay as they
 are in the result.

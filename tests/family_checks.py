@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Container
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from bbcodec.models.families import PRESETS
+from bbcodec.models.settings import configure
 from test_input_bounds import Watch
 from tiny_models import random_stack
 
 from bbcodec.ans import AnsStack
+from bbcodec.codec import PixelFormat
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, exact_parts
 from bbcodec.interpreters import account, decode, elbo, encode
@@ -75,13 +79,17 @@ def check_inputs_stay_within_the_bound(model, height: int, width: int, gain: flo
     assert max(watch.greatest.values()) <= 1
 
 
-def check_pops_few_bits(program, config, bits=240):
-    """Latents of a posterior sigma of 1/2 pop at most `bits`: of two images, if they are 28 x 28 of two levels."""
-    latent = next(program)
-    popped = 0.0
-    while isinstance(latent, Latent):
-        shape = latent.posterior().mean.shape
-        sigma = max(0.75, config.steps_per_unit / 2)  # in grid steps
-        popped += shape.numel() * math.log2(math.sqrt(2 * math.pi * math.e) * sigma)
-        latent = program.send(torch.zeros(shape))
-    assert 0 < popped < bits
+def check_presets_pop_few_bits(family, bits=240):
+    """Presets for 28 x 28 images of two levels: latents of a sigma of 1/2 pop at most `bits`, two images' worth."""
+    images = torch.zeros(1, 1, 28, 28)
+    for strength in PRESETS:
+        found = family.preset(strength, PixelFormat(1, 2), (28, 28), True)
+        config, _ = configure(family.config, {"channels": 1, "levels": 2}, found)
+        program = family.build(asdict(config)).program(images.shape, images)
+        latent, popped = next(program), 0.0
+        while isinstance(latent, Latent):
+            shape = latent.posterior().mean.shape
+            sigma = max(0.75, config.steps_per_unit / 2)  # in grid steps
+            popped += shape.numel() * math.log2(math.sqrt(2 * math.pi * math.e) * sigma)
+            latent = program.send(torch.zeros(shape))
+        assert 0 < popped < bits, strength

@@ -9,13 +9,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.attentive import RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
+from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
 from bbcodec.models.settings import configure
 from family_checks import (
     check_codes_and_learns,
     check_inputs_stay_within_the_bound,
     check_latents_cost_what_the_bound_says,
-    check_pops_few_bits,
+    check_presets_pop_few_bits,
     words,
 )
 from tiny_models import pictures, random_stack, tensor
@@ -338,9 +338,5 @@ def test_presets_are_configs(strength, kind, smallest, alike):
     assert Attentive(replace(c, width=8, hidden=8)).config.layers == found["layers"]
 
 
-@pytest.mark.parametrize("strength", ["fast", "balanced", "strong"])
-def test_presets_pop_few_bits_of_two_level_images(strength):
-    found = preset(strength, PixelFormat(1, 2), (28, 28), True)
-    config, _ = configure(AttentiveConfig, {"channels": 1, "levels": 2}, found)
-    images = torch.zeros(1, 1, 28, 28)
-    check_pops_few_bits(Attentive(config).program(images.shape, images), config)
+def test_presets_pop_few_bits_of_two_level_images():
+    check_presets_pop_few_bits(FAMILY)

@@ -23,8 +23,7 @@ from bbcodec.models.delta_vae import (
     spread_evenly,
     triangles,
 )
-from bbcodec.models.settings import configure
-from family_checks import check_pops_few_bits
+from family_checks import check_presets_pop_few_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import pictures, random_stack, tensor
@@ -142,12 +141,8 @@ def test_presets_make_models(strength, pixels, smallest, alike):
     assert found["crop"] <= min(smallest)
 
 
-@pytest.mark.parametrize("strength", ["fast", "balanced", "strong"])
-def test_presets_pop_few_bits_of_two_level_images(strength):
-    found = preset(strength, PixelFormat(1, 2), (28, 28), True)
-    config, _ = configure(DeltaVaeConfig, {"channels": 1, "levels": 2}, found)
-    images = torch.zeros(1, 1, 28, 28)
-    check_pops_few_bits(DeltaVae(config).program(images.shape, images), config)
+def test_presets_pop_few_bits_of_two_level_images():
+    check_presets_pop_few_bits(FAMILY)
 
 
 # --- delta -----------------------------------------------------------------------------------------------------------
