@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bbcodec.archive import Archive, decompress, verify
-    from bbcodec.archive import open_archive as open
-    from bbcodec.codec import Codec, load_codec
-    from bbcodec.compressing import compress
-    from bbcodec.dataset import ArchiveDataset, ChunkBatches
+    from bbcodec.archive.compress import compress
+    from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
+    from bbcodec.archive.read.archive import Archive, decompress, verify
+    from bbcodec.archive.read.archive import open_archive as open
+    from bbcodec.codec.codec import Codec, load_codec
 
 __version__ = "0.1.0"
 
@@ -29,15 +29,15 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Archive": ("bbcodec.archive", "Archive"),
-    "ArchiveDataset": ("bbcodec.dataset", "ArchiveDataset"),
-    "ChunkBatches": ("bbcodec.dataset", "ChunkBatches"),
-    "Codec": ("bbcodec.codec", "Codec"),
-    "compress": ("bbcodec.compressing", "compress"),
-    "decompress": ("bbcodec.archive", "decompress"),
-    "load_codec": ("bbcodec.codec", "load_codec"),
-    "open": ("bbcodec.archive", "open_archive"),
-    "verify": ("bbcodec.archive", "verify"),
+    "Archive": ("bbcodec.archive.read.archive", "Archive"),
+    "ArchiveDataset": ("bbcodec.archive.dataset", "ArchiveDataset"),
+    "ChunkBatches": ("bbcodec.archive.dataset", "ChunkBatches"),
+    "Codec": ("bbcodec.codec.codec", "Codec"),
+    "compress": ("bbcodec.archive.compress", "compress"),
+    "decompress": ("bbcodec.archive.read.archive", "decompress"),
+    "load_codec": ("bbcodec.codec.codec", "load_codec"),
+    "open": ("bbcodec.archive.read.archive", "open_archive"),
+    "verify": ("bbcodec.archive.read.archive", "verify"),
 }
 
 

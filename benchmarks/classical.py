@@ -18,8 +18,8 @@ import numpy as np
 from common import arguments, environment, needed
 from trained import ENTRIES
 
-from bbcodec.peers import measure_peers
-from bbcodec.setting import Setting
+from bbcodec.options import Setting
+from bbcodec.report.baselines import measure_peers
 
 SETS = {entry.test: entry.data for entry in ENTRIES}
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
-    from bbcodec.catalogue import CodecFile
+    from bbcodec.codec.catalogue import CodecFile
 
 HERE = Path(__file__).resolve().parent
 PLACES = (HERE.parent / "models" / "zoo", HERE / "codecs")  # of trained codecs
@@ -149,7 +149,7 @@ def _held(process: int) -> tuple[int, int]:
 
 def trained_codec(name: str) -> tuple[Path, CodecFile] | None:
     """The file of a codec, shipped or not; None where it is not there."""
-    from bbcodec.catalogue import read_codec
+    from bbcodec.codec.catalogue import read_codec
 
     for place in PLACES:
         path = place / f"{name}.bbc"

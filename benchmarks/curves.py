@@ -17,7 +17,7 @@ from typing import Any
 
 from common import HERE, environment
 
-from bbcodec.catalogue import read_codec
+from bbcodec.codec.catalogue import read_codec
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 PICTURE = HERE.parent / "docs" / "curves.png"

@@ -57,7 +57,7 @@ def reading(archive: Path, folder: Path) -> dict[str, Any]:
 
 def index_bytes(archive: Path) -> dict[str, float]:
     """Bytes a file of the index, and of the directories in the chunks that can replace it, names included."""
-    from bbcodec.container import Reader
+    from bbcodec.archive.format.container import Reader
 
     data = archive.read_bytes()
     index = int.from_bytes(data[-16:-12], "little")

@@ -30,7 +30,7 @@ def negative_elbo(codec: str, images: Pixels, draws: int, batch: int = 500) -> n
 
     import bbcodec
     from bbcodec.exact.arithmetic import guard
-    from bbcodec.interpreters import elbo
+    from bbcodec.model.interpreters import elbo
 
     model = bbcodec.load_codec(codec).model
     x = torch.from_numpy(images[:, None].astype(np.float32))

@@ -66,7 +66,7 @@ def sprites(data: Path, out: Path) -> None:
 
     Modes are RGBA, RGB and palettes, of which the colours count. Each picture is there once.
     """
-    from bbcodec.models.datasets import plane_of
+    from bbcodec.models.training.data import plane_of
 
     chosen: dict[bytes, Path] = {}
     for path in sorted(needed(data / "sprites").iterdir()):

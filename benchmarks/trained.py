@@ -17,8 +17,8 @@ from typing import Any
 
 from common import PLACES, arguments, bbcodec, command, environment, needed, trained_codec
 
-from bbcodec.catalogue import CodecFile
-from bbcodec.evaluation import embedded_bytes
+from bbcodec.codec.catalogue import CodecFile
+from bbcodec.report.evaluate import embedded_bytes
 
 BINARISED = "binarised with numpy.random.default_rng(0)"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from bbcodec.cli.group import clean, show_json, size, tell
 
-from bbcodec.catalogue import shipped_codecs
+from bbcodec.cli.group import clean, show_json, size, tell
+from bbcodec.codec.catalogue import shipped_codecs
 
 
 @click.command("codecs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+
 from bbcodec.cli.group import counted, show_json, sizes, stored, tell, work_options
 
 
@@ -43,10 +44,9 @@ def command(
     Names in the archive are relative to the folder, if a single one is given; else each input keeps its own name. Files
     that are no images, or that cannot be given back from their pixels, are kept byte for byte.
     """
+    from bbcodec.archive.compress import compress
+    from bbcodec.cli.progress import watched
     from bbcodec.cli.streams import STANDARD, inputs_of, output_at, shown
-    from bbcodec.cli.watching import watched
-
-    from bbcodec.compressing import compress
 
     if as_json and output == STANDARD:
         raise click.UsageError("standard output takes the archive or the JSON, not both")

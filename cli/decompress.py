@@ -7,10 +7,11 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import click
+
 from bbcodec.cli.group import show_json, size, stored, tell, work_options
 
 if TYPE_CHECKING:
-    from bbcodec.archive import Archive
+    from bbcodec.archive.read.archive import Archive
 
 
 @click.command("decompress", short_help="Restore files of an archive.")
@@ -37,10 +38,9 @@ def command(
 
     ARCHIVE may be -, standard input. With -o - and one name, that file goes to standard output.
     """
+    from bbcodec.archive.read.archive import open_archive
+    from bbcodec.cli.progress import watched
     from bbcodec.cli.streams import STANDARD, archive_at, refuse_terminal, shown
-    from bbcodec.cli.watching import watched
-
-    from bbcodec.archive import open_archive
     from bbcodec.errors import DamagedArchive
 
     if output == STANDARD:

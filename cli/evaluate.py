@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from bbcodec.cli.group import tell, work_options
 
 
@@ -37,11 +38,10 @@ def command(
     CODEC is a shipped codec or a .bbc file; DATA are image files, folders and arrays (.npy, .npz). The archive is not
     kept.
     """
+    from bbcodec.atomic_files import check_new_file
+    from bbcodec.cli.progress import watched
     from bbcodec.cli.report import show_report
-    from bbcodec.cli.watching import watched
-
-    from bbcodec.evaluation import evaluate
-    from bbcodec.targets import check_new_file
+    from bbcodec.report.evaluate import evaluate
 
     if html is not None:
         check_new_file(Path(html), force)

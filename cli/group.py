@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
-from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ended, Stopped, asked_to_end
 
 from bbcodec import __version__
+from bbcodec.cli.main import BROKEN_PIPE, COMMANDS, INTERRUPTED, SIGNALLED, Ended, Stopped, asked_to_end
 
 if TYPE_CHECKING:
-    from bbcodec.summary import Summary
+    from bbcodec.archive.summary import Summary
 
 
 class LazyGroup(click.Group):
@@ -125,7 +125,7 @@ def counted(number: int, noun: str) -> str:
 def stored(summary: Summary) -> str:
     """How the files of an archive are stored, for people.
 
-    >>> from bbcodec.summary import Summary
+    >>> from bbcodec.archive.summary import Summary
     >>> stored(Summary(3, how={"learned": 2, "original": 1}, copies=1))
     '3 files (2 learned, 1 original; 1 copy)'
     """

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+
 from bbcodec.cli.group import clean, counted, show_json, sizes, tell
 
 
@@ -17,9 +18,8 @@ def command(archive: str, as_json: bool) -> None:
 
     ARCHIVE may be -, standard input.
     """
+    from bbcodec.archive.read.archive import open_archive
     from bbcodec.cli.streams import archive_at, shown
-
-    from bbcodec.archive import open_archive
 
     with archive_at(archive) as path, open_archive(path) as opened:
         listing = opened.listing()
@@ -45,7 +45,7 @@ def command(archive: str, as_json: bool) -> None:
 
 def _place(codec: dict[str, Any]) -> str:
     """Where a codec is, for people."""
-    from bbcodec.catalogue import shipped_codecs
+    from bbcodec.codec.catalogue import shipped_codecs
 
     if codec["embedded"]:
         return "in the archive"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from bbcodec.cli.group import clean, show_json, tell, work_options
 
 if TYPE_CHECKING:
-    from bbcodec.report import Report
+    from bbcodec.report.report import Report
 
 
 @click.command("report", short_help="Account for every byte of an archive.")
@@ -32,11 +33,10 @@ def command(
 
     ARCHIVE may be -, standard input.
     """
+    from bbcodec.atomic_files import check_new_file
+    from bbcodec.cli.progress import watched
     from bbcodec.cli.streams import archive_at, shown
-    from bbcodec.cli.watching import watched
-
-    from bbcodec.evaluation import inspect
-    from bbcodec.targets import check_new_file
+    from bbcodec.report.evaluate import inspect
 
     if html is not None:
         check_new_file(Path(html), force)
@@ -50,8 +50,8 @@ def command(
 
 def show_report(report: Report, html: str | None, force: bool, as_json: bool) -> None:
     """Text or JSON on stdout, and a page if a file for it is given."""
-    from bbcodec.report import as_text
-    from bbcodec.targets import new_file
+    from bbcodec.atomic_files import new_file
+    from bbcodec.report.report import as_text
 
     if as_json:
         show_json(report.as_json())
@@ -59,7 +59,7 @@ def show_report(report: Report, html: str | None, force: bool, as_json: bool) ->
         for line in as_text(report).split("\n"):
             click.echo(clean(line))
     if html is not None:
-        from bbcodec.webpage import as_html
+        from bbcodec.report.render_html import as_html
 
         with new_file(Path(html), force) as (_, stream):
             stream.write(as_html(report).encode())

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from bbcodec.cli.group import clean, counted, duration, show_json, size, tell
 from bbcodec.cli.main import INTERRUPTED, SIGNALLED, Ended, Stopped, asked_to_end
 
 if TYPE_CHECKING:
-    from bbcodec.models.train import TrainingSummary
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+    from bbcodec.models.training.run import TrainingSummary
 
 
 @click.command("train", short_help="Train a codec on images of your own.")
@@ -72,7 +74,7 @@ def command(
     Beside my.bbc, the folder my.training holds the log, curves, samples, checkpoints, and the best codec so far. A run
     that was stopped goes on with --resume.
     """
-    from bbcodec.models.settings import read_recipe
+    from bbcodec.models.training.recipes import read_recipe
 
     if minutes is not None and epochs is not None:
         raise click.UsageError("--minutes and --epochs contradict each other")
@@ -82,7 +84,7 @@ def command(
     recipe = read_recipe(config) if config else None
     follower = os.environ.get("RANK", "0") != "0"  # of several processes under torchrun the first one speaks
     with stopped_well(Path(output)), watched(quiet or follower) as watch:
-        from bbcodec.models.train import train
+        from bbcodec.models.training.run import train
 
         summary = train(
             data,
@@ -111,7 +113,7 @@ def overrides_of(
     assignments: tuple[str, ...], minutes: float | None, epochs: float | None, seed: int | None
 ) -> dict[str, Any]:
     """What the options set; an option of its own wins over --set. Raises InputError."""
-    from bbcodec.models.settings import parse_assignment
+    from bbcodec.models.training.recipes import parse_assignment
 
     overrides = dict(parse_assignment(text) for text in assignments)
     if minutes is not None:
@@ -157,7 +159,7 @@ def how_to_go_on(work: Path) -> str:
 
 @dataclass
 class Watch:
-    """A watcher of training (`bbcodec.models.train.Watcher`): lines on stderr, and a bar where that is a terminal."""
+    """A watcher of training (`bbcodec.models.training.run.Watcher`): lines on stderr, and a bar where that is a terminal."""
 
     quiet: bool = False
     bar: Bar | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+
 from bbcodec.cli.group import show_json, size, stored, tell, work_options
 
 
@@ -17,10 +18,9 @@ def command(archive: str, codec: str | None, jobs: int, device: str, as_json: bo
 
     ARCHIVE may be -, standard input.
     """
+    from bbcodec.archive.read.archive import verify
+    from bbcodec.cli.progress import watched
     from bbcodec.cli.streams import archive_at, shown
-    from bbcodec.cli.watching import watched
-
-    from bbcodec.archive import verify
 
     with archive_at(archive) as path, watched("verifying", quiet) as watch:
         summary = verify(path, codec=codec, jobs=jobs, device=device, progress=watch.progress)

@@ -18,18 +18,9 @@ from typing import Any, ClassVar, Final
 
 import torch
 import torch.nn.functional as F
-from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.parts import (
-    PixelSizes,
-    check_config,
-    compiled_mixture,
-    embed_binary,
-    embed_levels,
-    start_predictors,
-)
 from torch import Tensor, nn
 
-from bbcodec.codec import PixelFormat
+from bbcodec.codec.codec import PixelFormat
 from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
@@ -41,10 +32,19 @@ from bbcodec.exact.activations import fusable, gated, gated_rows, sigmoid, silu,
 from bbcodec.exact.arithmetic import UNIT, clamped, rounded, straight
 from bbcodec.exact.attention import Attention, Cache
 from bbcodec.exact.layers import Conv, ExactPart, Linear
+from bbcodec.exact.masked_conv import BAND_PIXELS, LocalNet, MaskedConv, Ring, gated_last, silu_last, waves
 from bbcodec.exact.normalisation import LayerNorm
 from bbcodec.exact.recurrent import Lstm
-from bbcodec.exact.waves import BAND_PIXELS, LocalNet, MaskedConv, Ring, gated_last, silu_last, waves
-from bbcodec.program import Latent, Observed, Program
+from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.pixel_nets import (
+    PixelSizes,
+    check_config,
+    compiled_mixture,
+    embed_binary,
+    embed_levels,
+    start_predictors,
+)
 
 PRIORS: Final = ("ar1", "independent", "standard")
 ENCODERS: Final = ("anti-causal", "non-causal")

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.codec import PixelFormat
+from bbcodec.codec.codec import PixelFormat
 from bbcodec.errors import InputError
-from bbcodec.program import LatentModel
+from bbcodec.model.program import LatentModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Family:
     config: its frozen dataclass, with `channels` and `levels`.
     build: a model from such a config as a mapping; raises TypeError or ValueError.
     preset: (strength, pixels, (height, width) of the smallest image, whether all have that size) to settings that
-        suit: fields of the config, and of `bbcodec.models.settings.TrainingSettings`.
+        suit: fields of the config, and of `bbcodec.models.training.recipes.TrainingSettings`.
     """
 
     name: str

@@ -15,23 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.parts import (
-    GRIDS,
-    Block,
-    PixelSizes,
-    check_config,
-    compiled_mixture,
-    embed_binary,
-    embed_levels,
-    halved_sizes,
-    start_levels,
-    start_predictors,
-)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bbcodec.codec import PixelFormat
+from bbcodec.codec.codec import PixelFormat
 from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
@@ -46,8 +33,21 @@ from bbcodec.exact.arithmetic import rounded
 from bbcodec.exact.components import Components
 from bbcodec.exact.dense import GatedLinear, product_gate
 from bbcodec.exact.layers import Conv, Linear, TransposedConv
-from bbcodec.exact.waves import LocalNet
-from bbcodec.program import Latent, Observed, Program
+from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.pixel_nets import (
+    GRIDS,
+    Block,
+    PixelSizes,
+    check_config,
+    compiled_mixture,
+    embed_binary,
+    embed_levels,
+    halved_sizes,
+    start_levels,
+    start_predictors,
+)
 
 PRIORS: Final = ("standard", "mog", "vamp", "vamp-data", "weighted")
 DECODERS: Final = ("mlp", "conv", "pixelcnn")

@@ -14,8 +14,20 @@ from functools import partial
 from typing import Any, Final
 
 import torch
+from torch import Tensor, nn
+
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.distributions.autoregressive import Autoregressive
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.bernoulli import Bernoulli
+from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.exact.activations import silu
+from bbcodec.exact.layers import Conv, TransposedConv
+from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models.families import Family, Strength, TrainableModel
-from bbcodec.models.parts import (
+from bbcodec.models.pixel_nets import (
     Block,
     PixelSizes,
     check_config,
@@ -29,18 +41,6 @@ from bbcodec.models.parts import (
     start_predictors,
     with_inside,
 )
-from torch import Tensor, nn
-
-from bbcodec.codec import PixelFormat
-from bbcodec.distributions.autoregressive import Autoregressive
-from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.bernoulli import Bernoulli
-from bbcodec.distributions.gaussian import Gaussian, activation
-from bbcodec.distributions.logistic import LogisticMixture
-from bbcodec.exact.activations import silu
-from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.waves import LocalNet
-from bbcodec.program import Latent, Observed, Program
 
 RANGES: Final = {"latent_channels": (0, 256), "components": (1, 32)}  # other whole numbers: 1 to 256
 

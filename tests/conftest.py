@@ -11,6 +11,7 @@ settings.load_profile("patient")
 @pytest.fixture
 def careful_webp(monkeypatch):
     """WebP as it is, within `folders.quick_webp`: where sizes matter, or in processes of one's own."""
-    from bbcodec.images import classical, encode_webp
+    from bbcodec.images import codings as classical
+    from bbcodec.images import encode_webp
 
     monkeypatch.setattr(classical, "encode_webp", encode_webp)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bbcodec.catalogue import CodecFile, parse_codec
-from bbcodec.compressing import compress_with
+from bbcodec.archive.compress import compress_with
+from bbcodec.archive.write.tasks import Options
+from bbcodec.codec.catalogue import CodecFile, parse_codec
 from bbcodec.errors import CoderError, InputError
-from bbcodec.planning import Options
-from bbcodec.setting import Setting
+from bbcodec.options import Setting
 
 
 @cache

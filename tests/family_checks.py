@@ -7,17 +7,17 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.families import PRESETS
-from bbcodec.models.settings import configure
 from test_input_bounds import Watch
 from tiny_models import random_stack
 
-from bbcodec.ans import AnsStack
-from bbcodec.codec import PixelFormat
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, exact_parts
-from bbcodec.interpreters import account, decode, elbo, encode
-from bbcodec.program import Latent
+from bbcodec.model.interpreters import account, decode, elbo, encode
+from bbcodec.model.program import Latent
+from bbcodec.models.families import PRESETS
+from bbcodec.models.training.recipes import configure
 
 
 def words(model, x: torch.Tensor) -> np.ndarray:

@@ -10,11 +10,12 @@ import pytest
 from fake_codec import fake_codec, familiar, load_fake
 from PIL import Image
 
-from bbcodec.archive import Archive
-from bbcodec.container import Writer
+from bbcodec.archive.format.container import Writer
+from bbcodec.archive.read.archive import Archive
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import classical, encode_webp
-from bbcodec.setting import Setting
+from bbcodec.images import codings as classical
+from bbcodec.images import encode_webp
+from bbcodec.options import Setting
 
 GREY = fake_codec("grey-1")
 COLOUR = fake_codec("colour-1", channels=3)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from fake_codec import fake_content
 
-from bbcodec.catalogue import parse_codec
-from bbcodec.codec import Codec, PixelFormat
+from bbcodec.codec.catalogue import parse_codec
+from bbcodec.codec.codec import Codec, PixelFormat
 from bbcodec.distributions import Bernoulli, Gaussian, activation
-from bbcodec.program import Latent, LatentModel, Observed
+from bbcodec.model.program import Latent, LatentModel, Observed
 
 SIDE = 16
 STEPS = 8

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from bbcodec.anatomy import PURPOSES
-from bbcodec.report import BYTE, CodecUse, ImageCost, Layer, Peer, Report, Row
+from bbcodec.report.byte_counts import PURPOSES
+from bbcodec.report.report import BYTE, CodecUse, ImageCost, Layer, Peer, Report, Row
 
 COLUMNS = ("negative_elbo", "discretised", "account", "words", "initial", "container")
 

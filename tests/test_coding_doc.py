@@ -9,6 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from bbcodec.codec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
+from bbcodec.coder import kernels, tables
+from bbcodec.coder.ans import AnsStack, filler
+from bbcodec.distributions import Gaussian, LogisticMixture, Mixture
+from bbcodec.distributions.rowwise import FirstOrder
+from bbcodec.exact import activations, attention
+from bbcodec.exact.dense import Wide, product_gate
+from bbcodec.exact.layers import Conv, exact_layers
+from bbcodec.exact.masked_conv import MaskedConv, waves
+from bbcodec.exact.normalisation import normalised
+from bbcodec.exact.recurrent import Lstm
+from bbcodec.model.interpreters import decode
+from bbcodec.model.program import LatentModel
 from bbcodec.models.attentive import Attentive, AttentiveConfig
 from bbcodec.models.delta_vae import (
     DeltaVae,
@@ -20,20 +34,6 @@ from bbcodec.models.delta_vae import (
 )
 from bbcodec.models.vamp import Vamp, VampConfig
 from bbcodec.models.vlae import Vlae, VlaeConfig
-
-from bbcodec import kernels, tables
-from bbcodec.ans import AnsStack, filler
-from bbcodec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
-from bbcodec.distributions import Gaussian, LogisticMixture, Mixture
-from bbcodec.distributions.rowwise import FirstOrder
-from bbcodec.exact import activations, attention
-from bbcodec.exact.dense import Wide, product_gate
-from bbcodec.exact.layers import Conv, exact_layers
-from bbcodec.exact.normalisation import normalised
-from bbcodec.exact.recurrent import Lstm
-from bbcodec.exact.waves import MaskedConv, waves
-from bbcodec.interpreters import decode
-from bbcodec.program import LatentModel
 
 PAGE = Path(__file__).parents[1] / "docs" / "coding.md"
 BLOCK = re.compile(r"^```example (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

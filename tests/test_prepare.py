@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bbcodec.models.settings import read_recipe
 from PIL import Image
+
+from bbcodec.models.training.recipes import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = [*(ROOT / "models" / "zoo").glob("*.toml"), *(ROOT / "benchmarks" / "codecs").glob("*.toml")]

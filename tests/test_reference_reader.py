@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import reference_reader
 import torch
-from bbcodec.models.vlae import Vlae, VlaeConfig
 from PIL import Image
 from reference_reader import Archive, Codec, ReaderError, filler, shapes, tables
 
 import bbcodec
-from bbcodec.codec import PixelFormat, save_codec
-from bbcodec.directory import tile_bounds
+from bbcodec.archive.format.index import tile_bounds
+from bbcodec.codec.codec import PixelFormat, save_codec
 from bbcodec.exact.layers import exact_layers
+from bbcodec.models.vlae import Vlae, VlaeConfig
 
 READER = Path(reference_reader.__file__)
 PAGE = READER.parents[1] / "docs" / "coding.md"

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from bbcodec.models.vlae import Vlae, VlaeConfig
 
-from bbcodec.ans import AnsStack
-from bbcodec.codec import PixelFormat
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.layers import exact_layers
+from bbcodec.models.vlae import Vlae, VlaeConfig
 
 SIZES = {
     "hidden": 8,

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.exact.waves import LocalNet, waves
+from bbcodec.exact.masked_conv import LocalNet, waves
 
 ROW_PIXELS = 2**15  # whose parameters are made whole numbers at a time: a second copy of all would be large
 

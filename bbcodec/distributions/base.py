@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 
 
 class Distribution(ABC):

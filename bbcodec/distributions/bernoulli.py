@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bbcodec import kernels, tables
+from bbcodec.coder import kernels, tables
 from bbcodec.distributions.coding import Coded, Integers, bounded, per_image, real, whole
 
 PRECISION = kernels.BERNOULLI_BITS  # 24

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec import kernels, tables
+from bbcodec.coder import kernels, tables
 from bbcodec.distributions.coding import Coded, Integers, per_image, real
 from bbcodec.errors import CoderError
 

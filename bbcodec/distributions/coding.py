@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bbcodec import tables
-from bbcodec.ans import AnsStack
+from bbcodec.coder import tables
+from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.kernels import log2_all, to_whole
 from bbcodec.distributions.base import Distribution
 from bbcodec.errors import CoderError
-from bbcodec.kernels import log2_all, to_whole
 
 Integers = npt.NDArray[Any]
 

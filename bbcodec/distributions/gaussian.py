@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec import kernels, tables
+from bbcodec.coder import kernels, tables
 from bbcodec.distributions.coding import Coded, Integers, bounded, floored, per_image, real, rounded, whole
 
 PRECISION = kernels.GAUSSIAN_BITS  # 28: at 24, symbols of mass 1 anywhere on the grid would be popped too often

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbcodec import kernels, tables
+from bbcodec.coder import kernels, tables
 from bbcodec.distributions.coding import Coded, Integers, bounded, floor, floored, per_image, real, whole
 
 PRECISION = kernels.LOGISTIC_BITS  # 24

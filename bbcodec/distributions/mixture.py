@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bbcodec import tables
-from bbcodec.ans import AnsStack
+from bbcodec.coder import tables
+from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.kernels import INFORMATION_BITS
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.categorical import Categorical
 from bbcodec.distributions.coding import Coded, log2s, real, whole
-from bbcodec.kernels import INFORMATION_BITS
 
 PRECISION = 28  # bits of the index
 UNIT = 256  # log weights are worth 1/UNIT nat

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
 
 

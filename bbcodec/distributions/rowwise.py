@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.coding import rounded
 from bbcodec.distributions.gaussian import Gaussian, activation

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bbcodec import kernels, tables
+from bbcodec.coder import kernels, tables
 from bbcodec.distributions.coding import Coded, Integers
 
 PRECISION = kernels.UNIFORM_BITS  # 24

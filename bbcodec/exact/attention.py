@@ -31,8 +31,8 @@ from bbcodec.errors import InexactArithmetic
 from bbcodec.exact.activations import gelu, wants_gradient
 from bbcodec.exact.arithmetic import UNIT, clamped, straight
 from bbcodec.exact.layers import Conv, Linear
+from bbcodec.exact.masked_conv import SKEW, waves
 from bbcodec.exact.normalisation import LayerNorm, Scale, over_maps
-from bbcodec.exact.waves import SKEW, waves
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Places = np.ndarray[Any, np.dtype[np.int64]]

@@ -5,15 +5,15 @@
 `shown` turns them into what people see.
 """
 
-from bbcodec.images.classical import decode_alone, decode_together, encode_alone, encode_together
-from bbcodec.images.kinds import KINDS, Bytes, Kind, Samples
-from bbcodec.images.large import split_large
-from bbcodec.images.pictures import Picture, join_bands, join_image, palette, split_image
-from bbcodec.images.pillow import Probe, probe
+from bbcodec.images.codings import decode_alone, decode_together, encode_alone, encode_together
+from bbcodec.images.display import converted, image_shown, samples_shown
+from bbcodec.images.formats.png import decode_png, encode_png, write_png
+from bbcodec.images.formats.webp import decode_webp, encode_webp
+from bbcodec.images.image_files import Picture, join_bands, join_image, palette, split_image
+from bbcodec.images.large_images import split_large
 from bbcodec.images.planes import WAYS, from_planes, plane_shapes, to_planes, ways
-from bbcodec.images.png import decode_png, encode_png, write_png
-from bbcodec.images.shown import converted, image_shown, samples_shown
-from bbcodec.images.webp import decode_webp, encode_webp
+from bbcodec.images.probe import Probe, probe
+from bbcodec.sample_formats import KINDS, Bytes, Kind, Samples
 
 __all__ = [
     "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "converted", "decode_alone", "decode_png",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.kinds import KINDS, Bytes, Samples, grey_step, kind_named
+from bbcodec.sample_formats import KINDS, Bytes, Samples, grey_step, kind_named
 
 SPLIT: Final = 1
 COLOURS: Final = 2

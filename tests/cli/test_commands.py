@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bbcodec.cli.main import main
 from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
-from bbcodec import planning, workers
+from bbcodec import parallel as workers
+from bbcodec.archive.read.archive.write import tasks as planning
+from bbcodec.cli.main import main
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 
@@ -158,8 +159,7 @@ def test_verify(archive, capsys):
 
 def test_codecs(codec, capsys, monkeypatch):
     from bbcodec.cli import codecs
-
-    from bbcodec.catalogue import parse_codec
+    from bbcodec.codec.catalogue import parse_codec
 
     shipped = parse_codec(codec.read_bytes(), "photo-9", shipped=True)
     monkeypatch.setattr(codecs, "shipped_codecs", lambda: (shipped,))

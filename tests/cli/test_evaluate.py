@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bbcodec.cli.main import main
 from pattern_model import codec_content, familiar, load_pattern
 from PIL import Image
 
-from bbcodec import workers
+from bbcodec import parallel as workers
+from bbcodec.cli.main import main
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from bbcodec.cli import main as entry
-from bbcodec.cli.main import COMMANDS, main
 
 import bbcodec.errors
+from bbcodec.cli import main as entry
+from bbcodec.cli.main import COMMANDS, main
 from bbcodec.errors import BBCodecError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
@@ -56,7 +56,7 @@ def test_every_error_becomes_its_code(kind, capsys, monkeypatch):
     def failing(*_, **__):
         raise kind("this, here:\n\x1b[31mthat")
 
-    monkeypatch.setattr("bbcodec.archive.verify", failing)
+    monkeypatch.setattr("bbcodec.archive.read.archive.verify", failing)
     assert main(["verify", "x.bb"]) == kind.exit_code
     assert capsys.readouterr().err == "bbcodec: this, here:\\n\\x1b[31mthat\n"
 
@@ -65,7 +65,7 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bbcodec.archive.verify", interrupted)
+    monkeypatch.setattr("bbcodec.archive.read.archive.verify", interrupted)
     assert main(["verify", "x.bb"]) == 130
     assert capsys.readouterr().err.strip() == "bbcodec: interrupted"
 
@@ -81,7 +81,7 @@ def test_a_signal_whose_exception_is_lost_ends_the_work_all_the_same(number, cod
             signal.raise_signal(number)
         raise RuntimeError("no compiled object yet")
 
-    monkeypatch.setattr("bbcodec.archive.verify", losing)
+    monkeypatch.setattr("bbcodec.archive.read.archive.verify", losing)
     before = signal.getsignal(number)
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     try:
@@ -89,7 +89,7 @@ def test_a_signal_whose_exception_is_lost_ends_the_work_all_the_same(number, cod
     finally:
         signal.signal(number, before)
     assert capsys.readouterr().err.strip() == f"bbcodec: {word}"
-    monkeypatch.setattr("bbcodec.archive.verify", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("bbcodec.archive.read.archive.verify", lambda *_, **__: 1 / 0)
     assert main(["verify", "x.bb"]) == 1  # the next one is a fault again
 
 
@@ -97,7 +97,7 @@ def test_a_fault_of_ours_is_one_line_unless_a_traceback_is_asked_for(capsys, mon
     def faulty(*_, **__):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("bbcodec.archive.verify", faulty)
+    monkeypatch.setattr("bbcodec.archive.read.archive.verify", faulty)
     monkeypatch.delenv("BBCODEC_TRACEBACK", raising=False)
     assert main(["verify", "x.bb"]) == 1
     err = capsys.readouterr().err

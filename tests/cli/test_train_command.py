@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bbcodec.cli.main import Ended, main
-from bbcodec.cli.train import Watch
-from bbcodec.models.settings import read_recipe
-from bbcodec.models.train import TrainingSummary
 from PIL import Image
 from tiny_models import SIZES, pictures
 
-from bbcodec.codec import load_codec
+from bbcodec.cli.main import Ended, main
+from bbcodec.cli.train import Watch
+from bbcodec.codec.codec import load_codec
+from bbcodec.models.training.recipes import read_recipe
+from bbcodec.models.training.run import TrainingSummary
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
@@ -80,7 +80,7 @@ def asked(monkeypatch):
         calls.append((inputs, output, {key: value for key, value in options.items() if key != "watch"}))
         return SUMMARY
 
-    monkeypatch.setattr("bbcodec.models.train.train", answer)
+    monkeypatch.setattr("bbcodec.models.training.run.train", answer)
     return calls
 
 
@@ -145,14 +145,14 @@ def test_only_the_first_of_several_processes_speaks(asked, capsys, monkeypatch):
 )
 def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, others, told):
     worse = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, rate, *others)
-    monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: worse)
+    monkeypatch.setattr("bbcodec.models.training.run.train", lambda *_, **__: worse)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
     assert told in capsys.readouterr().err
 
 
 def test_what_is_not_known_of_others_is_not_told(asked, capsys, monkeypatch):
     unknown = replace(SUMMARY, archive_bits_per_dim=None)
-    monkeypatch.setattr("bbcodec.models.train.train", lambda *_, **__: unknown)
+    monkeypatch.setattr("bbcodec.models.training.run.train", lambda *_, **__: unknown)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
     assert "(WebP 3.5000, PNG 4.2500), 98.8 kB" in capsys.readouterr().err
 
@@ -169,7 +169,7 @@ ON_TERMINAL = """
 import sys, time
 sys.path.insert(0, {folder!r})
 from test_train_command import FACTS, REPORT, STEP, SUMMARY
-import bbcodec.models.train as library
+import bbcodec.models.training.run as library
 from bbcodec.cli.main import main
 
 def train(inputs, output, watch, **options):
@@ -216,7 +216,7 @@ def test_a_stop_tells_how_to_go_on(stop, code, what, tmp_path, capsys, monkeypat
     def stopping(*_, **__):
         raise stop
 
-    monkeypatch.setattr("bbcodec.models.train.train", stopping)
+    monkeypatch.setattr("bbcodec.models.training.run.train", stopping)
     work = tmp_path / "my.training"
     for files, message in (
         ([], "nothing was learnt yet"),

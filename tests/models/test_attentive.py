@@ -9,8 +9,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
-from bbcodec.models.settings import configure
 from family_checks import (
     check_codes_and_learns,
     check_inputs_stay_within_the_bound,
@@ -20,10 +18,12 @@ from family_checks import (
 )
 from tiny_models import pictures, random_stack, tensor
 
-from bbcodec.codec import PixelFormat, load_codec, save_codec
+from bbcodec.codec.codec import PixelFormat, load_codec, save_codec
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
-from bbcodec.interpreters import account, decode, elbo, encode
+from bbcodec.model.interpreters import account, decode, elbo, encode
+from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
+from bbcodec.models.training.recipes import configure
 
 SIZES = {
     "layers": 3, "latent_channels": 2, "latent_stride": 4, "width": 6, "key_channels": 3, "tile": 2, "hidden": 5,

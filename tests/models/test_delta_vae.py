@@ -8,6 +8,18 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
+from family_checks import check_presets_pop_few_bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import pictures, random_stack, tensor
+
+from bbcodec.codec.codec import PixelFormat, load_codec, save_codec
+from bbcodec.distributions.rowwise import FirstOrder, Rowwise
+from bbcodec.errors import BadCodecFile
+from bbcodec.exact.arithmetic import guard
+from bbcodec.exact.layers import exact_layers, exact_parts, set_exact, set_safe
+from bbcodec.exact.masked_conv import waves
+from bbcodec.model.interpreters import account, decode, elbo, encode, sample
 from bbcodec.models.delta_vae import (
     FAMILY,
     Choice,
@@ -23,18 +35,6 @@ from bbcodec.models.delta_vae import (
     spread_evenly,
     triangles,
 )
-from family_checks import check_presets_pop_few_bits
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tiny_models import pictures, random_stack, tensor
-
-from bbcodec.codec import PixelFormat, load_codec, save_codec
-from bbcodec.distributions.rowwise import FirstOrder, Rowwise
-from bbcodec.errors import BadCodecFile
-from bbcodec.exact.arithmetic import guard
-from bbcodec.exact.layers import exact_layers, exact_parts, set_exact, set_safe
-from bbcodec.exact.waves import waves
-from bbcodec.interpreters import account, decode, elbo, encode, sample
 
 TINY = DeltaVaeConfig(
     channels=1,

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from bbcodec.models.vlae import Vlae, VlaeConfig
 
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import ExactLayer, exact_layers
-from bbcodec.exact.waves import MaskedConv
-from bbcodec.interpreters import elbo
+from bbcodec.exact.masked_conv import MaskedConv
+from bbcodec.model.interpreters import elbo
+from bbcodec.models.vlae import Vlae, VlaeConfig
 
 SMALL = {"hidden": 6, "layers": 2, "width": 8, "prior_hidden": 6, "prior_layers": 1, "components": 2}
 MODELS = {

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.settings import configure
-from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, build, preset
 from family_checks import (
     check_codes_and_learns,
     check_inputs_stay_within_the_bound,
@@ -25,13 +23,15 @@ from test_input_bounds import Watch
 from tiny_models import pictures, random_stack, tensor
 
 import bbcodec
-from bbcodec.codec import KNOWN_ANSWERS, PixelFormat, answers, codec_header, load_codec, save_codec
+from bbcodec.codec.codec import KNOWN_ANSWERS, PixelFormat, answers, codec_header, load_codec, save_codec
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.mixture import Mixture
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact
-from bbcodec.interpreters import elbo, encode
+from bbcodec.model.interpreters import elbo, encode
+from bbcodec.models.training.recipes import configure
+from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, build, preset
 
 HEIGHT, WIDTH = 9, 6
 SIZES = {
@@ -296,8 +296,8 @@ def test_images_of_another_size_are_refused(codecs):
 
 def test_the_known_answers_are_of_images_of_that_size(codecs, monkeypatch):
     seen = []
-    real = bbcodec.codec.encode
-    monkeypatch.setattr(bbcodec.codec, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
+    real = bbcodec.codec.codec.encode
+    monkeypatch.setattr(bbcodec.codec.codec, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
     answers(codecs[SOME[2]][2])
     assert seen == [(count, 1, HEIGHT, WIDTH) for count, _, _ in KNOWN_ANSWERS]
 

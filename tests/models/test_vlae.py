@@ -8,15 +8,15 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.parts import PREDICTORS, embed_binary, embed_levels
-from bbcodec.models.vlae import Vlae, VlaeConfig, build
 from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format, tensor, tiny
 
-from bbcodec.codec import load_codec, save_codec
+from bbcodec.codec.codec import load_codec, save_codec
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_exact
-from bbcodec.interpreters import elbo
+from bbcodec.model.interpreters import elbo
+from bbcodec.models.pixel_nets import PREDICTORS, embed_binary, embed_levels
+from bbcodec.models.vlae import Vlae, VlaeConfig, build
 
 GREY = CONFIGS["grey"]
 
@@ -289,7 +289,7 @@ def test_bands_and_training_evaluate_the_same_numbers(kind, monkeypatch):
         with torch.no_grad():
             one = model.likelihood(z, x.shape).in_parallel(x)
             for pixels in (1, 3 * 10 * 4, 3 * 10 * 7):
-                monkeypatch.setattr("bbcodec.exact.waves.BAND_PIXELS", pixels)
+                monkeypatch.setattr("bbcodec.exact.masked_conv.BAND_PIXELS", pixels)
                 assert torch.equal(model.likelihood(z, x.shape).in_parallel(x), one)
     assert torch.equal(learning.detach(), one)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import CoderError, StackUnderflow
 
 LARGE = 1 << 32  # the part of a head above the slot; such heads exchange no words with the tail

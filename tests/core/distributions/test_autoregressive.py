@@ -10,14 +10,14 @@ from checks import check_growth, check_push_pop, check_sample, check_underflow, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.errors import CoderError
 from bbcodec.exact.layers import exact_layers
-from bbcodec.exact.waves import LocalNet
+from bbcodec.exact.masked_conv import LocalNet
 
 SKEW = 2
 # family of a pixel, its channels, its parameters, value -> input of the net, values
@@ -165,7 +165,7 @@ def test_the_context_counts():
 @pytest.mark.parametrize("band_pixels", [1, 2**18])
 def test_a_coarse_context_is_one_spread_over_its_pixels(stride, band_pixels, monkeypatch):
     """Each of its numbers for a square of pixels, cut at the border; in bands, in waves and while learning."""
-    monkeypatch.setattr("bbcodec.exact.waves.BAND_PIXELS", band_pixels)
+    monkeypatch.setattr("bbcodec.exact.masked_conv.BAND_PIXELS", band_pixels)
     coarse = make("grey", (2, 11, 7), stride=stride)
     spread = coarse.context.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :11, :7]
     fine = Autoregressive(coarse.net, coarse.family, coarse.embed, tuple(coarse.shape), spread)

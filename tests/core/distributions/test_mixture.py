@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, logsumexp
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions import Bernoulli, Gaussian, Mixture
 from bbcodec.distributions.mixture import NEAR
 from bbcodec.errors import CoderError, StackUnderflow

@@ -5,7 +5,7 @@ import pytest
 import torch
 from checks import check_push_pop, check_sample, check_underflow, random_stack
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.distributions.pixels import Pixels

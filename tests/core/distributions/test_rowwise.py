@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from bbcodec.models.delta_vae import Auxiliary
 from checks import check_growth, check_push_pop, check_sample, check_underflow, random_stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.rowwise import FirstOrder, Rowwise
 from bbcodec.errors import CoderError
 from bbcodec.exact.layers import exact_layers
+from bbcodec.models.delta_vae import Auxiliary
 
 ALPHAS, LOG_SIGMAS = [2048, -3900, 0], [-37, -305, 0]
 KINDS = ["first order", "auxiliary"]

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 import torch
 
-from bbcodec.ans import AnsStack
+from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions import Bernoulli, Categorical, Gaussian, LogisticMixture, Mixture, Uniform
 
 

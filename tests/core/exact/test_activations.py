@@ -13,7 +13,7 @@ from whole_numbers import activations, check_equal, tensor
 
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact import activations as layers
-from bbcodec.exact.waves import silu_last
+from bbcodec.exact.masked_conv import silu_last
 
 
 def sigmoid(x: float) -> float:

@@ -28,7 +28,7 @@ from bbcodec.exact.attention import (
     weighed,
 )
 from bbcodec.exact.layers import exact_layers, set_safe
-from bbcodec.exact.waves import waves
+from bbcodec.exact.masked_conv import waves
 
 SEEDS = st.integers(0, 2**31)
 SIDES = st.sampled_from([(1, 1), (1, 7), (6, 1), (2, 2), (4, 5), (7, 6)])

@@ -6,12 +6,12 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from bbcodec.models.attentive import Attentive, AttentiveConfig
 from test_attention import read_one
 from test_normalisation import normalised_oracle
 
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_parts
+from bbcodec.models.attentive import Attentive, AttentiveConfig
 
 silu = oracle.table(lambda r: r / (1 + math.exp(-r)))
 tanh = oracle.table(math.tanh)

@@ -11,7 +11,7 @@ from whole_numbers import CARRIER, activations, check_equal, fill, onednn, tenso
 from bbcodec.errors import BadCodecFile
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import Conv, ExactLayer, Linear, TransposedConv, set_safe
-from bbcodec.exact.waves import MaskedConv
+from bbcodec.exact.masked_conv import MaskedConv
 
 SIDES = st.sampled_from([(1, 1), (1, 7), (6, 1), (2, 3), (5, 8)])
 SEEDS = st.integers(0, 2**31)

@@ -1,0 +1,1 @@
+"""Archives: their format, how they are written, how they are read."""

@@ -1,0 +1,1 @@
+"""The bytes of an archive: chunks, index, tiles (`docs/format.md`)."""

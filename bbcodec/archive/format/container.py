@@ -1,0 +1,401 @@
+"""The archive format `.bb` as a sequence of bytes: header, chunks, index and footer (`docs/format.md`).
+
+This module knows bytes and bounds, not images: it writes chunks and directories to a stream and reads them back,
+checking every length before anything is allocated and every checksum before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from bbcodec.archive.format.index import (
+    BYTES,
+    CODEC,
+    DIRECTORY,
+    LEARNED,
+    MAX_CHUNKS,
+    MAX_DIRECTORY_BYTES,
+    SHEET,
+    Chunk,
+    CodecRecord,
+    Directory,
+    File,
+    Place,
+    check_names,
+    pack_directory,
+    unpack_directory,
+)
+from bbcodec.binary import (
+    FRAME_BYTES,
+    MAX_BODY_BYTES,
+    MAX_CONTENT_BYTES,
+    MAX_VALUES,
+    digest64,
+    pack_varint,
+    shortest,
+    take_varint,
+    unpack_method,
+)
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
+
+MAGIC: Final = b"\x89BBC\r\n\x1a\n"
+VERSION: Final = 0x03  # 16 * major + minor: 0.3
+HEADER: Final = MAGIC + bytes([VERSION])
+FOOTER_MAGIC: Final = b"BBCE"
+FOOTER_BYTES: Final = 16
+
+PIECE_BYTES: Final = 2**24  # a large file is cut into pieces of this size, so that none is held in memory as a whole
+MAX_CODEC_BYTES: Final = 2**26
+# A directory chunk comes after about so many bytes of chunks, or so many files: what a cut archive loses at its end.
+SEGMENT_BYTES: Final = 2**24
+SEGMENT_FILES: Final = 2**12
+
+
+# --- bodies of chunks ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LearnedBody:
+    """Images coded by a learned codec: what an `L` chunk says of itself, and the codec's message."""
+
+    codec_id: bytes
+    digest: bytes
+    count: int
+    height: int
+    width: int
+    message: bytes
+
+    def pack(self) -> bytes:
+        """The body of the chunk."""
+        shape = pack_varint(self.count) + pack_varint(self.height) + pack_varint(self.width)
+        return self.codec_id[:4] + self.digest + shape + self.message
+
+    @classmethod
+    def unpack(cls, body: bytes) -> LearnedBody:
+        """The parts of a body; DamagedArchive where a size is zero or beyond its bound."""
+        count, height, width, position = _take_shape(body, 12, 1)
+        return cls(body[:4], body[4:12], count, height, width, body[position:])
+
+
+@dataclass(frozen=True)
+class SheetBody:
+    """Images stored together by a classical codec; `coding` is a number of `directory.CODINGS`."""
+
+    digest: bytes
+    coding: int
+    channels: int
+    count: int
+    height: int
+    width: int
+    stream: bytes
+
+    def pack(self) -> bytes:
+        """The body of the chunk."""
+        shape = pack_varint(self.count) + pack_varint(self.height) + pack_varint(self.width)
+        return self.digest + bytes([self.coding, self.channels]) + shape + self.stream
+
+    @classmethod
+    def unpack(cls, body: bytes) -> SheetBody:
+        """The parts of a body; DamagedArchive or UnsupportedVersion where one is out of bounds."""
+        if len(body) < 10 or not 1 <= body[9] <= 4:
+            raise DamagedArchive("a chunk of images is cut short, or has a wrong number of channels")
+        if body[8] not in (1, 3, 4, 5):
+            raise UnsupportedVersion(f"the archive uses image coding {body[8]}, which this bbcodec does not know")
+        count, height, width, position = _take_shape(body, 10, body[9])
+        return cls(body[:8], body[8], body[9], count, height, width, body[position:])
+
+
+def _take_shape(body: bytes, position: int, channels: int) -> tuple[int, int, int, int]:
+    """Count, height and width of the images of a chunk, and the position after them."""
+    count, position = take_varint(body, position)
+    height, position = take_varint(body, position)
+    width, position = take_varint(body, position)
+    if not 1 <= count * height * width * channels <= MAX_VALUES:
+        raise DamagedArchive(f"a chunk says it holds {count} images of {width}x{height} pixels: out of bounds")
+    return count, height, width, position
+
+
+def pack_bytes(content: bytes, *, compress: bool = True) -> bytes:
+    """The body of a `B` or `C` chunk: `content` in the shortest of stored, deflate and LZMA2, or just stored."""
+    method, coded = shortest(content) if compress else (0, content)
+    return digest64(content) + bytes([method]) + pack_varint(len(content)) + coded
+
+
+def unpack_bytes(body: bytes, limit: int = MAX_CONTENT_BYTES) -> bytes:
+    """The content of a `B` or `C` chunk; DamagedArchive if it is not what was stored, or more than `limit` bytes."""
+    if len(body) < 10:
+        raise DamagedArchive("a chunk is shorter than its own header")
+    size, position = take_varint(body, 9)
+    if size > limit:
+        raise DamagedArchive(f"a chunk says it holds {size} bytes; at most {limit} are allowed")
+    content = unpack_method(body[8], body[position:], size)
+    if len(content) != size or digest64(content) != body[:8]:
+        raise DamagedArchive("a chunk does not hold what was stored in it: its digest differs")
+    return content
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes an archive to a binary stream, from front to back.
+
+    Chunks are numbered from 0 as they are added. Files are told to `add_files` once all their chunks are written; they
+    are named in the next directory chunk and in the index.
+
+    >>> import io
+    >>> stream = io.BytesIO()
+    >>> writer = Writer(stream)
+    >>> writer.add(BYTES, pack_bytes(b"hello"))
+    0
+    >>> writer.add_files([File(b"a.txt", "bytes", size=5, places=(Place(0, 0, 5),))])
+    >>> writer.finish()
+    >>> Reader(io.BytesIO(stream.getvalue())).directory.files[0].name
+    b'a.txt'
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Write the header to `stream`."""
+        self._stream = stream
+        self._offset = len(HEADER)
+        self.chunks: list[Chunk] = []
+        self._files: list[File] = []
+        self._codecs: dict[bytes, CodecRecord] = {}
+        self._needs: set[str] = set()
+        self._first_chunk = 0  # of the segment that the next directory chunk describes
+        self._first_file = 0
+        self._segment_start = self._offset
+        stream.write(HEADER)
+
+    @property
+    def segment_full(self) -> bool:
+        """Whether enough chunks were written for a directory chunk: see `end_segment`."""
+        return self._offset - self._segment_start >= SEGMENT_BYTES
+
+    def add(self, kind: str, body: bytes) -> int:
+        """Append one chunk and return its number. Raises InputError past the bounds of the format."""
+        if len(body) > MAX_BODY_BYTES or len(self.chunks) >= MAX_CHUNKS - 2:
+            raise InputError(f"a chunk of {len(body)} bytes, number {len(self.chunks)}, exceeds the archive format")
+        head = kind.encode("ascii") + struct.pack("<I", len(body))
+        crc = zlib.crc32(body, zlib.crc32(head))
+        self._stream.write(head)
+        self._stream.write(body)
+        self._stream.write(struct.pack("<I", crc))
+        self.chunks.append(Chunk(kind, self._offset + 5, len(body)))
+        self._offset += len(body) + FRAME_BYTES
+        return len(self.chunks) - 1
+
+    @property
+    def codecs(self) -> list[CodecRecord]:
+        """The codecs that its learned chunks need."""
+        return list(self._codecs.values())
+
+    def add_codec(self, digest: bytes, name: str, content: bytes | None) -> int:
+        """Note that learned chunks need a codec; embed it, once, if its content is given. The bytes that it took."""
+        before = self._offset
+        if digest not in self._codecs:
+            chunk = None if content is None else self.add(CODEC, pack_bytes(content))
+            self._codecs[digest] = CodecRecord(digest, name, chunk)
+        return self._offset - before
+
+    def add_need(self, need: str) -> None:
+        """Note what a reader needs, one of `directory.NEEDS`."""
+        self._needs.add(need)
+
+    def add_files(self, files: Iterable[File]) -> None:
+        """Note files whose chunks are all written since the last directory chunk."""
+        self._files.extend(files)
+
+    def end_segment(self) -> None:
+        """Write a directory chunk of all chunks and files since the last one."""
+        first = self._first_chunk
+        files = [_moved(file, -first) for file in self._files[self._first_file :]]
+        codecs = [
+            CodecRecord(one.digest, one.name, None if one.chunk is None or one.chunk < first else one.chunk - first)
+            for one in self._codecs.values()
+        ]
+        self.add(DIRECTORY, self._pack(files, codecs, self.chunks[first:]))
+        self._first_chunk, self._first_file = len(self.chunks), len(self._files)
+        self._segment_start = self._offset
+
+    def finish(self) -> None:
+        """Write the last directory chunk, index and footer. Names must be safe and distinct."""
+        if self._first_chunk < len(self.chunks) or self._first_file < len(self._files):
+            self.end_segment()
+        index = self._pack(self._files, self.codecs, self.chunks)
+        self._stream.write(index)
+        self._stream.write(struct.pack("<I", len(index)) + digest64(HEADER, index) + FOOTER_MAGIC)
+
+    def _pack(self, files: Iterable[File], codecs: list[CodecRecord], chunks: list[Chunk]) -> bytes:
+        files = sorted(files, key=lambda file: file.name)
+        check_names(files)
+        return pack_directory(Directory(files, codecs, chunks, sorted(self._needs)))
+
+
+def _moved(file: File, by: int) -> File:
+    """A file with the numbers of its chunks changed by `by`."""
+    places = tuple(Place(place.chunk + by, place.position, place.length, place.coding) for place in file.places)
+    about = file.mode, file.kind, file.way, file.width, file.height, file.size, file.modified_ns, file.permissions
+    return File(file.name, file.form, *about, file.skeleton, places)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads an archive from a seekable binary stream.
+
+    `directory` says what is in it. `rebuilt` tells, in one line, why it was put together from directory chunks; it is
+    empty where the index is whole.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Read the index, or rebuild it. Raises NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath."""
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        _check_header(stream.read(len(HEADER)), size)
+        self.rebuilt = ""
+        try:
+            self.directory = read_index(stream, size)
+        except DamagedArchive as error:
+            found = rebuild_index(stream, size)
+            if found is None:
+                raise
+            self.directory = found
+            self.rebuilt = str(error)
+
+
+def read_index(stream: BinaryIO, size: int) -> Directory:
+    """The index of an archive of `size` bytes. Raises DamagedArchive, UnsupportedVersion or UnsafePath."""
+    stream.seek(max(0, size - FOOTER_BYTES))
+    footer = stream.read(FOOTER_BYTES)
+    length = struct.unpack("<I", footer[:4])[0] if len(footer) == FOOTER_BYTES else 0
+    start = size - FOOTER_BYTES - length
+    if footer[12:] != FOOTER_MAGIC or start < len(HEADER) or length > MAX_DIRECTORY_BYTES:
+        raise DamagedArchive("it does not end as an archive does: it was cut short, or its end is damaged")
+    stream.seek(start)
+    data = stream.read(length)
+    if digest64(HEADER, data) != footer[4:12]:
+        raise DamagedArchive("its index is damaged: the digest differs")
+    return unpack_directory(data, start, len(HEADER))
+
+
+def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
+    """All directory chunks of an archive that can be found, as one directory; None if there is none.
+
+    Raises UnsupportedVersion or UnsafePath where every one is refused so: a stored file may hold others of its own.
+    """
+    parts: list[tuple[int, Directory]] = []
+    refused: BBCodecError | None = None
+    for start, body in _find_directories(stream, size):
+        try:
+            parts.append((start, unpack_directory(body, start)))
+        except DamagedArchive:
+            continue  # bytes that look like a directory
+        except (UnsupportedVersion, UnsafePath) as error:
+            refused = error
+    if not parts and refused:
+        raise refused
+    return _merged(_outermost(parts)) if parts else None
+
+
+def _outermost(parts: list[tuple[int, Directory]]) -> list[Directory]:
+    """The directories that do not lie within the chunks of another, as those of an archive in the archive do."""
+    kept: list[Directory] = []
+    first = None  # where the chunks of the last one kept begin
+    for start, part in reversed(parts):
+        if first is None or start < first:
+            kept.insert(0, part)
+            first = part.chunks[0].offset - 5 if part.chunks else start
+    return kept
+
+
+def _merged(parts: list[Directory]) -> Directory:
+    """Several directories as one. Raises DamagedArchive or UnsafePath where they contradict each other."""
+    files: dict[bytes, File] = {}
+    codecs: dict[bytes, CodecRecord] = {}
+    chunks: list[Chunk] = []
+    needs: set[str] = set()
+    for part in parts:
+        for record in part.codecs:
+            if record.chunk is not None:
+                codecs[record.digest] = CodecRecord(record.digest, record.name, record.chunk + len(chunks))
+            codecs.setdefault(record.digest, record)
+        files.update((file.name, _moved(file, len(chunks))) for file in part.files)
+        chunks.extend(part.chunks)
+        needs.update(part.needs)
+    ordered = [files[name] for name in sorted(files)]
+    check_names(ordered)
+    return Directory(ordered, list(codecs.values()), chunks, sorted(needs))
+
+
+def _find_directories(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and body of every directory chunk, in order: from chunk to chunk, and past damage byte by byte."""
+    position = len(HEADER)
+    while position + FRAME_BYTES <= size:
+        stream.seek(position)
+        head = stream.read(5)
+        length = struct.unpack("<I", head[1:])[0]
+        end = position + length + FRAME_BYTES
+        most = MAX_DIRECTORY_BYTES if head[:1] == b"D" else MAX_BODY_BYTES
+        if head[:1] in (b"L", b"S", b"B", b"C", b"D") and length <= most and end <= size:
+            data = stream.read(length + 4)
+            if struct.pack("<I", zlib.crc32(memoryview(data)[:-4], zlib.crc32(head))) == data[-4:]:
+                if head[:1] == b"D":
+                    yield position, data[:-4]
+                position = end
+                continue
+        position = _next_letter(stream, position + 1, size)
+
+
+def _next_letter(stream: BinaryIO, position: int, size: int) -> int:
+    """Where the next byte `D` is, from `position`, or the end."""
+    stream.seek(position)
+    while data := stream.read(2**20):
+        found = data.find(DIRECTORY.encode())
+        if found >= 0:
+            return position + found
+        position += len(data)
+    return size
+
+
+def read_chunk(path: str, chunk: Chunk) -> bytes:
+    """The body of a chunk of the archive at `path`, its CRC-32 checked; DamagedArchive where that fails.
+
+    Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(max(0, chunk.offset - 5))
+        data = stream.read(chunk.length + FRAME_BYTES)
+    head = chunk.type.encode("ascii") + struct.pack("<I", chunk.length)
+    if len(data) != chunk.length + FRAME_BYTES or data[:5] != head:
+        raise DamagedArchive(f"the chunk at byte {chunk.offset - 5} is damaged: its header differs from the index")
+    if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise DamagedArchive(f"the chunk at byte {chunk.offset - 5} is damaged: its CRC-32 differs")
+    return data[5:-4]
+
+
+def _check_header(header: bytes, size: int) -> None:
+    if not header:
+        raise NotAnArchive("the file is empty, not a bbcodec archive")
+    if not MAGIC.startswith(header[: len(MAGIC)]):
+        text_mode = header[:4] == MAGIC[:4] or header[1:4] == MAGIC[1:4]
+        hint = " (it looks like one whose line ends or high bits were changed on the way)" if text_mode else ""
+        raise NotAnArchive(f"the file is not a bbcodec archive{hint}")
+    if len(header) == len(HEADER) and header[-1] != VERSION:
+        raise UnsupportedVersion(
+            f"the archive is of format {header[-1] >> 4}.{header[-1] & 15}; this bbcodec reads "
+            f"{VERSION >> 4}.{VERSION & 15} and no other before 1.0"
+        )
+    if size < len(HEADER) + FOOTER_BYTES:
+        raise DamagedArchive(f"the archive is cut short: it has only {size} bytes")
+
+
+__all__ = [
+    "BYTES", "CODEC", "DIRECTORY", "LEARNED", "SHEET", "Chunk", "CodecRecord", "Directory", "File", "LearnedBody",
+    "Place", "Reader", "SheetBody", "Writer", "pack_bytes", "read_chunk", "unpack_bytes",
+]  # fmt: skip

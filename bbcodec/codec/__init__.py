@@ -1,0 +1,1 @@
+"""Trained models as codecs: messages, `.bbc` files, known answers, devices."""

@@ -1,0 +1,96 @@
+"""Codec files as seen from outside: names, digests, pixel formats and cards, read from their headers without torch.
+
+A `.bbc` file begins as safetensors files do: eight bytes of header length, then a JSON header, whose `__metadata__`
+holds under `bbcodec` another JSON text: `format`, `family`, `config`, `pixels` (`channels`, `levels`) and `card`.
+Reading the weights, and checking them, is the business of `bbcodec.codec.codec`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from bbcodec.archive.format.container import MAX_CODEC_BYTES
+from bbcodec.binary import codec_digest
+from bbcodec.errors import BadCodecFile, InputError, MissingCodec
+
+MAX_HEADER_BYTES: Final = 2**24
+SUFFIX: Final = ".bbc"
+
+
+@dataclass(frozen=True)
+class CodecFile:
+    """A trained codec, not loaded: `content` is the whole file, `digest` its BLAKE2b-128."""
+
+    name: str
+    digest: bytes
+    family: str
+    channels: int
+    levels: int
+    content: bytes = field(repr=False)
+    shipped: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pixels(self) -> str:
+        """What it codes, as Pillow's modes: `RGB`, `L` (grey) or `1` (two levels)."""
+        kinds = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1"}
+        return kinds.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
+
+
+def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFile:
+    """The codec in the bytes of a `.bbc` file; BadCodecFile if they are not one."""
+    try:
+        length = struct.unpack("<Q", content[:8])[0]
+        if length > min(MAX_HEADER_BYTES, len(content) - 8):
+            raise ValueError("its header is longer than the file, or than any header")
+        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
+        channels, levels = int(about["pixels"]["channels"]), int(about["pixels"]["levels"])
+        card = about.get("card") or {}
+        family = str(about.get("family", "unknown"))
+        if not isinstance(card, dict):
+            raise TypeError("its card is not an object")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadCodecFile(f"{name} is not a codec file (.bbc): {type(error).__name__}, {error}") from None
+    return CodecFile(name, codec_digest(content), family, channels, levels, content, shipped, card)
+
+
+def read_codec(path: Path, *, shipped: bool = False) -> CodecFile:
+    """The codec of a file. Raises MissingCodec, InputError or BadCodecFile; at most 64 MiB are read."""
+    try:
+        if path.stat().st_size > MAX_CODEC_BYTES:
+            raise BadCodecFile(f"{path} has {path.stat().st_size} bytes; a codec file has at most {MAX_CODEC_BYTES}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise MissingCodec(f"there is no codec file {path}") from None
+    except OSError as error:
+        raise InputError(f"the codec file {path} cannot be read: {error.strerror}") from None
+    return parse_codec(content, path.stem if shipped else path.name.removesuffix(SUFFIX), shipped=shipped)
+
+
+@cache
+def shipped_codecs() -> tuple[CodecFile, ...]:
+    """The codecs that are installed with bbcodec, sorted by name."""
+    spec = find_spec("bbcodec.models")  # finds the folder without importing the models, and so torch
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    paths = sorted(path for folder in folders for path in Path(folder, "zoo").glob(f"*{SUFFIX}"))
+    return tuple(read_codec(path, shipped=True) for path in paths)
+
+
+def find_codec(wanted: str | os.PathLike[str]) -> CodecFile:
+    """The codec of a shipped name or of a path; MissingCodec if it is neither."""
+    for codec in shipped_codecs():
+        if codec.name == wanted:
+            return codec
+    path = Path(wanted)
+    if path.suffix != SUFFIX and not path.exists():
+        names = ", ".join(codec.name for codec in shipped_codecs()) or "none"
+        raise MissingCodec(f"{str(wanted)!r} is neither a shipped codec ({names}) nor a codec file")
+    return read_codec(path)

@@ -1,0 +1,1 @@
+"""The coder: rANS on a stack, its integer tables, and compiled kernels."""

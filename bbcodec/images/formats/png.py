@@ -1,0 +1,315 @@
+"""PNG files: what is in them besides samples, and samples written anew.
+
+The numbers cited are sections of the PNG specification, third edition (W3C, 2025).
+
+Metadata of a PNG is empty for a plain one (not interlaced, no chunks but IHDR, IDAT, IEND). Else it is one byte, 1 if
+the file is interlaced and 0 if not, and the records (`bbcodec.images.chunk_records`) of all chunks but IHDR and IEND. Bytes
+after IEND are a record, too.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bbcodec.errors import DamagedArchive
+from bbcodec.images.chunk_records import pack_records, take_records
+from bbcodec.images.probe import BAD_IMAGE, strictly
+from bbcodec.sample_formats import (
+    KINDS,
+    MAX_METADATA_BYTES,
+    Bytes,
+    Kind,
+    Samples,
+    bands_of,
+    check_samples,
+    counted,
+    image_samples,
+    kind_named,
+    packed_rows,
+)
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+IDAT_BYTES: Final = 2**20  # of a chunk of pixels that is written; any size is allowed
+FILE_LEVEL: Final = 6  # zlib's effort for files that are given back
+TRIAL_LEVEL: Final = 1  # and for those that are only looked at: the same code, the same content
+READ_BYTES: Final = 2**20
+
+# Bit depth and colour type (11.2.1 IHDR) of each kind. 16-bit colour and alpha are reduced by Pillow, so not split.
+COLOR_TYPES: Final = {
+    "L1": (1, 0), "L2": (2, 0), "L4": (4, 0), "L8": (8, 0), "L16": (16, 0), "LA8": (8, 4), "RGB8": (8, 2),
+    "RGBA8": (8, 6), "P1": (1, 3), "P2": (2, 3), "P4": (4, 3), "P8": (8, 3),
+}  # fmt: skip
+KIND_OF: Final = {color: name for name, color in COLOR_TYPES.items()}
+ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+TAIL: Final = b"\0end"  # stands for the bytes after IEND: no type of a chunk, which is letters
+
+# Adam7 (8.1): first column, first row, column step, row step of each pass.
+ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+class Header(NamedTuple):
+    """What IHDR says."""
+
+    kind: str
+    width: int
+    height: int
+    interlaced: bool
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Type and data of every chunk of a PNG, and as `TAIL` what follows IEND. IDATs in a row are one, without data.
+
+    Raises ValueError or struct.error on a bad length or CRC, and on more data than the bound.
+    """
+    if stream.read(len(SIGNATURE)) != SIGNATURE:
+        raise ValueError("not a PNG")
+    kind, around = b"", 0
+    while kind != b"IEND":
+        before = kind
+        left, kind = struct.unpack(">I4s", stream.read(8))
+        around += left + 12 if kind != b"IDAT" else 0
+        if around > MAX_METADATA_BYTES:
+            raise ValueError("its chunks exceed the bound of metadata")
+        crc, data = zlib.crc32(kind), b""
+        while left:
+            data = stream.read(min(left, READ_BYTES))
+            if not data:
+                raise ValueError("a chunk is cut short")
+            crc, left = zlib.crc32(data, crc), left - len(data)
+        if stream.read(4) != struct.pack(">I", crc):
+            raise ValueError("a CRC is wrong")
+        if kind == TAIL:
+            raise ValueError("a chunk's type is not letters")
+        if kind != b"IDAT":
+            yield kind, data
+        elif before != b"IDAT":
+            yield kind, b""
+    tail = stream.read(MAX_METADATA_BYTES + 1)
+    if len(tail) > MAX_METADATA_BYTES:
+        raise ValueError("the bytes after IEND exceed the bound of metadata")
+    if tail:
+        yield TAIL, tail
+
+
+def parse_header(data: bytes) -> Header | None:
+    """The header in the data of IHDR, or None where the specification or Pillow does not take its samples plainly."""
+    width, height, depth, color, compression, filters, interlaced = struct.unpack(">IIBBBBB", data)
+    if (depth, color) not in KIND_OF or compression or filters or interlaced > 1 or not width or not height:
+        return None
+    return Header(KIND_OF[depth, color], width, height, bool(interlaced))
+
+
+def take_apart(stream: BinaryIO) -> tuple[Header, bytes] | None:
+    """Header and metadata of a PNG, or None where it cannot be put together again from samples.
+
+    Raises what `read_chunks` raises.
+    """
+    chunks = list(read_chunks(stream))
+    tail = [chunks.pop()] if chunks[-1][0] == TAIL else []
+    kinds = [kind for kind, _ in chunks]
+    header = parse_header(chunks[0][1]) if kinds[0] == b"IHDR" else None
+    once = kinds.count(b"IHDR") == kinds.count(b"IDAT") == 1
+    if header is None or not once or chunks[-1][1] or any(kind in ANIMATION for kind in kinds):
+        return None
+    records = pack_records(chunks[1:-1] + tail, b"IDAT")
+    return header, bytes([header.interlaced]) + records if header.interlaced or records else b""
+
+
+def _parsed(metadata: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
+    """Whether interlaced, and the chunks between IHDR and IEND. Raises DamagedArchive."""
+    if metadata[:1] not in (b"", b"\0", b"\1"):
+        raise DamagedArchive("the metadata of a PNG of the archive starts with a byte that is not 0 or 1")
+    return metadata[:1] == b"\1", list(take_records(metadata, 1, b"IDAT"))
+
+
+def palette(kind: Kind, metadata: bytes) -> Bytes | None:
+    """The palette as uint8 (n, 3), or (n, 4) with transparent colours; None without one (11.2.2 PLTE, 11.3.1.1 tRNS).
+
+    Raises DamagedArchive for metadata that is not of a PNG.
+    """
+    chunks = dict(_parsed(metadata)[1])
+    flat = chunks.get(b"PLTE", b"")
+    if not kind.indexed or not flat or len(flat) % 3 or len(flat) > 768:
+        return None
+    colours = np.frombuffer(flat, np.uint8).reshape(-1, 3)
+    alpha = np.full(len(colours), 255, np.uint8)
+    given = np.frombuffer(chunks.get(b"tRNS", b""), np.uint8)[: len(colours)]
+    alpha[: len(given)] = given
+    return colours if alpha.min() == 255 else np.column_stack((colours, alpha))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_png(
+    stream: BinaryIO, kind: str, width: int, height: int, metadata: bytes, bands: Iterable[Samples],
+    level: int = FILE_LEVEL, filtering: bool | None = None,
+) -> None:  # fmt: skip
+    """Write the PNG of samples that come as bands of rows (h, W, C), from top to bottom.
+
+    Holds one band at a time; of an interlaced PNG, all. `filtering` says whether rows are filtered; with None it is
+    tried on the first rows. Raises DamagedArchive for metadata that is not of a PNG, ValueError for bands that are not
+    of this kind and size.
+    """
+    interlaced, chunks = _parsed(metadata)
+    depth, color = COLOR_TYPES[kind]
+    stream.write(SIGNATURE)
+    _write_chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
+    for name, data in chunks:
+        if name == b"IDAT":
+            pixels = _Pixels(stream, KINDS[kind], level, filtering)
+            for image in _reduced_images(counted(bands, KINDS[kind], width, height), interlaced):
+                pixels.add_image(image)
+            pixels.finish()
+        elif name != TAIL:
+            _write_chunk(stream, name, data)
+    _write_chunk(stream, b"IEND", b"")
+    stream.write(dict(chunks).get(TAIL, b""))
+
+
+def _write_chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
+    stream.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+
+
+def _reduced_images(bands: Iterable[Samples], interlaced: bool) -> Iterator[Iterable[Samples]]:
+    """The image as bands, or if interlaced the reduced images of Adam7 (8.1), of which empty ones are not stored."""
+    if not interlaced:
+        yield bands
+        return
+    samples = np.concatenate(list(bands))
+    for column, row, column_step, row_step in ADAM7:
+        reduced = samples[row::row_step, column::column_step]
+        if reduced.size:
+            yield bands_of(reduced)
+
+
+class _Pixels:
+    """The compressed stream of filtered rows, written as IDAT chunks."""
+
+    def __init__(self, stream: BinaryIO, kind: Kind, level: int, filtering: bool | None) -> None:
+        self._stream, self._depth, self._level, self._filtering = stream, kind.depth, level, filtering
+        if kind.indexed or kind.depth < 8:
+            self._filtering = False  # 12.7: filters seldom help there
+        self._pixel_bytes = max(1, kind.channels * kind.depth // 8)
+        self._deflate: zlib._Compress | None = None
+        self._waiting = b""
+
+    def add_image(self, bands: Iterable[Samples]) -> None:
+        """Append the rows of an image, or of one of its reduced images."""
+        above: Bytes | None = None
+        for part in (part for band in bands for part in bands_of(band)):
+            rows = packed_rows(part, self._depth)
+            self._add_rows(rows, np.zeros_like(rows[0]) if above is None else above)
+            above = rows[-1].copy()
+
+    def _add_rows(self, rows: Bytes, above: Bytes) -> None:
+        way = unfiltered(rows) if self._filtering is False else filtered(rows, above, self._pixel_bytes)
+        if self._filtering is None:
+            plain = unfiltered(rows)
+            self._filtering = len(zlib.compress(way.data, TRIAL_LEVEL)) < len(zlib.compress(plain.data, TRIAL_LEVEL))
+            way = way if self._filtering else plain
+        if self._deflate is None:
+            # Z_FILTERED: zlib's setting for filtered rows. memLevel 9, as libpng and Pillow have it.
+            strategy = zlib.Z_FILTERED if self._filtering else zlib.Z_DEFAULT_STRATEGY
+            self._deflate = zlib.compressobj(self._level, zlib.DEFLATED, 15, 9, strategy)
+        self._put(self._deflate.compress(way.data))
+
+    def _put(self, data: bytes) -> None:
+        self._waiting += data
+        while len(self._waiting) > IDAT_BYTES:
+            _write_chunk(self._stream, b"IDAT", self._waiting[:IDAT_BYTES])
+            self._waiting = self._waiting[IDAT_BYTES:]
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._deflate is not None:
+            self._put(self._deflate.flush())
+            _write_chunk(self._stream, b"IDAT", self._waiting)
+
+
+def unfiltered(rows: Bytes) -> Bytes:
+    """Rows (H, n) with filter type 0 before each: (H, n + 1)."""
+    return _shifted(rows, 1)
+
+
+def _shifted(rows: Bytes, count: int) -> Bytes:
+    """Rows (H, n) with `count` zeros before each: (H, count + n). np.pad takes ten times as long for small images."""
+    out = np.zeros((rows.shape[0], count + rows.shape[1]), np.uint8)
+    out[:, count:] = rows
+    return out
+
+
+def filtered(rows: Bytes, above: Bytes, pixel_bytes: int) -> Bytes:
+    """Rows (H, n), each with its filter type and filtered: (H, n + 1); `above` is the row before the first.
+
+    Of the five filters (9.2) each row takes that with the least sum of absolute differences (12.7).
+    """
+    prior = np.concatenate((above[None], rows[:-1]))
+    left, corner = (_shifted(each, pixel_bytes)[:, : rows.shape[1]] for each in (rows, prior))
+    mean = ((left.astype(np.uint16) + prior) >> 1).astype(np.uint8)
+    out, least = unfiltered(rows), _sums(rows)
+    for number, prediction in enumerate((left, prior, mean, paeth(left, prior, corner)), start=1):
+        residual = rows - prediction  # modulo 256
+        sums = _sums(residual)
+        better = sums < least
+        out[better, 0] = number
+        out[better, 1:] = residual[better]
+        least = np.where(better, sums, least)
+    return out
+
+
+def _sums(residual: Bytes) -> NDArray[np.uint64]:
+    """The sum over each row of absolute values of bytes taken as signed."""
+    sums: NDArray[np.uint64] = np.minimum(residual, -residual).sum(axis=1, dtype=np.uint64)
+    return sums
+
+
+def paeth(left: Bytes, above: Bytes, corner: Bytes) -> Bytes:
+    """Of the three, that nearest to left + above - corner; ties in this order (9.4)."""
+    a, b, c = (each.astype(np.int16) for each in (left, above, corner))
+    from_left, from_above, from_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+    second = np.where(from_above <= from_corner, above, corner)
+    return np.where((from_left <= from_above) & (from_left <= from_corner), left, second)
+
+
+# --- samples as a PNG, for an archive --------------------------------------------------------------------------------
+
+
+def encode_png(samples: Samples, kind: str, level: int = 9) -> bytes:
+    """A PNG of the samples (H, W, C) alone; indices as grey. The shorter of filtered and not filtered."""
+    check_samples(samples, KINDS[kind])
+    streams = [io.BytesIO(), io.BytesIO()]
+    for filtering, stream in enumerate(streams):
+        height, width = samples.shape[:2]
+        write_png(stream, _grey(kind), width, height, b"", bands_of(samples), level, bool(filtering))
+    return min((stream.getvalue() for stream in streams), key=len)
+
+
+def decode_png(data: bytes, kind: str, width: int, height: int) -> Samples:
+    """The samples (H, W, C) of a PNG that an archive holds; DamagedArchive unless it is of this kind and size."""
+    grey = _grey(kind)
+    try:
+        parts = take_apart(io.BytesIO(data))
+        if parts is None or parts[0] != Header(grey, width, height, False):
+            raise DamagedArchive(f"a PNG of the archive is not {kind} of {width}x{height}, as the archive says")
+        with strictly(width * height), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+            return image_samples(image, KINDS[grey])
+    except BAD_IMAGE as error:
+        raise DamagedArchive(f"a PNG of the archive cannot be decoded ({type(error).__name__})") from None
+
+
+def _grey(kind: str) -> str:
+    """The kind as which samples are stored where there is no palette: indices are grey."""
+    return f"L{kind_named(kind).depth}" if kind_named(kind).indexed else kind

@@ -1,0 +1,239 @@
+"""Array files (`.npy`, `.npz`) taken apart into headers and images, and joined again byte for byte (`.npy`) or member
+for member (`.npz`).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from bbcodec.binary import MAX_VALUES
+from bbcodec.errors import DamagedArchive
+
+MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
+USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
+USUAL_SHAPES: Final = ((), (), (1,), (3,))  # what follows (N, H, W) in these, by way; of way 0 nothing is known
+
+
+class Images(NamedTuple):
+    """The images of an array: `pixels` is uint8 (N, H, W, C), `levels` 2 if no value is above 1."""
+
+    pixels: NDArray[np.uint8]
+    levels: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """One array of an array file: its header, and its images, or the bytes after the header where it has none."""
+
+    name: str
+    method: int
+    date: tuple[int, ...]
+    header: bytes
+    images: Images | None
+    rest: bytes = b""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one member is put together: its header, then `n_chunks` chunks."""
+
+    name: str
+    method: int
+    date: tuple[int, ...]
+    header: bytes
+    n_chunks: int
+
+
+def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
+    """Header and images of a whole npy file (as bytes), or None unless it is uint8 or bool, C order, images by shape.
+
+    Shapes: (N, H, W, C) with C = 1 or 3; (N, H, W); (H, W, 3); (H, W).
+    """
+    stream = io.BytesIO(data[: 2**14].tobytes())
+    try:
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+    except (ValueError, KeyError, SyntaxError, OSError):
+        return None
+    start, images = stream.tell(), image_shape(shape)
+    plain = dtype in (np.dtype(np.uint8), np.dtype(bool)) and not fortran
+    if not plain or images is None or int(np.prod(images, dtype=object)) != len(data) - start:
+        return None
+    pixels = data[start:].reshape(images)
+    levels = 2 if int(pixels.max()) <= 1 else 256
+    if dtype == np.dtype(bool) and levels != 2:
+        return None
+    return data[:start].tobytes(), Images(pixels, levels)
+
+
+def usual_header(way: int, size: int, height: int, width: int) -> bytes:
+    """The header of an npy file of `size` bytes, whose arrays have no skeleton. Raises DamagedArchive.
+
+    >>> usual_header(2, 128 + 5 * 28 * 28, 28, 28).split(b"  ")[0]
+    b"\\x93NUMPY\\x01\\x00v\\x00{'descr': '|u1', 'fortran_order': False, 'shape': (5, 28, 28, 1), }"
+    """
+    more = USUAL_SHAPES[way]
+    count, rest = divmod(size - USUAL_BYTES, height * width * int(np.prod(more, dtype=int)))
+    if count < 1 or rest:
+        raise DamagedArchive("an array has another size than its shape")
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {(count, height, width, *more)}, }}"
+    return b"\x93NUMPY\x01\0v\0" + text.encode().ljust(USUAL_BYTES - 11) + b"\n"
+
+
+def usual_way(recipes: Sequence[Recipe], size: int, height: int, width: int) -> int:
+    """The way of an array file that needs no skeleton, as its header is the usual one; 0 of others."""
+    if len(recipes) != 1 or recipes[0].name or not height * width:
+        return 0
+    for way in range(1, len(USUAL_SHAPES)):
+        with suppress(DamagedArchive):
+            if usual_header(way, size, height, width) == recipes[0].header:
+                return way
+    return 0
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """(N, H, W, C) of an array that is a stack of images or one image, each within a chunk; else None."""
+    match shape:
+        case (n, h, w, (1 | 3) as c):
+            pass
+        case (h, w, 3):
+            n, c = 1, 3
+        case (n, h, w):
+            c = 1
+        case (h, w):
+            n, c = 1, 1
+        case _:
+            return None
+    return (n, h, w, c) if n > 0 and 0 < h * w * c <= MAX_VALUES else None
+
+
+def split_npy(path: str) -> Member | None:
+    """The one member of an npy file, its pixels mapped into memory; None where it must be kept as bytes."""
+    try:
+        data = np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError):
+        return None
+    parts = read_npy(data)
+    return Member("", 0, (), parts[0], parts[1]) if parts else None
+
+
+def split_npz(path: str) -> Iterator[Member] | None:
+    """The members of an npz file, read one after another; None where the zip is not one that can be written again."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            plain = not archive.comment and len({info.filename for info in infos}) == len(infos)
+            for info in infos:
+                plain = plain and info.filename != "" and info.compress_type in (0, 8)
+                plain = plain and not info.flag_bits & 1 and not info.comment
+                plain = plain and 0 < info.file_size <= MAX_MEMBER_BYTES and is_date(info.date_time)
+            plain = plain and bool(infos) and archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return None
+    return _npz_members(path, infos) if plain else None
+
+
+def is_date(date: tuple[int, ...]) -> bool:
+    """Whether six numbers are a date that zip files can hold."""
+    bounds = (1980, 2107), (1, 12), (1, 31), (0, 23), (0, 59), (0, 59)
+    return len(date) == 6 and all(low <= part <= high for part, (low, high) in zip(date, bounds, strict=True))
+
+
+def _npz_members(path: str, infos: list[zipfile.ZipInfo]) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in infos:
+            data = archive.read(info)
+            parts = read_npy(np.frombuffer(data, np.uint8))
+            header, images = parts or (b"", None)
+            rest = b"" if parts else data
+            yield Member(info.filename, info.compress_type, info.date_time, header, images, rest)
+
+
+def pack_recipes(recipes: Iterable[Recipe], *, zipped: bool) -> bytes:
+    """The skeleton of an array file."""
+    members = [[recipe.name, recipe.method, list(recipe.date), recipe.header, recipe.n_chunks] for recipe in recipes]
+    packed: bytes = msgpack.packb([zipped, members])
+    return packed
+
+
+def unpack_recipes(metadata: bytes) -> tuple[bool, list[Recipe]]:
+    """Whether the file is a zip, and how its members are put together. Raises DamagedArchive."""
+    try:
+        zipped, members = msgpack.unpackb(metadata)
+        recipes = [_recipe(*member) for member in members]
+    except (ValueError, TypeError, msgpack.UnpackException):
+        raise DamagedArchive("the metadata of an array file is malformed") from None
+    names = {recipe.name for recipe in recipes}
+    zippable = len(names) == len(recipes) and all(recipe.name and recipe.date for recipe in recipes)
+    if not recipes or not (zippable if zipped else len(recipes) == 1):
+        raise DamagedArchive(f"the metadata of an array file has {len(recipes)} arrays, or one without name or date")
+    return bool(zipped), recipes
+
+
+def _recipe(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> Recipe:
+    fields = isinstance(name, str) and "\0" not in name and method in (0, 8) and isinstance(header, bytes)
+    fields = fields and len(name.encode()) < 2**16  # as zip files have it
+    dated = date == [] or (all(isinstance(part, int) for part in date) and is_date(tuple(date)))
+    if not fields or not dated or not isinstance(n_chunks, int) or n_chunks < 1:
+        raise TypeError("a member's fields are not those of the format")
+    return Recipe(name, method, tuple(date), header, n_chunks)
+
+
+class ArrayWriter:
+    """Puts an array file together in `stream` from the contents of its chunks, given in order to `add`."""
+
+    def __init__(self, stream: BinaryIO, zipped: bool, recipes: Iterable[Recipe]) -> None:
+        """Begin; `zipped` is whether the file is a zip."""
+        self._recipes = list(recipes)
+        self._stream = stream
+        self._zip = zipfile.ZipFile(stream, "w", allowZip64=True) if zipped else None
+        self._sink: Any = None
+        self._advance()
+
+    def add(self, content: bytes) -> None:
+        """Append the content of the next chunk."""
+        if not self._recipes:
+            raise DamagedArchive("an array file has more chunks than its metadata says")
+        self._sink.write(content)
+        self._recipes[0] = replace(self._recipes[0], n_chunks=self._recipes[0].n_chunks - 1)
+        if self._recipes[0].n_chunks == 0:
+            if self._zip:
+                self._sink.close()
+            self._recipes.pop(0)
+            self._advance()
+
+    def abandon(self) -> None:
+        """Let go of a file that cannot be finished: a zip would try to, when it is forgotten."""
+        if self._zip:
+            with suppress(Exception):
+                self._sink.close()
+            with suppress(Exception):
+                self._zip.close()
+
+    def close(self) -> None:
+        """Finish the file; DamagedArchive if chunks are missing."""
+        if self._recipes:
+            raise DamagedArchive("an array file has fewer chunks than its metadata says")
+        if self._zip:
+            self._zip.close()
+
+    def _advance(self) -> None:
+        """Open the next member, if there is one, and write its header."""
+        if self._recipes:
+            recipe = self._recipes[0]
+            self._sink = self._stream
+            if self._zip:
+                info = zipfile.ZipInfo(recipe.name, recipe.date)  # type: ignore[arg-type]  # six ints, checked by zipfile
+                info.compress_type = recipe.method
+                self._sink = self._zip.open(info, "w", force_zip64=True)
+            self._sink.write(recipe.header)

@@ -1,0 +1,223 @@
+"""The interpreters of a model's program: what training, coding, sampling and accounting do at each random variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bbcodec.coder.ans import AnsStack
+from bbcodec.distributions.base import Distribution
+from bbcodec.distributions.gaussian import Gaussian
+from bbcodec.exact.arithmetic import guard
+from bbcodec.model.program import Latent, LatentModel, Observed, Program, Thunk
+
+# Called with what was coded at a site: its name, its prior or likelihood, its posterior (None of pixels), its value.
+Visit = Callable[[str, Distribution, Distribution | None, Tensor], None]
+Noise = Callable[[str, Distribution], Tensor]  # a value of a site, before it is rounded to any grid, from its posterior
+
+
+def run(program: Program, latent: Callable[[Latent], Tensor], observed: Callable[[Observed], Tensor]) -> Tensor:
+    """Run a program to its end, answering each yield; returns what the program returns, the images."""
+    try:
+        site = next(program)
+        while True:
+            site = program.send(latent(site) if isinstance(site, Latent) else observed(site))
+    except StopIteration as end:
+        images: Tensor = end.value
+        return images
+
+
+def pixels_of(site: Observed) -> Tensor:
+    """The value of an observed site. Raises ValueError if the program was run without images."""
+    if site.value is None:
+        raise ValueError(f"the program observes {site.name} but was given no images")
+    return site.value
+
+
+def elbo(
+    model: LatentModel,
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    drawn: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The evidence lower bound in parts, from one draw of the latents: nats of each image, (B,), per site.
+
+    Latents give log p(z) - log q(z | x), which is minus the rate; the pixels log p(x | z), minus the distortion. The
+    sum over the sites is the bound (Kingma & Welling 2014, eq. 3). Differentiable. images: (B, C, H, W), whole numbers.
+    drawn, if given, collects the latents of each site.
+    """
+    terms: dict[str, Tensor] = {}
+
+    def latent(site: Latent) -> Tensor:
+        q = site.posterior()
+        z = q.rsample(generator)
+        terms[site.name] = site.prior().log_prob(z) - q.log_prob(z)
+        if drawn is not None:
+            drawn[site.name] = z
+        return z
+
+    def observed(site: Observed) -> Tensor:
+        value = pixels_of(site)
+        terms[site.name] = site.likelihood().log_prob(value)
+        return value
+
+    run(model.program(images.shape, images), latent, observed)
+    return terms
+
+
+@torch.no_grad()
+def encode(
+    model: LatentModel,
+    stack: AnsStack,
+    images: Tensor,
+    account: dict[str, list[np.ndarray]] | None = None,
+    visit: Visit | None = None,
+) -> None:
+    """Put images on the stack by bits-back coding (Townsend et al. 2019, section 2.2).
+
+    Latents are popped under their posteriors on the way down; then every site is pushed under its prior or likelihood,
+    last first. This is the one place where the order is reversed. images: (B, C, H, W), float32 whole numbers.
+    account, if given, collects per site what each image costs, net, in 2**-24 bits; visit, if given, is called
+    for each site once it is pushed. Raises StackUnderflow if the stack holds too little to pop from.
+    """
+    pushes: list[tuple[str, Thunk, Distribution | None, Tensor]] = []
+
+    def latent(site: Latent) -> Tensor:
+        q = site.posterior()
+        z = q.pop(stack)
+        pushes.append((site.name, site.prior, q, z))
+        return z
+
+    def observed(site: Observed) -> Tensor:
+        value = pixels_of(site)
+        pushes.append((site.name, site.likelihood, None, value))
+        return value
+
+    with guard():
+        run(model.program(images.shape, images), latent, observed)
+        for name, thunk, q, value in reversed(pushes):
+            p = thunk()
+            p.push(stack, value)
+            if account is not None:
+                net = p.information(value) - (q.information(value) if q is not None else 0)
+                account.setdefault(name, []).append(net)
+            if visit is not None:
+                visit(name, p, q, value)
+
+
+@torch.no_grad()
+def decode(model: LatentModel, stack: AnsStack, shape: torch.Size) -> Tensor:
+    """Take images (B, C, H, W) off the stack and leave it as it was before they were encoded.
+
+    Latents are popped under their priors and pixels under their likelihoods; then the program runs again with the
+    pixels, and the latents go back under their posteriors, last first.
+    """
+    known: dict[str, Tensor] = {}
+
+    def latent(site: Latent) -> Tensor:
+        known[site.name] = site.prior().pop(stack)
+        return known[site.name]
+
+    def observed(site: Observed) -> Tensor:
+        return site.likelihood().pop(stack)
+
+    with guard():
+        images = run(model.program(shape), latent, observed)
+        back: list[tuple[Distribution, Tensor]] = []
+
+        def answer(site: Latent) -> Tensor:
+            back.append((site.posterior(), known[site.name]))
+            return known[site.name]
+
+        run(model.program(shape, images), answer, pixels_of)
+        for posterior, z in reversed(back):
+            posterior.push(stack, z)
+    return images
+
+
+@torch.no_grad()
+def sample(model: LatentModel, shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:
+    """Images (B, C, H, W) drawn from the model, float32 whole numbers."""
+    with guard():
+        return run(
+            model.program(shape),
+            lambda site: site.prior().rsample(generator),
+            lambda site: site.likelihood().rsample(generator),
+        )
+
+
+def account(model: LatentModel, stack: AnsStack, images: Tensor) -> dict[str, np.ndarray]:
+    """Encode the images and say what each costs, net, at every site: (B,) int64, in 2**-24 bits.
+
+    The sum over sites and images is what the stack grows by, and its expectation is close to the negative ELBO.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    encode(model, stack, images, rows)
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+@torch.no_grad()
+def continuous_elbo(model: LatentModel, images: Tensor, draw: Noise) -> dict[str, Tensor]:
+    """The evidence lower bound in parts, as `elbo`, but of latents that no grid holds: (B,) nats, float64, per site.
+
+    draw: values of the latents from their posteriors. Densities take the place of probabilities of grid points.
+    """
+    terms: dict[str, Tensor] = {}
+
+    def latent(site: Latent) -> Tensor:
+        q = site.posterior()
+        z = draw(site.name, q)
+        terms[site.name] = site.prior().log_density(z).double() - q.log_density(z).double()
+        return z
+
+    def observed(site: Observed) -> Tensor:
+        value = pixels_of(site)
+        terms[site.name] = site.likelihood().log_prob(value).double()
+        return value
+
+    with guard():
+        run(model.program(images.shape, images), latent, observed)
+    return terms
+
+
+def drawn_between(generator: torch.Generator | None = None) -> Noise:
+    """Draws latents from their posteriors, normal ones between the points of their grid."""
+
+    def draw(_: str, q: Distribution) -> Tensor:
+        if not isinstance(q, Gaussian):
+            return q.rsample(generator)
+        noise = torch.randn(q.shape, generator=generator, dtype=torch.float64)
+        return q.between(noise.to(q.mean.device))
+
+    return draw
+
+
+def importance_weights(
+    model: LatentModel, images: Tensor, draws: int, generator: torch.Generator | None = None
+) -> np.ndarray:
+    """log p(x, z) - log q(z | x) of `draws` draws of the latents: (draws, B) float64, nats; see `iwae`."""
+    draw = drawn_between(generator)
+    terms = ([one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()] for _ in range(draws))
+    return np.stack([np.sum(parts, axis=0) for parts in terms])
+
+
+def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
+    """The importance-weighted bound on log p(x) with k draws (Burda et al. 2016, eq. 8): (B,) nats.
+
+    log_weights: (draws, B) of `importance_weights`, k <= draws. It is averaged over as many groups of k as there are.
+    The largest weight is taken out before the exponential, so that no sum overflows or vanishes.
+
+    >>> iwae(np.log([[1.0], [3.0]]), 2).round(6) == np.log(2).round(6)
+    array([ True])
+    """
+    groups = len(log_weights) // k
+    if groups < 1:
+        raise ValueError(f"k is {k}, but there are {len(log_weights)} draws")
+    weights = log_weights[: groups * k].reshape(groups, k, -1)
+    largest = weights.max(1, keepdims=True)
+    bounds = np.log(np.exp(weights - largest).mean(1)) + largest[:, 0]
+    result: np.ndarray = bounds.mean(0)
+    return result

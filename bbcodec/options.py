@@ -1,0 +1,39 @@
+"""How work is done: in how many processes, on which device, and who watches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from bbcodec.archive.summary import FileReport
+    from bbcodec.parallel import Loader
+
+# Below so many pixel values the work is done in this process: workers take 2 s to start, as each imports torch.
+POOL_VALUES: Final = 2**21
+
+Progress = Callable[[str, int, int, int], None]  # what is done, bytes done, bytes in all, bytes written
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How work is done: processes, device, who watches, and how codecs are loaded (None: as installed)."""
+
+    jobs: int = 1
+    device: str = "auto"
+    progress: Progress | None = None
+    load: Loader | None = None
+    report: Callable[[FileReport], None] | None = None
+
+    def tell(self, what: str, done: int, total: int, written: int = 0) -> None:
+        """Tell whoever watches."""
+        if self.progress:
+            self.progress(what, done, total, written)
+
+    def processes(self, values: int, learned: bool) -> int:
+        """Processes for work on so many pixel values. A GPU is not shared among processes."""
+        on_gpu = self.device.startswith("cuda") or (self.device == "auto" and os.path.exists("/dev/nvidia0"))
+        return 1 if (learned and on_gpu) or values < POOL_VALUES else self.jobs

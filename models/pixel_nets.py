@@ -1,0 +1,212 @@
+"""What the model families share: what configs may be, how pixels are embedded, and how their distributions start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.exact.activations import gated
+from bbcodec.exact.arithmetic import UNIT
+from bbcodec.exact.layers import Conv, Linear
+from bbcodec.exact.masked_conv import LocalNet
+
+# --- configs ---------------------------------------------------------------------------------------------------------
+
+PIXELS: Final = ((1, 2), (1, 256), (3, 256))  # channels and levels
+GRIDS: Final = (1, 2, 4, 8, 16, 32, 64)  # steps of a latent's grid in a unit
+USUAL: Final = (1, 256)  # range of a whole number of which nothing else is said
+
+
+class PixelSizes:
+    """What follows from the pixels that a config is for; it has `channels` and `levels`."""
+
+    channels: int
+    levels: int
+
+    @property
+    def bound(self) -> int:
+        """The greatest magnitude of an embedded pixel, in units of 1/256."""
+        return 256 if self.levels == 2 else 1024
+
+    def pixel_params(self, components: int, joint: bool = False) -> int:
+        """Parameters of a pixel's distribution: a Bernoulli's of 2 levels, those of `LogisticMixture` of 256."""
+        if self.levels == 2:
+            return self.channels
+        rows = 2 * self.channels + (1 if joint else self.channels) + (3 if self.channels == 3 else 0)
+        return rows * components
+
+
+def check_config(
+    config: Any, ranges: Mapping[str, tuple[int, int]], choices: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Raise ValueError unless the fields of a config, which may come with an archive from anywhere, can be.
+
+    config: a dataclass with `channels`, `levels` and `steps_per_unit`. Its fields are true or false where that is their
+    default, one of `choices`, or whole numbers in `ranges`, from 1 to 256 if nothing else is said.
+    """
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if type(one.default) is bool:
+            fits, expected = type(value) is bool, "true or false"
+        elif choices and one.name in choices:
+            fits, expected = value in choices[one.name], f"one of {', '.join(choices[one.name])}"
+        else:
+            low, high = ranges.get(one.name, USUAL)
+            fits, expected = type(value) is int and low <= value <= high, f"a whole number from {low} to {high}"
+        if not fits:
+            raise ValueError(f"{one.name} is {value!r}, {expected} was expected")
+    if (config.channels, config.levels) not in PIXELS:
+        raise ValueError(
+            f"pixels of {config.channels} channels and {config.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
+        )
+    if config.steps_per_unit not in GRIDS:
+        raise ValueError(f"steps_per_unit is {config.steps_per_unit}, a power of two from 1 to 64 was expected")
+
+
+def check_joint(config: Any) -> None:
+    """Raise ValueError where a config has channels that come from one component and is for grey images."""
+    if config.joint and config.channels == 1:
+        raise ValueError("joint is true, which is for colours alone")
+
+
+def check_strides(latent_stride: int, context_stride: int) -> None:
+    """Raise ValueError unless both are powers of two, the first above 1, the second at most the first."""
+    strides = latent_stride, context_stride
+    if any(stride & (stride - 1) for stride in strides) or latent_stride < 2 or context_stride > latent_stride:
+        raise ValueError(f"strides {strides[0]} and {strides[1]}: powers of two, not rising, were expected")
+
+
+def halved_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
+    """An image's height and width, and those after each of the halvings, rounded up."""
+    out = [(height, width)]
+    for _ in range(halvings):
+        out.append(((out[-1][0] + 1) // 2, (out[-1][1] + 1) // 2))
+    return out
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+
+def with_inside(x: Tensor) -> Tensor:
+    """One more channel, 256 everywhere: beyond the border it reads as zero, which shows nets the border."""
+    return torch.cat([x, torch.full_like(x[:, :1], UNIT)], 1)
+
+
+def embed_binary(pixels: Tensor) -> Tensor:
+    """0 and 1 to -1 and 1."""
+    return with_inside((2 * pixels - 1) * UNIT)
+
+
+def embed_levels(pixels: Tensor) -> Tensor:
+    """0..255 to -4..4."""
+    return with_inside((pixels - 128) * 8)
+
+
+class Block(nn.Module):
+    """A residual gated unit, 3 x 3."""
+
+    def __init__(self, width: int) -> None:
+        """width: channels."""
+        super().__init__()
+        self.conv = Conv(width, 2 * width, 3)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, width, H, W)."""
+        return gated(h, self.conv(h), 1, self.conv.exact)
+
+
+# --- pixels of 256 levels --------------------------------------------------------------------------------------------
+
+
+@cache
+def compiled_mixture() -> type[LogisticMixture]:
+    """The logistic mixture with a compiled `log_prob`. Made when it is wanted: the compiler takes seconds to import."""
+    return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
+
+
+@torch.no_grad()
+def start_posterior(head: Conv) -> None:
+    """Start with posteriors of sigma 0.3, so that latents say something before the decoder has learnt to do without."""
+    head.bias.view(2, -1)[1] = -1.2
+
+
+# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them. Those that
+# copy one neighbour start sharp: in drawings, screenshots and sprites most pixels equal one of those around them.
+PREDICTORS: list[dict[tuple[int, int], float]] = [
+    {(0, -1): 1.0},
+    {(-1, 0): 1.0},
+    {(0, -1): 1.0, (-1, 0): 1.0, (-1, -1): -1.0},
+    {(0, -1): 0.5, (-1, 0): 0.5, (-1, 1): 0.25, (-1, -1): -0.25},
+    {(0, -1): 0.75, (-1, 0): 0.25, (-1, 1): 0.5, (-1, -1): -0.5},
+    {(-1, -1): 1.0},
+    {(-1, 1): 1.0},
+    {(0, -2): 1.0},
+    {(-2, 0): 1.0},
+    {(-2, 2): 1.0},
+    {(-2, -2): 1.0},
+    {(-1, -2): 1.0},
+]
+SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; that of others is 1
+
+
+@torch.no_grad()
+def start_predictors(net: LocalNet, channels: int, components: int, joint: bool = False) -> None:
+    """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
+
+    The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry
+    over to green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the
+    head. With five components or fewer none starts sharp: photos have no use for it.
+    """
+    n = channels * components
+    means = components if joint else n
+    scales, coefficients = means + n, means + 2 * n
+    weight, bias, reach = net.skip.weight, net.head.bias, net.skip.radius
+    gain = torch.ones_like(bias)
+    gain[:means] = gain[scales:coefficients] = 0.5
+    gain[means:scales] = gain[coefficients:] = 0.125
+    net.head.set_gain(gain)
+    for k in range(components):
+        predictor = PREDICTORS[k % len(PREDICTORS)]
+        for c in range(channels):
+            for (di, dj), value in predictor.items():
+                if max(-di, abs(dj)) <= reach:
+                    weight[means + c * components + k, c, di + reach, dj + reach] = 4 * value
+            sharp = components > 5 and len(predictor) == 1
+            bias[scales + c * components + k] = (SHARP if sharp else 1.0) / 0.5
+    if channels == 3:
+        bias[coefficients : coefficients + components] = 0.95 / 0.125
+        bias[coefficients + 2 * components : coefficients + 3 * components] = 0.95 / 0.125
+    stem = net.stem.weight
+    stem[:, :channels].mul_(3)
+    stem.sub_(stem.sum((2, 3), keepdim=True) / len(net.stem.taps)).mul_(net.stem.mask)
+    net.stem.hold_level(channels)
+    net.skip.hold_level(channels)
+
+
+@torch.no_grad()
+def start_levels(head: Linear | Conv, channels: int, components: int, joint: bool = False) -> None:
+    """Start 256-level pixels that see none of the others from broad logistics apart from each other.
+
+    Channels of the head are the parameters of `LogisticMixture`, once, or once for each pixel. Means move in steps
+    that suit.
+    """
+    n = channels * components
+    weights = components if joint else n
+    params = weights + 2 * n + (n if channels == 3 else 0)
+    gain, bias = torch.ones(params), torch.zeros(params)
+    means, scales, coefficients = torch.arange(params).tensor_split([weights, weights + n, weights + 2 * n])[1:]
+    gain[means] = 8  # 1.0 is 64 levels
+    bias[means] = torch.linspace(-1, 1, components + 2)[1:-1].repeat(channels)
+    bias[scales] = 3.0  # of e**3 levels
+    if channels == 3:
+        gain[coefficients] = 0.125
+        bias[coefficients.view(3, -1)[[0, 2]]] = 0.95 / 0.125  # green follows the error of red, blue that of green
+    repeats = len(head.bias) // params
+    head.set_gain(gain.repeat(repeats))
+    head.bias.copy_(bias.repeat(repeats))

@@ -1,0 +1,1 @@
+"""Training: data, runs, recipes, checkpoints, plots and cards."""

@@ -1,0 +1,501 @@
+"""Directories as docs/format.md says: what is packed comes back, and what breaks a rule is refused as such."""
+
+import contextlib
+import tracemalloc
+from dataclasses import replace
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbcodec.archive.format.index import (
+    CODINGS,
+    FORMS,
+    KINDS,
+    MODES,
+    PIXEL_FORMS,
+    Chunk,
+    CodecRecord,
+    Directory,
+    File,
+    Place,
+    check_names,
+    link_stays_inside,
+    pack_column,
+    pack_directory,
+    printable,
+    tile_bounds,
+    tile_grid,
+    unpack_column,
+    unpack_directory,
+)
+from bbcodec.archive.read.archive.format import index as directories
+from bbcodec.binary import FRAME_BYTES, compress_lzma, deflate, unpack_method
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath, UnsupportedVersion
+
+# --- columns
+
+
+@given(st.lists(st.integers(-(2**62), 2**62)))
+def test_columns_come_back(numbers):
+    column = msgpack.unpackb(msgpack.packb(pack_column(numbers)))
+    assert unpack_column(column, len(numbers)) == numbers
+
+
+def test_column_golden_bytes():
+    assert pack_column([]) == 0
+    assert pack_column([7, 7]) == 7
+    assert pack_column([300, 5, 6]) == [5, bytes([39, 0, 1, 1, 0, 0])]  # 295 = 0x127
+    assert pack_column([-3, -2]) == [-3, b"\0\1"]
+
+
+@pytest.mark.parametrize(
+    "column", [[0], [0, b""], [0, b"123"], [0, "12"], True, None, 1.5, [0, bytes(18)], [1.5, b"12"], [True, b"12"]]
+)
+def test_malformed_columns_are_damage(column):
+    with pytest.raises(DamagedArchive):
+        unpack_column(column, 2)
+
+
+def test_planes_for_nothing_are_damage():
+    assert unpack_column(0, 0) == []
+    with pytest.raises(DamagedArchive):
+        unpack_column([0, b""], 0)
+
+
+# --- tiles
+
+
+def test_golden_tiles():
+    """By hand from docs/format.md: of 513 x 512, n = 2, R = floor(sqrt(2 * 512 // 513)) = 1, C = 2 and so on."""
+    assert tile_bounds(1, 1) == [(0, 1, 0, 1)]
+    assert tile_grid(512, 256) == (1, 1)
+    assert tile_bounds(513, 256) == [(0, 256, 0, 256), (0, 256, 256, 513)]
+    # R = floor(sqrt(3 * 1100 // 300))
+    assert tile_bounds(300, 1100) == [(0, 366, 0, 300), (366, 733, 0, 300), (733, 1100, 0, 300)]
+    assert tile_grid(4000, 3000) == (8, 12)  # n = 92, floor(sqrt(92 * 3000 // 4000)) = floor(sqrt(69))
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 200))
+def test_tiles_cover_the_plane_once(width, height, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directories, "TILE_PIXELS", most)
+        bounds = tile_bounds(width, height)
+        rows, columns = tile_grid(width, height)
+    assert len(bounds) == rows * columns
+    seen = np.zeros((height, width), int)
+    for top, bottom, left, right in bounds:
+        assert bottom > top
+        assert right > left
+        seen[top:bottom, left:right] += 1
+    assert (seen == 1).all()
+    assert bounds == sorted(bounds)
+    assert (rows * columns == 1) == (width * height <= most)
+
+
+# --- any directory comes back
+
+folder_names = st.binary(min_size=1, max_size=5).filter(lambda name: not set(name) & set(b"/\0\\:."))
+numbers = {
+    "size": st.integers(0, 2**63 - 1),
+    "modified_ns": st.integers(-(2**62), 2**62 - 1).map(lambda s: s * 10**9 + s % 10**9),
+    "permissions": st.integers(0, 0o777),
+    "mode": st.sampled_from(MODES),
+}
+
+
+@st.composite
+def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> File:
+    """Any entry that the format allows, with places among these."""
+    about = {key: draw(value) for key, value in numbers.items()}
+    form = draw(st.sampled_from(FORMS))
+    form = form if parts or form == "folder" else "bytes"
+    if form == "folder":
+        return File(name, form, **about)
+    places = draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+    if form in ("link", "bytes"):
+        return File(name, form, places=tuple(places), **about)
+    if form == "arrays":
+        way = draw(st.integers(0, 3))
+        side = st.integers(int(way > 0), 2**31 - 1)
+        shape = {"way": way, "width": draw(side), "height": draw(side), "skeleton": not way}
+        content = draw(st.lists(st.sampled_from(parts + images), min_size=1, max_size=3))
+        return File(name, form, places=(*([] if way else parts[:1]), *content), **shape, **about)
+    width, height = draw(st.sampled_from([(1, 1), (700, 500), (2**31 - 1, 1), (1025, 512), (1500, 1500)]))
+    way = draw(st.integers(0, 3))
+    skeleton = draw(st.booleans())
+    rows, columns = tile_grid(width, height)
+    if rows * columns > 10:
+        width, height, rows, columns = 3, 3, 1, 1
+    coded = [replace(part, coding=coding) for part in parts for coding in CODINGS[1:4]] + images
+    content = [draw(st.sampled_from(coded)) for _ in range(rows * columns * (2 if way & 1 else 1))]
+    kind = draw(st.sampled_from(KINDS[1:]))
+    return File(
+        name, form, kind=kind, way=way, width=width, height=height, skeleton=skeleton,
+        places=(*([parts[0]] if skeleton else []), *content), **about,
+    )  # fmt: skip
+
+
+@st.composite
+def sane_directories(draw, start: int = 9) -> tuple[Directory, int]:
+    """A directory that keeps all rules, and where it ends."""
+    types = draw(st.lists(st.sampled_from("LSBCD"), max_size=6))
+    lengths = [draw(st.integers(0, 2**30)) for _ in types]
+    offset, chunks = start, []
+    for kind, length in zip(types, lengths, strict=True):
+        chunks.append(Chunk(kind, offset + 5, length))
+        offset += length + FRAME_BYTES
+    parts, images = [], []
+    for number, kind in enumerate(types):
+        if kind == "B":
+            sizes = draw(st.lists(st.integers(0, 2**29), min_size=1, max_size=4))
+            parts += [Place(number, position, size) for position, size in enumerate(sizes)]
+        elif kind in "LS":
+            images += [Place(number, position) for position in draw(st.lists(st.integers(0, 2**24 - 1), max_size=3))]
+    names = draw(st.lists(folder_names, unique=True, max_size=5))
+    files = [draw(files_of(name, parts, images)) for name in names]
+    # Every part must be named: the rest by one more file.
+    files.append(File(b"~" * 6, "bytes", places=tuple(parts)))
+    files.sort(key=lambda file: file.name)
+    embedded = [number for number, kind in enumerate(types) if kind == "C"]
+    codecs = [
+        CodecRecord(draw(st.binary(min_size=16, max_size=16)), draw(st.text(max_size=5)), chunk)
+        for chunk in draw(st.lists(st.sampled_from([None, *embedded]), max_size=3))
+    ]
+    return Directory(files, codecs, chunks, draw(st.sampled_from([[], ["jpegxl"]]))), offset
+
+
+@settings(max_examples=100)
+@given(sane_directories())
+def test_any_directory_comes_back(case):
+    directory, end = case
+    data = pack_directory(directory)
+    assert unpack_directory(data, end) == directory
+    assert unpack_directory(data, end, 9) == directory
+
+
+@settings(max_examples=30)
+@given(sane_directories(start=0))
+def test_chunks_must_fill_the_space_before_the_directory(case):
+    directory, end = case
+    data = pack_directory(directory)
+    assert unpack_directory(data, end, 0) == directory
+    with pytest.raises(DamagedArchive, match="fill"):
+        unpack_directory(data, end + 1, 0)
+    with pytest.raises(DamagedArchive, match="fill"):
+        unpack_directory(data, end - 1, 0)
+    lost = unpack_directory(data, end - 1)  # as where a byte was lost before it
+    assert [chunk.offset + 1 for chunk in lost.chunks] == [chunk.offset for chunk in directory.chunks]
+
+
+def test_a_directory_says_what_its_methods_say():
+    """Stored, deflate and LZMA2 hold the same; another method is refused."""
+    directory = Directory([File(b"a", "bytes")], [], [])
+    packed = msgpack.packb(FIELDS)
+    for method, coded in enumerate([packed, deflate(packed), compress_lzma(packed)]):
+        assert unpack_directory(bytes([method]) + coded, 9) == directory
+    with pytest.raises(UnsupportedVersion, match="method 3"):
+        unpack_directory(b"\3" + packed, 9)
+
+
+def fields_of(directory):
+    """What msgpack holds of a packed directory."""
+    data = pack_directory(directory)
+    return msgpack.unpackb(unpack_method(data[0], data[1:], 10**6))
+
+
+def test_positions_are_told_as_steps():
+    """One more than the greatest before it in the chunk is 0."""
+    places = [(1, 0), (2, 5), (1, 1), (2, 6), (1, 0), (1, 2), (2, 3), (2, 7)]
+    file = File(b"a", "arrays", skeleton=True, places=(Place(0, 0, 3), *(Place(*place) for place in places)))
+    directory = Directory([file], [], [Chunk("B", 14, 5), Chunk("L", 28, 5), Chunk("S", 42, 5)])
+    assert unpack_column(fields_of(directory)[2][1], 9) == [0, 0, 5, 0, 0, -2, 0, -4, 0]
+    assert unpack_directory(pack_directory(directory), 51, 9) == directory
+
+
+def test_positions_in_order_are_a_constant():
+    """Else the position of every image of every file would take bytes."""
+    files = [File(b"%04d" % number, "png", "L", "L8", 0, 8, 8, places=(Place(0, number),)) for number in range(500)]
+    assert fields_of(Directory(files, [], [Chunk("L", 14, 5)]))[2] == [0, 0, 0, 0]
+
+
+def test_a_directory_that_is_too_large_is_told(monkeypatch):
+    monkeypatch.setattr(directories, "MAX_FILES", 1)
+    files = [File(b"a", "bytes"), File(b"b", "bytes")]
+    with pytest.raises(InputError, match="several archives"):
+        pack_directory(Directory(files, [], []))
+
+
+# --- directories that only a hostile or faulty writer makes
+
+ROW = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0o644, 0, 0]
+FIELDS = [b"a\0", ROW, [0, 0, 0, 0], [], [], "", 0]
+COLUMNS = (
+    "form", "mode", "kind", "way", "width", "height", "size", "seconds", "nanoseconds", "permissions", "skeleton",
+    "count",
+)  # fmt: skip
+NAMES = ("names", "files", "places", "codecs", "needs", "types", "lengths")
+
+
+def fields(**changes):
+    assert set(changes) <= set(NAMES)
+    return [changes.get(name, value) for name, value in zip(NAMES, FIELDS, strict=True)]
+
+
+def row(**changes):
+    assert set(changes) <= set(COLUMNS)
+    return [changes.get(name, value) for name, value in zip(COLUMNS, ROW, strict=True)]
+
+
+def unpack(content, end=10**6):
+    return unpack_directory(b"\0" + (content if isinstance(content, bytes) else msgpack.packb(content)), end)
+
+
+def picture(**changes):
+    """A directory of one picture, image 0 of the chunk L."""
+    about = {"form": 4, "mode": 2, "kind": 4, "width": 3, "height": 3, "count": 1}
+    return fields(files=row(**{**about, **changes}), types="LB", lengths=20)
+
+
+def test_the_helpers_make_readable_directories():
+    assert unpack(fields()).files == [File(b"a", "bytes")]
+    assert unpack(picture()).files[0].places == (Place(0, 0),)
+    # and with two parts of a chunk of bytes
+    both = fields(files=row(count=2), places=[0, 0, [1, b"\0\1"], 0], types="B", lengths=20)
+    assert unpack(both).files[0].places == (Place(0, 0, 1), Place(0, 1, 2))
+
+
+DAMAGED = {
+    "nothing": b"",
+    "no list": msgpack.packb(5),
+    "a map": msgpack.packb({}),
+    "too few fields": [b"a\0"],
+    "too many fields": [*FIELDS, 0],
+    "garbage": b"\xc1\xc1",
+    "map bomb": b"\xdf\xff\xff\xff\xff",
+    "array bomb": b"\xdd\xff\xff\xff\xff",
+    "deep": b"\x91" * 5000,
+    "text that is not UTF-8": b"\xa2\xff\xfe",
+    "a time": b"\xd6\xff\x00\x00\x00\x00",
+    "map with odd keys": b"\x81\x90\x00",
+    "a tail": msgpack.packb(FIELDS) + b"\0",
+    "names that are text": fields(names="a\0"),
+    "names without their last zero": fields(names=b"a"),
+    "names after the last zero": fields(names=b"a\0b"),
+    "names not in order": fields(names=b"b\0a\0"),
+    "one name twice": fields(names=b"a\0a\0"),
+    "file and folder": fields(names=b"a\0a/b\0"),
+    "file and folder, apart": fields(names=b"a\0a-b\0a/b\0"),
+    "missing column": fields(files=ROW[1:]),
+    "a column too many": fields(files=[*ROW, 0]),
+    "a column that is text": fields(files=["2", *ROW[1:]]),
+    "a column of another length": fields(files=[[2, b"123"], *ROW[1:]]),
+    "missing place column": fields(places=[0, 0, 0]),
+    "unknown form": fields(files=row(form=7)),
+    "negative form": fields(files=row(form=-1)),
+    "unknown mode": fields(files=row(mode=20)),
+    "unknown kind": fields(files=row(kind=13)),
+    "unknown way": fields(files=row(way=4)),
+    "huge width": fields(files=row(width=2**31)),
+    "huge height": fields(files=row(height=2**31)),
+    "negative size": fields(files=row(size=-1)),
+    "huge size": fields(files=row(size=2**63)),
+    "huge time": fields(files=row(seconds=2**62)),
+    "a second of nanoseconds": fields(files=row(nanoseconds=10**9)),
+    "negative nanoseconds": fields(files=row(nanoseconds=-1)),
+    "setuid": fields(files=row(permissions=0o4755)),
+    "half a skeleton": fields(files=row(skeleton=2)),
+    "negative count": fields(files=row(count=-1)),
+    "huge count": fields(files=row(count=2**40)),
+    "a chunk that is not there": fields(files=row(count=1)),
+    "a huge chunk number": fields(files=row(count=1), places=[2**24, 0, 0, 0]),
+    "a negative chunk number": fields(files=row(count=1), places=[-1, 0, 0, 0], types="B"),
+    "a negative position": fields(files=row(count=1), places=[0, -1, 0, 0], types="B"),
+    "a huge position": fields(files=row(count=1), places=[0, 2**24, 0, 0], types="B"),
+    "a huge length": fields(files=row(count=1), places=[0, 0, 2**29 + 1, 0], types="B"),
+    "an unknown coding": fields(files=row(count=1), places=[0, 0, 0, 4], types="B"),
+    "bytes in a learned chunk": fields(files=row(count=1), types="L"),
+    "bytes in a codec": fields(files=row(count=1), types="C"),
+    "bytes in a directory": fields(files=row(count=1), types="D"),
+    "bytes that are WebP": fields(files=row(count=1), places=[0, 0, 0, 1], types="B"),
+    "a part that is not named": fields(files=row(count=1), places=[0, 1, 0, 0], types="B"),
+    "a part of two lengths": fields(files=row(count=2), places=[0, [-1, b"\1\0"], [1, b"\0\1"], 0], types="B"),
+    "a folder with content": fields(files=row(form=0, count=1), types="B"),
+    "a skeleton of nothing": fields(files=row(skeleton=1)),
+    "bytes with a skeleton": fields(files=row(skeleton=1, count=2), types="B"),
+    "a picture of no kind": picture(kind=0),
+    "a picture of no pixels": picture(width=0),
+    "a picture in no chunk": picture(count=0),
+    "a picture of two places": picture(count=2),
+    "a split picture of one place": picture(kind=8, way=1),
+    "a picture of too few tiles": picture(width=1025, height=512),
+    "a picture of too many pixels": picture(width=2**31 - 1, height=2**31 - 1),
+    "a picture whose skeleton is an image": picture(skeleton=1, count=2),
+    "a picture that is bytes": fields(files=row(form=4, kind=4, width=3, height=3, count=1), types="B"),
+    "arrays without a skeleton": fields(files=row(form=3, count=1), types="B"),
+    "arrays without a skeleton, of no pixels": fields(files=row(form=3, way=1, height=3, count=1), types="B"),
+    "arrays with a skeleton and a way": fields(
+        files=row(form=3, way=1, width=3, height=3, skeleton=1, count=2), places=[0, [0, b"\0\1"], 0, 0], types="B"
+    ),
+    "an array of nothing": fields(files=row(form=3, way=1, width=3, height=3), types="B"),
+    "arrays of nothing": fields(files=row(form=3, skeleton=1, count=1), types="B"),
+    "arrays in a WebP": fields(files=row(form=3, skeleton=1, count=2), places=[0, 0, 0, [0, b"\0\1"]], types="B"),
+    "a skeleton that is WebP": fields(
+        files=row(form=4, kind=4, width=3, height=3, skeleton=1, count=2), places=[0, 0, 0, 1], types="B"
+    ),
+    "a short codec digest": fields(codecs=[[b"123", "x", None]]),
+    "a codec digest of text": fields(codecs=[["x" * 16, "x", None]]),
+    "a codec name of bytes": fields(codecs=[[bytes(16), b"x", None]]),
+    "a codec that is no list": fields(codecs=[5]),
+    "a codec of two fields": fields(codecs=[[bytes(16), "x"]]),
+    "a codec in no chunk": fields(codecs=[[bytes(16), "x", 0]]),
+    "a codec in a negative chunk": fields(codecs=[[bytes(16), "x", -1]], types="C"),
+    "a codec in chunk true": fields(codecs=[[bytes(16), "x", True]], types="BC"),
+    "a codec in chunk false": fields(codecs=[[bytes(16), "x", False]], types="C"),
+    "a codec in a chunk of bytes": fields(codecs=[[bytes(16), "x", 0]], types="B"),
+    "a negative length": fields(types="B", lengths=-1),
+    "a huge chunk": fields(types="B", lengths=2**30 + 1),
+    "lengths of other chunks": fields(types="BB", lengths=[0, b"123"]),
+    "lengths that are text": fields(types="B", lengths="1"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_directories_that_break_a_rule_are_damage(case):
+    with pytest.raises(DamagedArchive):
+        unpack(DAMAGED[case])
+
+
+@pytest.mark.parametrize("content", [fields(needs=["avif"]), fields(needs=[["jpegxl"]]), fields(types="Q")])
+def test_what_is_not_known_is_refused_by_name(content):
+    with pytest.raises(UnsupportedVersion, match=r"avif|jpegxl|'Q'"):
+        unpack(content)
+
+
+BAD_NAMES = [b"/a", b"../a", b"a/../b", b"a//b", b"a/", b".", b"..", b"a/.", b"", b"/", b"./a", b"a/./b"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("form", [0, 2])
+def test_names_that_leave_the_folder_are_refused(name, form):
+    with pytest.raises(UnsafePath):
+        unpack(fields(names=name + b"\0", files=row(form=form)))
+
+
+@pytest.mark.parametrize("name", [b"...", b"a..b", b" ", b"\xff", b"\n", b"-", b"~", b"a/.b", b"C:\\x"])
+def test_odd_names_are_names(name):
+    assert unpack(fields(names=name + b"\0")).files[0].name == name
+
+
+def test_backslashes_and_drives_are_refused_on_windows(monkeypatch):
+    monkeypatch.setattr(directories.os, "name", "nt")
+    for name in (b"a\\b", b"C:x"):
+        with pytest.raises(UnsafePath):
+            check_names([File(name, "bytes")])
+
+
+def test_a_name_with_a_zero_cannot_be_written():
+    with pytest.raises(UnsafePath):
+        check_names([File(b"a\0b", "bytes")])
+
+
+def test_many_empty_names_are_refused_before_they_are_told_apart(monkeypatch):
+    monkeypatch.setattr(directories, "MAX_FILES", 1000)
+    bomb = b"\1" + deflate(msgpack.packb(fields(names=bytes(10**6))))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedArchive, match="too many"):
+            unpack_directory(bomb, 9)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 10**6  # split, the names alone are 8 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.binary(max_size=60))
+def test_random_directories_raise_nothing_unforeseen(packed):
+    with pytest.raises(BBCodecError):
+        unpack_directory(packed, 10**6)
+
+
+RICH = fields(
+    names=b"a\0b\0c/d\0",
+    files=[[0, b"\2\4\3"], [0, b"\0\2\2"], [0, b"\0\4\0"], 0, [0, b"\0\3\3"], [0, b"\0\3\3"], 50, 10**9, 999, 0o644,
+           [0, b"\0\1\1"], [0, b"\1\2\2"]],
+    places=[[0, b"\0\0\1\0\2"], [0, b"\0\0\0\0\0"], [0, b"\3\4\0\5\0"], [0, b"\0\0\0\0\0"]],
+    codecs=[[bytes(16), "name", 3]],
+    needs=["jpegxl"],
+    types="BLSCD",
+    lengths=[0, b"\1\2\3\4\5"],
+)  # fmt: skip
+
+
+def test_the_rich_directory_is_one():
+    found = unpack(RICH)
+    assert [file.form for file in found.files] == ["bytes", "png", "arrays"]
+    assert [len(file.places) for file in found.files] == [1, 2, 2]
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_changed_directories_raise_nothing_unforeseen(data):
+    """Bytes changed, put in or taken out: what comes either keeps the rules or is refused."""
+    packed = bytearray(msgpack.packb(RICH))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(packed) - 1))
+        how = data.draw(st.sampled_from(["change", "insert", "delete"]))
+        if how == "delete":
+            del packed[place]
+        else:
+            packed[place : place + (how == "change")] = bytes([data.draw(st.integers(0, 255))])
+    with contextlib.suppress(BBCodecError):
+        found = unpack(bytes(packed))
+        assert all(0 <= place.chunk < len(found.chunks) for file in found.files for place in file.places)
+        assert unpack_directory(pack_directory(found), 10**6) == found
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(), st.binary(max_size=9))
+scalars |= st.text(max_size=4)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=13), max_leaves=13)
+
+
+@given(st.sampled_from(range(7)), st.data())
+def test_other_values_raise_nothing_unforeseen(number, data):
+    """Any value in the place of a field, or of one of its members."""
+    content = [list(value) if isinstance(value, list) else value for value in RICH]
+    if isinstance(content[number], list) and content[number] and data.draw(st.booleans()):
+        content[number][data.draw(st.integers(0, len(content[number]) - 1))] = data.draw(values)
+    else:
+        content[number] = data.draw(values)
+    with contextlib.suppress(BBCodecError):
+        unpack(content)
+
+
+# --- links
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "inside"),
+    [
+        (b"a", b"b", True), (b"a/b", b"../c", True), (b"a/b/c", b"../../d/e", True), (b"a", b"b/c", True),
+        (b"a", b"../b", False), (b"a/b", b"../../c", False), (b"a", b"/b", False), (b"a/b", b"c/../d", False),
+        (b"a", b"", False), (b"a", b"b//c", False), (b"a", b"./b", False), (b"a", b"b\0c", False), (b"a", b".", False),
+        (b"a/b", b"..", True), (b"a", b"..", False),
+    ],
+)  # fmt: skip
+def test_links_that_stay_inside(name, target, inside):
+    assert link_stays_inside(name, target) is inside
+
+
+def test_names_are_printed_on_one_line():
+    assert printable(b"a\nb\xff\x1b[31m") == r"'a\nb\\xff\x1b[31m'"
+
+
+def test_codes_of_the_format_are_fixed():
+    """Numbers in archives: these lists may grow at their ends, and never change."""
+    assert FORMS == ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
+    assert FORMS[4:] == PIXEL_FORMS
+    assert KINDS == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
+    assert CODINGS == ("bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar")
+    assert MODES.index("I;16B") == 18

@@ -1,0 +1,356 @@
+"""Archives are written alike wherever and however often, appear whole or not at all, and say what was done."""
+
+import os
+
+import numpy as np
+import pytest
+from fake_codec import fake_codec, familiar, load_fake, load_hasty, load_lying, squeeze
+from folders import (
+    ALL,
+    BITS,
+    COLOUR,
+    FAKE,
+    GREY,
+    N_FILES,
+    check_same_tree,
+    hows,
+    make_folder,
+    noise,
+    quick_webp,
+    restore,
+    save,
+    smooth,
+)
+
+import bbcodec
+from bbcodec import options as settings_of_work
+from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.read.archive import compress as compressing
+from bbcodec.archive.read.archive.format import container
+from bbcodec.archive.read.archive.write import tasks as planning
+from bbcodec.archive.read.archive.write import writer as assembling
+from bbcodec.archive.write.tasks import Options
+from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
+from bbcodec.images import codings as classical
+from bbcodec.options import Setting
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with quick_webp():
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "in")
+
+
+def inside(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- the same bytes
+
+
+def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch, careful_webp):
+    for number in range(20):
+        save(folder / "more" / f"{number}.png", familiar(30, 40 + number % 3, 3, seed=number))
+    monkeypatch.setattr(settings_of_work, "POOL_VALUES", 0)
+    monkeypatch.setattr(planning, "GROUP_VALUES", 5000)
+    monkeypatch.setattr(container, "SEGMENT_BYTES", 3000)
+    monkeypatch.setattr(container, "PIECE_BYTES", 3000)
+    for jobs in (1, 3):
+        squeeze(folder, tmp_path / f"{jobs}.bb", ALL, jobs=jobs)
+    assert (tmp_path / "1.bb").read_bytes() == (tmp_path / "3.bb").read_bytes()
+    restore(tmp_path / "1.bb", tmp_path / "out", setting=Setting(2, "cpu", None, load_fake))
+    check_same_tree(folder, tmp_path / "out")
+
+
+def test_the_archive_is_the_same_in_another_place_and_order(folder, tmp_path):
+    """Nothing of the paths around a folder, or of the order of its entries on the disk, is in it."""
+    squeeze(folder, tmp_path / "a.bb", ALL)
+    again = tmp_path / "elsewhere"
+    os.rename(folder, again)
+    listing = os.listdir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning.os, "listdir", lambda path: listing(path)[::-1])
+        squeeze(again, tmp_path / "b.bb", ALL)
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
+
+
+# --- codecs that pay, and others
+
+
+def test_a_poor_codec_is_not_used(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", [])
+    formats = (1, 256), (3, 256), (1, 2)
+    poor = [fake_codec("poor", channels=c, levels=v, waste=10**5, shipped=True) for c, v in formats]
+    summary = squeeze(folder, tmp_path / "b.bb", poor)
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
+    assert summary.codecs == summary.skipped == []
+
+
+def test_an_embedded_codec_that_costs_more_than_it_saves_is_left_out_and_named(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", [])
+    long = fake_codec("long", note=noise(20_000).tobytes().hex())
+    summary = squeeze(folder, tmp_path / "b.bb", [long])
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
+    assert summary.codecs == []
+    assert summary.skipped == ["the codec long would take more bytes than it saves: stored without it"]
+    for options in ({"embed": False}, {}):
+        about = [fake_codec("long", shipped=not options, note="x" * 40_000)]
+        summary = squeeze(folder, tmp_path / "c.bb", about, force=True, **options)
+        assert (summary.codecs, summary.skipped) == (["long"], [])
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_an_embedded_codec_never_makes_an_archive_longer(tmp_path, count):
+    """Around the point where it begins to pay."""
+    for number in range(count):
+        save(tmp_path / "in" / f"{number}.png", familiar(seed=number))
+    codec = fake_codec("grey", note=noise(2000).tobytes().hex())
+    without = squeeze(tmp_path / "in", tmp_path / "a.bb", [], verify=False)
+    summary = squeeze(tmp_path / "in", tmp_path / "b.bb", [codec], verify=False)
+    assert summary.archive_bytes <= without.archive_bytes + 64
+    assert (summary.codecs == []) == (summary.skipped != []) == (count < 5)
+
+
+def test_each_kind_of_pixels_gets_its_codec(folder, tmp_path):
+    summary = squeeze(folder, tmp_path / "a.bb", [fake_codec("poor", waste=3000), *ALL])
+    assert sorted(summary.codecs) == ["bits-1", "colour-1", "grey-1"]
+    how = hows(tmp_path / "a.bb")
+    assert {how[name] for name in ("grey/0.png", "colour/0.png", "colour/same.bmp", "mask.npy")} == {"learned"}
+
+
+def test_all_shipped_codecs_are_tried_with_auto(folder, tmp_path, monkeypatch):
+    shipped = tuple(fake_codec(codec.name, shipped=True, **about) for codec, about in (
+        (GREY, {}), (COLOUR, {"channels": 3}), (BITS, {"levels": 2})))  # fmt: skip
+    monkeypatch.setattr(compressing, "shipped_codecs", lambda: shipped)
+    assert compressing.choose_codecs("auto") == shipped
+    assert compressing.choose_codecs("none") == compressing.choose_codecs(None) == ()
+
+
+# --- options
+
+
+def test_with_exact_files_every_byte_comes_back(tmp_path):
+    """Also of files whose pictures would have come back otherwise: BMPs and arrays are still coded."""
+    top = make_folder(tmp_path / "in")
+    np.savez_compressed(top / "more.npz", one=familiar(count=30))
+    save(top / "odd.png", smooth(30, 30), compress_level=1)
+    summary = squeeze(top, tmp_path / "a.bb", ALL, exact=True)
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(top, tmp_path / "out", exact=True)
+    how = hows(tmp_path / "a.bb")
+    assert summary.rewritten == 0
+    assert {how[name] for name in how if name.endswith((".png", ".webp", ".npz"))} == {"original"}
+    assert {how[name] for name in ("stack.npy", "colour/same.bmp")} == {"learned"}
+    assert squeeze(top, tmp_path / "b.bb", ALL).rewritten > 5
+
+
+def photo(height, width, seed=0):
+    """A gradient with a little noise, as JPEG XL codes best."""
+    slope = np.add.outer(np.arange(height) * 1.3, np.arange(width) * 0.7)[..., None] * [1, 0.7, 0.4]
+    return (slope % 200 + np.random.default_rng(seed).normal(20, 3, (height, width, 3)).clip(0, 50)).astype(np.uint8)
+
+
+def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
+    save(folder / "gradient.png", photo(90, 90))
+    squeeze(folder, tmp_path / "webp.bb")
+    squeeze(folder, tmp_path / "a.bb", jpegxl=True)
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(folder, tmp_path / "out")
+    assert hows(tmp_path / "a.bb")["gradient.png"] == "jpegxl"
+    with Archive(tmp_path / "a.bb") as archive, Archive(tmp_path / "webp.bb") as other:
+        assert archive.listing()["needs"] == ["jpegxl"]
+        assert other.listing()["needs"] == []
+    real = __import__
+
+    def without(name, *more):
+        if name == "imagecodecs":
+            raise ImportError(name)
+        return real(name, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.__import__", without)
+        with Archive(tmp_path / "a.bb") as archive:
+            assert archive.read_bytes("notes.txt") == (folder / "notes.txt").read_bytes()
+            with pytest.raises(MissingCodec, match="pip install imagecodecs"):
+                archive.verify()
+        with pytest.raises(MissingCodec, match="pip install imagecodecs"):
+            restore(tmp_path / "a.bb", tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+        with pytest.raises(MissingCodec, match="pip install imagecodecs"):
+            bbcodec.compress(folder, tmp_path / "b.bb", codec="none", jpegxl=True)
+        assert not (tmp_path / "b.bb").exists()
+    assert classical.require_jpegxl()
+
+
+def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
+    colours = np.random.default_rng(2).integers(0, 256, (4, 4, 3), np.uint8)
+    save(tmp_path / "in" / "few colours.png", np.tile(colours, (12, 12, 1)))
+    for jpegxl in (False, True):
+        squeeze(tmp_path / "in", tmp_path / f"{jpegxl}.bb", jpegxl=jpegxl)
+    assert (tmp_path / "True.bb").read_bytes() == (tmp_path / "False.bb").read_bytes()
+    assert hows(tmp_path / "True.bb") == {"few colours.png": "webp"}
+    save(tmp_path / "in" / "photo.png", photo(90, 90))
+    squeeze(tmp_path / "in", tmp_path / "both.bb", jpegxl=True)
+    assert hows(tmp_path / "both.bb") == {"few colours.png": "webp", "photo.png": "jpegxl"}
+
+
+def test_a_need_is_told_by_the_directory_chunks_too(tmp_path):
+    pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
+    save(tmp_path / "in" / "a.png", photo(90, 90))
+    squeeze(tmp_path / "in", tmp_path / "a.bb", jpegxl=True)
+    data = (tmp_path / "a.bb").read_bytes()
+    (tmp_path / "a.bb").write_bytes(data[:-1])
+    with Archive(tmp_path / "a.bb") as archive:
+        assert archive.listing()["needs"] == ["jpegxl"]
+
+
+def test_excluded_names_are_left_out(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", ALL, exclude=["*.png", "hollow"])
+    with Archive(tmp_path / "a.bb") as archive:
+        assert not any(name.endswith(".png") for name in archive)
+        assert archive.listing()["folders"] == ["colour", "grey"]
+
+
+# --- what is told
+
+
+def test_every_file_is_reported(folder, tmp_path):
+    reports = []
+    summary = squeeze(folder, tmp_path / "a.bb", ALL, report=reports.append)
+    about = {report.name: report for report in reports}
+    with Archive(tmp_path / "a.bb") as archive:
+        assert sorted(about) == archive.names
+        listed = {file["name"]: file for file in archive.listing()["files"]}
+    assert len(reports) == summary.files == N_FILES
+    for name, report in about.items():
+        how = "original" if report.how == "link" else report.how
+        assert (how, report.file_bytes) == (listed[name]["how"], listed[name]["bytes"])
+    assert about["notes.txt"].copy_of == "copy of notes.txt"
+    assert about["notes.txt"].stored_bytes == 0
+    assert {"webp", "png", "learned", "original"} <= about["grey/0.png"].tried.keys()
+    assert about["grey/0.png"].tried["original"] == (folder / "grey" / "0.png").stat().st_size
+    stored = sum(report.stored_bytes for report in reports)
+    assert 0.5 * summary.archive_bytes < stored < summary.archive_bytes
+
+
+def test_progress_runs_to_the_end(folder, tmp_path):
+    seen = []
+    setting = Setting(1, "cpu", lambda *step: seen.append(step), load_fake)
+    compressing.compress_with(ALL, folder, tmp_path / "a.bb", True, Options(), (), False, True, setting)
+    for what in ("compressing", "verifying"):
+        steps = [step for step in seen if step[0] == what]
+        done = [step[1] for step in steps]
+        assert done == sorted(done)
+        assert {step[2] for step in steps} == {steps[0][2]}
+    assert steps[-1][1] == steps[-1][2]
+    written = [step[3] for step in seen if step[0] == "compressing"]
+    assert written == sorted(written)
+
+
+def test_a_single_file_has_little_overhead(tmp_path):
+    """Directory, index, frames and digests: docs/format.md."""
+    save(tmp_path / "in" / "noise.png", noise(50, 50, 3))
+    codec = fake_codec("photo-1", channels=3, shipped=True)
+    summary = squeeze(tmp_path / "in", tmp_path / "a.bb", [codec], verify=False)
+    assert summary.archive_bytes <= summary.file_bytes + 300
+
+
+# --- whole or not at all
+
+
+def test_a_codec_that_decodes_other_pixels_is_caught_before_the_rename(folder, tmp_path):
+    with pytest.raises(VerificationFailed, match="nothing was kept"):
+        squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying)
+    assert inside(tmp_path) == ["in"]
+    squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying, verify=False)
+    with pytest.raises(DamagedArchive):
+        restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_lying))
+
+
+def test_other_pixels_are_tried_again_on_the_safe_path(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", ALL, load=load_hasty)
+    restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_hasty))
+    squeeze(folder, tmp_path / "b.bb", ALL)
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
+
+
+def test_an_existing_archive_is_left_alone_without_force(folder, tmp_path):
+    (tmp_path / "a.bb").write_text("mine")
+    with pytest.raises(TargetExists):
+        squeeze(folder, tmp_path / "a.bb")
+    assert (tmp_path / "a.bb").read_text() == "mine"
+    with pytest.raises(OutputError, match="is a folder"):
+        squeeze(folder, folder)
+    with pytest.raises(OutputError, match="cannot be written"):
+        squeeze(folder, tmp_path / "no" / "such" / "a.bb")
+    squeeze(folder, tmp_path / "a.bb", force=True)
+    restore(tmp_path / "a.bb", tmp_path / "out")
+
+
+def test_an_archive_in_its_own_input_is_left_out(folder, tmp_path):
+    squeeze(folder, folder / "a.bb")
+    squeeze(folder, folder / "a.bb", force=True)
+    with Archive(folder / "a.bb") as archive:
+        assert "a.bb" not in archive
+        assert len(archive) == N_FILES
+    squeeze(folder, tmp_path / "b.bb")
+    with Archive(tmp_path / "b.bb") as archive:
+        assert "a.bb" in archive
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device"), InputError("gone")])
+def test_nothing_is_left_when_compressing_stops(folder, tmp_path, monkeypatch, stop, force):
+    def stopping(*_):
+        raise stop
+
+    if force:
+        (tmp_path / "a.bb").write_text("old")
+    monkeypatch.setattr(assembling.Assembler, "_place", stopping)
+    with pytest.raises(OutputError if isinstance(stop, OSError) else (KeyboardInterrupt, InputError)):
+        squeeze(folder, tmp_path / "a.bb", ALL, force=force)
+    assert inside(tmp_path) == (["a.bb", "in"] if force else ["in"])
+    assert not force or (tmp_path / "a.bb").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "colour/0.png"])
+def test_a_file_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch, name):
+    """As root every file can be read, so the failure is made."""
+    real = open
+
+    def refusing(path, *options, **more):
+        if str(path).endswith(name):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *options, **more)
+
+    monkeypatch.setattr(planning, "open", refusing, raising=False)
+    monkeypatch.setattr(compressing, "open", refusing, raising=False)
+    memmap = np.memmap
+    monkeypatch.setattr(np, "memmap", lambda path, *m: refusing(path) if path.endswith(name) else memmap(path, *m))
+    with pytest.raises(InputError, match=rf"{name} cannot be read: Permission denied"):
+        squeeze(folder, tmp_path / "a.bb", ALL)
+    assert not (tmp_path / "a.bb").exists()
+
+
+def test_a_file_that_shrinks_meanwhile_is_named(folder, tmp_path, monkeypatch):
+    real = planning.find_copies
+
+    def shrinking(entries):
+        (folder / "notes.txt").write_text("")
+        return real(entries) and {}
+
+    monkeypatch.setattr(planning, "find_copies", shrinking)
+    with pytest.raises(InputError, match="became shorter"):
+        squeeze(folder, tmp_path / "a.bb")
+    assert inside(tmp_path) == ["in"]
+
+
+def test_the_stored_setting_is_the_fake_one():
+    assert FAKE.load is load_fake

@@ -1,0 +1,293 @@
+"""Archives as data sets: every image once, as Pillow shows it, from any process and thread."""
+
+import io
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from fake_codec import fake_content, familiar, load_fake
+from PIL import Image
+from torch.utils.data import DataLoader
+
+import bbcodec
+from bbcodec import parallel as workers
+from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
+from bbcodec.archive.format.index import TILE_PIXELS
+from bbcodec.errors import DamagedArchive, InputError, NoSuchName
+from bbcodec.images.display import image_shown
+
+RANDOM = np.random.default_rng(0)
+
+
+def smooth(height, width, channels=3) -> np.ndarray:
+    """A picture that no coding stores as noise."""
+    steps = RANDOM.integers(-2, 3, (height, width, channels)).cumsum(axis=0).cumsum(axis=1)
+    return (128 + steps).clip(0, 255).astype(np.uint8)
+
+
+def as_float(image):
+    """A transform that spawned workers can have."""
+    return torch.from_numpy(image).permute(2, 0, 1) / 255
+
+
+def write_images(folder):
+    """One image of each sort, by name."""
+    images = {
+        "grey.png": Image.fromarray(smooth(30, 40, 1)[:, :, 0]),
+        "rgb.png": Image.fromarray(smooth(30, 40)),
+        "rgba.png": Image.fromarray(smooth(30, 40, 4)),
+        "two.png": Image.fromarray(smooth(30, 40, 1)[:, :, 0] > 128),
+        "la.png": Image.fromarray(smooth(30, 40, 2), "LA"),
+        "deep.png": Image.fromarray(smooth(30, 40, 1)[:, :, 0].astype(np.uint16) * 250),
+        "palette.png": Image.fromarray(smooth(30, 40)).quantize(20),
+        "bmp.bmp": Image.fromarray(smooth(30, 40)),
+        "palette.bmp": Image.fromarray(smooth(30, 40)).quantize(20),
+        "large.png": Image.fromarray(smooth(2, TILE_PIXELS // 2 + 1)),
+        "sub/lossy.jpg": Image.fromarray(smooth(30, 40)),
+        "sub/cmyk.tiff": Image.fromarray(smooth(30, 40, 4), "CMYK"),
+        "sub/webp.webp": Image.fromarray(smooth(30, 40, 4)),
+    }
+    (folder / "sub").mkdir(parents=True)
+    for name, image in images.items():
+        image.save(folder / name, **({"lossless": True, "method": 0, "quality": 0} if name.endswith("webp") else {}))
+    (folder / "notes.txt").write_text("no image")
+    np.save(folder / "noise.npy", RANDOM.normal(size=(3, 4)))
+    return sorted(images)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A folder and its archive, with all sorts of images and an array of many."""
+    top = tmp_path_factory.mktemp("dataset")
+    names = write_images(top / "in")
+    digits = RANDOM.integers(0, 2, (300, 28, 28), np.uint8)
+    np.save(top / "in" / "digits.npy", digits)
+    bbcodec.compress(top / "in", top / "a.bb", codec="none")
+    return top, names, digits
+
+
+def test_every_image_is_an_item(shared):
+    top, names, digits = shared
+    images = ArchiveDataset(top / "a.bb")
+    assert len(images) == len(names) + len(digits)
+    items = [images.item(index) for index in range(len(images))]
+    assert Counter(name for name, _ in items) == {"digits.npy": 300, **dict.fromkeys(names, 1)}
+    first = items.index(("digits.npy", 0))
+    for number in (0, 1, 150, 299):
+        assert images.item(first + number) == ("digits.npy", number)
+        np.testing.assert_array_equal(images[first + number], digits[number][:, :, None])
+    assert images.item(-1) == items[-1]
+    for index in (len(images), -len(images) - 1):
+        with pytest.raises(IndexError):
+            images[index]
+
+
+def test_items_are_what_pillow_shows(shared):
+    top, names, _ = shared
+    images = ArchiveDataset(top / "a.bb", names=names)
+    with bbcodec.open(top / "a.bb") as archive:
+        assert {file.form for file in archive.files} >= {"png", "raw", "webp", "bytes", "arrays"}
+    for index, name in enumerate(names):
+        pixels = images[index]
+        with Image.open(top / "in" / name) as image:
+            assert (pixels.dtype, pixels.shape[:2]) == (np.uint8, image.size[::-1])
+            np.testing.assert_array_equal(pixels, image_shown(image), name)
+            if image.mode in ("L", "RGB", "RGBA", "LA"):
+                np.testing.assert_array_equal(pixels.squeeze(), np.asarray(image), name)
+            elif image.mode == "P":
+                np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")), name)
+        pixels[:] = 7  # items are the caller's own
+        assert (images[index] != 7).any()
+
+
+def test_images_are_shown_by_value():
+    deep = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
+    assert image_shown(deep)[0, :, 0].tolist() == [0, 0, 1, 255]
+    assert image_shown(Image.fromarray(np.array([[False, True]])))[0, :, 0].tolist() == [0, 255]
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([1, 2, 3, 4, 5, 6])
+    palette.putpixel((1, 0), 1)
+    assert image_shown(palette).tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    palette.info["transparency"] = 1
+    assert image_shown(palette).tolist() == [[[1, 2, 3, 255], [4, 5, 6, 0]]]
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
+def test_a_mode_makes_all_items_alike(shared, mode, channels):
+    top, names, _ = shared
+    images = ArchiveDataset(top / "a.bb", mode=mode, names=[*names, "digits.npy"])
+    assert {images[index].shape[2] for index in range(0, len(images), 17)} == {channels}
+    assert {images[index].shape[2] for index in range(len(names))} == {channels}
+
+
+def test_a_transform_is_applied(shared):
+    images = ArchiveDataset(shared[0] / "a.bb", as_float, mode="RGB", names=["sub/"])
+    assert {image.shape for image in images} == {(3, 30, 40)}
+    assert {image.dtype for image in images} == {torch.float32}
+
+
+def test_what_is_no_image_is_refused(shared, tmp_path):
+    top, _, _ = shared
+    with pytest.raises(InputError, match="holds no images of these names"):
+        ArchiveDataset(top / "a.bb", names=["notes.txt"])
+    with pytest.raises(NoSuchName):
+        ArchiveDataset(top / "a.bb", names=["nope"])
+    with pytest.raises(InputError, match="cannot be read"):
+        ArchiveDataset(tmp_path / "nope.bb")
+    with bbcodec.open(top / "a.bb") as archive:
+        for name, number in (("notes.txt", 0), ("rgb.png", 1), ("digits.npy", 300), ("noise.npy", 0)):
+            with pytest.raises(InputError):
+                archive.pixels(name, number)
+        for name, number in (("rgb.png", 1), ("digits.npy", -1), ("notes.txt", 0)):
+            with pytest.raises(InputError):
+                archive.chunk_of(name, number)
+        with pytest.raises(InputError, match="not 'CMYK'"):
+            archive.pixels("rgb.png", mode="CMYK")
+
+
+@pytest.mark.parametrize("context", [None, "fork", "spawn"])
+def test_loaders_give_every_image_once(shared, context):
+    """In this process, and from forked and spawned workers, after an image was decoded here."""
+    top, _, digits = shared
+    images = ArchiveDataset(top / "a.bb", as_float, names=["digits.npy"])
+    np.testing.assert_array_equal(images[3] * 255, digits[3][None])
+    workers_and_how = {} if context is None else {"num_workers": 2, "multiprocessing_context": context}
+    batches = list(DataLoader(images, batch_size=50, **workers_and_how))
+    np.testing.assert_array_equal(np.concatenate([batch.numpy() for batch in batches])[:, 0] * 255, digits)
+
+
+def test_threads_share_a_data_set(shared):
+    top, names, _ = shared
+    images = ArchiveDataset(top / "a.bb", names=[*names, "digits.npy"])
+    alone = [images[index] for index in range(0, len(images), 5)]
+    with ThreadPoolExecutor(4) as pool:
+        fresh = ArchiveDataset(top / "a.bb", names=[*names, "digits.npy"])
+        together = list(pool.map(fresh.__getitem__, range(0, len(images), 5)))
+    for one, two in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_pickle_holds_no_archive(shared):
+    images = ArchiveDataset(shared[0] / "a.bb")
+    images[0]
+    data = pickle.dumps(images)
+    assert len(data) < 10_000
+    np.testing.assert_array_equal(pickle.loads(data)[0], images[0])
+
+
+def test_chunks_hold_every_item_once(shared):
+    images = ArchiveDataset(shared[0] / "a.bb")
+    chunks = images.chunks()
+    assert sorted(index for chunk in chunks for index in chunk) == list(range(len(images)))
+    assert len(chunks) > 3
+
+
+@pytest.fixture
+def learned(tmp_path, monkeypatch):
+    """An archive of many learned chunks, and a list of all that are decoded."""
+    monkeypatch.setattr(workers, "load_installed", load_fake)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "mine.bbc").write_bytes(fake_content())
+    np.save(tmp_path / "in" / "many.npy", familiar(64, 64, count=320)[:, :, :, 0])
+    for number in range(4):
+        Image.fromarray(familiar(300, 400, seed=number)[:, :, 0]).save(tmp_path / "in" / f"{number}.png")
+    bbcodec.compress(tmp_path / "in", tmp_path / "a.bb", codec=tmp_path / "mine.bbc")
+    decoded = []
+    plain = workers.Bench.decode
+    monkeypatch.setattr(workers.Bench, "decode", lambda bench, body: decoded.append(body.digest) or plain(bench, body))
+    return tmp_path / "a.bb", decoded
+
+
+def test_batches_by_chunks_decode_each_chunk_once(learned):
+    path, decoded = learned
+    images = ArchiveDataset(path)
+    assert decoded == []
+    batches = ChunkBatches(images, 32, pool=4, seed=1)
+    indices = [index for batch in batches for index in batch]
+    assert sorted(indices) == list(range(324))
+    assert indices != sorted(indices)
+    for batch in DataLoader(images, batch_sampler=batches, collate_fn=list):
+        assert len(batch) <= 32
+    assert len(decoded) == len(set(decoded)) > 8
+
+
+def test_batches_by_chunks_are_dealt_to_workers(learned):
+    """With two workers that take batches in turn, no chunk goes to both but by the rest of a hand."""
+    images = ArchiveDataset(learned[0])
+    chunk_of = {index: number for number, chunk in enumerate(images.chunks()) for index in chunk}
+    batches = list(ChunkBatches(images, 32, workers=2))
+    assert sorted(index for batch in batches for index in batch) == list(range(324))
+    seen = [{chunk_of[index] for batch in batches[worker::2] for index in batch} for worker in (0, 1)]
+    assert len(seen[0] & seen[1]) <= 4
+    whole = list(ChunkBatches(images, 32, workers=2, drop_last=True))
+    assert {len(batch) for batch in whole} == {32}
+    assert len(whole) >= 8
+
+
+def test_batches_depend_on_seed_and_epoch(learned):
+    images = ArchiveDataset(learned[0])
+    one, two, three = (ChunkBatches(images, 50, seed=seed) for seed in (5, 5, 6))
+    first = list(one)
+    assert first == list(two) != list(three)
+    assert len(one) == len(first)
+    assert list(one) != first
+    one.epoch = 0
+    assert list(one) == first
+    with pytest.raises(InputError):
+        ChunkBatches(images, 0)
+
+
+def test_damage_is_told(learned):
+    path, _ = learned
+    data = bytearray(path.read_bytes())
+    for place in range(9, len(data) // 2, 50):
+        data[place] ^= 1
+    path.write_bytes(data)
+    images = ArchiveDataset(path, names=["0.png", "1.png", "2.png", "3.png"])
+    with pytest.raises(DamagedArchive, match=r"a\.bb: .* is damaged"):
+        [images[index] for index in range(4)]
+
+
+def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
+    """Images of two codecs asked for in turn load each codec once."""
+    loads = []
+
+    def counting(content, device):
+        loads.append(device)
+        return load_fake(content, device)
+
+    monkeypatch.setattr(workers, "load_installed", counting)
+    from fake_codec import fake_codec
+
+    from bbcodec.archive.compress import compress_with
+    from bbcodec.archive.write.tasks import Options
+    from bbcodec.options import Setting
+
+    (tmp_path / "in").mkdir()
+    Image.fromarray(familiar(90, 90)[:, :, 0]).save(tmp_path / "in" / "grey.png")
+    Image.fromarray(familiar(90, 90, 3)).save(tmp_path / "in" / "rgb.png")
+    codecs = [fake_codec("grey"), fake_codec("rgb", channels=3)]
+    compress_with(codecs, tmp_path / "in", tmp_path / "a.bb", True, Options(), (), False, True, Setting(1, "cpu"))
+    loads.clear()
+    images = ArchiveDataset(tmp_path / "a.bb")
+    for index in (0, 1, 0, 1):
+        assert images[index].shape == (90, 90, 1 + 2 * index)
+    assert len(loads) == 2
+
+
+def test_bbcodec_imports_no_torch():
+    code = "import sys, bbcodec; dir(bbcodec); assert not {'torch', 'numba', 'numpy'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_read_bytes_and_extract_agree(shared):
+    with bbcodec.open(shared[0] / "a.bb") as archive:
+        for name in archive.names:
+            stream = io.BytesIO()
+            archive.extract(name, stream)
+            assert stream.getvalue() == archive.read_bytes(name)

@@ -1,0 +1,187 @@
+"""Image files taken apart and joined again: nothing that a file says about its picture may be lost."""
+
+import io
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_examples import opened, pillow_image, png_chunk, png_of, random_samples, saved, sizes
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from bbcodec.errors import DamagedArchive
+from bbcodec.images import KINDS, Picture, join_bands, join_image, palette, split_image
+from bbcodec.images import image_files as pictures
+from bbcodec.images.formats import png
+
+
+def check_same_picture(first, second):
+    """All that Pillow knows of the two is equal. Written apart from `bbcodec.images.probe.facts` on purpose."""
+    one, two = opened(first), opened(second)
+    for fact in ("format", "mode", "size", "info"):
+        assert getattr(one, fact) == getattr(two, fact), fact
+    assert np.array_equal(np.asarray(one), np.asarray(two))
+    assert one.getpalette("RGBA") == two.getpalette("RGBA") if one.mode == "P" else True
+    assert dict(one.getexif()) == dict(two.getexif())
+    assert getattr(one, "text", None) == getattr(two, "text", None)
+
+
+def picture(kind="RGB8", width=13, height=9, seed=0):
+    return pillow_image(random_samples(kind, width, height, seed), kind)
+
+
+@settings(max_examples=120)
+@given(st.sampled_from(sorted(KINDS)), sizes(20), st.booleans(), st.integers(0, 99))
+def test_every_kind_of_png_comes_back(kind, size, interlaced, seed):
+    samples = random_samples(kind, *size, seed)
+    data = png_of(samples, kind, interlaced=interlaced)
+    split = split_image(data)
+    assert (split.form, split.kind) == ("png", kind)
+    assert np.array_equal(split.samples, samples)
+    check_same_picture(data, join_image(split))
+    assert (palette("png", kind, split.metadata) is not None) == KINDS[kind].indexed
+
+
+def test_all_that_a_png_says_comes_back():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "ein Bild")
+    info.add_itxt("Comment", "späße", lang="de", tkey="Kommentar")
+    info.add_text("Long", "x" * 2000, zip=True)
+    exif = Image.Exif()
+    exif[0x010E] = "described"
+    exif[0x8769] = {0x829A: TiffImagePlugin.IFDRational(1, 50)}
+    options = {"pnginfo": info, "exif": exif, "dpi": (300, 300), "icc_profile": b"profile" * 40}
+    data = saved(picture(), "PNG", transparency=(1, 2, 3), **options)
+    chunks = [
+        png_chunk(b"gAMA", struct.pack(">I", 45455)),
+        png_chunk(b"tIME", b"\x07\xe9\x01\x02\x03\x04\x05"),
+        png_chunk(b"sBIT", b"\5\6\5"),
+        png_chunk(b"bKGD", bytes(6)),
+        png_chunk(b"prVt", b"private"),
+    ]
+    data = data[:33] + b"".join(chunks) + data[33:]
+    split = split_image(data)
+    joined = join_image(split)
+    check_same_picture(data, joined)
+    wanted = {"Title", "Comment", "Long", "dpi", "icc_profile", "transparency", "gamma", "exif"}
+    assert set(opened(joined).info) >= wanted
+    assert list(png.read_chunks(io.BytesIO(joined))) == list(png.read_chunks(io.BytesIO(data)))
+    assert len(list(png.read_chunks(io.BytesIO(joined)))) >= 14
+
+
+def test_exif_with_a_fraction_of_nothing_comes_back():
+    """0/0 is not equal to itself as a number; it is the same metadata nevertheless."""
+    exif = Image.Exif()
+    exif[0x011A] = TiffImagePlugin.IFDRational(0, 0)
+    data = saved(picture(), "PNG", exif=exif)
+    assert split_image(data) is not None
+
+
+def test_exact_files_are_raw_alone():
+    assert split_image(saved(picture(), "BMP"), exact=True) is not None
+    for data in (saved(picture(), "PNG"), saved(picture(), "WEBP", lossless=True)):
+        assert split_image(data) is not None
+        assert split_image(data, exact=True) is None
+
+
+# --- what is not split
+
+KEPT = {
+    "jpeg": lambda: saved(picture(), "JPEG"),
+    "gif": lambda: saved(picture("L8"), "GIF"),
+    "CMYK": lambda: saved(picture().convert("CMYK"), "TIFF"),
+    "float": lambda: saved(Image.new("F", (3, 3), 0.5), "TIFF"),
+    "animated PNG": lambda: saved(picture(), "PNG", save_all=True, append_images=[picture(seed=1)]),
+    "PNG with much after the end": lambda: saved(picture(), "PNG") + bytes(2**18 + 1),
+    "text": lambda: b"just text",
+    "nothing": lambda: b"",
+    "half a PNG": lambda: saved(picture(), "PNG")[:-30],
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_files_that_cannot_be_joined_again_are_not_split(case):
+    assert split_image(KEPT[case]()) is None
+
+
+def test_bytes_after_the_end_come_back():
+    data = saved(picture(), "PNG", dpi=(72, 72)) + b"more"
+    joined = join_image(split_image(data))
+    check_same_picture(data, joined)
+    assert joined.endswith(b"IEND\xaeB`\x82more")
+
+
+def test_indices_without_colours_are_split():
+    data = png_of(random_samples("P8", 3, 3), "P8", png_chunk(b"PLTE", b""))
+    split = split_image(data)
+    assert palette("png", "P8", split.metadata) is None
+    check_same_picture(data, join_image(split))
+
+
+def test_a_png_with_a_wrong_crc_is_not_split():
+    data = bytearray(saved(picture(), "PNG", dpi=(72, 72)))
+    data[data.index(b"pHYs") + 4 + 9] ^= 1
+    assert split_image(bytes(data)) is None
+
+
+def test_a_picture_that_joins_differently_is_not_split(monkeypatch):
+    """The trial that `split_image` makes: were the writer to lose something, the file is kept."""
+    data = saved(picture(), "PNG", dpi=(300, 300))
+    raw = saved(picture(), "BMP")
+    good, right = saved(picture(), "PNG"), join_image
+    for wrong in (good, saved(picture(seed=1), "PNG", dpi=(300, 300)), saved(picture(), "PNG", dpi=(300, 301)), raw):
+        monkeypatch.setattr(pictures, "join_image", lambda *_, wrong=wrong: wrong)
+        assert split_image(data) is None
+    monkeypatch.setattr(pictures, "join_image", right)
+    assert split_image(data) is not None
+
+
+def test_decompression_bombs_are_not_opened(monkeypatch):
+    data = saved(picture(), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    assert split_image(data) is None
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_damaged_files_are_split_right_or_not_at_all(data):
+    """Whatever a changed byte does to a file, what is split gives the same picture again."""
+    kind = data.draw(st.sampled_from(["L8", "P4", "RGBA8"]))
+    format = data.draw(st.sampled_from(["PNG", "TIFF", "TGA"] + (["WEBP"] if kind == "RGBA8" else ["BMP"])))
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    file = bytearray(saved(picture(kind), format, **options))
+    file[data.draw(st.integers(0, len(file) - 1))] ^= data.draw(st.integers(1, 255))
+    split = split_image(bytes(file))
+    if split is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_same_picture(bytes(file), join_image(split))
+
+
+# --- joining what does not fit
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "samples", "metadata"),
+    [
+        ("png", "RGB8", random_samples("L8", 3, 2), b""),
+        ("png", "L4", random_samples("L8", 3, 2), b""),
+        ("png", "L16", random_samples("L8", 3, 2), b""),
+        ("png", "L8", random_samples("L8", 3, 2)[:0], b""),
+        ("png", "X", random_samples("L8", 3, 2), b""),
+        ("png", "L8", random_samples("L8", 3, 2), b"\xff\xff"),
+        ("jpg", "L8", random_samples("L8", 3, 2), b""),
+        ("webp", "L8", random_samples("L8", 3, 2), b""),
+        ("raw", "L8", random_samples("L8", 3, 2), b""),
+    ],
+)
+def test_parts_that_do_not_fit_are_damage(form, kind, samples, metadata):
+    with pytest.raises(DamagedArchive):
+        join_image(Picture(form, kind, samples, metadata))
+
+
+def test_webp_is_not_written_in_bands():
+    with pytest.raises(DamagedArchive):
+        join_bands("webp", "RGB8", 3, 2, b"", [random_samples("RGB8", 3, 2)], io.BytesIO())

@@ -1,0 +1,92 @@
+"""What Pillow sees of a file."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from image_examples import opened, pillow_image, png_chunk, random_samples, saved
+from PIL import Image, PngImagePlugin
+
+from bbcodec.images import KINDS, Probe, probe
+from bbcodec.images.probe import MAX_PIXELS, facts, strictly
+
+
+def picture(kind="RGB8"):
+    return pillow_image(random_samples(kind, 13, 9), kind)
+
+
+def test_probe_reads_paths_bytes_and_streams(tmp_path):
+    data = saved(picture(), "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    for source in (path, str(path), data, io.BytesIO(data)):
+        assert probe(source) == Probe("PNG", "RGB", 13, 9, 1)
+    for nothing in (tmp_path / "b.png", b"", b"text"):
+        assert probe(nothing) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_may_be_split(kind):
+    assert probe(saved(picture(kind), "PNG")).may_split
+
+
+@pytest.mark.parametrize("format", ["JPEG", "GIF", "ICO", "JPEG2000"])
+def test_other_formats_may_not(format):
+    assert not probe(saved(picture(), format)).may_split
+
+
+def test_animations_may_not():
+    assert not probe(saved(picture(), "PNG", save_all=True, append_images=[picture("RGBA8")])).may_split
+
+
+def png_of_size(width, height):
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
+
+
+def test_bombs():
+    """A large image is seen, one beyond all bounds is not, and the bound outside is as it was."""
+    before = Image.MAX_IMAGE_PIXELS
+    assert probe(png_of_size(2**14, 2**15)).may_split
+    assert probe(png_of_size(2**15, 2**15 + 1)) is None
+    with pytest.raises(Image.DecompressionBombError), strictly(MAX_PIXELS):
+        Image.open(io.BytesIO(png_of_size(2**16, 2**16)))
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def itxt(language):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Comment", "x", lang=language)
+    return info
+
+
+def exif(value):
+    found = Image.Exif()
+    found[0x8769] = {0x829A: value}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "two"),
+    [
+        ("RGB8", {}, {"dpi": (72, 72)}),
+        ("RGB8", {}, {"transparency": (0, 0, 0)}),
+        ("RGB8", {"pnginfo": itxt("de")}, {"pnginfo": itxt("en")}),
+        ("RGB8", {"icc_profile": b"a"}, {"icc_profile": b"b"}),
+        ("RGB8", {"exif": exif(0.25)}, {"exif": exif(0.5)}),
+        ("P4", {}, {"transparency": bytes(4)}),
+    ],
+)
+def test_facts_tell_files_apart(kind, one, two):
+    first, second = (opened(saved(picture(kind), "PNG", **options)) for options in (one, two))
+    assert facts(first) != facts(second)
+    assert facts(first) == facts(opened(saved(picture(kind), "PNG", **one)))
+
+
+def test_facts_tell_palettes_and_sizes_apart():
+    one = picture("P4")
+    other = picture("P4")
+    other.putpalette(bytes(48))
+    found = [facts(opened(saved(image, "PNG"))) for image in (one, other, one.crop((0, 0, 5, 5)), one.convert("L"))]
+    assert all(found[0] != other for other in found[1:])

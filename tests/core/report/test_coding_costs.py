@@ -1,0 +1,168 @@
+"""The account of a message: a model whose bounds are known by heart, steps that add up, and faults that are told."""
+
+import math
+
+import numpy as np
+import pytest
+from pattern_model import LOG_SIGMA, PRIOR, codec_content, familiar, load_pattern, pattern
+from tiny_models import KINDS, pictures, pixel_format, tiny
+
+from bbcodec import parallel as workers
+from bbcodec.archive.format.container import LEARNED, LearnedBody, Writer
+from bbcodec.codec.catalogue import parse_codec
+from bbcodec.codec.codec import Codec
+from bbcodec.errors import BBCodecError, DamagedArchive
+from bbcodec.model.interpreters import iwae
+from bbcodec.parallel import Bench, CodecSource
+from bbcodec.report.coding_costs import UNIT, AccountTask, account_message, account_task, draw_weights, units
+
+NATS = UNIT / math.log(2)
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return load_pattern(codec_content())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return familiar(2000)
+
+
+@pytest.fixture(scope="module")
+def account(codec, images):
+    return account_message(codec, images, codec.encode_message(images))
+
+
+def known_bound(images):
+    """Rate of z1 and distortion of each image, nats, by quadrature over the posterior of z1."""
+    looks = ((2.0 * images[..., 0] - 1) * pattern()).mean((1, 2))
+    mean, sigma, prior = np.rint(looks * 300) / 256, math.exp(LOG_SIGMA / 256), math.exp(PRIOR / 256)
+    rate = math.log(prior / sigma) + (sigma**2 + mean**2) / (2 * prior**2) - 0.5
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    z = mean[:, None] + sigma * nodes
+    right = images[0].size * (1 + looks) / 2  # pixels that agree with the pattern
+    cost = right[:, None] * np.logaddexp(0, -2 * z) + (images[0].size - right)[:, None] * np.logaddexp(0, 2 * z)
+    return rate, cost @ (weights / weights.sum())
+
+
+def test_the_bound_is_that_of_theory(account, images):
+    """Over 2,000 images each with one draw, within four standard errors of the draws."""
+    rate, distortion = known_bound(images)
+    for name, expected in (("z1", rate), ("x", distortion)):
+        differences = account.sites[name].continuous / NATS - expected
+        assert abs(differences.mean()) < 4 * differences.std() / math.sqrt(len(images)), name
+        assert differences.std() > 0
+
+
+def test_a_posterior_that_is_the_prior_costs_nothing(account):
+    site = account.sites["z2"]
+    assert not site.continuous.any()
+    assert not site.discretised.any()
+    assert not site.masses.any()
+    assert (site.popped > 0).all()
+
+
+def test_discretisation_and_whole_numbers_cost_little(account):
+    """The draws of the continuous and of the coded latents are the same but for the grid: they can be compared."""
+    z1 = account.sites["z1"]
+    assert np.abs(z1.continuous - z1.discretised).mean() < 0.2 * NATS
+    for site in account.sites.values():
+        assert np.abs(site.masses - site.discretised).max() < 1e-3 * NATS
+
+
+def test_steps_add_up_to_the_message(account):
+    growth = account.word_bytes * 8 * UNIT - account.initial - account.room
+    assert abs(growth - account.per_image.sum()) < 1e-4 * growth  # what rANS rounds
+    assert account.message_bytes == account.word_bytes + 1
+    assert account.initial >= 32 * UNIT
+    assert UNIT < account.room <= 33 * UNIT
+
+
+def test_sites_come_from_the_top_to_the_pixels(account):
+    assert [(name, site.latent) for name, site in account.sites.items()] == [("z1", True), ("z2", True), ("x", False)]
+
+
+def test_posterior_means_vary_as_the_images_do(account, images):
+    looks = ((2.0 * images[..., 0] - 1) * pattern()).mean((1, 2))
+    means = np.rint(looks * 300) / 256
+    assert account.means["z1", (1,)].variances == pytest.approx(means.var(), rel=1e-9)
+
+
+def test_importance_weights_close_the_gap(codec, images):
+    """p(x) by quadrature over z1 is what the bound comes near to from below, the nearer the more draws there are."""
+    some = images[:20]
+    looks = ((2.0 * some[..., 0] - 1) * pattern()).mean((1, 2))
+    right = some[0].size * (1 + looks) / 2
+    prior = math.exp(PRIOR / 256)
+    z = np.linspace(-7.99, 7.99, 20_001)[:, None]
+    log_joint = -right * np.logaddexp(0, -2 * z) - (some[0].size - right) * np.logaddexp(0, 2 * z)
+    log_joint -= z**2 / (2 * prior**2) + math.log(prior) + 0.5 * math.log(2 * math.pi)
+    top = log_joint.max(0)
+    log_p = top + np.log(np.exp(log_joint - top).sum(0) * (z[1] - z[0]))
+    weights = draw_weights(codec, some, 400, 0)
+    bounds = [iwae(weights, k).mean() for k in (1, 10, 100)]
+    assert bounds == sorted(bounds)
+    assert iwae(weights, 400).mean() == pytest.approx(log_p.mean(), abs=0.1)
+    assert bounds[0] < log_p.mean() - 0.3
+
+
+def test_a_message_of_another_chain_is_a_fault(codec, images):
+    message = bytearray(codec.encode_message(images[:50]))
+    message[-1] ^= 1
+    with pytest.raises(BBCodecError, match="comes out different"):
+        account_message(codec, images[:50], bytes(message))
+
+
+def test_images_that_cost_least_and_most_are_kept(account, images):
+    order = np.argsort(account.per_image, kind="stable")
+    assert set(account.extremes) == {*order[:6].tolist(), *order[-6:].tolist()}
+    for position, picture in account.extremes.items():
+        assert np.array_equal(picture, images[position] * 255)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autoregressive_models_are_accounted_for(kind):
+    about = parse_codec(codec_content(), "tiny")
+    codec = Codec(tiny(kind), pixel_format(kind), about, load_pattern(codec_content()).device)
+    images = pictures(kind, 12, 9, 11)
+    account = account_message(codec, images, codec.encode_message(images))
+    bits = np.zeros(len(images))
+    codec.encode_message(images, bits)
+    assert np.array_equal(account.per_image, np.rint(bits * UNIT))
+    for site in account.sites.values():
+        assert site.masses.sum() == pytest.approx(site.discretised.sum(), rel=2e-3)  # masses of a few units
+        assert site.continuous.sum() == pytest.approx(site.discretised.sum(), rel=0.2)
+
+
+def written(path, images, message):
+    content = codec_content()
+    about = parse_codec(content, "pattern")
+    with open(path, "wb") as stream:
+        writer = Writer(stream)
+        digest = workers.digest64(images.tobytes())
+        writer.add(LEARNED, LearnedBody(about.digest[:4], digest, *images.shape[:3], message).pack())
+        chunk = writer.chunks[0]
+    return Bench([CodecSource.of(about)], "cpu", load_pattern), chunk
+
+
+def test_a_task_reads_its_chunk(tmp_path, codec, images, account):
+    bench, chunk = written(tmp_path / "a", images, codec.encode_message(images))
+    found = account_task(bench, AccountTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
+    assert np.array_equal(found.per_image, account.per_image)
+    assert found.iwae_at == (0, 1999)
+    assert found.iwae[1].tolist() == [0, 0]
+    assert (found.draw_variances > 0).all()
+    assert found.iwae[10].shape == (2,)
+
+
+def test_a_task_finds_damage(tmp_path, codec, images):
+    other = images.copy()
+    other[0, 0, 0] ^= 1
+    bench, chunk = written(tmp_path / "a", other, codec.encode_message(images))
+    with pytest.raises(DamagedArchive):
+        account_task(bench, AccountTask(str(tmp_path / "a"), chunk))
+
+
+def test_units_are_bits_of_two_to_the_24():
+    assert units([0.0, math.log(2), -math.log(4)]).tolist() == [0, 2**24, -(2**25)]

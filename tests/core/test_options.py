@@ -1,0 +1,31 @@
+"""In how many processes work is done, and who hears of it."""
+
+import pytest
+
+from bbcodec import options as settings_of_work
+from bbcodec.options import POOL_VALUES, Setting
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "values", "learned", "processes"),
+    [
+        ("cpu", True, POOL_VALUES, True, 4),
+        ("cpu", True, POOL_VALUES - 1, True, 1),  # not worth the start of a worker
+        ("auto", False, POOL_VALUES, True, 4),
+        ("auto", True, POOL_VALUES, True, 1),  # a GPU is not shared
+        ("auto", True, POOL_VALUES, False, 4),
+        ("cuda", True, POOL_VALUES, True, 1),
+        ("cuda:1", True, POOL_VALUES, True, 1),
+        ("cuda", True, POOL_VALUES, False, 4),
+    ],
+)
+def test_processes(monkeypatch, device, gpu, values, learned, processes):
+    monkeypatch.setattr(settings_of_work.os.path, "exists", lambda path: gpu)
+    assert Setting(4, device).processes(values, learned) == processes
+
+
+def test_whoever_watches_is_told():
+    heard = []
+    Setting(progress=lambda *told: heard.append(told)).tell("compressing", 1, 2, 3)
+    Setting().tell("compressing", 1, 2, 3)
+    assert heard == [("compressing", 1, 2, 3)]
