@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bbcodec.archive.format.index import File, printable
+from bbcodec.archive.format.index import Entry, printable
 from bbcodec.errors import OutputError, TargetExists, UnsafePath
 
 
@@ -55,7 +55,7 @@ def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
                 path.unlink()
 
 
-def check_target(folder: Path, file: File, force: bool) -> None:
+def check_target(folder: Path, file: Entry, force: bool) -> None:
     """Raise unless `file` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
     try:
         _check_target(folder, file, force)
@@ -63,7 +63,7 @@ def check_target(folder: Path, file: File, force: bool) -> None:
         raise OutputError(f"{printable(file.name)} cannot be written: {error.strerror or error}") from None
 
 
-def _check_target(folder: Path, file: File, force: bool) -> None:
+def _check_target(folder: Path, file: Entry, force: bool) -> None:
     parts = os.fsdecode(file.name).split("/")
     path = folder
     for part in parts if file.form == "folder" else parts[:-1]:
@@ -105,7 +105,7 @@ def staging_folder(folder: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
-def put_in_place(staged: Path, folder: Path, file: File) -> None:
+def put_in_place(staged: Path, folder: Path, file: Entry) -> None:
     """Give a staged file its permissions, its time and its name. Of a folder only the name: see `finish_folder`."""
     final = folder / os.fsdecode(file.name)
     times = (file.modified_ns, file.modified_ns)
@@ -125,7 +125,7 @@ def put_in_place(staged: Path, folder: Path, file: File) -> None:
     os.replace(staged, final)
 
 
-def finish_folder(folder: Path, file: File) -> None:
+def finish_folder(folder: Path, file: Entry) -> None:
     """Give a restored folder its permissions and time, after all that is in it was written."""
     final = folder / os.fsdecode(file.name)
     final.chmod(file.permissions)

@@ -15,6 +15,7 @@ FRAME_BYTES: Final = 9  # type, length, CRC-32 of a chunk
 MAX_BODY_BYTES: Final = 2**30
 MAX_VALUES: Final = 2**28
 MAX_CONTENT_BYTES: Final = 2**29
+MAX_CODEC_BYTES: Final = 2**26
 
 LZMA_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24}]
 
@@ -58,6 +59,16 @@ def take_varint(data: bytes, position: int) -> tuple[int, int]:
                 break
             return number, position
     raise DamagedArchive("a number in the archive is cut short or too large")
+
+
+def take_shape(body: bytes, position: int, channels: int) -> tuple[int, int, int, int]:
+    """Count, height and width of the images of a chunk, and the position after them."""
+    count, position = take_varint(body, position)
+    height, position = take_varint(body, position)
+    width, position = take_varint(body, position)
+    if not 1 <= count * height * width * channels <= MAX_VALUES:
+        raise DamagedArchive(f"a chunk says it holds {count} images of {width}x{height} pixels: out of bounds")
+    return count, height, width, position
 
 
 # --- compression of bytes --------------------------------------------------------------------------------------------

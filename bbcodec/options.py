@@ -1,4 +1,4 @@
-"""How work is done: in how many processes, on which device, and who watches."""
+"""What callers choose: how files may be stored, and how the work is run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from bbcodec.archive.summary import FileReport
-    from bbcodec.parallel import Loader
+    from bbcodec.codec.pool import Loader
 
 # Below so many pixel values the work is done in this process: workers take 2 s to start, as each imports torch.
 POOL_VALUES: Final = 2**21
@@ -19,7 +19,15 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Setting:
+class StorageOptions:
+    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: tried as well."""
+
+    exact: bool = False
+    jpegxl: bool = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
     """How work is done: processes, device, who watches, and how codecs are loaded (None: as installed)."""
 
     jobs: int = 1

@@ -23,7 +23,7 @@ MAX_METADATA_BYTES: Final = 2**18  # a file with more around its samples is kept
 BAND_BYTES: Final = 2**18  # about so much of an image is worked on at once: it fits into a cache
 
 
-class Kind(NamedTuple):
+class SampleFormat(NamedTuple):
     """Samples of one kind: the mode that Pillow gives them, channels, and bits of a sample."""
 
     mode: str
@@ -41,35 +41,35 @@ class Kind(NamedTuple):
         return self.mode == "P"
 
 
-KINDS: Final = {
-    "L1": Kind("1", 1, 1),
-    "L2": Kind("L", 1, 2),
-    "L4": Kind("L", 1, 4),
-    "L8": Kind("L", 1, 8),
-    "L16": Kind("I;16", 1, 16),
-    "LA8": Kind("LA", 2, 8),
-    "RGB8": Kind("RGB", 3, 8),
-    "RGBA8": Kind("RGBA", 4, 8),
-    "P1": Kind("P", 1, 1),
-    "P2": Kind("P", 1, 2),
-    "P4": Kind("P", 1, 4),
-    "P8": Kind("P", 1, 8),
+SAMPLE_FORMATS: Final = {
+    "L1": SampleFormat("1", 1, 1),
+    "L2": SampleFormat("L", 1, 2),
+    "L4": SampleFormat("L", 1, 4),
+    "L8": SampleFormat("L", 1, 8),
+    "L16": SampleFormat("I;16", 1, 16),
+    "LA8": SampleFormat("LA", 2, 8),
+    "RGB8": SampleFormat("RGB", 3, 8),
+    "RGBA8": SampleFormat("RGBA", 4, 8),
+    "P1": SampleFormat("P", 1, 1),
+    "P2": SampleFormat("P", 1, 2),
+    "P4": SampleFormat("P", 1, 4),
+    "P8": SampleFormat("P", 1, 8),
 }
 
 
-def kind_named(name: str) -> Kind:
+def sample_format_named(name: str) -> SampleFormat:
     """The kind of a name that an archive gives. Raises DamagedArchive for a name that is none."""
-    if name not in KINDS:
+    if name not in SAMPLE_FORMATS:
         raise DamagedArchive(f"the archive names samples of an unknown kind, {name!r}")
-    return KINDS[name]
+    return SAMPLE_FORMATS[name]
 
 
-def grey_step(kind: Kind) -> int:
+def grey_step(kind: SampleFormat) -> int:
     """What Pillow shows for one step of a grey sample of less than 8 bits: 85 for 2 bits, 17 for 4; 1 for all else."""
     return 255 // (2**kind.depth - 1) if kind.mode == "L" else 1
 
 
-def image_samples(image: Image.Image, kind: Kind) -> Samples:
+def image_samples(image: Image.Image, kind: SampleFormat) -> Samples:
     """The samples (H, W, C) of a Pillow image that shows samples of this kind."""
     shown = np.asarray(image)
     shown = shown.reshape(*shown.shape[:2], -1).astype(kind.dtype, copy=False)
@@ -77,7 +77,7 @@ def image_samples(image: Image.Image, kind: Kind) -> Samples:
     return np.ascontiguousarray(shown if step == 1 else shown // np.uint8(step))
 
 
-def check_samples(samples: Samples, kind: Kind) -> None:
+def check_samples(samples: Samples, kind: SampleFormat) -> None:
     """Raise ValueError where an array is not samples (H, W, C) of this kind, at least one pixel."""
     if samples.ndim != 3 or samples.shape[2] != kind.channels or samples.dtype != kind.dtype or not samples.size:
         raise ValueError(f"expected {kind.dtype} samples (H, W, {kind.channels}), got {samples.dtype} {samples.shape}")
@@ -111,7 +111,7 @@ def packed_rows(samples: Samples, depth: int) -> Bytes:
     return np.packbits(bits.reshape(len(rows), -1), axis=1)
 
 
-def counted(bands: Iterable[Samples], kind: Kind, width: int, height: int) -> Iterator[Samples]:
+def counted(bands: Iterable[Samples], kind: SampleFormat, width: int, height: int) -> Iterator[Samples]:
     """The bands as they come; ValueError where they are not bands of such an image, or not all of it."""
     left = height
     for band in bands:

@@ -18,7 +18,7 @@ import numpy as np
 from common import arguments, environment, needed
 from trained import ENTRIES
 
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions
 from bbcodec.report.baselines import measure_peers
 
 SETS = {entry.test: entry.data for entry in ENTRIES}
@@ -27,7 +27,7 @@ SETS = {entry.test: entry.data for entry in ENTRIES}
 def measure(path: Path, jobs: int) -> dict[str, Any]:
     """The row of an array of test images."""
     start = time.perf_counter()
-    peers = measure_peers(path, (), Setting(jobs))
+    peers = measure_peers(path, (), RunOptions(jobs))
     return {
         "test": path.name,
         "data": SETS[path.name],

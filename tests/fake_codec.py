@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from bbcodec.archive.compress import compress_with
-from bbcodec.archive.write.tasks import Options
 from bbcodec.codec.catalogue import CodecFile, parse_codec
 from bbcodec.errors import CoderError, InputError
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions, StorageOptions
 
 
 @cache
@@ -119,5 +118,5 @@ def squeeze(
     jobs=1, load=load_fake, report=None,
 ):  # fmt: skip
     """compress() with fake codecs."""
-    setting = Setting(jobs, "cpu", None, load, report)
-    return compress_with(list(codecs), inputs, output, embed, Options(exact, jpegxl), exclude, force, verify, setting)
+    setting = RunOptions(jobs, "cpu", None, load, report)
+    return compress_with(list(codecs), inputs, output, embed, StorageOptions(exact, jpegxl), exclude, force, verify, setting)

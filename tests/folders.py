@@ -15,13 +15,13 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.errors import DamagedArchive
 from bbcodec.images import codings as classical
 from bbcodec.images import encode_webp
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions
 
 GREY = fake_codec("grey-1")
 COLOUR = fake_codec("colour-1", channels=3)
 BITS = fake_codec("bits-1", levels=2)
 ALL = (GREY, COLOUR, BITS)
-FAKE = Setting(1, "cpu", None, load_fake)
+FAKE = RunOptions(1, "cpu", None, load_fake)
 
 
 def save(path: Path, pixels: np.ndarray, **options):

@@ -16,11 +16,12 @@ from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.errors import DamagedArchive, VerificationFailed
-from bbcodec.options import PathLike, Progress, Setting
+from bbcodec.options import PathLike, Progress, RunOptions
 
 if TYPE_CHECKING:
-    from bbcodec.archive.write.tasks import Options, Planned, Scan
-    from bbcodec.parallel import CodecSource
+    from bbcodec.archive.write.tasks import Planned, Scan
+    from bbcodec.codec.pool import CodecSource
+    from bbcodec.options import StorageOptions
 
 
 def compress(
@@ -57,16 +58,16 @@ def compress(
     >>> compress(folder / "teal.png", folder / "out.bb", codec="none").files
     1
     """
-    from bbcodec.archive.write.tasks import Options
-    from bbcodec.parallel import check_device
+    from bbcodec.codec.device import check_device
+    from bbcodec.options import StorageOptions
 
     check_device(device)
     if jpegxl:
         from bbcodec.images.codings import require_jpegxl
 
         require_jpegxl()
-    setting = Setting(jobs, device, progress, None, report)
-    options = Options(exact_files, jpegxl)
+    setting = RunOptions(jobs, device, progress, None, report)
+    options = StorageOptions(exact_files, jpegxl)
     return compress_with(choose_codecs(codec), inputs, output, embed_codec, options, exclude, force, verify, setting)
 
 
@@ -82,15 +83,15 @@ def compress_with(
     inputs: PathLike | Sequence[PathLike],
     output: PathLike,
     embed_codec: bool,
-    options: Options,
+    options: StorageOptions,
     exclude: Sequence[str],
     force: bool,
     verify: bool,
-    setting: Setting,
+    setting: RunOptions,
 ) -> Summary:
     """`compress` with the codecs given, and how to load them."""
     from bbcodec.archive.write.tasks import find_copies, plan, scan
-    from bbcodec.parallel import CodecSource
+    from bbcodec.codec.pool import CodecSource
 
     target = Path(output)
     refuse_existing(target, force)
@@ -122,7 +123,7 @@ class _Job:
     scanned: Scan
     copies: dict[int, int]
     tasks: Sequence[Planned]
-    setting: Setting
+    setting: RunOptions
 
     def write(self, stream: BinaryIO, sources: Sequence[CodecSource], bare: set[bytes]) -> Summary | None:
         """Write an archive; None if the codecs embedded in it do not pay for themselves.
@@ -130,17 +131,17 @@ class _Job:
         bare: digests of codecs that are not to be embedded.
         """
         from bbcodec.archive.write.writer import Assembler
-        from bbcodec.parallel import Bench
+        from bbcodec.codec.pool import CodecPool
 
         entries = self.scanned.entries
-        bench = Bench(sources, self.setting.device, self.setting.load)
+        pool = CodecPool(sources, self.setting.device, self.setting.load)
         total = sum(entry.size for entry in entries)
         report, kept = self.setting.report, list[FileReport]()  # kept, if all this may turn out to be for nothing
         may_fail = any(one.digest not in bare for one in sources)
         tell = kept.append if report and may_fail else report
         assembler = Assembler(stream, entries, self.copies, sources, bare, tell)
         processes = self.setting.processes(sum(task.work for task in self.tasks), bool(sources))
-        for done in assembler.run(bench, self.tasks, processes):
+        for done in assembler.run(pool, self.tasks, processes):
             self.setting.tell("compressing", done, total, stream.tell() + assembler.waiting)
         summary = assembler.finish()
         if assembler.embedded > assembler.saved:
@@ -153,7 +154,7 @@ class _Job:
         return summary
 
 
-def _verify_written(path: Path, sources: Iterable[CodecSource], setting: Setting) -> None:
+def _verify_written(path: Path, sources: Iterable[CodecSource], setting: RunOptions) -> None:
     from bbcodec.archive.read.archive import Archive
 
     try:

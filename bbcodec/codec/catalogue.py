@@ -17,8 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bbcodec.archive.format.container import MAX_CODEC_BYTES
-from bbcodec.binary import codec_digest
+from bbcodec.binary import MAX_CODEC_BYTES, codec_digest
 from bbcodec.errors import BadCodecFile, InputError, MissingCodec
 
 MAX_HEADER_BYTES: Final = 2**24

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from bbcodec.binary import MAX_VALUES, pack_varint, take_varint
 from bbcodec.codec.catalogue import CodecFile, find_codec, parse_codec
+from bbcodec.codec.device import check_device, one_thread
 from bbcodec.coder.ans import AnsStack, Integers, Kernel, filler
 from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError
 from bbcodec.exact.layers import exact_parts, set_exact, set_safe
 from bbcodec.model.interpreters import decode, encode
 from bbcodec.model.program import LatentModel
-from bbcodec.parallel import check_device, one_thread
 
 FORMAT = 1  # of codec files
 SEED = 0  # of the filler under every chain

@@ -11,13 +11,38 @@ from bbcodec.images.formats.png import decode_png, encode_png, write_png
 from bbcodec.images.formats.webp import decode_webp, encode_webp
 from bbcodec.images.image_files import Picture, join_bands, join_image, palette, split_image
 from bbcodec.images.large_images import split_large
-from bbcodec.images.planes import WAYS, from_planes, plane_shapes, to_planes, ways
+from bbcodec.images.planes import PLANE_LAYOUTS, from_planes, plane_shapes, to_planes, ways
 from bbcodec.images.probe import Probe, probe
-from bbcodec.sample_formats import KINDS, Bytes, Kind, Samples
+from bbcodec.sample_formats import SAMPLE_FORMATS, Bytes, SampleFormat, Samples
 
 __all__ = [
-    "KINDS", "WAYS", "Bytes", "Kind", "Picture", "Probe", "Samples", "converted", "decode_alone", "decode_png",
-    "decode_together", "decode_webp", "encode_alone", "encode_png", "encode_together", "encode_webp", "from_planes",
-    "image_shown", "join_bands", "join_image", "palette", "plane_shapes", "probe", "samples_shown", "split_image",
-    "split_large", "to_planes", "ways", "write_png",
+    "PLANE_LAYOUTS",
+    "SAMPLE_FORMATS",
+    "Bytes",
+    "Picture",
+    "Probe",
+    "SampleFormat",
+    "Samples",
+    "converted",
+    "decode_alone",
+    "decode_png",
+    "decode_together",
+    "decode_webp",
+    "encode_alone",
+    "encode_png",
+    "encode_together",
+    "encode_webp",
+    "from_planes",
+    "image_shown",
+    "join_bands",
+    "join_image",
+    "palette",
+    "plane_shapes",
+    "probe",
+    "samples_shown",
+    "split_image",
+    "split_large",
+    "to_planes",
+    "ways",
+    "write_png",
 ]  # fmt: skip

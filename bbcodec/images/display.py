@@ -6,14 +6,14 @@ import numpy as np
 from PIL import Image
 
 from bbcodec.errors import InputError
-from bbcodec.sample_formats import KINDS, Bytes, Samples, grey_step
+from bbcodec.sample_formats import SAMPLE_FORMATS, Bytes, Samples, grey_step
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of pixels with so many channels
 
 
 def samples_shown(samples: Samples, kind: str, palette: Bytes | None) -> Bytes | None:
     """Pixels uint8 (H, W, C) that samples (H, W, c) of a kind show; None for indices whose palette is not known."""
-    about = KINDS[kind]
+    about = SAMPLE_FORMATS[kind]
     if about.indexed:
         known = palette is not None and int(samples.max()) < len(palette)
         return palette[samples[:, :, 0]] if palette is not None and known else None

@@ -25,15 +25,15 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import png, raw, webp
 from bbcodec.images.probe import BAD_IMAGE, facts, probe_of, strictly
 from bbcodec.sample_formats import (
-    KINDS,
     MAX_METADATA_BYTES,
     MAX_VALUES,
+    SAMPLE_FORMATS,
     Bytes,
     Samples,
     bands_of,
     check_samples,
     image_samples,
-    kind_named,
+    sample_format_named,
 )
 
 
@@ -77,13 +77,13 @@ def _taken_apart(image: Image.Image, place: raw.Place | None, data: bytes) -> Pi
         parts = png.take_apart(io.BytesIO(data))
         if parts is None or (parts[0].width, parts[0].height) != image.size:
             return None
-        return Picture("png", parts[0].kind, image_samples(image, KINDS[parts[0].kind]), parts[1])
+        return Picture("png", parts[0].kind, image_samples(image, SAMPLE_FORMATS[parts[0].kind]), parts[1])
     if image.format == "WEBP":
         metadata, kind = webp.take_apart(data), f"{image.mode}8"
-        return None if metadata is None else Picture("webp", kind, image_samples(image, KINDS[kind]), metadata)
+        return None if metadata is None else Picture("webp", kind, image_samples(image, SAMPLE_FORMATS[kind]), metadata)
     if place is None:
         return None
-    samples = image_samples(image, KINDS[place.kind])
+    samples = image_samples(image, SAMPLE_FORMATS[place.kind])
     metadata = raw.take_apart(io.BytesIO(data), place, image.width, image.height, lambda: bands_of(samples))
     return None if metadata is None else Picture("raw", place.kind, samples, metadata)
 
@@ -98,7 +98,7 @@ def _shows(joined: bytes, image: Image.Image) -> bool:
 def join_image(picture: Picture, level: int = png.FILE_LEVEL) -> bytes:
     """The image file of a picture; level: zlib's effort. Raises DamagedArchive where its parts do not fit together."""
     try:
-        check_samples(picture.samples, kind_named(picture.kind))
+        check_samples(picture.samples, sample_format_named(picture.kind))
     except ValueError as error:
         raise DamagedArchive(f"an image of the archive is not {picture.kind}: {error}") from None
     if picture.form == "webp":
@@ -118,7 +118,7 @@ def join_bands(
     One band is held at a time, of an interlaced PNG all of them. `stream` can seek. Raises DamagedArchive for metadata
     that is not of this form, ValueError for bands that are not of this kind and size.
     """
-    kind_named(kind)
+    sample_format_named(kind)
     if form == "png":
         png.write_png(stream, kind, width, height, metadata, bands, level)
     elif form == "raw":
@@ -132,4 +132,4 @@ def palette(form: str, kind: str, metadata: bytes) -> Bytes | None:
 
     Raises DamagedArchive for malformed metadata.
     """
-    return png.palette(kind_named(kind), metadata) if form == "png" else None
+    return png.palette(sample_format_named(kind), metadata) if form == "png" else None

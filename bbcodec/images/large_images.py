@@ -17,7 +17,7 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import png, raw
 from bbcodec.images.image_files import Picture, join_bands
 from bbcodec.images.probe import BAD_IMAGE, MAX_PIXELS, facts, probe_of, strictly
-from bbcodec.sample_formats import KINDS, Samples, band_rows, image_samples
+from bbcodec.sample_formats import SAMPLE_FORMATS, Samples, band_rows, image_samples
 
 Shape = tuple[int, int, int]
 
@@ -40,7 +40,7 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
                 bands = spool_bands(spool, kind, shape)
                 join_bands(form, kind, shape[1], shape[0], metadata, bands, joined, png.TRIAL_LEVEL)
                 same = _same_bytes(path, joined) or (form == "png" and _shows(joined, known, spool, kind, shape))
-        samples = np.memmap(spool, KINDS[kind].dtype, "r", shape=shape)
+        samples = np.memmap(spool, SAMPLE_FORMATS[kind].dtype, "r", shape=shape)
         return Picture(form, kind, samples, metadata) if same else None
     except (*BAD_IMAGE, DamagedArchive):
         return None
@@ -64,7 +64,7 @@ def _spooled(path: str | Path, spool: Path, exact: bool) -> tuple[str, str, Shap
             form, kind, metadata = "raw", place.kind, None
         else:
             return None
-        shape = (image.height, image.width, KINDS[kind].channels)
+        shape = (image.height, image.width, SAMPLE_FORMATS[kind].channels)
         image.load()
         with open(spool, "wb") as out:
             for band in image_bands(image, kind):
@@ -77,16 +77,16 @@ def _spooled(path: str | Path, spool: Path, exact: bool) -> tuple[str, str, Shap
 
 def image_bands(image: Image.Image, kind: str) -> Iterator[Samples]:
     """The samples of a loaded image in bands of rows."""
-    step = band_rows(image.width * KINDS[kind].channels * KINDS[kind].dtype.itemsize)
+    step = band_rows(image.width * SAMPLE_FORMATS[kind].channels * SAMPLE_FORMATS[kind].dtype.itemsize)
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
-        yield image_samples(image.crop((0, top, image.width, bottom)), KINDS[kind])
+        yield image_samples(image.crop((0, top, image.width, bottom)), SAMPLE_FORMATS[kind])
 
 
 def spool_bands(spool: Path, kind: str, shape: Shape) -> Iterator[Samples]:
     """The samples in a file in bands of rows. Not by a memory map, whose pages would count as memory in use."""
     height, width, channels = shape
-    dtype = KINDS[kind].dtype
+    dtype = SAMPLE_FORMATS[kind].dtype
     step = band_rows(width * channels * dtype.itemsize)
     with open(spool, "rb") as stream:
         for top in range(0, height, step):

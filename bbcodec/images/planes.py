@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.sample_formats import KINDS, Bytes, Samples, grey_step, kind_named
+from bbcodec.sample_formats import SAMPLE_FORMATS, Bytes, Samples, grey_step, sample_format_named
 
 SPLIT: Final = 1
 COLOURS: Final = 2
-WAYS: Final = {0: "whole", SPLIT: "split", COLOURS: "colours", COLOURS | SPLIT: "colours, split"}
+PLANE_LAYOUTS: Final = {0: "whole", SPLIT: "split", COLOURS: "colours", COLOURS | SPLIT: "colours, split"}
 
 Plane = NDArray[Any]  # uint8, or uint16 with 65536 levels, (H, W, c)
 
 
 def ways(kind: str, palette: Bytes | None) -> tuple[int, ...]:
     """The ways that samples of a kind can go. `palette`: uint8 (n, 3) or (n, 4), of palette kinds."""
-    if not KINDS[kind].indexed:
+    if not SAMPLE_FORMATS[kind].indexed:
         return (0, SPLIT) if kind in ("LA8", "RGBA8", "L16") else (0,)
     if palette is None:
         return (0,)
@@ -38,7 +38,7 @@ def plane_shapes(kind: str, way: int, palette_channels: int = 0) -> list[tuple[i
     >>> plane_shapes("RGBA8", SPLIT)
     [(3, 256), (1, 256)]
     """
-    description = kind_named(kind)
+    description = sample_format_named(kind)
     unknown = np.zeros((1, palette_channels), np.uint8) if palette_channels in (3, 4) else None
     if way not in ways(kind, unknown):
         raise DamagedArchive(f"the archive says that samples of kind {kind} go way {way}, which does not exist")
@@ -63,8 +63,8 @@ def to_planes(samples: Samples, kind: str, way: int, palette: Bytes | None = Non
         samples = palette[samples[:, :, 0]]
     if way & SPLIT:
         return [np.ascontiguousarray(part) for part in (samples[:, :, :-1], samples[:, :, -1:])]
-    step = grey_step(KINDS[kind])
-    return [samples if KINDS[kind].depth == 1 or step == 1 else samples * np.uint8(step)]
+    step = grey_step(SAMPLE_FORMATS[kind])
+    return [samples if SAMPLE_FORMATS[kind].depth == 1 or step == 1 else samples * np.uint8(step)]
 
 
 def from_planes(planes: list[Plane], kind: str, way: int, palette: Bytes | None = None) -> Samples:
@@ -95,7 +95,7 @@ def _byte(samples: Samples, shift: int) -> Bytes:
 
 def _plain(samples: Samples, kind: str) -> Samples:
     """Samples of less than 8 bits from the grey that Pillow shows, or indices; checked."""
-    description = KINDS[kind]
+    description = SAMPLE_FORMATS[kind]
     if description.depth >= 8 or description.depth == 1:
         return samples
     step = np.uint8(grey_step(description))

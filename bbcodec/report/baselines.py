@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.write.tasks import Entry, find_copies, read_file, scan
+from bbcodec.archive.write.tasks import ScannedEntry, find_copies, read_file, scan
 from bbcodec.images import encode_alone, encode_webp, image_shown, probe, split_image, to_planes
 from bbcodec.images.codings import require_jpegxl
 from bbcodec.images.npy import split_npy, split_npz
-from bbcodec.options import PathLike, Setting
+from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.report import Peer
 
 if TYPE_CHECKING:
-    from bbcodec.parallel import Bench
+    from bbcodec.codec.pool import CodecPool
 
 ALONE_IMAGES: Final = 1000  # of more images, so many are coded a file each, evenly spread, and the sum is scaled up
 TASK_PIXELS: Final = 2**18  # of images that are coded a file each by one task, about
@@ -78,13 +78,14 @@ class PeerTask:
     jpegxl: bool
 
 
-def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: Setting) -> list[Peer]:
+def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: RunOptions) -> list[Peer]:
     """Sizes of all images of the inputs, each of equal files once, in classical codecs; first of the files as they are.
 
     JPEG XL has None bytes where imagecodecs is not installed. Sheets hold all images of one kind and size, if they are
     small; the others count as in a file each. Last is what `compress` makes of the inputs without a codec.
     """
-    from bbcodec.parallel import Bench, run_tasks
+    from bbcodec.codec.pool import CodecPool
+    from bbcodec.parallel import run_tasks
 
     entries = scan([inputs] if isinstance(inputs, str | os.PathLike) else list(inputs), None, exclude).entries
     copies = find_copies(entries)
@@ -100,7 +101,7 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     sums: dict[bool | None, dict[str, float]] = {place: defaultdict(float) for place in (True, False, None)}
     processes = setting.processes(sum(one.pixels * one.count for one in sources), False)
     setting.tell("comparing", 0, len(tasks))
-    for done, (task, sizes) in enumerate(zip(tasks, run_tasks(peer_task, tasks, Bench(), processes), strict=True), 1):
+    for done, (task, sizes) in enumerate(zip(tasks, run_tasks(peer_task, tasks, CodecPool(), processes), strict=True), 1):
         place = sums[None if task.together else task.in_company]
         for key, size in sizes.items():
             place[key] += size * task.scale
@@ -120,7 +121,7 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     return [*peers, Peer("no_codec", "an archive without a codec", archived(inputs, exclude, setting))]
 
 
-def archived(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: Setting) -> int:
+def archived(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: RunOptions) -> int:
     """Bytes of an archive of the inputs that uses no learned codec."""
     from bbcodec.archive.compress import compress
 
@@ -135,7 +136,7 @@ def archived(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], sett
 # --- the images ------------------------------------------------------------------------------------------------------
 
 
-def find_sources(files: Iterable[Entry]) -> Iterator[Source]:
+def find_sources(files: Iterable[ScannedEntry]) -> Iterator[Source]:
     """The images of files and of arrays in them."""
     for entry in files:
         suffix = entry.path[-4:].lower()
@@ -219,7 +220,7 @@ def sheet_tasks(sources: Sequence[Source], jpegxl: bool) -> Iterator[PeerTask]:
 # --- coding them -----------------------------------------------------------------------------------------------------
 
 
-def peer_task(_: Bench, task: PeerTask) -> dict[str, int]:
+def peer_task(_: CodecPool, task: PeerTask) -> dict[str, int]:
     """Bytes by codec of the images of a task; a file that cannot be read counts as it is."""
     codings = [*(() if task.together else ("png",)), "webp", *(("jpegxl",) if task.jpegxl else ())]
     images: list[Image] = []

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from bbcodec.archive.format.container import HEADER, LearnedBody, Reader, SheetBody, read_chunk, unpack_bytes
+from bbcodec.archive.format.container import HEADER, Reader, SheetBody, read_chunk, unpack_bytes
 from bbcodec.archive.format.index import (
     BYTES,
     CODEC,
@@ -21,10 +21,11 @@ from bbcodec.archive.format.index import (
     SHEET,
     Chunk,
     Directory,
-    File,
+    Entry,
     Place,
 )
 from bbcodec.binary import FRAME_BYTES
+from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 
 # What bytes are for, in the order in which reports show them. The first two are images, the third whatever else files
@@ -118,7 +119,7 @@ def _image_counts(anatomy: Anatomy) -> dict[int, int]:
     counts = {}
     for number, chunk in enumerate(anatomy.directory.chunks):
         if chunk.type == LEARNED:
-            learned = LearnedBody.unpack(read_body(anatomy, chunk))
+            learned = LearnedMessage.unpack(read_body(anatomy, chunk))
             anatomy.bodies[number] = learned.count, learned.height, learned.width
             counts[number] = learned.count
         elif chunk.type == SHEET:
@@ -178,7 +179,7 @@ def _count_files(anatomy: Anatomy, counts: Mapping[int, int]) -> None:
             anatomy.image_file_bytes += file.size
 
 
-def _count_image(anatomy: Anatomy, number: int, file: File) -> None:
+def _count_image(anatomy: Anatomy, number: int, file: Entry) -> None:
     """One image file."""
     dims = file.width * file.height * channels_of(file)
     anatomy.n_images += 1
@@ -193,7 +194,7 @@ def _count_image(anatomy: Anatomy, number: int, file: File) -> None:
         anatomy.classical_dims += dims
 
 
-def _count_array(anatomy: Anatomy, number: int, file: File, counts: Mapping[int, int]) -> None:
+def _count_array(anatomy: Anatomy, number: int, file: Entry, counts: Mapping[int, int]) -> None:
     """The images of an array file, chunk by chunk."""
     first = 0
     values = file.width * file.height * channels_of(file)
@@ -217,7 +218,7 @@ def _count_array(anatomy: Anatomy, number: int, file: File, counts: Mapping[int,
         anatomy.image_file_bytes += file.size
 
 
-def channels_of(file: File) -> int:
+def channels_of(file: Entry) -> int:
     """How many values a pixel of a file has."""
     if file.form in PIXEL_FORMS:
         return KIND_CHANNELS.get(file.kind, 1)
@@ -231,7 +232,7 @@ def _count_bytes(anatomy: Anatomy) -> dict[str, int]:
     parts = _parts(anatomy)
     for number, chunk in enumerate(chunks):
         if chunk.type == LEARNED:
-            message = len(LearnedBody.unpack(read_body(anatomy, chunk)).message)
+            message = len(LearnedMessage.unpack(read_body(anatomy, chunk)).stream)
             found[MESSAGES] += message
             found[HEADS] += chunk.length - message + FRAME_BYTES
         elif chunk.type == SHEET:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.format.container import LearnedBody, read_chunk
+from bbcodec.archive.format.container import read_chunk
 from bbcodec.archive.format.index import Chunk
+from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bbcodec.codec.codec import Codec
+    from bbcodec.codec.pool import CodecPool
     from bbcodec.coder.ans import AnsStack
     from bbcodec.distributions.base import Distribution
-    from bbcodec.parallel import Bench
 
 UNIT: Final = 2**24  # units of a bit
 EXTREMES: Final = 6  # images of each chunk that are kept as its best and its worst
@@ -186,19 +187,19 @@ class AccountTask:
     seed: int = 0
 
 
-def account_task(bench: Bench, task: AccountTask) -> ChunkAccount:
+def account_task(pool: CodecPool, task: AccountTask) -> ChunkAccount:
     """Decode a chunk and account for its message.
 
     Raises DamagedArchive where the chunk does not decode, BBCodecError where its message cannot be written again.
     """
+    from bbcodec.codec.device import one_thread
     from bbcodec.model.interpreters import iwae
-    from bbcodec.parallel import one_thread
 
-    body = LearnedBody.unpack(read_chunk(task.path, task.chunk))
-    source, images = bench.decode(body)
-    codec: Any = bench.codec(source)
+    body = LearnedMessage.unpack(read_chunk(task.path, task.chunk))
+    source, images = pool.decode(body)
+    codec: Any = pool.codec(source)
     with one_thread():
-        found = account_message(codec, images, body.message, task.seed)
+        found = account_message(codec, images, body.stream, task.seed)
         if task.iwae_at:
             found.iwae_at = task.iwae_at
             weights = draw_weights(codec, images[list(task.iwae_at)], max(task.ks), task.seed)

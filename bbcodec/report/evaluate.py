@@ -14,13 +14,13 @@ from bbcodec.archive.format.container import pack_bytes
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.catalogue import CodecFile, find_codec
 from bbcodec.errors import InputError
-from bbcodec.options import PathLike, Progress, Setting
+from bbcodec.options import PathLike, Progress, RunOptions
 from bbcodec.report.byte_counts import Anatomy, dissect
 from bbcodec.report.coding_costs import AccountTask, ChunkAccount, account_task
 from bbcodec.report.report import CodecUse, Report, build_report
 
 if TYPE_CHECKING:
-    from bbcodec.parallel import CodecSource
+    from bbcodec.codec.pool import CodecSource
 
 IWAE_PIXELS: Final = 2**24  # the default number of images makes about so many pixels, each draw counted, and
 IWAE_IMAGES: Final = 100  # is at most this
@@ -49,10 +49,10 @@ def evaluate(
     Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
     """
     from bbcodec.archive.compress import compress
-    from bbcodec.parallel import CodecSource
+    from bbcodec.codec.pool import CodecSource
 
     chosen = find_codec(codec)
-    setting = Setting(jobs, device, progress)
+    setting = RunOptions(jobs, device, progress)
     with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
         path = Path(folder, "archive.bb")
         # What is written is not verified here: the account decodes every learned chunk, and encodes it once more.
@@ -89,14 +89,14 @@ def inspect(
     """
     from bbcodec.archive.read.archive import open_archive
     from bbcodec.codec.catalogue import parse_codec
-    from bbcodec.parallel import check_device
+    from bbcodec.codec.device import check_device
 
     check_device(device)
     anatomy = dissect(path)
     with open_archive(path, codec=codec) as archive:
         sources = [archive.source_of(record) for record in archive.codecs]
         how = archive.summary().how
-    accounts = account_archive(anatomy, sources, Setting(jobs, device, progress))
+    accounts = account_archive(anatomy, sources, RunOptions(jobs, device, progress))
     report = build_report(str(path), anatomy, accounts)
     report.how = how
     for record, source in zip(anatomy.directory.codecs, sources, strict=True):
@@ -153,12 +153,13 @@ def fits(codec: CodecFile, anatomy: Anatomy, number: int) -> bool:
 def account_archive(
     anatomy: Anatomy,
     sources: Sequence[CodecSource],
-    setting: Setting,
+    setting: RunOptions,
     ks: tuple[int, ...] = (),
     iwae_images: int | None = None,
 ) -> dict[int, ChunkAccount]:
     """The account of every learned chunk of an archive, by the chunk's number, made in as many processes as are set."""
-    from bbcodec.parallel import Bench, run_tasks
+    from bbcodec.codec.pool import CodecPool
+    from bbcodec.parallel import run_tasks
 
     numbers = sorted(anatomy.owners)
     chosen = iwae_positions(anatomy, ks, iwae_images)
@@ -168,11 +169,11 @@ def account_archive(
     ]
     values = sum(int(np.prod(anatomy.bodies[number])) for number in numbers)
     processes = setting.processes(values + sum(len(some) for some in chosen.values()) * max(ks, default=0), True)
-    bench = Bench(sources, setting.device, setting.load)
+    pool = CodecPool(sources, setting.device, setting.load)
     total = sum(task.chunk.length for task in tasks)
     done, found = 0, {}
     setting.tell("accounting", 0, total)
-    for number, account in zip(numbers, run_tasks(account_task, tasks, bench, processes), strict=True):
+    for number, account in zip(numbers, run_tasks(account_task, tasks, pool, processes), strict=True):
         done += chunks[number].length
         setting.tell("accounting", done, total)
         found[number] = account

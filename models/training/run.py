@@ -25,6 +25,7 @@ import torch.distributed as dist
 
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.codec import Codec, load_codec
+from bbcodec.codec.device import check_device
 from bbcodec.errors import InputError, OutputError, TargetExists, TrainingDiverged
 from bbcodec.models.families import PRESETS, Family, Strength, TrainableModel, find_family
 from bbcodec.models.training.cards import (
@@ -40,7 +41,6 @@ from bbcodec.models.training.data import Dataset, check_codec, fit, held_out, lo
 from bbcodec.models.training.loop import Diverged, Run, compiler_failures
 from bbcodec.models.training.plots import draw_curves, draw_samples
 from bbcodec.models.training.recipes import RULES, Recipe, TrainingSettings, configure
-from bbcodec.parallel import check_device
 
 TICKS = 160  # even shares of a run at which a line is logged
 REPORTS = 16  # and those at which the average is tried on the held-out images

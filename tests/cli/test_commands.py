@@ -19,9 +19,9 @@ import pytest
 from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
-from bbcodec import parallel as workers
-from bbcodec.archive.read.archive.write import tasks as planning
+from bbcodec.archive.write import tasks as planning
 from bbcodec.cli.main import main
+from bbcodec.codec import pool as workers
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 

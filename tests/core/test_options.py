@@ -3,7 +3,7 @@
 import pytest
 
 from bbcodec import options as settings_of_work
-from bbcodec.options import POOL_VALUES, Setting
+from bbcodec.options import POOL_VALUES, RunOptions
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,22 @@ from bbcodec.options import POOL_VALUES, Setting
 )
 def test_processes(monkeypatch, device, gpu, values, learned, processes):
     monkeypatch.setattr(settings_of_work.os.path, "exists", lambda path: gpu)
-    assert Setting(4, device).processes(values, learned) == processes
+    assert RunOptions(4, device).processes(values, learned) == processes
 
 
 def test_whoever_watches_is_told():
     heard = []
-    Setting(progress=lambda *told: heard.append(told)).tell("compressing", 1, 2, 3)
-    Setting().tell("compressing", 1, 2, 3)
+    RunOptions(progress=lambda *told: heard.append(told)).tell("compressing", 1, 2, 3)
+    RunOptions().tell("compressing", 1, 2, 3)
     assert heard == [("compressing", 1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "learned", "processes"),
+    [
+        (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1), (RunOptions(4, "cuda"), 2**30, True, 1),
+        (RunOptions(4, "cuda"), 2**30, False, 4),
+    ],
+)  # fmt: skip
+def test_small_work_and_work_on_a_gpu_is_done_here(setting, values, learned, processes):
+    assert setting.processes(values, learned) == processes

@@ -12,19 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_codec import fake_codec, familiar, load_fake, load_hasty, load_lying
-from folders import BITS, COLOUR, GREY, noise
+from fake_codec import load_fake
+from folders import COLOUR, GREY
 
 from bbcodec import parallel as workers
-from bbcodec.archive.format.container import LearnedBody
-from bbcodec.binary import digest64
-from bbcodec.errors import BBCodecError, DamagedArchive, InputError
-from bbcodec.options import Setting
-from bbcodec.parallel import Bench, CodecSource, run_tasks
+from bbcodec.codec.pool import CodecPool, CodecSource
+from bbcodec.errors import BBCodecError
+from bbcodec.parallel import run_tasks
 
 
-def bench_of(*codecs, load=load_fake):
-    return Bench([CodecSource.of(codec) for codec in codecs], "cpu", load)
+def pool_of(*codecs, load=load_fake):
+    return CodecPool([CodecSource.of(codec) for codec in codecs], "cpu", load)
 
 
 def is_gone(pid: int) -> bool:
@@ -39,21 +37,21 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def kill_this_process(bench, task):
+def kill_this_process(pool, task):
     os._exit(3)
 
 
-def square(bench, number):
+def square(pool, number):
     return number * number
 
 
-def sleep_if_large(bench, seconds):
+def sleep_if_large(pool, seconds):
     time.sleep(seconds)
     return signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def names_of(bench, task):
-    return [source.name for source in bench.sources], bench.codec(bench.sources[0]).channels
+def names_of(pool, task):
+    return [source.name for source in pool.sources], pool.codec(pool.sources[0]).channels
 
 
 def resident() -> int:
@@ -61,7 +59,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory_kept(bench, task):
+def memory_kept(pool, task):
     """Bytes that stay when all of many large blocks but the last are freed."""
     np.ones(2**20)  # 8 MB at once freed: glibc takes no smaller block from the system from now on
     before = resident()
@@ -72,11 +70,11 @@ def memory_kept(bench, task):
 
 def test_a_dead_worker_is_told():
     with pytest.raises(BBCodecError, match="a worker process died"):
-        list(run_tasks(kill_this_process, [1, 2], Bench(), 2))
+        list(run_tasks(kill_this_process, [1, 2], CodecPool(), 2))
 
 
 def test_workers_give_results_in_order_and_die_with_an_early_stop():
-    results = run_tasks(square, range(20), Bench(), 2)
+    results = run_tasks(square, range(20), CodecPool(), 2)
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     processes = multiprocessing.active_children()
     assert processes
@@ -86,7 +84,7 @@ def test_workers_give_results_in_order_and_die_with_an_early_stop():
 
 def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
     """A terminal interrupts the whole group: the parent alone answers, and does not wait for tasks to end."""
-    results = run_tasks(sleep_if_large, [0, 100], Bench(), 2)
+    results = run_tasks(sleep_if_large, [0, 100], CodecPool(), 2)
     assert next(results) == {signal.SIGINT}  # and not to those that are meant for them
     processes = multiprocessing.active_children()
     results.close()
@@ -95,16 +93,17 @@ def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
 
 ENDLESS = """
 import sys
-from bbcodec.parallel import Bench, run_tasks
-from test_workers import much
+from bbcodec.codec.pool import CodecPool
+from bbcodec.parallel import run_tasks
+from test_parallel import much
 for _ in range(8):
-    results = run_tasks(much, range(100), Bench(), 2)
+    results = run_tasks(much, range(100), CodecPool(), 2)
     next(results)
     results.close()
 """
 
 
-def much(bench, number):
+def much(pool, number):
     return bytes(2**26)
 
 
@@ -132,19 +131,19 @@ def test_processes_are_started_undisturbed(monkeypatch):
     before = signal.signal(signal.SIGTERM, end)
     try:
         with pytest.raises(TimeoutError):
-            list(run_tasks(square, range(20), Bench(), 2))
+            list(run_tasks(square, range(20), CodecPool(), 2))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(started) == 1
 
 
 def test_workers_have_the_codecs():
-    assert list(run_tasks(names_of, [0], bench_of(COLOUR, GREY), 2)) == [(["colour-1", "grey-1"], 3)]
+    assert list(run_tasks(names_of, [0], pool_of(COLOUR, GREY), 2)) == [(["colour-1", "grey-1"], 3)]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give memory back as they like")
 def test_workers_give_memory_back_when_it_is_freed():
-    kept = max(run_tasks(memory_kept, range(4), Bench(), 2))
+    kept = max(run_tasks(memory_kept, range(4), CodecPool(), 2))
     assert kept < 2**24
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(memory_kept, (None, 0)) > 2**26  # in a process that was not told to
@@ -158,111 +157,14 @@ def test_tasks_are_taken_no_faster_than_results():
             taken.append(number)
             yield number
 
-    results = run_tasks(square, tasks(), Bench(), 1)
+    results = run_tasks(square, tasks(), CodecPool(), 1)
     next(results)
     assert taken == [0]
-    results = run_tasks(square, tasks(), Bench(), 2)
+    results = run_tasks(square, tasks(), CodecPool(), 2)
     assert len(taken) == 1
     next(results)
     assert len(taken) <= 1 + 6
     results.close()
 
 
-# --- the bench
-
-
-def test_codecs_are_loaded_once_and_when_needed():
-    loaded = []
-
-    def load(content, device):
-        loaded.append(device)
-        return load_fake(content, device)
-
-    bench = bench_of(GREY, COLOUR, load=load)
-    assert loaded == []
-    assert bench.codec(bench.sources[0]) is bench.codec(bench.sources[0])
-    assert loaded == ["cpu"]
-
-
-def test_messages_come_back_and_say_what_they_hold():
-    bench = bench_of(GREY, COLOUR, BITS)
-    stacks = familiar(count=3), familiar(channels=3, count=2), familiar(levels=2, count=1)
-    for source, images in zip(bench.sources, stacks, strict=True):
-        body, bits = bench.encode(source, images)
-        assert (body.codec_id, body.digest) == (source.digest[:4], digest64(images.tobytes()))
-        assert (body.count, body.height, body.width) == images.shape[:3]
-        assert bits.sum() == 8 * len(body.message)
-        found, decoded = bench.decode(LearnedBody.unpack(body.pack()))
-        assert found is source
-        assert np.array_equal(decoded, images)
-
-
-def test_the_codec_that_is_shortest_is_chosen():
-    others = fake_codec("wasteful", waste=50), fake_codec("other", number=1), fake_codec("small", side=7)
-    bench = bench_of(*others, GREY, COLOUR)
-    assert bench.choose(familiar(count=5), 256).name == "grey-1"
-    assert bench.choose(familiar(count=5, number=1), 256).name == "other"
-    assert bench.choose(familiar(channels=3, count=5), 256).name == "colour-1"
-    assert bench.choose(familiar(count=5), 2) is None
-    assert bench.choose(familiar(channels=2, count=5), 256) is None
-
-
-def test_codecs_for_other_sizes_are_not_chosen_among_several():
-    assert bench_of(fake_codec("a", side=7), fake_codec("b", side=8)).choose(familiar(count=5), 256) is None
-    alone = bench_of(fake_codec("a", side=7))
-    with pytest.raises(InputError):
-        alone.encode(alone.choose(familiar(count=5), 256), familiar(count=5))
-
-
-def test_codecs_are_chosen_on_a_few_images(monkeypatch):
-    monkeypatch.setattr(workers, "SAMPLE_VALUES", 2 * 24 * 24)
-    seen = []
-
-    class Watching:
-        def __init__(self, content, device):
-            self.codec = load_fake(content, device)
-
-        def encode_message(self, images, bits):
-            seen.append(len(images))
-            return self.codec.encode_message(images, bits)
-
-    bench_of(GREY, fake_codec("other", number=1), load=Watching).choose(familiar(count=50), 256)
-    assert seen == [2, 2]
-
-
-def test_other_pixels_are_tried_again_on_the_safe_path():
-    images = familiar(count=3)
-    bench = bench_of(GREY, load=load_hasty)
-    body, _ = bench.encode(bench.sources[0], images)
-    assert np.array_equal(bench.decode(body)[1], images)
-    assert not bench.codec(bench.sources[0]).safe
-    bench = bench_of(GREY, load=load_lying)
-    with pytest.raises(DamagedArchive, match="digest differs"):
-        bench.decode(body)
-    assert not bench.codec(bench.sources[0]).safe
-
-
-def test_learned_chunks_that_cannot_be_are_damage():
-    bench = bench_of(GREY)
-    body, _ = bench.encode(bench.sources[0], familiar(count=3))
-    for changes in ({"codec_id": b"none"}, {"count": 4}, {"width": 25}, {"message": b"junk"}, {"count": 2**28}):
-        with pytest.raises(DamagedArchive):
-            bench.decode(LearnedBody(**{**vars(body), **changes}))
-
-
-@pytest.mark.parametrize(
-    ("setting", "values", "learned", "processes"),
-    [
-        (Setting(4, "cpu"), 2**30, True, 4), (Setting(4, "cpu"), 100, True, 1), (Setting(4, "cuda"), 2**30, True, 1),
-        (Setting(4, "cuda"), 2**30, False, 4),
-    ],
-)  # fmt: skip
-def test_small_work_and_work_on_a_gpu_is_done_here(setting, values, learned, processes):
-    assert setting.processes(values, learned) == processes
-
-
-def test_noise_is_long_to_the_fake_and_familiar_images_are_short():
-    """What the tests of archives build on."""
-    bench = bench_of(GREY)
-    assert len(bench.encode(bench.sources[0], noise(1, 24, 24, 1))[0].message) > 24 * 24
-    assert len(bench.encode(bench.sources[0], familiar(count=1))[0].message) < 100
+# --- the pool

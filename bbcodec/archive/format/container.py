@@ -23,7 +23,7 @@ from bbcodec.archive.format.index import (
     Chunk,
     CodecRecord,
     Directory,
-    File,
+    Entry,
     Place,
     check_names,
     pack_directory,
@@ -33,10 +33,10 @@ from bbcodec.binary import (
     FRAME_BYTES,
     MAX_BODY_BYTES,
     MAX_CONTENT_BYTES,
-    MAX_VALUES,
     digest64,
     pack_varint,
     shortest,
+    take_shape,
     take_varint,
     unpack_method,
 )
@@ -49,36 +49,12 @@ FOOTER_MAGIC: Final = b"BBCE"
 FOOTER_BYTES: Final = 16
 
 PIECE_BYTES: Final = 2**24  # a large file is cut into pieces of this size, so that none is held in memory as a whole
-MAX_CODEC_BYTES: Final = 2**26
 # A directory chunk comes after about so many bytes of chunks, or so many files: what a cut archive loses at its end.
 SEGMENT_BYTES: Final = 2**24
 SEGMENT_FILES: Final = 2**12
 
 
 # --- bodies of chunks ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LearnedBody:
-    """Images coded by a learned codec: what an `L` chunk says of itself, and the codec's message."""
-
-    codec_id: bytes
-    digest: bytes
-    count: int
-    height: int
-    width: int
-    message: bytes
-
-    def pack(self) -> bytes:
-        """The body of the chunk."""
-        shape = pack_varint(self.count) + pack_varint(self.height) + pack_varint(self.width)
-        return self.codec_id[:4] + self.digest + shape + self.message
-
-    @classmethod
-    def unpack(cls, body: bytes) -> LearnedBody:
-        """The parts of a body; DamagedArchive where a size is zero or beyond its bound."""
-        count, height, width, position = _take_shape(body, 12, 1)
-        return cls(body[:4], body[4:12], count, height, width, body[position:])
 
 
 @dataclass(frozen=True)
@@ -105,18 +81,8 @@ class SheetBody:
             raise DamagedArchive("a chunk of images is cut short, or has a wrong number of channels")
         if body[8] not in (1, 3, 4, 5):
             raise UnsupportedVersion(f"the archive uses image coding {body[8]}, which this bbcodec does not know")
-        count, height, width, position = _take_shape(body, 10, body[9])
+        count, height, width, position = take_shape(body, 10, body[9])
         return cls(body[:8], body[8], body[9], count, height, width, body[position:])
-
-
-def _take_shape(body: bytes, position: int, channels: int) -> tuple[int, int, int, int]:
-    """Count, height and width of the images of a chunk, and the position after them."""
-    count, position = take_varint(body, position)
-    height, position = take_varint(body, position)
-    width, position = take_varint(body, position)
-    if not 1 <= count * height * width * channels <= MAX_VALUES:
-        raise DamagedArchive(f"a chunk says it holds {count} images of {width}x{height} pixels: out of bounds")
-    return count, height, width, position
 
 
 def pack_bytes(content: bytes, *, compress: bool = True) -> bytes:
@@ -152,7 +118,7 @@ class Writer:
     >>> writer = Writer(stream)
     >>> writer.add(BYTES, pack_bytes(b"hello"))
     0
-    >>> writer.add_files([File(b"a.txt", "bytes", size=5, places=(Place(0, 0, 5),))])
+    >>> writer.add_files([Entry(b"a.txt", "bytes", size=5, places=(Place(0, 0, 5),))])
     >>> writer.finish()
     >>> Reader(io.BytesIO(stream.getvalue())).directory.files[0].name
     b'a.txt'
@@ -163,7 +129,7 @@ class Writer:
         self._stream = stream
         self._offset = len(HEADER)
         self.chunks: list[Chunk] = []
-        self._files: list[File] = []
+        self._files: list[Entry] = []
         self._codecs: dict[bytes, CodecRecord] = {}
         self._needs: set[str] = set()
         self._first_chunk = 0  # of the segment that the next directory chunk describes
@@ -206,7 +172,7 @@ class Writer:
         """Note what a reader needs, one of `directory.NEEDS`."""
         self._needs.add(need)
 
-    def add_files(self, files: Iterable[File]) -> None:
+    def add_files(self, files: Iterable[Entry]) -> None:
         """Note files whose chunks are all written since the last directory chunk."""
         self._files.extend(files)
 
@@ -230,17 +196,17 @@ class Writer:
         self._stream.write(index)
         self._stream.write(struct.pack("<I", len(index)) + digest64(HEADER, index) + FOOTER_MAGIC)
 
-    def _pack(self, files: Iterable[File], codecs: list[CodecRecord], chunks: list[Chunk]) -> bytes:
+    def _pack(self, files: Iterable[Entry], codecs: list[CodecRecord], chunks: list[Chunk]) -> bytes:
         files = sorted(files, key=lambda file: file.name)
         check_names(files)
         return pack_directory(Directory(files, codecs, chunks, sorted(self._needs)))
 
 
-def _moved(file: File, by: int) -> File:
+def _moved(file: Entry, by: int) -> Entry:
     """A file with the numbers of its chunks changed by `by`."""
     places = tuple(Place(place.chunk + by, place.position, place.length, place.coding) for place in file.places)
     about = file.mode, file.kind, file.way, file.width, file.height, file.size, file.modified_ns, file.permissions
-    return File(file.name, file.form, *about, file.skeleton, places)
+    return Entry(file.name, file.form, *about, file.skeleton, places)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -316,7 +282,7 @@ def _outermost(parts: list[tuple[int, Directory]]) -> list[Directory]:
 
 def _merged(parts: list[Directory]) -> Directory:
     """Several directories as one. Raises DamagedArchive or UnsafePath where they contradict each other."""
-    files: dict[bytes, File] = {}
+    files: dict[bytes, Entry] = {}
     codecs: dict[bytes, CodecRecord] = {}
     chunks: list[Chunk] = []
     needs: set[str] = set()
@@ -396,6 +362,6 @@ def _check_header(header: bytes, size: int) -> None:
 
 
 __all__ = [
-    "BYTES", "CODEC", "DIRECTORY", "LEARNED", "SHEET", "Chunk", "CodecRecord", "Directory", "File", "LearnedBody",
+    "BYTES", "CODEC", "DIRECTORY", "LEARNED", "SHEET", "Chunk", "CodecRecord", "Directory", "Entry",
     "Place", "Reader", "SheetBody", "Writer", "pack_bytes", "read_chunk", "unpack_bytes",
 ]  # fmt: skip

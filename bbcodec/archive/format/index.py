@@ -32,7 +32,7 @@ TILE_PIXELS: Final = 2**17
 
 FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
 PIXEL_FORMS: Final = ("png", "webp", "raw")
-KINDS: Final = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
+SAMPLE_FORMAT_NAMES: Final = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
 CODINGS: Final = ("bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar")
 SPLIT, COLOURS = 1, 2  # bits of a way
 MODES: Final = (
@@ -59,7 +59,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class Entry:
     """One entry of an archive: a file, a link, or a folder. Times are nanoseconds since 1970, sizes bytes or pixels.
 
     way: how samples are made into planes; of arrays without a skeleton, their shape (`arrays.USUAL_SHAPES`).
@@ -116,7 +116,7 @@ class Chunk:
 class Directory:
     """What some chunks hold: files sorted by name, and what it takes to read them."""
 
-    files: list[File]
+    files: list[Entry]
     codecs: list[CodecRecord]
     chunks: list[Chunk]
     needs: list[str] = field(default_factory=list)
@@ -196,7 +196,7 @@ def pack_directory(directory: Directory) -> bytes:
         (
             FORMS.index(file.form),
             MODES.index(file.mode),
-            KINDS.index(file.kind),
+            SAMPLE_FORMAT_NAMES.index(file.kind),
             file.way,
             file.width,
             file.height,
@@ -288,7 +288,7 @@ def _place_chunks(types: str, lengths: Any, end: int, start: int | None) -> list
     return chunks
 
 
-def _unpack_files(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[File]:
+def _unpack_files(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[Entry]:
     if names[-1:] not in (b"", b"\0") or names.count(b"\0") > MAX_FILES:
         raise DamagedArchive("the names of the index are not each followed by a zero byte, or too many")
     if len(columns) != N_FILE_COLUMNS or len(place_columns) != N_PLACE_COLUMNS:
@@ -323,16 +323,16 @@ def _unpack_places(columns: list[Any], count: int) -> list[Place]:
 def _build_file(
     name: bytes, places: tuple[Place, ...], form: int, mode: int, kind: int, way: int, width: int, height: int,
     size: int, seconds: int, nanoseconds: int, permissions: int, skeleton: int,
-) -> File:  # fmt: skip
+) -> Entry:  # fmt: skip
     bounds = (
-        (form, len(FORMS)), (mode, len(MODES)), (kind, len(KINDS)), (way, 4), (width, MAX_SIDE), (height, MAX_SIDE),
+        (form, len(FORMS)), (mode, len(MODES)), (kind, len(SAMPLE_FORMAT_NAMES)), (way, 4), (width, MAX_SIDE), (height, MAX_SIDE),
         (size, 2**63), (seconds + 2**62, 2**63), (nanoseconds, 10**9), (permissions, 0o1000), (skeleton, 2),
     )  # fmt: skip
     if not all(0 <= value < bound for value, bound in bounds):
         raise DamagedArchive(f"the index entry of {printable(name)} holds a number out of bounds")
     modified = seconds * 10**9 + nanoseconds
-    pixels = MODES[mode], KINDS[kind], way, width, height
-    return File(name, FORMS[form], *pixels, size, modified, permissions, bool(skeleton), places)
+    pixels = MODES[mode], SAMPLE_FORMAT_NAMES[kind], way, width, height
+    return Entry(name, FORMS[form], *pixels, size, modified, permissions, bool(skeleton), places)
 
 
 def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
@@ -364,7 +364,7 @@ def _check_places(directory: Directory) -> None:
         raise DamagedArchive("the index does not name all parts of a chunk")
 
 
-def _fits(file: File, types: list[str]) -> bool:
+def _fits(file: Entry, types: list[str]) -> bool:
     """Whether an entry has the places that its form asks for, in chunks of these types."""
     content = file.content
     if len(file.places) - len(content) != int(file.skeleton):
@@ -385,7 +385,7 @@ def _fits(file: File, types: list[str]) -> bool:
     return plain and (file.form != "folder" or not content)
 
 
-def check_names(files: Iterable[File]) -> None:
+def check_names(files: Iterable[Entry]) -> None:
     """Raise UnsafePath for a name that could leave the target folder, DamagedArchive for disorder and doubles."""
     previous: bytes | None = None
     needed: set[bytes] = set()  # the folders that names lie in

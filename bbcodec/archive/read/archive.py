@@ -12,14 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bbcodec.archive.format.container import LearnedBody, SheetBody
+from bbcodec.archive.format.container import SheetBody
 from bbcodec.archive.format.index import (
     BYTES,
     DIRECTORY,
     LEARNED,
     PIXEL_FORMS,
     SHEET,
-    File,
+    Entry,
     Place,
     link_stays_inside,
     printable,
@@ -29,15 +29,16 @@ from bbcodec.archive.read.join import bands, recipes_of, sound, write_long
 from bbcodec.archive.summary import Summary
 from bbcodec.atomic_files import check_target, finish_folder, put_in_place, staging_folder
 from bbcodec.codec.catalogue import find_codec
+from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
-from bbcodec.options import PathLike, Progress, Setting
+from bbcodec.options import PathLike, Progress, RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from bbcodec.archive.read.decode import Decoded, FilesTask, StretchTask
-    from bbcodec.parallel import CodecSource
+    from bbcodec.codec.pool import CodecSource
 
 
 def open_archive(
@@ -63,15 +64,15 @@ def open_archive(
     (['a.npy'], (3, 8, 8), (1, 8, 8, 1))
     """
     if device not in ("auto", "cpu"):
-        from bbcodec.parallel import check_device
+        from bbcodec.codec.device import check_device
 
         check_device(device)
     known: list[CodecSource] = []
     if codec is not None:
-        from bbcodec.parallel import CodecSource
+        from bbcodec.codec.pool import CodecSource
 
         known = [CodecSource.of(find_codec(codec))]
-    return Archive(Path(path), known, Setting(jobs, device, progress))
+    return Archive(Path(path), known, RunOptions(jobs, device, progress))
 
 
 class Archive(Contents, Mapping[str, Any]):
@@ -83,7 +84,7 @@ class Archive(Contents, Mapping[str, Any]):
 
     def close(self) -> None:
         """Forget what was decoded. (No file is held open.)"""
-        self._bench = None
+        self._pool = None
 
     def __enter__(self) -> Archive:
         """Itself."""
@@ -233,7 +234,7 @@ class Archive(Contents, Mapping[str, Any]):
             return content[bisect_right(self._array_starts(index), number) - 1].chunk
         return content[0].chunk
 
-    def _samples(self, file: File) -> Any:
+    def _samples(self, file: Entry) -> Any:
         """The samples (H, W, C) of an image that is stored by them. Raises DamagedArchive."""
         import numpy as np
 
@@ -260,7 +261,7 @@ class Archive(Contents, Mapping[str, Any]):
                     values = file.width * file.height * (3 if file.mode == "RGB" else 1)
                     counts.append(place.length // values)
                 else:
-                    body = LearnedBody if chunk.type == LEARNED else SheetBody
+                    body = LearnedMessage if chunk.type == LEARNED else SheetBody
                     counts.append(body.unpack(self._body(chunk)).count)
             self._starts[number] = list(accumulate(counts))
         return self._starts[number]
@@ -300,7 +301,7 @@ class Archive(Contents, Mapping[str, Any]):
         }
 
     def _listed(
-        self, file: File, users: Mapping[tuple[int, int], int], firsts: dict[tuple[str, tuple[Place, ...]], str]
+        self, file: Entry, users: Mapping[tuple[int, int], int], firsts: dict[tuple[str, tuple[Place, ...]], str]
     ) -> dict[str, Any]:
         """One row of the listing. firsts: for places that were met before, the name of the file there."""
         name = os.fsdecode(file.name)
@@ -316,7 +317,7 @@ class Archive(Contents, Mapping[str, Any]):
             "copy_of": first if first != name else None,
         }
 
-    def _how(self, file: File) -> str:
+    def _how(self, file: Entry) -> str:
         """How a file is stored, in a word: as its first place is."""
         if not file.content:
             return "original"

@@ -10,15 +10,16 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bbcodec.archive.format.container import MAX_CODEC_BYTES, Reader, read_chunk, unpack_bytes
-from bbcodec.archive.format.index import BYTES, LEARNED, PIXEL_FORMS, Chunk, CodecRecord, File, Place, tile_bounds
+from bbcodec.archive.format.container import Reader, read_chunk, unpack_bytes
+from bbcodec.archive.format.index import BYTES, LEARNED, PIXEL_FORMS, Chunk, CodecRecord, Entry, Place, tile_bounds
+from bbcodec.binary import MAX_CODEC_BYTES
 from bbcodec.codec.catalogue import CodecFile, parse_codec, shipped_codecs
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions
 
 if TYPE_CHECKING:
-    from bbcodec.archive.read.decode import Decoded, FilesTask, Spot, StretchTask
-    from bbcodec.parallel import Bench, CodecSource
+    from bbcodec.archive.read.decode import Decoded, FilesTask, ResolvedPlace, StretchTask
+    from bbcodec.codec.pool import CodecPool, CodecSource
 
 
 class Unit(NamedTuple):
@@ -35,11 +36,11 @@ class Contents:
     It holds no open file, so that threads and forked processes may share it.
     """
 
-    def __init__(self, path: Path, known: Iterable[CodecSource] = (), setting: Setting | None = None) -> None:
+    def __init__(self, path: Path, known: Iterable[CodecSource] = (), setting: RunOptions | None = None) -> None:
         """Open `path`. `known` are codecs to look among before the embedded and the shipped ones."""
         self.path = path
         self._known = list(known)
-        self._setting = setting or Setting()
+        self._setting = setting or RunOptions()
         try:
             with open(path, "rb") as stream:
                 reader = Reader(stream)
@@ -55,7 +56,7 @@ class Contents:
         self._starts: dict[int, list[int]] = {}  # of each array: where each of its chunks begins
         self._tasks: dict[int, list[FilesTask | StretchTask]] = {}  # of each array: what reads each of its chunks
         self._offsets = self._part_offsets()
-        self._bench: Bench | None = None
+        self._pool: CodecPool | None = None
 
     @property
     def codecs(self) -> list[CodecRecord]:
@@ -72,13 +73,13 @@ class Contents:
         ends = {chunk: [0, *accumulate(parts[key] for key in sorted(parts))] for chunk, parts in lengths.items()}
         return {chunk: (edges[:-1], edges[-1]) for chunk, edges in ends.items()}
 
-    def _spot(self, place: Place) -> Spot:
-        from bbcodec.archive.read.decode import Spot
+    def _spot(self, place: Place) -> ResolvedPlace:
+        from bbcodec.archive.read.decode import ResolvedPlace
 
         chunk = self._directory.chunks[place.chunk]
         offsets, size = self._offsets.get(place.chunk, ([], 0))
         offset = offsets[place.position] if chunk.type == BYTES else 0
-        return Spot(chunk, place.position, offset, place.length, size, place.coding)
+        return ResolvedPlace(chunk, place.position, offset, place.length, size, place.coding)
 
     def _units(self, numbers: Iterable[int], *, restore: bool) -> list[Unit]:
         """The files in units, in the order of their chunks. Files whose content begins in one chunk are one unit."""
@@ -106,7 +107,7 @@ class Contents:
         """Sorts long files by their first chunk; copies of one file, and files in that chunk, stay apart."""
         return self.files[number].content[0].chunk * (len(self.files) + 1) + number + 1
 
-    def _stretches(self, file: File, restore: bool) -> list[FilesTask | StretchTask]:
+    def _stretches(self, file: Entry, restore: bool) -> list[FilesTask | StretchTask]:
         """The tasks of a long file, in the order in which it is written."""
         from bbcodec.archive.read.decode import StretchTask
 
@@ -127,22 +128,22 @@ class Contents:
             tasks.append(StretchTask(str(self.path), file, skeleton, planes, *shape, restore, size))
         return tasks
 
-    def _skeleton(self, file: File) -> bytes:
+    def _skeleton(self, file: Entry) -> bytes:
         """The skeleton of a long file. Raises DamagedArchive."""
         from bbcodec.archive.read.decode import decode_part
 
         if not file.skeleton:
             return b""
-        return decode_part(self._bench_for([]), str(self.path), self._spot(file.places[0]))
+        return decode_part(self._pool_for([]), str(self.path), self._spot(file.places[0]))
 
     def _here(self, tasks: Iterable[FilesTask | StretchTask]) -> Iterator[list[Decoded]]:
         """What tasks give, done in this process."""
         from bbcodec.archive.read.decode import decode_task
 
         tasks = list(tasks)
-        bench = self._bench_for(tasks)
+        pool = self._pool_for(tasks)
         for task in tasks:
-            yield decode_task(bench, task)
+            yield decode_task(pool, task)
 
     def _everywhere(self, units: Sequence[Unit], what: str) -> Iterator[list[Decoded]]:
         """What the tasks of units give, in order, done by as many processes as are set."""
@@ -150,30 +151,30 @@ class Contents:
         from bbcodec.parallel import run_tasks
 
         tasks = [task for unit in units for task in unit.tasks]
-        bench = self._bench_for(tasks)
+        pool = self._pool_for(tasks)
         values = sum(_pixel_values(self.files[number]) for unit in units for number in unit.numbers)
-        jobs = self._setting.processes(values, bool(bench.sources))
+        jobs = self._setting.processes(values, bool(pool.sources))
         done, total = 0, sum(task.size for task in tasks)
-        for task, decoded in zip(tasks, run_tasks(decode_task, tasks, bench, jobs), strict=True):
+        for task, decoded in zip(tasks, run_tasks(decode_task, tasks, pool, jobs), strict=True):
             done += task.size
             self._setting.tell(what, done, total)
             yield decoded
 
-    def _bench_for(self, tasks: Iterable[FilesTask | StretchTask]) -> Bench:
-        """A bench with the codecs that these tasks need. Raises MissingCodec."""
-        from bbcodec.parallel import Bench
+    def _pool_for(self, tasks: Iterable[FilesTask | StretchTask]) -> CodecPool:
+        """A pool with the codecs that these tasks need. Raises MissingCodec."""
+        from bbcodec.codec.pool import CodecPool
 
         needed = self._codec_ids(tasks)
         records = [record for record in self.codecs if record.digest[:4] in needed]
-        bench = self._bench or Bench((), self._setting.device, self._setting.load)
-        have = {source.digest for source in bench.sources}
+        pool = self._pool or CodecPool((), self._setting.device, self._setting.load)
+        have = {source.digest for source in pool.sources}
         missing = []
         for record in records:
             if record.digest not in have:
                 with suppress(DamagedArchive):  # of an embedded codec: what needs it is damaged, and nothing else
                     missing.append(self.source_of(record))
-        self._bench = bench.extended(missing) if missing else bench
-        return self._bench
+        self._pool = pool.extended(missing) if missing else pool
+        return self._pool
 
     def _codec_ids(self, tasks: Iterable[FilesTask | StretchTask]) -> set[bytes]:
         """The codec ids of all learned chunks that these tasks read."""
@@ -197,7 +198,7 @@ class Contents:
 
     def source_of(self, record: CodecRecord) -> CodecSource:
         """The codec of a record: given, embedded or shipped. Raises MissingCodec."""
-        from bbcodec.parallel import CodecSource
+        from bbcodec.codec.pool import CodecSource
 
         for source in self._known:
             if source.digest == record.digest:
@@ -229,6 +230,6 @@ class Contents:
             raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
 
-def _pixel_values(file: File) -> int:
+def _pixel_values(file: Entry) -> int:
     """About how many pixel values a file has."""
     return file.size if file.form == "arrays" else file.width * file.height * (3 if file.kind else 0)

@@ -16,9 +16,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.format.container import LearnedBody, SheetBody, read_chunk, unpack_bytes
-from bbcodec.archive.format.index import BYTES, CODINGS, LEARNED, PIXEL_FORMS, Chunk, File
+from bbcodec.archive.format.container import SheetBody, read_chunk, unpack_bytes
+from bbcodec.archive.format.index import BYTES, CODINGS, LEARNED, PIXEL_FORMS, Chunk, Entry
 from bbcodec.binary import digest64
+from bbcodec.codec.message import LearnedMessage
+from bbcodec.codec.pool import CodecPool
 from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.images import (
     Picture,
@@ -30,7 +32,6 @@ from bbcodec.images import (
     palette,
     plane_shapes,
 )
-from bbcodec.parallel import Bench
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
 
@@ -52,7 +53,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-class Spot(NamedTuple):
+class ResolvedPlace(NamedTuple):
     """A place with all that it takes to read it. offset, length, size: of a part, in a content of `size` bytes."""
 
     chunk: Chunk
@@ -68,7 +69,7 @@ class FilesTask:
     """Files that are wanted whole, with the spots of all their places. `restore`: give their bytes, else only check."""
 
     path: str
-    files: tuple[tuple[File, tuple[Spot, ...]], ...]
+    files: tuple[tuple[Entry, tuple[ResolvedPlace, ...]], ...]
     restore: bool
     size: int  # bytes of its chunks, for progress
 
@@ -81,9 +82,9 @@ class StretchTask:
     """
 
     path: str
-    file: File
-    skeleton: Spot | None
-    spots: tuple[Spot, ...]
+    file: Entry
+    skeleton: ResolvedPlace | None
+    spots: tuple[ResolvedPlace, ...]
     height: int
     width: int
     restore: bool
@@ -98,28 +99,28 @@ class Decoded:
     damage: str = ""
 
 
-def decode_task(bench: Bench, task: FilesTask | StretchTask) -> list[Decoded]:
+def decode_task(pool: CodecPool, task: FilesTask | StretchTask) -> list[Decoded]:
     """The files or the stretch of a task. Damage is told, not raised: other files go on."""
     if isinstance(task, StretchTask):
-        return [_told(_stretch, bench, task)]
-    return [_told(_whole, bench, task, file, spots) for file, spots in task.files]
+        return [_told(_stretch, pool, task)]
+    return [_told(_whole, pool, task, file, spots) for file, spots in task.files]
 
 
-def decode_part(bench: Bench, path: str, spot: Spot) -> bytes:
+def decode_part(pool: CodecPool, path: str, spot: ResolvedPlace) -> bytes:
     """A part of a `B` chunk. Raises DamagedArchive."""
-    return _Chunks(bench, path).part(spot)
+    return _Chunks(pool, path).part(spot)
 
 
-def _told(function: Any, bench: Bench, task: FilesTask | StretchTask, *arguments: Any) -> Decoded:
+def _told(function: Any, pool: CodecPool, task: FilesTask | StretchTask, *arguments: Any) -> Decoded:
     try:
-        return Decoded(function(bench, task, *arguments))
+        return Decoded(function(pool, task, *arguments))
     except DamagedArchive as error:
         return Decoded(b"", str(error))
 
 
-def _whole(bench: Bench, task: FilesTask, file: File, spots: Sequence[Spot]) -> bytes:
+def _whole(pool: CodecPool, task: FilesTask, file: Entry, spots: Sequence[ResolvedPlace]) -> bytes:
     """The bytes of a file."""
-    reader = _Chunks(bench, task.path)
+    reader = _Chunks(pool, task.path)
     if file.form not in PIXEL_FORMS:
         return b"".join(reader.part(spot) for spot in spots)
     skeleton = reader.part(spots[0]) if file.skeleton else b""
@@ -127,9 +128,9 @@ def _whole(bench: Bench, task: FilesTask, file: File, spots: Sequence[Spot]) -> 
     return join_image(Picture(file.form, file.kind, samples, skeleton)) if task.restore else b""
 
 
-def _stretch(bench: Bench, task: StretchTask) -> bytes | Samples:
+def _stretch(pool: CodecPool, task: StretchTask) -> bytes | Samples:
     """The samples of a tile, or bytes."""
-    reader = _Chunks(bench, task.path)
+    reader = _Chunks(pool, task.path)
     if task.file.form in PIXEL_FORMS:
         skeleton = reader.part(task.skeleton) if task.skeleton else b""
         samples = _samples(reader, task.file, skeleton, task.spots, task.height, task.width)
@@ -140,7 +141,7 @@ def _stretch(bench: Bench, task: StretchTask) -> bytes | Samples:
 
 
 def _samples(
-    reader: _Chunks, file: File, skeleton: bytes, spots: Sequence[Spot], height: int, width: int
+    reader: _Chunks, file: Entry, skeleton: bytes, spots: Sequence[ResolvedPlace], height: int, width: int
 ) -> Samples:
     """The samples (height, width, C) of an image or a tile."""
     colours = palette(file.form, file.kind, skeleton)
@@ -157,10 +158,10 @@ def _samples(
 class _Chunks:
     """Chunks of an archive, as one process reads them."""
 
-    def __init__(self, bench: Bench, path: str) -> None:
-        self._bench, self._path = bench, path
+    def __init__(self, pool: CodecPool, path: str) -> None:
+        self._pool, self._path = pool, path
 
-    def part(self, spot: Spot) -> bytes:
+    def part(self, spot: ResolvedPlace) -> bytes:
         """The bytes of a part. Raises DamagedArchive."""
         content = self._content(spot.chunk)
         if not isinstance(content, bytes) or len(content) != spot.size:
@@ -175,7 +176,7 @@ class _Chunks:
         images: tuple[NDArray[np.uint8], int] = content
         return images
 
-    def plane(self, spot: Spot, shape: tuple[int, int, int], levels: int) -> Samples:
+    def plane(self, spot: ResolvedPlace, shape: tuple[int, int, int], levels: int) -> Samples:
         """The plane at a spot, which must have this shape (h, w, C) and so many levels."""
         if spot.chunk.type == BYTES:
             height, width, channels = shape
@@ -191,7 +192,7 @@ class _Chunks:
 
     def _content(self, chunk: Chunk) -> Any:
         key = self._path, chunk.offset
-        kept = self._bench.kept
+        kept = self._pool.kept
         found = kept.get(key)
         if found is None:
             found = self._decode(chunk)
@@ -210,7 +211,7 @@ class _Chunks:
         if chunk.type == BYTES:
             return unpack_bytes(body)
         if chunk.type == LEARNED:
-            source, images = self._bench.decode(LearnedBody.unpack(body))
+            source, images = self._pool.decode(LearnedMessage.unpack(body))
             return images, source.levels
         sheet = SheetBody.unpack(body)
         shape = sheet.count, sheet.height, sheet.width, sheet.channels

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bbcodec.archive.format.index import PIXEL_FORMS, File, tile_grid
+from bbcodec.archive.format.index import PIXEL_FORMS, Entry, tile_grid
 from bbcodec.errors import DamagedArchive
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bbcodec.images.npy import Recipe
 
 
-def write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], stream: BinaryIO) -> None:
+def write_long(file: Entry, skeleton: bytes, results: Iterator[list[Decoded]], stream: BinaryIO) -> None:
     """Write a long file to a stream that can seek, from what its tasks gave, in order. Raises DamagedArchive."""
     from bbcodec.images.npy import ArrayWriter
 
@@ -39,7 +39,7 @@ def write_long(file: File, skeleton: bytes, results: Iterator[list[Decoded]], st
         stream.writelines(contents)
 
 
-def recipes_of(file: File, skeleton: bytes) -> tuple[bool, list[Recipe]]:
+def recipes_of(file: Entry, skeleton: bytes) -> tuple[bool, list[Recipe]]:
     """Whether an array file is a zip, and how its members are put together. Raises DamagedArchive."""
     from bbcodec.images.npy import Recipe, unpack_recipes, usual_header
 
@@ -55,7 +55,7 @@ def sound(decoded: Decoded) -> Any:
     return decoded.content
 
 
-def _write_tiles(file: File, skeleton: bytes, tiles: Iterator[NDArray[Any]], stream: BinaryIO) -> None:
+def _write_tiles(file: Entry, skeleton: bytes, tiles: Iterator[NDArray[Any]], stream: BinaryIO) -> None:
     """Write an image from its tiles, one row of tiles after another."""
     import numpy as np
 
@@ -68,7 +68,7 @@ def _write_tiles(file: File, skeleton: bytes, tiles: Iterator[NDArray[Any]], str
         join_bands(file.form, file.kind, file.width, file.height, skeleton, rows, stream)
 
 
-def bands(file: File, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+def bands(file: Entry, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """The tiles of an image, joined to rows of tiles."""
     import numpy as np
 

@@ -22,7 +22,6 @@ from bbcodec.archive.write.tasks import (
     ArrayTask,
     BytesTask,
     ImageTask,
-    Options,
     Task,
     TileTask,
     read_file,
@@ -30,9 +29,10 @@ from bbcodec.archive.write.tasks import (
     split_evenly,
 )
 from bbcodec.binary import FRAME_BYTES, digest64, shortest
+from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
 from bbcodec.images import (
-    KINDS,
+    SAMPLE_FORMATS,
     Picture,
     Probe,
     encode_alone,
@@ -43,7 +43,7 @@ from bbcodec.images import (
     to_planes,
     ways,
 )
-from bbcodec.parallel import Bench, Pixels
+from bbcodec.options import StorageOptions
 
 # A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
 # access. Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
@@ -144,19 +144,19 @@ class Group:
         return costs
 
 
-def encode_task(bench: Bench, task: Task) -> Coded:
+def encode_task(pool: CodecPool, task: Task) -> Coded:
     """The files of a task, coded."""
     if isinstance(task, ImageTask):
-        return encode_images(bench, task)
+        return encode_images(pool, task)
     if isinstance(task, TileTask):
-        return encode_tile(bench, task)
-    return encode_bytes(task) if isinstance(task, BytesTask) else encode_array(bench, task)
+        return encode_tile(pool, task)
+    return encode_bytes(task) if isinstance(task, BytesTask) else encode_array(pool, task)
 
 
 # --- planes ----------------------------------------------------------------------------------------------------------
 
 
-def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options) -> Group:
+def encode_plane(pool: CodecPool, images: Pixels, levels: int, options: StorageOptions) -> Group:
     """The shortest coding of uint8 images (N, H, W, C) of so many levels (uint16 for 65,536)."""
     best = encode_each(images, levels, options)
     if levels > 256:
@@ -164,9 +164,9 @@ def encode_plane(bench: Bench, images: Pixels, levels: int, options: Options) ->
     found = [best]
     few = sample_of(images)
     most = CHUNK_PIXELS.get((images.shape[3], levels), 2**16)
-    tried_on_few = encode_learned(bench, images[few], levels, most)
+    tried_on_few = encode_learned(pool, images[few], levels, most)
     if tried_on_few is not None and tried_on_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
-        learned = encode_learned(bench, images, levels, most) if len(images) > few.stop else tried_on_few
+        learned = encode_learned(pool, images, levels, most) if len(images) > few.stop else tried_on_few
         found.extend([learned] if learned else [])
     found.extend(_encode_sheets(images, options, best))
     best = min(found, key=lambda group: float(group.costs.sum()))
@@ -182,7 +182,7 @@ def sample_of(images: Pixels) -> slice:
     return slice(0, min(len(images), max(2, SAMPLE_PIXELS // (images.shape[1] * images.shape[2]))))
 
 
-def encode_each(images: Pixels, levels: int, options: Options) -> Group:
+def encode_each(images: Pixels, levels: int, options: StorageOptions) -> Group:
     """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL."""
     pieces: list[tuple[Piece, ...]] = []
     tried: dict[str, list[float]] = defaultdict(list)
@@ -198,9 +198,9 @@ def encode_each(images: Pixels, levels: int, options: Options) -> Group:
     return Group([], pieces, np.min(list(costs.values()), axis=0), costs)
 
 
-def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Group | None:
+def encode_learned(pool: CodecPool, images: Pixels, levels: int, most: int) -> Group | None:
     """Chunks of a learned codec, or None if there is none for such images. most: pixels of a chunk."""
-    source = bench.choose(images, levels)
+    source = pool.choose(images, levels)
     if source is None:
         return None
     drafts: list[Draft] = []
@@ -209,7 +209,7 @@ def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Grou
     parts = split_evenly(len(images), max(1, most // (images.shape[1] * images.shape[2])))
     try:
         for number, part in enumerate(parts):
-            body, bits = bench.encode(source, images[part])
+            body, bits = pool.encode(source, images[part])
             packed = body.pack()
             drafts.append(Draft(LEARNED, packed, source.digest))
             pieces.extend((Piece(number, position),) for position in range(body.count))
@@ -220,7 +220,7 @@ def encode_learned(bench: Bench, images: Pixels, levels: int, most: int) -> Grou
     return Group(drafts, pieces, costs, {"learned": costs})
 
 
-def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Group]:
+def _encode_sheets(images: Pixels, options: StorageOptions, best: Group) -> Iterator[Group]:
     """Small images in sheets of each coding that comes near to the best so far on a few of them."""
     count, height, width, channels = images.shape
     if count < 2 or height * width > SHEET_PIXELS:
@@ -238,7 +238,7 @@ def _encode_sheets(images: Pixels, options: Options, best: Group) -> Iterator[Gr
             yield _encode_sheet(images, coding, best, hard, most)
 
 
-def _encode_apart(images: Pixels, options: Options, best: Group) -> Iterator[Group]:
+def _encode_apart(images: Pixels, options: StorageOptions, best: Group) -> Iterator[Group]:
     """Images of an array in a sheet each, in each coding that comes near to the best so far on the first of them."""
     count, height, width, _ = images.shape
     if max(height, width) > SHEET_HEIGHT or height * width > MAX_APART_PIXELS:
@@ -307,7 +307,7 @@ class Opened:
 Part = tuple[NDArray[np.intp], int, Group]  # numbers of files, their way, their coding
 
 
-def encode_images(bench: Bench, task: ImageTask) -> Coded:
+def encode_images(pool: CodecPool, task: ImageTask) -> Coded:
     """Image files of one mode and size."""
     shape = task.expected.height, task.expected.width
     coded = Coded(task, [], [])
@@ -320,7 +320,7 @@ def encode_images(bench: Bench, task: ImageTask) -> Coded:
         else:
             alike[picture.kind].append(Opened.of(entry, data, picture))
     for kind in sorted(alike):
-        for drafts, files in _encode_alike(bench, alike[kind], task):
+        for drafts, files in _encode_alike(pool, alike[kind], task):
             by = len(coded.drafts)
             coded.drafts.extend(drafts)
             coded.files.extend(_moved(file, by) for file in files)
@@ -334,10 +334,10 @@ def _moved(file: Stored, by: int) -> Stored:
 Result = tuple[list[Draft], list[Stored]]
 
 
-def _encode_alike(bench: Bench, files: list[Opened], task: ImageTask, together: bool = True) -> Iterator[Result]:
+def _encode_alike(pool: CodecPool, files: list[Opened], task: ImageTask, together: bool = True) -> Iterator[Result]:
     """Files of one kind and size, in the shortest way; those that are better off alone are coded once more, alone."""
     skeletons = _skeleton_costs(files)
-    parts = _best_parts(bench, files, task.options, together)
+    parts = _best_parts(pool, files, task.options, together)
     leaving: list[Opened] = []
     staying: list[Opened] = []
     results: list[Result] = []
@@ -363,26 +363,26 @@ def _encode_alike(bench: Bench, files: list[Opened], task: ImageTask, together: 
         results.append((group.drafts, stored))
     yield from results
     if leaving:
-        yield from _encode_alike(bench, leaving, task, together=False)
+        yield from _encode_alike(pool, leaving, task, together=False)
     if staying:
-        yield from _encode_alike(bench, staying, task)
+        yield from _encode_alike(pool, staying, task)
 
 
-def _best_parts(bench: Bench, files: list[Opened], options: Options, together: bool) -> list[Part]:
+def _best_parts(pool: CodecPool, files: list[Opened], options: StorageOptions, together: bool) -> list[Part]:
     """The files in the way, or ways, that cost the least. Of a large group the ways are tried on some files."""
     candidates = sorted({way for file in files for way in file.ways})
     if len(candidates) > 1 and len(files) > 2 * SAMPLE_FILES:
         first = len(files) // 3
         few = files[first : first + SAMPLE_FILES]
-        candidates = [min(candidates, key=lambda way: _total(_encode_parts(bench, few, way, options, together)))]
-    return min((_encode_parts(bench, files, way, options, together) for way in candidates), key=_total)
+        candidates = [min(candidates, key=lambda way: _total(_encode_parts(pool, few, way, options, together)))]
+    return min((_encode_parts(pool, files, way, options, together) for way in candidates), key=_total)
 
 
 def _total(parts: list[Part]) -> float:
     return sum(float(group.costs.sum()) for _, _, group in parts)
 
 
-def _encode_parts(bench: Bench, files: list[Opened], way: int, options: Options, together: bool) -> list[Part]:
+def _encode_parts(pool: CodecPool, files: list[Opened], way: int, options: StorageOptions, together: bool) -> list[Part]:
     """The files that can go some way in that way, apart by the channels of their palettes, and the others whole."""
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, file in enumerate(files):
@@ -390,12 +390,12 @@ def _encode_parts(bench: Bench, files: list[Opened], way: int, options: Options,
         depth = file.colours.shape[1] if own & COLOURS and file.colours is not None else 0
         numbers[own, depth].append(number)
     return [
-        (np.array(some, np.intp), own, _encode_way(bench, [files[one] for one in some], own, options, together))
+        (np.array(some, np.intp), own, _encode_way(pool, [files[one] for one in some], own, options, together))
         for (own, _), some in sorted(numbers.items())
     ]
 
 
-def _encode_way(bench: Bench, files: list[Opened], way: int, options: Options, together: bool) -> Group:
+def _encode_way(pool: CodecPool, files: list[Opened], way: int, options: StorageOptions, together: bool) -> Group:
     """Files, all in one way."""
     kind = files[0].picture.kind
     depth = 0 if files[0].colours is None else files[0].colours.shape[1]
@@ -408,7 +408,7 @@ def _encode_way(bench: Bench, files: list[Opened], way: int, options: Options, t
     for stack, (_, levels) in zip(stacks, plane_shapes(kind, way, depth), strict=True):
         images = np.stack(stack)
         if together:
-            groups.append(encode_plane(bench, images, levels, options))
+            groups.append(encode_plane(pool, images, levels, options))
         else:
             groups.append(encode_each(images, levels, options))
     return join_planes(groups)
@@ -436,7 +436,7 @@ def _tried(group: Group, number: int, skeleton: float) -> dict[str, int]:
 def _as_pixels(file: Opened, way: int, group: Group, number: int, skeleton: float) -> Stored:
     picture = file.picture
     height, width = picture.samples.shape[:2]
-    about = KINDS[picture.kind].mode, picture.kind, way, width, height, picture.metadata
+    about = SAMPLE_FORMATS[picture.kind].mode, picture.kind, way, width, height, picture.metadata
     tried = _tried(group, number, skeleton) | {"original": len(file.data)}
     cost = round(float(group.costs[number]) + skeleton)
     return Stored(file.entry, picture.form, len(file.data), *about, group.pieces[number], tried, cost)
@@ -460,11 +460,11 @@ def _seen(seen: Probe | None) -> tuple[str, int, int]:
 # --- tiles, bytes, arrays --------------------------------------------------------------------------------------------
 
 
-def encode_tile(bench: Bench, task: TileTask) -> Coded:
+def encode_tile(pool: CodecPool, task: TileTask) -> Coded:
     """A tile of a large image, in every way that it allows: which is taken is known when all tiles are coded."""
     tiles = {}
     for way, planes in task.planes.items():
-        groups = [encode_plane(bench, plane[None], levels, task.options) for plane, levels in planes]
+        groups = [encode_plane(pool, plane[None], levels, task.options) for plane, levels in planes]
         tiles[way] = join_planes(groups)
     return Coded(replace(task, planes={}), [], [], tiles)
 
@@ -483,7 +483,7 @@ def encode_bytes(task: BytesTask) -> Coded:
     return Coded(task, [Draft(BYTES, body)], files)
 
 
-def encode_array(bench: Bench, task: ArrayTask) -> Coded:
+def encode_array(pool: CodecPool, task: ArrayTask) -> Coded:
     """A chunk of an array: its images by a codec, in sheets, or apart, or its bytes, whichever is shortest."""
     plain = [Draft(BYTES, pack_bytes(task.rest if task.images is None else task.images.tobytes()))]
     bare = replace(task, images=None, rest=b"")
@@ -491,7 +491,7 @@ def encode_array(bench: Bench, task: ArrayTask) -> Coded:
         return Coded(bare, plain, [], length=len(task.rest))
     images = np.array(task.images, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     most = ARRAY_CHUNK_PIXELS.get((images.shape[3], task.levels), 2**16)
-    learned = encode_learned(bench, images, task.levels, most)
+    learned = encode_learned(pool, images, task.levels, most)
     best = learned or Group([], [], np.full(len(images), total_bytes(plain) / len(images)), {})
     found = {"bytes": plain}
     for encode in (_encode_sheets, _encode_apart):

@@ -36,6 +36,7 @@ from bbcodec.images import (
     ways,
 )
 from bbcodec.images import npy as arrays
+from bbcodec.options import StorageOptions
 
 # Images of one mode and size are coded together, about so many values at a time.
 GROUP_VALUES: Final = 2**22
@@ -50,7 +51,7 @@ LARGE_PIXELS: Final = 2**23
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScannedEntry:
     """A file, a link or an empty folder to be archived. `target` is where a link points."""
 
     name: bytes
@@ -66,16 +67,8 @@ class Entry:
 class Scan:
     """Entries sorted by name; `skipped` says, a line each, what was left out and why."""
 
-    entries: list[Entry]
+    entries: list[ScannedEntry]
     skipped: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: tried as well."""
-
-    exact: bool = False
-    jpegxl: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ class ImageTask:
     entries: tuple[int, ...]
     paths: tuple[str, ...]
     expected: Probe
-    options: Options
+    options: StorageOptions
     work: int
 
 
@@ -105,7 +98,7 @@ class TileTask:
     picture: Picture | None
     planes: Planes
     last: bool
-    options: Options
+    options: StorageOptions
     work: int
 
 
@@ -133,7 +126,7 @@ class ArrayTask:
     rest: bytes
     recipe: arrays.Recipe | None
     last: bool
-    options: Options
+    options: StorageOptions
     work: int
 
 
@@ -148,7 +141,7 @@ class FileTask:
     path: str
     size: int
     seen: Probe | None
-    options: Options
+    options: StorageOptions
     work: int
 
 
@@ -169,7 +162,7 @@ def scan(
     """
     if not inputs:
         raise InputError("nothing to compress: no input was given")
-    found: dict[bytes, Entry] = {}
+    found: dict[bytes, ScannedEntry] = {}
     skipped: list[str] = []
     alone = len(inputs) == 1 and os.path.isdir(inputs[0])
     for source in inputs:
@@ -192,7 +185,7 @@ def scan(
     return Scan(entries, skipped)
 
 
-def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[Entry]:
+def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[ScannedEntry]:
     """The entry at `path`, and those below it; `name` is its name in the archive, empty at the top."""
     if _excluded(name, exclude):
         return
@@ -200,14 +193,14 @@ def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) ->
         about = os.lstat(path)
         common = (about.st_size, about.st_mtime_ns, stat.S_IMODE(about.st_mode) & 0o777)
         if stat.S_ISREG(about.st_mode):
-            yield Entry(name, path, "file", *common)
+            yield ScannedEntry(name, path, "file", *common)
         elif stat.S_ISLNK(about.st_mode):
             target = os.fsencode(os.readlink(path))
-            yield Entry(name, path, "link", len(target), *common[1:], target)
+            yield ScannedEntry(name, path, "link", len(target), *common[1:], target)
         elif stat.S_ISDIR(about.st_mode):
             children = sorted(os.listdir(path))
             if name:
-                yield Entry(name, path, "folder", 0, *common[1:])
+                yield ScannedEntry(name, path, "folder", 0, *common[1:])
             for child in children:
                 below = os.fsencode(child)
                 yield from _walk(os.path.join(path, child), name + b"/" + below if name else below, skipped, exclude)
@@ -228,7 +221,7 @@ def _same_file(path: str, output: Path) -> bool:
     return output.exists() and os.path.exists(path) and os.path.samefile(path, output)
 
 
-def _refuse_clashes(entries: list[Entry]) -> None:
+def _refuse_clashes(entries: list[ScannedEntry]) -> None:
     """Two inputs may not give the same name to a file and to a folder."""
     names = {entry.name for entry in entries if entry.kind != "folder"}
     for name in names:
@@ -241,7 +234,7 @@ def _refuse_clashes(entries: list[Entry]) -> None:
 # --- making tasks ----------------------------------------------------------------------------------------------------
 
 
-def find_copies(entries: Sequence[Entry]) -> dict[int, int]:
+def find_copies(entries: Sequence[ScannedEntry]) -> dict[int, int]:
     """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes.
 
     An array file is a copy of another array file only: its name says how it is stored, and given back.
@@ -278,7 +271,7 @@ def file_digest(path: str) -> bytes:
     return state.digest()
 
 
-def plan(entries: Sequence[Entry], copies: dict[int, int], options: Options) -> list[Planned]:
+def plan(entries: Sequence[ScannedEntry], copies: dict[int, int], options: StorageOptions) -> list[Planned]:
     """The tasks, in order. Arrays and large images are opened when their turn comes (`open_task`)."""
     groups: dict[tuple[str, int, int], list[tuple[int, Probe]]] = defaultdict(list)
     others: list[tuple[int, Probe | None]] = []
@@ -306,7 +299,7 @@ def values_of(seen: Probe) -> int:
 
 
 def _image_tasks(
-    entries: Sequence[Entry], group: list[tuple[int, Probe]], options: Options
+    entries: Sequence[ScannedEntry], group: list[tuple[int, Probe]], options: StorageOptions
 ) -> Iterator[ImageTask]:
     seen = group[0][1]
     values = values_of(seen)
@@ -327,7 +320,7 @@ def split_evenly(count: int, most: int) -> list[slice]:
     return [slice(count * piece // pieces, count * (piece + 1) // pieces) for piece in range(pieces)]
 
 
-def _bytes_tasks(entries: Sequence[Entry], others: Iterable[tuple[int, Probe | None]]) -> Iterator[BytesTask]:
+def _bytes_tasks(entries: Sequence[ScannedEntry], others: Iterable[tuple[int, Probe | None]]) -> Iterator[BytesTask]:
     """Small files share chunks, in the order of their names; large ones are cut into pieces."""
     shared: list[tuple[int, Probe | None]] = []
     total = 0
@@ -345,7 +338,7 @@ def _bytes_tasks(entries: Sequence[Entry], others: Iterable[tuple[int, Probe | N
         yield _shared_task(entries, shared)
 
 
-def _shared_task(entries: Sequence[Entry], shared: list[tuple[int, Probe | None]]) -> BytesTask:
+def _shared_task(entries: Sequence[ScannedEntry], shared: list[tuple[int, Probe | None]]) -> BytesTask:
     pieces = tuple((entries[number].path, 0, entries[number].size) for number, _ in shared)
     numbers = tuple(number for number, _ in shared)
     return BytesTask(numbers, pieces, tuple(seen for _, seen in shared), True, sum(piece[2] for piece in pieces))

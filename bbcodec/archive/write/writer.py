@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bbcodec.archive.format.container import SEGMENT_FILES, Writer, pack_bytes
-from bbcodec.archive.format.index import BYTES, LEARNED, NEEDS, SHEET, File, Place
+from bbcodec.archive.format.index import BYTES, LEARNED, NEEDS, SHEET, Entry, Place
 from bbcodec.archive.summary import FileReport, Summary
 
 if TYPE_CHECKING:
     from bbcodec.archive.write.candidates import Coded, Draft, Group, Piece, Stored
-    from bbcodec.archive.write.tasks import Entry, Planned, Task
-    from bbcodec.parallel import Bench, CodecSource
+    from bbcodec.archive.write.tasks import Planned, ScannedEntry, Task
+    from bbcodec.codec.pool import CodecPool, CodecSource
 
 SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this size
 
@@ -62,7 +62,7 @@ class Assembler:
     def __init__(
         self,
         stream: BinaryIO,
-        entries: Sequence[Entry],
+        entries: Sequence[ScannedEntry],
         copies: dict[int, int],
         sources: Iterable[CodecSource],
         bare: set[bytes],
@@ -88,12 +88,12 @@ class Assembler:
         self._summary = Summary()
         self._how: Counter[str] = Counter()
 
-    def run(self, bench: Bench, tasks: Iterable[Planned], processes: int) -> Iterator[int]:
+    def run(self, pool: CodecPool, tasks: Iterable[Planned], processes: int) -> Iterator[int]:
         """Do all tasks; gives the bytes of input that are done, again and again."""
         from bbcodec.archive.write.candidates import encode_task
         from bbcodec.parallel import run_tasks
 
-        for coded in run_tasks(encode_task, _opened(tasks), bench, processes):
+        for coded in run_tasks(encode_task, _opened(tasks), pool, processes):
             self._take(coded)
             full = self._writer.segment_full or len(self._pending) >= SEGMENT_FILES
             if full and not self._open and self._complete():
@@ -238,7 +238,7 @@ class Assembler:
         """Write the tiles of an image in the way that is shortest for all, or its bytes where these are fewer."""
         from bbcodec.archive.write.candidates import Stored
         from bbcodec.archive.write.tasks import TileTask
-        from bbcodec.images import KINDS
+        from bbcodec.images import SAMPLE_FORMATS
 
         entry = self._entries[number]
         first = parts[0].task
@@ -250,7 +250,7 @@ class Assembler:
         way = min(sorted(totals), key=lambda one: totals[one])
         groups = [part.tiles[way] for part in parts]
         tried = _tile_costs(groups) | {"original": entry.size}
-        mode = KINDS[picture.kind].mode
+        mode = SAMPLE_FORMATS[picture.kind].mode
         if totals[way] + len(picture.metadata) >= entry.size:
             self._take_whole(number, mode, first.width, first.height, tried)
             return
@@ -296,14 +296,14 @@ class Assembler:
         )
         self._pending = {}
 
-    def _as_file(self, number: int, pending: _Pending) -> File:
+    def _as_file(self, number: int, pending: _Pending) -> Entry:
         entry, stored = self._entries[number], pending.stored
         places = tuple(place for place in pending.places if place is not None)
         if len(places) < len(pending.places):
             raise RuntimeError(f"{entry.path} was not stored as a whole")
         about = stored.mode, stored.kind, stored.way, stored.width, stored.height, stored.size
         times = entry.modified_ns, entry.permissions
-        return File(entry.name, stored.form, *about, *times, bool(stored.skeleton), places)
+        return Entry(entry.name, stored.form, *about, *times, bool(stored.skeleton), places)
 
     def finish(self) -> Summary:
         """Write what waits, links and folders, and the directories."""
@@ -319,7 +319,7 @@ class Assembler:
         self._add_files()
         folders = [entry for entry in self._entries if entry.kind == "folder"]
         self._writer.add_files(
-            File(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
+            Entry(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
             for entry in folders
         )
         self._writer.finish()

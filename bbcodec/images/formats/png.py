@@ -23,17 +23,17 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
 from bbcodec.images.probe import BAD_IMAGE, strictly
 from bbcodec.sample_formats import (
-    KINDS,
     MAX_METADATA_BYTES,
+    SAMPLE_FORMATS,
     Bytes,
-    Kind,
+    SampleFormat,
     Samples,
     bands_of,
     check_samples,
     counted,
     image_samples,
-    kind_named,
     packed_rows,
+    sample_format_named,
 )
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -133,7 +133,7 @@ def _parsed(metadata: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
     return metadata[:1] == b"\1", list(take_records(metadata, 1, b"IDAT"))
 
 
-def palette(kind: Kind, metadata: bytes) -> Bytes | None:
+def palette(kind: SampleFormat, metadata: bytes) -> Bytes | None:
     """The palette as uint8 (n, 3), or (n, 4) with transparent colours; None without one (11.2.2 PLTE, 11.3.1.1 tRNS).
 
     Raises DamagedArchive for metadata that is not of a PNG.
@@ -168,8 +168,8 @@ def write_png(
     _write_chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
     for name, data in chunks:
         if name == b"IDAT":
-            pixels = _Pixels(stream, KINDS[kind], level, filtering)
-            for image in _reduced_images(counted(bands, KINDS[kind], width, height), interlaced):
+            pixels = _Pixels(stream, SAMPLE_FORMATS[kind], level, filtering)
+            for image in _reduced_images(counted(bands, SAMPLE_FORMATS[kind], width, height), interlaced):
                 pixels.add_image(image)
             pixels.finish()
         elif name != TAIL:
@@ -197,7 +197,7 @@ def _reduced_images(bands: Iterable[Samples], interlaced: bool) -> Iterator[Iter
 class _Pixels:
     """The compressed stream of filtered rows, written as IDAT chunks."""
 
-    def __init__(self, stream: BinaryIO, kind: Kind, level: int, filtering: bool | None) -> None:
+    def __init__(self, stream: BinaryIO, kind: SampleFormat, level: int, filtering: bool | None) -> None:
         self._stream, self._depth, self._level, self._filtering = stream, kind.depth, level, filtering
         if kind.indexed or kind.depth < 8:
             self._filtering = False  # 12.7: filters seldom help there
@@ -288,7 +288,7 @@ def paeth(left: Bytes, above: Bytes, corner: Bytes) -> Bytes:
 
 def encode_png(samples: Samples, kind: str, level: int = 9) -> bytes:
     """A PNG of the samples (H, W, C) alone; indices as grey. The shorter of filtered and not filtered."""
-    check_samples(samples, KINDS[kind])
+    check_samples(samples, SAMPLE_FORMATS[kind])
     streams = [io.BytesIO(), io.BytesIO()]
     for filtering, stream in enumerate(streams):
         height, width = samples.shape[:2]
@@ -305,11 +305,11 @@ def decode_png(data: bytes, kind: str, width: int, height: int) -> Samples:
             raise DamagedArchive(f"a PNG of the archive is not {kind} of {width}x{height}, as the archive says")
         with strictly(width * height), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
-            return image_samples(image, KINDS[grey])
+            return image_samples(image, SAMPLE_FORMATS[grey])
     except BAD_IMAGE as error:
         raise DamagedArchive(f"a PNG of the archive cannot be decoded ({type(error).__name__})") from None
 
 
 def _grey(kind: str) -> str:
     """The kind as which samples are stored where there is no palette: indices are grey."""
-    return f"L{kind_named(kind).depth}" if kind_named(kind).indexed else kind
+    return f"L{sample_format_named(kind).depth}" if sample_format_named(kind).indexed else kind

@@ -18,14 +18,14 @@ from PIL import Image
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.sample_formats import (
-    KINDS,
     MAX_METADATA_BYTES,
+    SAMPLE_FORMATS,
     Bytes,
-    Kind,
+    SampleFormat,
     Samples,
     counted,
-    kind_named,
     packed_rows,
+    sample_format_named,
 )
 
 PACKED: Final = ("L1", "L2", "L4", "P1", "P2", "P4")
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
     whole_bytes: bool = False  # a sample of one bit is a byte, 0 or 255
     filler: int | None = None  # a byte of this value after each pixel
 
-    def rows(self, samples: Samples, kind: Kind) -> Bytes:
+    def rows(self, samples: Samples, kind: SampleFormat) -> Bytes:
         """Samples (H, W, C) as rows of bytes (H, n), from top to bottom."""
         if self.blue_first:
             samples = samples[:, :, [2, 1, 0, 3][: kind.channels]]
@@ -59,7 +59,7 @@ class Layout(NamedTuple):
         rows = packed_rows(samples, 8 if self.whole_bytes else kind.depth)
         return np.pad(rows, ((0, 0), (0, -rows.shape[1] % self.align)))
 
-    def row_bytes(self, kind: Kind, width: int) -> int:
+    def row_bytes(self, kind: SampleFormat, width: int) -> int:
         """Bytes of a row."""
         return self.rows(np.zeros((1, width, kind.channels), kind.dtype), kind).size
 
@@ -104,14 +104,14 @@ def place_of(image: Image.Image) -> Place | None:
         kind = f"{image.mode}{depth}"
     else:
         kind = {"1": "L1", "LA": "LA8", "RGB": "RGB8", "RGBA": "RGBA8"}.get(image.mode, "")
-    return Place(kind, start) if kind in KINDS and start >= 0 else None
+    return Place(kind, start) if kind in SAMPLE_FORMATS and start >= 0 else None
 
 
 def take_apart(
     stream: BinaryIO, place: Place, width: int, height: int, bands: Callable[[], Iterable[Samples]]
 ) -> bytes | None:
     """The metadata of a file that has the samples of `bands` at its place in one of the layouts, or None."""
-    size, kind = stream.seek(0, 2), KINDS[place.kind]
+    size, kind = stream.seek(0, 2), SAMPLE_FORMATS[place.kind]
     for number, layout in enumerate(LAYOUTS):
         if place.kind not in layout.kinds:
             continue
@@ -131,7 +131,7 @@ def _holds(stream: BinaryIO, offset: int, rows: Bytes) -> bool:
     return stream.read(rows.nbytes) == rows.tobytes()
 
 
-def _placed(layout: Layout, kind: Kind, height: int, bands: Iterable[Samples]) -> Iterator[tuple[int, Bytes]]:
+def _placed(layout: Layout, kind: SampleFormat, height: int, bands: Iterable[Samples]) -> Iterator[tuple[int, Bytes]]:
     """The rows of each band in the order of the file, and how far they lie behind the first byte of samples."""
     top = 0
     for band in bands:
@@ -149,7 +149,7 @@ def write_raw(stream: BinaryIO, kind: str, width: int, height: int, metadata: by
     """
     if not metadata or metadata[0] >= len(LAYOUTS) or kind not in LAYOUTS[metadata[0]].kinds:
         raise DamagedArchive(f"an image of the archive has an unknown layout of {kind}")
-    layout, description = LAYOUTS[metadata[0]], kind_named(kind)
+    layout, description = LAYOUTS[metadata[0]], sample_format_named(kind)
     before, position = take_varint(metadata, 1)
     if position + before > len(metadata):
         raise DamagedArchive("the metadata of an image of the archive is cut short")

@@ -24,15 +24,14 @@ from folders import (
 
 import bbcodec
 from bbcodec import options as settings_of_work
+from bbcodec.archive import compress as compressing
+from bbcodec.archive.format import container
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.read.archive import compress as compressing
-from bbcodec.archive.read.archive.format import container
-from bbcodec.archive.read.archive.write import tasks as planning
-from bbcodec.archive.read.archive.write import writer as assembling
-from bbcodec.archive.write.tasks import Options
+from bbcodec.archive.write import tasks as planning
+from bbcodec.archive.write import writer as assembling
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
 from bbcodec.images import codings as classical
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions, StorageOptions
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,7 +62,7 @@ def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch
     for jobs in (1, 3):
         squeeze(folder, tmp_path / f"{jobs}.bb", ALL, jobs=jobs)
     assert (tmp_path / "1.bb").read_bytes() == (tmp_path / "3.bb").read_bytes()
-    restore(tmp_path / "1.bb", tmp_path / "out", setting=Setting(2, "cpu", None, load_fake))
+    restore(tmp_path / "1.bb", tmp_path / "out", setting=RunOptions(2, "cpu", None, load_fake))
     check_same_tree(folder, tmp_path / "out")
 
 
@@ -242,8 +241,8 @@ def test_every_file_is_reported(folder, tmp_path):
 
 def test_progress_runs_to_the_end(folder, tmp_path):
     seen = []
-    setting = Setting(1, "cpu", lambda *step: seen.append(step), load_fake)
-    compressing.compress_with(ALL, folder, tmp_path / "a.bb", True, Options(), (), False, True, setting)
+    setting = RunOptions(1, "cpu", lambda *step: seen.append(step), load_fake)
+    compressing.compress_with(ALL, folder, tmp_path / "a.bb", True, StorageOptions(), (), False, True, setting)
     for what in ("compressing", "verifying"):
         steps = [step for step in seen if step[0] == what]
         done = [step[1] for step in steps]
@@ -271,12 +270,12 @@ def test_a_codec_that_decodes_other_pixels_is_caught_before_the_rename(folder, t
     assert inside(tmp_path) == ["in"]
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying, verify=False)
     with pytest.raises(DamagedArchive):
-        restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_lying))
+        restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", None, load_lying))
 
 
 def test_other_pixels_are_tried_again_on_the_safe_path(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_hasty)
-    restore(tmp_path / "a.bb", tmp_path / "out", setting=Setting(1, "cpu", None, load_hasty))
+    restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", None, load_hasty))
     squeeze(folder, tmp_path / "b.bb", ALL)
     assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
 

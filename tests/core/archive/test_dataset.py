@@ -15,9 +15,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import bbcodec
-from bbcodec import parallel as workers
 from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
 from bbcodec.archive.format.index import TILE_PIXELS
+from bbcodec.codec import pool as workers
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
 from bbcodec.images.display import image_shown
 
@@ -198,8 +198,8 @@ def learned(tmp_path, monkeypatch):
         Image.fromarray(familiar(300, 400, seed=number)[:, :, 0]).save(tmp_path / "in" / f"{number}.png")
     bbcodec.compress(tmp_path / "in", tmp_path / "a.bb", codec=tmp_path / "mine.bbc")
     decoded = []
-    plain = workers.Bench.decode
-    monkeypatch.setattr(workers.Bench, "decode", lambda bench, body: decoded.append(body.digest) or plain(bench, body))
+    plain = workers.CodecPool.decode
+    monkeypatch.setattr(workers.CodecPool, "decode", lambda pool, body: decoded.append(body.digest) or plain(pool, body))
     return tmp_path / "a.bb", decoded
 
 
@@ -265,14 +265,13 @@ def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
     from fake_codec import fake_codec
 
     from bbcodec.archive.compress import compress_with
-    from bbcodec.archive.write.tasks import Options
-    from bbcodec.options import Setting
+    from bbcodec.options import RunOptions, StorageOptions
 
     (tmp_path / "in").mkdir()
     Image.fromarray(familiar(90, 90)[:, :, 0]).save(tmp_path / "in" / "grey.png")
     Image.fromarray(familiar(90, 90, 3)).save(tmp_path / "in" / "rgb.png")
     codecs = [fake_codec("grey"), fake_codec("rgb", channels=3)]
-    compress_with(codecs, tmp_path / "in", tmp_path / "a.bb", True, Options(), (), False, True, Setting(1, "cpu"))
+    compress_with(codecs, tmp_path / "in", tmp_path / "a.bb", True, StorageOptions(), (), False, True, RunOptions(1, "cpu"))
     loads.clear()
     images = ArchiveDataset(tmp_path / "a.bb")
     for index in (0, 1, 0, 1):

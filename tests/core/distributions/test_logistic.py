@@ -184,17 +184,17 @@ def test_push_and_pop_of_joint_channels(seed, lanes, components, scale):
     check_push_pop(d, anything(2, 3, 7, 3, seed=seed), lanes, seed)
 
 
-KINDS = [lambda *shape: some(1, *shape), lambda *shape: some(3, *shape), joint]
+SAMPLE_FORMATS = [lambda *shape: some(1, *shape), lambda *shape: some(3, *shape), joint]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
 def test_growth(kind):
     d = kind(5, 20, 400)
     for lanes in (1, 7):
         check_growth(d, likely(d), 24, lanes)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
 def test_the_rest_of_the_contract(kind):
     d = kind(4, 3, 5)
     check_order(d, likely(d))

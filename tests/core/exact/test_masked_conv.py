@@ -17,7 +17,7 @@ from bbcodec.exact.masked_conv import LocalNet, MaskedConv, Ring, waves
 
 SIDES = st.sampled_from([(1, 1), (1, 9), (9, 1), (2, 2), (5, 3), (6, 11)])
 SEEDS = st.integers(0, 2**31)
-KINDS = st.sampled_from([("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1)])
+SAMPLE_FORMATS = st.sampled_from([("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1)])
 SILU = oracle.table(lambda x: x / (1 + math.exp(-x)))
 TANH = oracle.table(math.tanh)
 SIGMOID = oracle.table(lambda x: 1 / (1 + math.exp(-x)))
@@ -64,7 +64,7 @@ def test_closed_taps_stay_closed_whatever_the_real_weights_are():
     assert (layer.integers()["weight"].numpy()[:, :, numpy_mask(layer) == 0] == 0).all()
 
 
-@given(SEEDS, SIDES, KINDS, st.integers(2, 4), st.booleans())
+@given(SEEDS, SIDES, SAMPLE_FORMATS, st.integers(2, 4), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_masked_conv_in_parallel(seed, sides, kind_and_radius, skew, safe):
     kind, radius = kind_and_radius
@@ -76,7 +76,7 @@ def test_masked_conv_in_parallel(seed, sides, kind_and_radius, skew, safe):
         check_equal(layer(tensor(x)), oracle.masked_conv(whole, x, kind, skew))
 
 
-@given(SEEDS, SIDES, KINDS, st.integers(2, 4), st.booleans())
+@given(SEEDS, SIDES, SAMPLE_FORMATS, st.integers(2, 4), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_masked_conv_in_waves(seed, sides, kind_and_radius, skew, safe):
     """Inputs of kind A are put into the ring after the wave has been read, as a decoder does; of kind B before."""

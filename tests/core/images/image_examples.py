@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from bbcodec.images import KINDS
+from bbcodec.images import SAMPLE_FORMATS
 
 PNG_HEADER = {
     "L1": (1, 0), "L2": (2, 0), "L4": (4, 0), "L8": (8, 0), "L16": (16, 0), "LA8": (8, 4), "RGB8": (8, 2),
@@ -18,7 +18,7 @@ PNG_HEADER = {
 
 def random_samples(kind, width, height, seed=0):
     """Samples of a kind that a filter can shorten, with the highest and the lowest value among them."""
-    about = KINDS[kind]
+    about = SAMPLE_FORMATS[kind]
     generator = np.random.default_rng(seed)
     top = 2**about.depth
     steps = generator.integers(-max(1, top // 30), max(1, top // 30) + 1, (height, width, about.channels))
@@ -45,7 +45,7 @@ def opened(data):
 
 def pillow_image(samples, kind):
     """The Pillow image of samples of a kind, made by Pillow's own means."""
-    about = KINDS[kind]
+    about = SAMPLE_FORMATS[kind]
     height, width = samples.shape[:2]
     if kind == "L1":
         return Image.fromarray(samples[:, :, 0].astype(bool))
@@ -91,7 +91,7 @@ def png_of(samples, kind, before=b"", after=b"", interlaced=False):
     """A PNG of samples, written without help: bits as text, Adam7 pixel by pixel."""
     depth, color = PNG_HEADER[kind]
     height, width = samples.shape[:2]
-    if KINDS[kind].mode == "P" and b"PLTE" not in before:
+    if SAMPLE_FORMATS[kind].mode == "P" and b"PLTE" not in before:
         before += png_chunk(b"PLTE", random_palette(2**depth).tobytes())
     if not interlaced:
         return png_file(width, height, depth, color, png_rows(samples, depth), before, after)

@@ -12,7 +12,7 @@ from image_examples import opened, pillow_image, png_chunk, png_of, random_sampl
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import KINDS, Picture, join_bands, join_image, palette, split_image
+from bbcodec.images import SAMPLE_FORMATS, Picture, join_bands, join_image, palette, split_image
 from bbcodec.images import image_files as pictures
 from bbcodec.images.formats import png
 
@@ -33,7 +33,7 @@ def picture(kind="RGB8", width=13, height=9, seed=0):
 
 
 @settings(max_examples=120)
-@given(st.sampled_from(sorted(KINDS)), sizes(20), st.booleans(), st.integers(0, 99))
+@given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(20), st.booleans(), st.integers(0, 99))
 def test_every_kind_of_png_comes_back(kind, size, interlaced, seed):
     samples = random_samples(kind, *size, seed)
     data = png_of(samples, kind, interlaced=interlaced)
@@ -41,7 +41,7 @@ def test_every_kind_of_png_comes_back(kind, size, interlaced, seed):
     assert (split.form, split.kind) == ("png", kind)
     assert np.array_equal(split.samples, samples)
     check_same_picture(data, join_image(split))
-    assert (palette("png", kind, split.metadata) is not None) == KINDS[kind].indexed
+    assert (palette("png", kind, split.metadata) is not None) == SAMPLE_FORMATS[kind].indexed
 
 
 def test_all_that_a_png_says_comes_back():

@@ -9,7 +9,7 @@ import pytest
 from image_examples import opened, pillow_image, png_of, random_samples, saved
 from PIL import Image
 
-from bbcodec.images import KINDS, join_bands, join_image, split_image, split_large
+from bbcodec.images import SAMPLE_FORMATS, join_bands, join_image, split_image, split_large
 from bbcodec.images import large_images as large
 from bbcodec.sample_formats import bands_of
 
@@ -20,14 +20,14 @@ def split(tmp_path, data, **options):
     return split_large(path, tmp_path / "spool", **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
 def test_as_for_small_images(tmp_path, kind):
     data = png_of(random_samples(kind, 300, 200), kind)
     found, expected = split(tmp_path, data), split_image(data)
     assert (found.form, found.kind, found.metadata) == (expected.form, expected.kind, expected.metadata)
     assert isinstance(found.samples, np.memmap)
     assert not found.samples.flags.writeable
-    assert found.samples.dtype == KINDS[kind].dtype
+    assert found.samples.dtype == SAMPLE_FORMATS[kind].dtype
     assert np.array_equal(found.samples, expected.samples)
     assert join_image(found) == join_image(expected)
 

@@ -9,12 +9,12 @@ from fake_codec import squeeze
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bbcodec.archive.read import archive as archives
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.read.archive.read import archive as archives
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.npy import USUAL_BYTES, Recipe, usual_header, usual_way
 
-WAYS = {1: (), 2: (1,), 3: (3,)}
+PLANE_LAYOUTS = {1: (), 2: (1,), 3: (3,)}
 
 
 def saved(array, version=None):
@@ -28,9 +28,9 @@ def recipe(header):
     return Recipe("", 0, (), header, 1)
 
 
-@given(st.sampled_from(sorted(WAYS)), st.integers(1, 2**40), st.integers(1, 2**31), st.integers(1, 2**31))
+@given(st.sampled_from(sorted(PLANE_LAYOUTS)), st.integers(1, 2**40), st.integers(1, 2**31), st.integers(1, 2**31))
 def test_the_usual_header_is_the_one_that_numpy_writes(way, count, height, width):
-    shape = count, height, width, *WAYS[way]
+    shape = count, height, width, *PLANE_LAYOUTS[way]
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
     size = USUAL_BYTES + int(np.prod(shape, dtype=object))

@@ -7,24 +7,24 @@ from hypothesis import strategies as st
 from image_examples import pillow_image, random_palette, random_samples, sizes
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import KINDS, WAYS, from_planes, plane_shapes, to_planes, ways
+from bbcodec.images import PLANE_LAYOUTS, SAMPLE_FORMATS, from_planes, plane_shapes, to_planes, ways
 from bbcodec.images.planes import COLOURS, SPLIT
 
 
 def palette_of(kind, channels):
-    return random_palette(2 ** KINDS[kind].depth, channels) if channels else None
+    return random_palette(2 ** SAMPLE_FORMATS[kind].depth, channels) if channels else None
 
 
 CASES = [
     (kind, way, channels)
-    for kind in KINDS
-    for channels in ((0, 3, 4) if KINDS[kind].indexed else (0,))
+    for kind in SAMPLE_FORMATS
+    for channels in ((0, 3, 4) if SAMPLE_FORMATS[kind].indexed else (0,))
     for way in ways(kind, palette_of(kind, channels))
 ]
 
 
 def test_the_ways_that_there_are():
-    assert sorted(WAYS) == [0, SPLIT, COLOURS, SPLIT | COLOURS]
+    assert sorted(PLANE_LAYOUTS) == [0, SPLIT, COLOURS, SPLIT | COLOURS]
     assert len(CASES) == 5 + 3 * 2 + 4 * (1 + 2 + 3)
     assert ways("RGBA8", None) == (0, 1)
     assert ways("RGB8", None) == (0,)

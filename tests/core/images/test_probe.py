@@ -8,7 +8,7 @@ import pytest
 from image_examples import opened, pillow_image, png_chunk, random_samples, saved
 from PIL import Image, PngImagePlugin
 
-from bbcodec.images import KINDS, Probe, probe
+from bbcodec.images import SAMPLE_FORMATS, Probe, probe
 from bbcodec.images.probe import MAX_PIXELS, facts, strictly
 
 
@@ -26,7 +26,7 @@ def test_probe_reads_paths_bytes_and_streams(tmp_path):
         assert probe(nothing) is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
 def test_every_kind_may_be_split(kind):
     assert probe(saved(picture(kind), "PNG")).may_split
 

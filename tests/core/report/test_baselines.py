@@ -9,11 +9,11 @@ from PIL import Image
 
 from bbcodec.archive.write.tasks import scan
 from bbcodec.images import encode_alone, encode_webp
-from bbcodec.options import Setting
+from bbcodec.options import RunOptions
+from bbcodec.report import baselines as peers
 from bbcodec.report.baselines import alone_tasks, find_sources, in_company, measure_peers, peer_task, sheet_tasks
-from bbcodec.report.report import baselines as peers
 
-QUICK = Setting(1, "cpu")
+QUICK = RunOptions(1, "cpu")
 
 
 def slopes(count, height, width, channels=1, seed=0):

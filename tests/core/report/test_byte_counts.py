@@ -5,8 +5,9 @@ import pytest
 from fake_codec import familiar, squeeze
 from folders import ALL, COLOUR, GREY, make_folder, quick_webp, save, smooth
 
-from bbcodec.archive.format.container import DIRECTORY, LEARNED, SHEET, LearnedBody, Reader, read_chunk
+from bbcodec.archive.format.container import DIRECTORY, LEARNED, SHEET, Reader, read_chunk
 from bbcodec.binary import FRAME_BYTES
+from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError, NotAnArchive
 from bbcodec.report.byte_counts import (
     CLASSICAL,
@@ -44,8 +45,8 @@ def test_bytes_by_purpose_add_up_to_the_file(archive, anatomy):
 def test_messages_are_those_of_learned_chunks(archive, anatomy):
     with open(archive, "rb") as stream:
         chunks = Reader(stream).directory.chunks
-    bodies = [LearnedBody.unpack(read_chunk(str(archive), one)) for one in chunks if one.type == LEARNED]
-    assert anatomy.bytes[MESSAGES] == sum(len(body.message) for body in bodies)
+    bodies = [LearnedMessage.unpack(read_chunk(str(archive), one)) for one in chunks if one.type == LEARNED]
+    assert anatomy.bytes[MESSAGES] == sum(len(body.stream) for body in bodies)
     assert sum(map(len, anatomy.owners.values())) == sum(body.count for body in bodies)
 
 

@@ -7,13 +7,14 @@ import pytest
 from pattern_model import LOG_SIGMA, PRIOR, codec_content, familiar, load_pattern, pattern
 from tiny_models import KINDS, pictures, pixel_format, tiny
 
-from bbcodec import parallel as workers
-from bbcodec.archive.format.container import LEARNED, LearnedBody, Writer
+from bbcodec.archive.format.container import LEARNED, Writer
+from bbcodec.codec import pool as workers
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec
+from bbcodec.codec.message import LearnedMessage
+from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import BBCodecError, DamagedArchive
 from bbcodec.model.interpreters import iwae
-from bbcodec.parallel import Bench, CodecSource
 from bbcodec.report.coding_costs import UNIT, AccountTask, account_message, account_task, draw_weights, units
 
 NATS = UNIT / math.log(2)
@@ -141,14 +142,14 @@ def written(path, images, message):
     with open(path, "wb") as stream:
         writer = Writer(stream)
         digest = workers.digest64(images.tobytes())
-        writer.add(LEARNED, LearnedBody(about.digest[:4], digest, *images.shape[:3], message).pack())
+        writer.add(LEARNED, LearnedMessage(about.digest[:4], digest, *images.shape[:3], message).pack())
         chunk = writer.chunks[0]
-    return Bench([CodecSource.of(about)], "cpu", load_pattern), chunk
+    return CodecPool([CodecSource.of(about)], "cpu", load_pattern), chunk
 
 
 def test_a_task_reads_its_chunk(tmp_path, codec, images, account):
-    bench, chunk = written(tmp_path / "a", images, codec.encode_message(images))
-    found = account_task(bench, AccountTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
+    pool, chunk = written(tmp_path / "a", images, codec.encode_message(images))
+    found = account_task(pool, AccountTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
     assert np.array_equal(found.per_image, account.per_image)
     assert found.iwae_at == (0, 1999)
     assert found.iwae[1].tolist() == [0, 0]
@@ -159,9 +160,9 @@ def test_a_task_reads_its_chunk(tmp_path, codec, images, account):
 def test_a_task_finds_damage(tmp_path, codec, images):
     other = images.copy()
     other[0, 0, 0] ^= 1
-    bench, chunk = written(tmp_path / "a", other, codec.encode_message(images))
+    pool, chunk = written(tmp_path / "a", other, codec.encode_message(images))
     with pytest.raises(DamagedArchive):
-        account_task(bench, AccountTask(str(tmp_path / "a"), chunk))
+        account_task(pool, AccountTask(str(tmp_path / "a"), chunk))
 
 
 def test_units_are_bits_of_two_to_the_24():

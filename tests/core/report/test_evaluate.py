@@ -11,12 +11,12 @@ from pattern_model import codec_content, familiar, load_pattern
 from PIL import Image, ImageDraw
 
 import bbcodec
-from bbcodec import parallel as workers
+from bbcodec.codec import pool as workers
 from bbcodec.errors import BadCodecFile, BBCodecError, DamagedArchive, InputError, MissingCodec
+from bbcodec.report import evaluate as evaluation
 from bbcodec.report.coding_costs import UNIT
 from bbcodec.report.evaluate import draws_of, evaluate, inspect, iwae_positions
 from bbcodec.report.report import BYTE, check_chain
-from bbcodec.report.report import evaluate as evaluation
 
 LOAD_INSTALLED = workers.load_installed
 

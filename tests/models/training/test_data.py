@@ -13,6 +13,7 @@ from PIL import Image
 
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.errors import InputError
+from bbcodec.models.training import data as datasets
 from bbcodec.models.training.data import (
     Dataset,
     batch,
@@ -26,7 +27,6 @@ from bbcodec.models.training.data import (
     steps_per_epoch,
     validation_batches,
 )
-from bbcodec.models.training.loop import data as datasets
 from bbcodec.models.training.recipes import TrainingSettings
 
 RGB, GREY, BINARY = PixelFormat(3, 256), PixelFormat(1, 256), PixelFormat(1, 2)

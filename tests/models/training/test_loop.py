@@ -12,9 +12,9 @@ from tiny_models import CONFIGS, KINDS, pictures, pixel_format, tiny
 
 from bbcodec.exact.layers import exact_layers
 from bbcodec.model.interpreters import elbo
+from bbcodec.models.training import loop as training
 from bbcodec.models.training.data import Dataset, batch
 from bbcodec.models.training.loop import Diverged, Objective, Run
-from bbcodec.models.training.loop import loop as training
 from bbcodec.models.training.recipes import TrainingSettings
 from bbcodec.models.vlae import FAMILY, Vlae
 

@@ -20,7 +20,7 @@ from bbcodec.models.training.recipes import (
 )
 from bbcodec.models.vlae import VlaeConfig
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 
 BAD = [
     ("minutes", 0), ("minutes", -1.0), ("minutes", float("nan")), ("minutes", float("inf")), ("minutes", "20"),
@@ -189,7 +189,7 @@ def test_assignments_without_key_or_value(text):
 
 # --- recipes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_recipe_is_short(tmp_path):

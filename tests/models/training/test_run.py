@@ -22,10 +22,10 @@ from bbcodec.codec.catalogue import shipped_codecs
 from bbcodec.codec.codec import load_codec
 from bbcodec.errors import BBCodecError, InputError, TargetExists, TrainingDiverged
 from bbcodec.models.families import Family, family_names, find_family
+from bbcodec.models.training import run as module
 from bbcodec.models.training.cards import archive_bits_per_dim, file_bits_per_dim
 from bbcodec.models.training.checkpoints import WorkFolder
 from bbcodec.models.training.loop import Diverged, Run
-from bbcodec.models.training.loop import run as module
 from bbcodec.models.training.recipes import Recipe
 from bbcodec.models.training.run import Silent, train
 from bbcodec.models.vlae import Vlae
@@ -395,7 +395,7 @@ def test_every_shipped_codec_has_a_recipe_that_is_read():
 
 COMMAND = """
 import json, sys
-from bbcodec.models.training.loop import run as module
+from bbcodec.models.training import run as module
 module.CHECKPOINT_SECONDS = 0.05
 module.train([sys.argv[1]], sys.argv[2], overrides=json.loads(sys.argv[3]), threads=1, resume=True)
 """

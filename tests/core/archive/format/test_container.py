@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbcodec.archive.format import container
 from bbcodec.archive.format.container import (
     BYTES,
     CODEC,
@@ -20,8 +21,7 @@ from bbcodec.archive.format.container import (
     SHEET,
     VERSION,
     CodecRecord,
-    File,
-    LearnedBody,
+    Entry,
     Place,
     Reader,
     SheetBody,
@@ -31,8 +31,8 @@ from bbcodec.archive.format.container import (
     unpack_bytes,
 )
 from bbcodec.archive.format.index import Directory, pack_directory
-from bbcodec.archive.read.archive.format import container
 from bbcodec.binary import MAX_CONTENT_BYTES, MAX_VALUES, compress_lzma, deflate, digest64, pack_varint
+from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
 
 
@@ -50,9 +50,9 @@ def archive(segments=()) -> bytes:
     return stream.getvalue()
 
 
-def text(name: bytes, content: bytes, chunk=0, position=0) -> File:
+def text(name: bytes, content: bytes, chunk=0, position=0) -> Entry:
     about = {"modified_ns": 10**18 + len(content), "permissions": 0o600}
-    return File(name, "bytes", size=len(content), places=(Place(chunk, position, len(content)),), **about)
+    return Entry(name, "bytes", size=len(content), places=(Place(chunk, position, len(content)),), **about)
 
 
 def small() -> bytes:
@@ -64,7 +64,7 @@ def read(data: bytes) -> Reader:
     return Reader(io.BytesIO(data))
 
 
-def entries(data: bytes) -> list[File]:
+def entries(data: bytes) -> list[Entry]:
     return read(data).directory.files
 
 
@@ -111,12 +111,12 @@ shapes = st.integers(1, 2**20), st.integers(1, 200), st.integers(1, 200)
 
 @given(*shapes, st.binary(max_size=20))
 def test_learned_bodies_come_back(count, height, width, message):
-    body = LearnedBody(b"codc", b"12345678", count, height, width, message)
+    body = LearnedMessage(b"codc", b"12345678", count, height, width, message)
     if count * height * width <= MAX_VALUES:
-        assert LearnedBody.unpack(body.pack()) == body
+        assert LearnedMessage.unpack(body.pack()) == body
     else:
         with pytest.raises(DamagedArchive):
-            LearnedBody.unpack(body.pack())
+            LearnedMessage.unpack(body.pack())
 
 
 @given(*shapes, st.sampled_from([1, 3, 4, 5]), st.integers(1, 4), st.binary(max_size=20))
@@ -130,14 +130,14 @@ def test_sheets_come_back(count, height, width, coding, channels, stream):
 
 
 def test_bodies_have_the_bytes_of_the_format():
-    assert LearnedBody(b"codcmore", b"12345678", 300, 2, 3, b"msg").pack() == b"codc12345678\xac\x02\x02\x03msg"
+    assert LearnedMessage(b"codcmore", b"12345678", 300, 2, 3, b"msg").pack() == b"codc12345678\xac\x02\x02\x03msg"
     assert SheetBody(b"12345678", 5, 3, 300, 2, 3, b"msg").pack() == b"12345678\x05\x03\xac\x02\x02\x03msg"
 
 
 @pytest.mark.parametrize("size", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_bodies_of_no_pixels_are_damage(size):
     with pytest.raises(DamagedArchive, match="out of bounds"):
-        LearnedBody.unpack(LearnedBody(b"codc", b"12345678", *size, b"").pack())
+        LearnedMessage.unpack(LearnedMessage(b"codc", b"12345678", *size, b"").pack())
     with pytest.raises(DamagedArchive, match="out of bounds"):
         SheetBody.unpack(SheetBody(b"12345678", 1, 3, *size, b"").pack())
 
@@ -151,7 +151,7 @@ def test_sheets_of_unknown_codings_and_channels_are_refused():
             SheetBody.unpack(SheetBody(b"12345678", 1, channels, 1, 1, 1, b"").pack())
 
 
-@given(st.binary(max_size=40), st.sampled_from([LearnedBody.unpack, SheetBody.unpack, unpack_bytes]))
+@given(st.binary(max_size=40), st.sampled_from([LearnedMessage.unpack, SheetBody.unpack, unpack_bytes]))
 def test_random_bodies_raise_nothing_unforeseen(body, unpack):
     try:
         found = unpack(body)
@@ -179,7 +179,7 @@ def test_golden_bytes():
     data = header + body + chunk(b"D", start + b"\xa1B\x0c")
     index = start + b"\xa2BD" + b"\x92\x0c\xc4\x02" + bytes([0, len(start) + 3 - 12])
     data += index + struct.pack("<I", len(index)) + digest64(header + index) + b"BBCE"
-    file = File(b"a", "bytes", size=2, modified_ns=7 * 10**9 + 9, places=(Place(0, 0, 2),))
+    file = Entry(b"a", "bytes", size=2, modified_ns=7 * 10**9 + 9, places=(Place(0, 0, 2),))
     assert archive([([(BYTES, pack_bytes(b"hi"))], [file])]) == data
     assert entries(data) == [file]
 
@@ -259,7 +259,7 @@ def test_what_exceeds_the_format_cannot_be_written(monkeypatch):
 
 def test_names_that_leave_the_folder_cannot_be_written():
     with pytest.raises(UnsafePath):
-        archive([([], [File(b"../a", "bytes")])])
+        archive([([], [Entry(b"../a", "bytes")])])
 
 
 def test_segments_end_after_so_many_bytes(monkeypatch):
@@ -407,7 +407,7 @@ def test_what_only_looks_like_a_directory_is_passed_by():
         head = b"D" + struct.pack("<I", len(body))
         return head + body + struct.pack("<I", zlib.crc32(head + body))
 
-    hostile = pack_directory(Directory([File(b"../a", "bytes")], [], []))
+    hostile = pack_directory(Directory([Entry(b"../a", "bytes")], [], []))
     frames = [frame(body) for body in (b"junk", b"\0junk", b"", hostile)]
     for junk in (*frames, b"D" * 30, b"D" + struct.pack("<I", 2**26 + 1), b"D\0\0\0\0"):
         data = HEADER + junk + small()[len(HEADER) :]
@@ -460,9 +460,9 @@ def test_overhead_of_one_image():
     stream = io.BytesIO()
     writer = Writer(stream)
     writer.add_codec(bytes(range(100, 116)), "photo-1", None)
-    writer.add(LEARNED, LearnedBody(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())
-    writer.add(LEARNED, LearnedBody(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())
-    writer.add_files([replace(File(name, "png", **about), places=(Place(0, 0), Place(1, 0)))])
+    writer.add(LEARNED, LearnedMessage(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())
+    writer.add(LEARNED, LearnedMessage(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())
+    writer.add_files([replace(Entry(name, "png", **about), places=(Place(0, 0), Place(1, 0)))])
     writer.finish()
     # Two tiles of 9 + 16 bytes, twice the 90 bytes or so of a directory.
     assert len(stream.getvalue()) - 3 * len(name) <= 270
@@ -475,7 +475,7 @@ def test_overhead_of_many_images():
         return 10**18 + zlib.crc32(b"%d" % number) * 10
 
     files = [
-        File(b"%05d.png" % i, "png", "L", "L8", 0, 28, 28, 300 + i * 7 % 50, time(i), places=(Place(0, i),))
+        Entry(b"%05d.png" % i, "png", "L", "L8", 0, 28, 28, 300 + i * 7 % 50, time(i), places=(Place(0, i),))
         for i in range(1000)
     ]
     data = archive([([(LEARNED, b"")], files)])

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbcodec.archive.format import index as directories
 from bbcodec.archive.format.index import (
     CODINGS,
     FORMS,
-    KINDS,
     MODES,
     PIXEL_FORMS,
+    SAMPLE_FORMAT_NAMES,
     Chunk,
     CodecRecord,
     Directory,
-    File,
+    Entry,
     Place,
     check_names,
     link_stays_inside,
@@ -31,7 +32,6 @@ from bbcodec.archive.format.index import (
     unpack_column,
     unpack_directory,
 )
-from bbcodec.archive.read.archive.format import index as directories
 from bbcodec.binary import FRAME_BYTES, compress_lzma, deflate, unpack_method
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath, UnsupportedVersion
 
@@ -107,22 +107,22 @@ numbers = {
 
 
 @st.composite
-def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> File:
+def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entry:
     """Any entry that the format allows, with places among these."""
     about = {key: draw(value) for key, value in numbers.items()}
     form = draw(st.sampled_from(FORMS))
     form = form if parts or form == "folder" else "bytes"
     if form == "folder":
-        return File(name, form, **about)
+        return Entry(name, form, **about)
     places = draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
     if form in ("link", "bytes"):
-        return File(name, form, places=tuple(places), **about)
+        return Entry(name, form, places=tuple(places), **about)
     if form == "arrays":
         way = draw(st.integers(0, 3))
         side = st.integers(int(way > 0), 2**31 - 1)
         shape = {"way": way, "width": draw(side), "height": draw(side), "skeleton": not way}
         content = draw(st.lists(st.sampled_from(parts + images), min_size=1, max_size=3))
-        return File(name, form, places=(*([] if way else parts[:1]), *content), **shape, **about)
+        return Entry(name, form, places=(*([] if way else parts[:1]), *content), **shape, **about)
     width, height = draw(st.sampled_from([(1, 1), (700, 500), (2**31 - 1, 1), (1025, 512), (1500, 1500)]))
     way = draw(st.integers(0, 3))
     skeleton = draw(st.booleans())
@@ -131,8 +131,8 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> File
         width, height, rows, columns = 3, 3, 1, 1
     coded = [replace(part, coding=coding) for part in parts for coding in CODINGS[1:4]] + images
     content = [draw(st.sampled_from(coded)) for _ in range(rows * columns * (2 if way & 1 else 1))]
-    kind = draw(st.sampled_from(KINDS[1:]))
-    return File(
+    kind = draw(st.sampled_from(SAMPLE_FORMAT_NAMES[1:]))
+    return Entry(
         name, form, kind=kind, way=way, width=width, height=height, skeleton=skeleton,
         places=(*([parts[0]] if skeleton else []), *content), **about,
     )  # fmt: skip
@@ -157,7 +157,7 @@ def sane_directories(draw, start: int = 9) -> tuple[Directory, int]:
     names = draw(st.lists(folder_names, unique=True, max_size=5))
     files = [draw(files_of(name, parts, images)) for name in names]
     # Every part must be named: the rest by one more file.
-    files.append(File(b"~" * 6, "bytes", places=tuple(parts)))
+    files.append(Entry(b"~" * 6, "bytes", places=tuple(parts)))
     files.sort(key=lambda file: file.name)
     embedded = [number for number, kind in enumerate(types) if kind == "C"]
     codecs = [
@@ -192,7 +192,7 @@ def test_chunks_must_fill_the_space_before_the_directory(case):
 
 def test_a_directory_says_what_its_methods_say():
     """Stored, deflate and LZMA2 hold the same; another method is refused."""
-    directory = Directory([File(b"a", "bytes")], [], [])
+    directory = Directory([Entry(b"a", "bytes")], [], [])
     packed = msgpack.packb(FIELDS)
     for method, coded in enumerate([packed, deflate(packed), compress_lzma(packed)]):
         assert unpack_directory(bytes([method]) + coded, 9) == directory
@@ -209,7 +209,7 @@ def fields_of(directory):
 def test_positions_are_told_as_steps():
     """One more than the greatest before it in the chunk is 0."""
     places = [(1, 0), (2, 5), (1, 1), (2, 6), (1, 0), (1, 2), (2, 3), (2, 7)]
-    file = File(b"a", "arrays", skeleton=True, places=(Place(0, 0, 3), *(Place(*place) for place in places)))
+    file = Entry(b"a", "arrays", skeleton=True, places=(Place(0, 0, 3), *(Place(*place) for place in places)))
     directory = Directory([file], [], [Chunk("B", 14, 5), Chunk("L", 28, 5), Chunk("S", 42, 5)])
     assert unpack_column(fields_of(directory)[2][1], 9) == [0, 0, 5, 0, 0, -2, 0, -4, 0]
     assert unpack_directory(pack_directory(directory), 51, 9) == directory
@@ -217,13 +217,13 @@ def test_positions_are_told_as_steps():
 
 def test_positions_in_order_are_a_constant():
     """Else the position of every image of every file would take bytes."""
-    files = [File(b"%04d" % number, "png", "L", "L8", 0, 8, 8, places=(Place(0, number),)) for number in range(500)]
+    files = [Entry(b"%04d" % number, "png", "L", "L8", 0, 8, 8, places=(Place(0, number),)) for number in range(500)]
     assert fields_of(Directory(files, [], [Chunk("L", 14, 5)]))[2] == [0, 0, 0, 0]
 
 
 def test_a_directory_that_is_too_large_is_told(monkeypatch):
     monkeypatch.setattr(directories, "MAX_FILES", 1)
-    files = [File(b"a", "bytes"), File(b"b", "bytes")]
+    files = [Entry(b"a", "bytes"), Entry(b"b", "bytes")]
     with pytest.raises(InputError, match="several archives"):
         pack_directory(Directory(files, [], []))
 
@@ -260,7 +260,7 @@ def picture(**changes):
 
 
 def test_the_helpers_make_readable_directories():
-    assert unpack(fields()).files == [File(b"a", "bytes")]
+    assert unpack(fields()).files == [Entry(b"a", "bytes")]
     assert unpack(picture()).files[0].places == (Place(0, 0),)
     # and with two parts of a chunk of bytes
     both = fields(files=row(count=2), places=[0, 0, [1, b"\0\1"], 0], types="B", lengths=20)
@@ -393,12 +393,12 @@ def test_backslashes_and_drives_are_refused_on_windows(monkeypatch):
     monkeypatch.setattr(directories.os, "name", "nt")
     for name in (b"a\\b", b"C:x"):
         with pytest.raises(UnsafePath):
-            check_names([File(name, "bytes")])
+            check_names([Entry(name, "bytes")])
 
 
 def test_a_name_with_a_zero_cannot_be_written():
     with pytest.raises(UnsafePath):
-        check_names([File(b"a\0b", "bytes")])
+        check_names([Entry(b"a\0b", "bytes")])
 
 
 def test_many_empty_names_are_refused_before_they_are_told_apart(monkeypatch):
@@ -496,6 +496,6 @@ def test_codes_of_the_format_are_fixed():
     """Numbers in archives: these lists may grow at their ends, and never change."""
     assert FORMS == ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
     assert FORMS[4:] == PIXEL_FORMS
-    assert KINDS == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
+    assert SAMPLE_FORMAT_NAMES == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
     assert CODINGS == ("bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar")
     assert MODES.index("I;16B") == 18

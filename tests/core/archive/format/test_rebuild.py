@@ -5,7 +5,7 @@ import io
 import pytest
 
 from bbcodec.archive.format.container import BYTES, Reader, Writer, pack_bytes
-from bbcodec.archive.format.index import File, Place
+from bbcodec.archive.format.index import Entry, Place
 
 
 def archive(files: dict[bytes, bytes]) -> bytes:
@@ -13,7 +13,7 @@ def archive(files: dict[bytes, bytes]) -> bytes:
     writer = Writer(stream)
     for name, content in files.items():
         chunk = writer.add(BYTES, pack_bytes(content, compress=False))
-        writer.add_files([File(name, "bytes", size=len(content), places=(Place(chunk, 0, len(content)),))])
+        writer.add_files([Entry(name, "bytes", size=len(content), places=(Place(chunk, 0, len(content)),))])
         writer.end_segment()
     writer.finish()
     return stream.getvalue()

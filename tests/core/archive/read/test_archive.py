@@ -40,16 +40,17 @@ from PIL import Image
 
 import bbcodec
 from bbcodec import options as settings_of_work
-from bbcodec import parallel as workers
-from bbcodec.archive.format.container import BYTES, LEARNED, SHEET, CodecRecord, File, Place, pack_bytes
+from bbcodec.archive.format import container
+from bbcodec.archive.format import index as directories
+from bbcodec.archive.format.container import BYTES, LEARNED, SHEET, CodecRecord, Entry, Place, pack_bytes
+from bbcodec.archive.read import archive as archives
+from bbcodec.archive.read import contents as contents_of_archives
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.read.archive.format import container
-from bbcodec.archive.read.archive.format import index as directories
-from bbcodec.archive.read.archive.read import archive as archives
-from bbcodec.archive.read.archive.read import contents as contents_of_archives
-from bbcodec.archive.read.archive.write import candidates as encoding
-from bbcodec.archive.read.archive.write import tasks as planning
-from bbcodec.archive.read.archive.write import writer as assembling
+from bbcodec.archive.write import candidates as encoding
+from bbcodec.archive.write import tasks as planning
+from bbcodec.archive.write import writer as assembling
+from bbcodec.codec import pool as workers
+from bbcodec.codec.pool import CodecSource
 from bbcodec.errors import (
     BBCodecError,
     DamagedArchive,
@@ -62,8 +63,7 @@ from bbcodec.errors import (
     UnsafePath,
     UnsupportedVersion,
 )
-from bbcodec.options import Setting
-from bbcodec.parallel import CodecSource
+from bbcodec.options import RunOptions
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -477,7 +477,7 @@ def test_damage_in_a_tile_costs_that_file_only(tmp_path, small_tiles, which):
         restore(tmp_path / "a.bb", tmp_path / "out")
     assert contents(tmp_path / "out").keys() == {"b.png"}
     with pytest.raises(DamagedArchive, match=r"1 of 2 files are damaged: 'a.png'"):
-        restore(tmp_path / "a.bb", tmp_path / "again", setting=Setting(2, "cpu", None, load_fake))
+        restore(tmp_path / "a.bb", tmp_path / "again", setting=RunOptions(2, "cpu", None, load_fake))
     found = read_all(tmp_path / "a.bb")
     assert found["a.png"] is None
     assert found["b.png"] is not None
@@ -514,7 +514,7 @@ def test_links_that_lead_outside_are_left_out_and_named(tmp_path):
 
 @pytest.mark.parametrize("target", [b"", b"a\0b", b"\0"])
 def test_what_is_no_target_of_a_link_is_never_made(tmp_path, target):
-    files = [text(b"file", b"hi"), File(b"link", "link", places=(Place(0, 1, len(target)),))]
+    files = [text(b"file", b"hi"), Entry(b"link", "link", places=(Place(0, 1, len(target)),))]
     bad = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(b"hi" + target))])
     for unsafe in (False, True):
         summary = restore(bad, tmp_path / str(unsafe), unsafe_links=unsafe)
@@ -524,10 +524,10 @@ def test_what_is_no_target_of_a_link_is_never_made(tmp_path, target):
 
 def test_nothing_is_written_through_a_link_of_the_archive(tmp_path):
     """Links come last, and none is the folder of another entry; so not even a hostile order helps."""
-    files = [File(b"d", "link", places=(Place(0, 0, 4),)), text(b"d/file", b"hi", 1)]
+    files = [Entry(b"d", "link", places=(Place(0, 0, 4),)), text(b"d/file", b"hi", 1)]
     with pytest.raises(DamagedArchive, match="both as a file and as a folder"):
         write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(b"/tmphi"))])
-    files = [File(b"a", "link", places=(Place(0, 0, 2),)), text(b"b/file", b"hi", 1), File(b"b", "folder")]
+    files = [Entry(b"a", "link", places=(Place(0, 0, 2),)), text(b"b/file", b"hi", 1), Entry(b"b", "folder")]
     good = write_archive(tmp_path / "b.bb", files, [(BYTES, pack_bytes(b"..hi"))])
     restore(good, tmp_path / "deep" / "out", unsafe_links=True)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["out"]
@@ -580,8 +580,8 @@ def test_shipped_codecs_are_found_by_digest(folder, tmp_path, monkeypatch):
 
 def test_an_embedded_codec_that_is_another_is_damage(tmp_path):
     source = CodecSource.of(GREY)
-    body = workers.Bench([source], "cpu", load_fake).encode(source, familiar(4, 4, count=1))[0]
-    files = [File(b"a", "raw", "L", "L8", 0, 4, 4, places=(Place(1, 0),)), text(b"b", b"hi", chunk=2)]
+    body = workers.CodecPool([source], "cpu", load_fake).encode(source, familiar(4, 4, count=1))[0]
+    files = [Entry(b"a", "raw", "L", "L8", 0, 4, 4, places=(Place(1, 0),)), text(b"b", b"hi", chunk=2)]
     chunks = [(LEARNED, replace(body, codec_id=bytes(4)).pack()), (BYTES, pack_bytes(b"hi"))]
     bad = write_archive(tmp_path / "a.bb", files, chunks, [(bytes(16), "grey-1", GREY.content)])
     with pytest.raises(DamagedArchive, match="1 of 2 files are damaged: 'a'"):
@@ -626,7 +626,7 @@ def counting():
             calls.append(message[1])
             return self.codec.decode_message(*message)
 
-    return calls, Setting(1, "cpu", None, Counting)
+    return calls, RunOptions(1, "cpu", None, Counting)
 
 
 def test_an_archive_is_a_mapping(folder, tmp_path):
@@ -833,7 +833,7 @@ def test_files_outside_a_damaged_chunk_are_restored(folder, tmp_path, jobs, monk
     monkeypatch.setattr(settings_of_work, "POOL_VALUES", 0)
     squeeze(folder, tmp_path / "a.bb", ALL)
     damage(tmp_path / "a.bb", "grey/0.png")
-    setting = Setting(jobs, "cpu", None, load_fake)
+    setting = RunOptions(jobs, "cpu", None, load_fake)
     with pytest.raises(DamagedArchive, match=rf"6 of {N_FILES} files are damaged: 'grey/0.png'.*others were restored"):
         restore(tmp_path / "a.bb", tmp_path / "out", setting=setting)
     with Archive(tmp_path / "a.bb", setting=setting) as archive, pytest.raises(DamagedArchive, match="6 of"):
@@ -897,7 +897,7 @@ def test_a_damaged_directory_is_told_where_it_costs_nothing(folder, tmp_path):
 
 
 def text(name, content, position=0, chunk=0):
-    return File(name, "bytes", size=len(content), places=(Place(chunk, position, len(content)),))
+    return Entry(name, "bytes", size=len(content), places=(Place(chunk, position, len(content)),))
 
 
 @pytest.mark.parametrize(
@@ -912,7 +912,7 @@ def text(name, content, position=0, chunk=0):
 )  # fmt: skip
 def test_bad_skeletons_of_arrays_are_damage(tmp_path, skeleton):
     places = (Place(0, 0, len(skeleton)), Place(0, 1, 1))
-    file = File(b"a", "arrays", skeleton=True, places=places)
+    file = Entry(b"a", "arrays", skeleton=True, places=places)
     bad = write_archive(tmp_path / "a.bb", [file], [(BYTES, pack_bytes(skeleton + b"x"))])
     assert read_all(bad) == {"a": None}
     with pytest.raises(DamagedArchive):
@@ -932,7 +932,7 @@ def packed_array(names, header=b"", zipped=True):
 def test_odd_members_of_an_npz_are_damage_or_members(tmp_path, names):
     skeleton = packed_array(names)
     places = (Place(0, 0, len(skeleton)), *(Place(0, 1, 1) for _ in names))
-    file = File(b"a", "arrays", skeleton=True, places=places)
+    file = Entry(b"a", "arrays", skeleton=True, places=places)
     bad = write_archive(tmp_path / "a.bb", [file], [(BYTES, pack_bytes(skeleton + b"x"))])
     found = read_all(bad)["a"]
     if found is not None:
@@ -946,7 +946,7 @@ def test_random_skeletons_of_arrays_raise_nothing_unforeseen(tmp_path_factory, j
     tmp_path = tmp_path_factory.mktemp("skeleton")
     good = packed_array(["a"])
     for skeleton in (junk, good[: len(junk)] + junk, good[:-1] + junk):
-        file = File(b"a", "arrays", skeleton=True, places=(Place(0, 0, len(skeleton)), Place(0, 1, 1)))
+        file = Entry(b"a", "arrays", skeleton=True, places=(Place(0, 0, len(skeleton)), Place(0, 1, 1)))
         read_all(write_archive(tmp_path / "a.bb", [file], [(BYTES, pack_bytes(skeleton + b"x"))]))
 
 
@@ -1022,8 +1022,8 @@ def test_a_name_too_long_for_the_file_system_is_told(tmp_path):
 
 @pytest.mark.parametrize("seconds", [2**61, -(2**61), 2**40])
 def test_times_that_no_file_system_has_raise_nothing_unforeseen(tmp_path, seconds):
-    file = File(b"a", "bytes", size=2, modified_ns=seconds * 10**9, places=(Place(0, 0, 2),))
-    odd = write_archive(tmp_path / "a.bb", [file, File(b"b", "folder", modified_ns=seconds * 10**9)],
+    file = Entry(b"a", "bytes", size=2, modified_ns=seconds * 10**9, places=(Place(0, 0, 2),))
+    odd = write_archive(tmp_path / "a.bb", [file, Entry(b"b", "folder", modified_ns=seconds * 10**9)],
                         [(BYTES, pack_bytes(b"hi"))])  # fmt: skip
     try:
         restore(odd, tmp_path / "out")

@@ -11,15 +11,16 @@ from fake_codec import familiar, load_fake, squeeze
 from folders import ALL, FAKE, GREY, make_folder, noise, quick_webp, read_all, restore, save, smooth, write_archive
 from PIL import Image
 
-from bbcodec.archive.format.container import BYTES, LEARNED, SHEET, File, LearnedBody, Place, SheetBody, pack_bytes
+from bbcodec.archive.format import index as directories
+from bbcodec.archive.format.container import BYTES, LEARNED, SHEET, Entry, Place, SheetBody, pack_bytes
+from bbcodec.archive.read import decode as decoding
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.read.archive.format import index as directories
-from bbcodec.archive.read.archive.read import decode as decoding
 from bbcodec.binary import digest64
+from bbcodec.codec.message import LearnedMessage
+from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive
 from bbcodec.images import encode_alone, encode_together
-from bbcodec.options import Setting
-from bbcodec.parallel import Bench, CodecSource
+from bbcodec.options import RunOptions
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,7 +44,7 @@ L8 = {"kind": "L8", "width": 4, "height": 4}
 def learned(**changes):
     message = load_fake(GREY.content, "cpu").encode_message(PIXELS)
     about = {"codec_id": GREY.digest[:4], "digest": digest64(PIXELS.tobytes()), "count": 2, "height": 4, "width": 4}
-    return LEARNED, LearnedBody(**{**about, "message": message, **changes}).pack()
+    return LEARNED, LearnedMessage(**{**about, "stream": message, **changes}).pack()
 
 
 def sheet(coding="lzma", pixels=PIXELS, code=None, **changes):
@@ -58,13 +59,13 @@ def pictures(chunk, count=2, **changes):
     about = {**L8, **changes}
     planes = 2 if about.get("way", 0) & 1 else 1
     return [
-        File(b"%d" % n, "png", places=tuple(Place(chunk, n * planes + plane) for plane in range(planes)), **about)
+        Entry(b"%d" % n, "png", places=tuple(Place(chunk, n * planes + plane) for plane in range(planes)), **about)
         for n in range(count)
     ]
 
 
 CASES = {
-    "another position": ([File(b"0", "png", places=(Place(1, 7),), **L8)], learned()),
+    "another position": ([Entry(b"0", "png", places=(Place(1, 7),), **L8)], learned()),
     "colours": (pictures(1, kind="RGB8"), learned()),
     "two levels": (pictures(1, kind="L1"), learned()),
     "another width": (pictures(1, width=2), learned()),
@@ -73,7 +74,7 @@ CASES = {
     "another codec": (pictures(1), learned(codec_id=b"none")),
     "images joined": (pictures(1), learned(count=1, height=8)),
     "three images": (pictures(1), learned(count=3)),
-    "no message": (pictures(1), learned(message=b"garbage")),
+    "no message": (pictures(1), learned(stream=b"garbage")),
     "a short chunk": (pictures(1), (LEARNED, b"short")),
     "a short sheet": (pictures(1), (SHEET, b"short")),
     "a sheet of another digest": (pictures(1), sheet(digest=bytes(8))),
@@ -86,8 +87,8 @@ CASES = {
     "bits of a sheet that are bytes": (pictures(1, kind="L1"), sheet(pixels=noise(2, 4, 4, 1) | 2)),
     "split without a split kind": (pictures(1, 1, way=1), learned()),
     "a colour way without a palette": (pictures(1, kind="P8", way=2), sheet(pixels=noise(2, 4, 4, 3))),
-    "WebP of grey": ([File(b"0", "webp", places=(Place(1, 0),), **L8)], learned()),
-    "raw without a layout": ([File(b"0", "raw", places=(Place(1, 0),), **L8)], learned()),
+    "WebP of grey": ([Entry(b"0", "webp", places=(Place(1, 0),), **L8)], learned()),
+    "raw without a layout": ([Entry(b"0", "raw", places=(Place(1, 0),), **L8)], learned()),
 }
 
 
@@ -121,19 +122,19 @@ def test_images_alone_must_be_what_the_directory_says(tmp_path, coding, changes)
     data = encode_alone(smooth(4, 4), 256, "png" if coding == "png" else "webp")
     about = {**L8, **changes}
     places = tuple(Place(0, 0, len(data), coding) for _ in range(2 if about.get("way") else 1))
-    bad = write_archive(tmp_path / "a.bb", [File(b"0", "png", places=places, **about)], [(BYTES, pack_bytes(data))])
+    bad = write_archive(tmp_path / "a.bb", [Entry(b"0", "png", places=places, **about)], [(BYTES, pack_bytes(data))])
     assert read_all(bad) == {"0": None}
 
 
 def test_lengths_must_add_up(tmp_path):
-    files = [File(b"a", "bytes", places=(Place(0, 0, 2),)), File(b"b", "bytes", places=(Place(0, 1, 9),))]
+    files = [Entry(b"a", "bytes", places=(Place(0, 0, 2),)), Entry(b"b", "bytes", places=(Place(0, 1, 9),))]
     bad = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(b"hello"))])
     assert read_all(bad) == {"a": None, "b": None}
 
 
 def test_images_may_be_read_as_bytes_of_no_array(tmp_path):
     """A part where images are asked for, and images where a part is."""
-    one = File(b"0", "arrays", skeleton=True, places=(Place(1, 0, 3), Place(2, 0)))
+    one = Entry(b"0", "arrays", skeleton=True, places=(Place(1, 0, 3), Place(2, 0)))
     bad = write_archive(tmp_path / "a.bb", [one], [(BYTES, pack_bytes(b"abc")), learned()], [CODEC])
     assert read_all(bad) == {"0": None}
 
@@ -146,7 +147,7 @@ def test_decoded_chunks_are_kept_up_to_a_bound(tmp_path, monkeypatch):
     files, chunks = [], []
     for number in range(8):
         content = noise(1000, seed=number).tobytes()
-        files.append(File(b"%d" % number, "bytes", size=1000, places=(Place(number, 0, 1000),)))
+        files.append(Entry(b"%d" % number, "bytes", size=1000, places=(Place(number, 0, 1000),)))
         chunks.append((BYTES, pack_bytes(content)))
     path = write_archive(tmp_path / "a.bb", files, chunks)
     reads = []
@@ -155,17 +156,17 @@ def test_decoded_chunks_are_kept_up_to_a_bound(tmp_path, monkeypatch):
     with Archive(path) as archive:
         for name in "0110012234567":
             assert archive.read_bytes(name) == noise(1000, seed=int(name)).tobytes()
-            assert sum(map(len, archive._bench.kept.values())) <= 2500
+            assert sum(map(len, archive._pool.kept.values())) <= 2500
     assert len(reads) == 8
 
 
 def test_a_chunk_larger_than_the_bound_is_kept_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "KEPT_BYTES", 10)
-    files = [File(b"%d" % n, "bytes", size=50, places=(Place(0, n, 50),)) for n in range(2)]
+    files = [Entry(b"%d" % n, "bytes", size=50, places=(Place(0, n, 50),)) for n in range(2)]
     path = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(bytes(100)))])
     with Archive(path) as archive:
         assert archive.read_bytes("0") == archive.read_bytes("1") == bytes(50)
-        assert len(archive._bench.kept) == 1
+        assert len(archive._pool.kept) == 1
 
 
 # --- threads and processes
@@ -261,19 +262,19 @@ def test_codecs_stay_loaded_when_others_are_needed(tmp_path):
         loaded.append(content)
         return load_fake(content, device)
 
-    with Archive(tmp_path / "a.bb", setting=Setting(1, "cpu", None, load)) as archive:
+    with Archive(tmp_path / "a.bb", setting=RunOptions(1, "cpu", None, load)) as archive:
         for name in ("grey/0.png", "colour/0.png", "grey/1.png", "colour/1.png", "stack.npy"):
             archive.read_bytes(name)
     assert len(loaded) == 2
 
 
 def test_what_is_kept_is_told_apart_by_archive(tmp_path):
-    """Two archives with chunks at the same place, on one bench."""
-    bench = Bench([CodecSource.of(GREY)], "cpu", load_fake)
+    """Two archives with chunks at the same place, on one pool."""
+    pool = CodecPool([CodecSource.of(GREY)], "cpu", load_fake)
     tasks = []
     for name in ("a", "b"):
-        file = File(b"x", "bytes", size=1, places=(Place(0, 0, 1),))
+        file = Entry(b"x", "bytes", size=1, places=(Place(0, 0, 1),))
         path = write_archive(tmp_path / name, [file], [(BYTES, pack_bytes(name.encode()))])
         with Archive(path) as archive:
             tasks += archive._units([0], restore=True)[0].tasks
-    assert [decoding.decode_task(bench, task)[0].content for task in tasks] == [b"a", b"b"]
+    assert [decoding.decode_task(pool, task)[0].content for task in tasks] == [b"a", b"b"]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bbcodec.archive.format.index import LEARNED, SHEET
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.read.archive.write import candidates as encoding
+from bbcodec.archive.write import candidates as encoding
 from bbcodec.archive.write.candidates import (
     CHUNK_PIXELS,
     Group,
@@ -23,16 +23,17 @@ from bbcodec.archive.write.candidates import (
     encode_task,
     join_planes,
 )
-from bbcodec.archive.write.tasks import ArrayTask, Options, TileTask, open_task, plan, scan
+from bbcodec.archive.write.tasks import ArrayTask, TileTask, open_task, plan, scan
 from bbcodec.binary import shortest
-from bbcodec.images import KINDS, encode_png, split_image
-from bbcodec.parallel import Bench, CodecSource
+from bbcodec.codec.pool import CodecPool, CodecSource
+from bbcodec.images import SAMPLE_FORMATS, encode_png, split_image
+from bbcodec.options import StorageOptions
 
-PLAIN = Options()
+PLAIN = StorageOptions()
 
 
-def bench_of(*codecs, load=load_fake):
-    return Bench([CodecSource.of(codec) for codec in codecs], "cpu", load)
+def pool_of(*codecs, load=load_fake):
+    return CodecPool([CodecSource.of(codec) for codec in codecs], "cpu", load)
 
 
 # --- folders of images
@@ -40,7 +41,7 @@ def bench_of(*codecs, load=load_fake):
 
 def samples_of(kind, height, width, how, seed):
     """Samples (H, W, C) of a kind: flat, a gradient, smooth, noise, or what the fake codecs know."""
-    about = KINDS[kind]
+    about = SAMPLE_FORMATS[kind]
     top = 2**about.depth
     if how == "flat":
         return np.full((height, width, about.channels), seed % top, about.dtype)
@@ -56,7 +57,7 @@ def samples_of(kind, height, width, how, seed):
 
 def file_of(kind, samples, form):
     """The bytes of an image file with these samples."""
-    about = KINDS[kind]
+    about = SAMPLE_FORMATS[kind]
     if about.mode == "P":
         image = Image.frombytes("P", samples.shape[1::-1], samples.tobytes())
         colours = np.random.default_rng(0).permutation(256)[: 2**about.depth]
@@ -90,7 +91,7 @@ def best_alone(data):
     return min(sizes)
 
 
-kinds_of_files = st.sampled_from(list(KINDS))
+kinds_of_files = st.sampled_from(list(SAMPLE_FORMATS))
 images = st.lists(
     st.tuples(
         kinds_of_files,
@@ -194,8 +195,8 @@ def test_the_way_of_a_large_group_is_chosen_on_some_files(tmp_path, monkeypatch)
     monkeypatch.setattr(encoding, "SAMPLE_FILES", 3)
     tried = []
     real = encoding._encode_parts
-    monkeypatch.setattr(encoding, "_encode_parts", lambda bench, files, way, *more: (
-        tried.append((len(files), way)), real(bench, files, way, *more))[1])  # fmt: skip
+    monkeypatch.setattr(encoding, "_encode_parts", lambda pool, files, way, *more: (
+        tried.append((len(files), way)), real(pool, files, way, *more))[1])  # fmt: skip
     for number in range(10):
         save(
             tmp_path / "in" / f"{number}.png",
@@ -235,27 +236,27 @@ def test_a_plane_is_coded_as_the_best_that_was_tried(count, height, width, form,
         kind = {1: "L8", 2: "LA8", 3: "RGB8", 4: "RGBA8"}[channels]
         many = np.array([samples_of(kind, height, width, how, seed + n) for n in range(count)])
         stack = (many.astype(int) % levels).astype(np.uint8)
-    bench = bench_of(*ALL)
-    group = encode_plane(bench, stack, levels, PLAIN)
+    pool = pool_of(*ALL)
+    group = encode_plane(pool, stack, levels, PLAIN)
     check_group(group, count)
     each = encode_each(stack, levels, PLAIN)
     check_group(each, count)
     assert group.costs.sum() <= each.costs.sum()
     assert np.allclose(group.alone, each.costs)
-    learned = encode_learned(bench, stack, levels, CHUNK_PIXELS.get((channels, levels), 2**16))
+    learned = encode_learned(pool, stack, levels, CHUNK_PIXELS.get((channels, levels), 2**16))
     if learned:
         check_group(learned, count)
         assert group.costs.sum() <= learned.costs.sum()
 
 
 def test_learned_chunks_are_bounded(monkeypatch):
-    group = encode_learned(bench_of(GREY), familiar(count=10), 256, 3 * 24 * 24)
+    group = encode_learned(pool_of(GREY), familiar(count=10), 256, 3 * 24 * 24)
     assert [draft.kind for draft in group.drafts] == [LEARNED] * 4
     assert [(pieces[0].draft, pieces[0].position) for pieces in group.pieces] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2),
     ]  # fmt: skip
-    assert encode_learned(bench_of(COLOUR), familiar(count=10), 256, 10**6) is None
-    assert encode_learned(bench_of(fake_codec("small", side=7)), familiar(count=10), 256, 10**6) is None
+    assert encode_learned(pool_of(COLOUR), familiar(count=10), 256, 10**6) is None
+    assert encode_learned(pool_of(fake_codec("small", side=7)), familiar(count=10), 256, 10**6) is None
 
 
 def test_sheets_are_no_higher_than_webp_takes(monkeypatch):
@@ -280,15 +281,15 @@ def test_a_coding_that_is_far_from_the_best_on_a_few_is_not_tried_on_all(monkeyp
             return self.codec.encode_message(images, bits)
 
     flat = np.zeros((9, 24, 24, 1), np.uint8)
-    encode_plane(bench_of(GREY, load=Watching), flat, 256, PLAIN)
-    encode_plane(bench_of(GREY, load=Watching), familiar(count=9), 256, PLAIN)
+    encode_plane(pool_of(GREY, load=Watching), flat, 256, PLAIN)
+    encode_plane(pool_of(GREY, load=Watching), familiar(count=9), 256, PLAIN)
     assert seen == [2, 2, 9]
 
 
 def test_planes_are_joined_with_their_pieces():
-    one = encode_learned(bench_of(GREY), familiar(count=4), 256, 2 * 24 * 24)
+    one = encode_learned(pool_of(GREY), familiar(count=4), 256, 2 * 24 * 24)
     two = encode_each(noise(4, 24, 24, 3), 256, PLAIN)
-    three = encode_learned(bench_of(GREY), familiar(count=4, seed=1), 256, 10**6)
+    three = encode_learned(pool_of(GREY), familiar(count=4, seed=1), 256, 10**6)
     group = join_planes([one, two, three])
     check_group(group, 4)
     assert [[piece.draft for piece in pieces] for pieces in group.pieces] == [
@@ -324,7 +325,7 @@ def test_sixteen_bits_go_as_png_alone():
 @pytest.mark.parametrize("count", [1, 5])
 def test_costs_of_a_group_are_those_of_its_chunks(count):
     """Bits of each image, and an equal share of what is around them."""
-    group = encode_learned(bench_of(fake_codec("grey", waste=40)), familiar(count=count), 256, 10**6)
+    group = encode_learned(pool_of(fake_codec("grey", waste=40)), familiar(count=count), 256, 10**6)
     assert isinstance(group, Group)
     assert group.costs.sum() == pytest.approx(len(group.drafts[0].body) + 9 + count)
     assert group.costs.max() - group.costs.min() < 30
@@ -337,7 +338,7 @@ def test_results_of_large_files_come_back_without_their_pixels(tmp_path):
     tasks = [part for task in plan(scan([tmp_path]).entries, {}, PLAIN) for part in open_task(task)]
     assert {type(task) for task in tasks} == {ArrayTask, TileTask}
     for task in tasks:
-        coded = encode_task(bench_of(), task)
+        coded = encode_task(pool_of(), task)
         assert len(pickle.dumps(task)) > 10**5
         assert len(pickle.dumps(coded)) < 10**4
         if isinstance(task, ArrayTask):

@@ -9,14 +9,13 @@ from folders import familiar, make_folder, noise, save, smooth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbcodec.archive.read.archive.format import index as directories
-from bbcodec.archive.read.archive.write import tasks as planning
+from bbcodec.archive.format import index as directories
+from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write.tasks import (
     ArrayTask,
     BytesTask,
     FileTask,
     ImageTask,
-    Options,
     find_copies,
     open_task,
     plan,
@@ -24,6 +23,7 @@ from bbcodec.archive.write.tasks import (
     split_evenly,
 )
 from bbcodec.errors import InputError
+from bbcodec.options import StorageOptions
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_file_that_is_an_array_by_name_is_no_copy_of_one_that_is_not(tmp_path)
 
 def test_images_of_one_mode_and_size_are_one_task(folder):
     entries = scan([folder]).entries
-    tasks = plan(entries, {}, Options())
+    tasks = plan(entries, {}, StorageOptions())
     groups = [[os.fsdecode(entries[n].name) for n in task.entries] for task in tasks if isinstance(task, ImageTask)]
     assert [f"grey/{n}.png" for n in range(6)] in groups
     assert [*(f"colour/{n}.png" for n in range(3)), "colour/same.bmp"] in groups
@@ -172,7 +172,7 @@ def test_images_of_one_mode_and_size_are_one_task(folder):
 def test_each_file_is_in_one_task(folder):
     entries = scan([folder]).entries
     copies = find_copies(entries)
-    tasks = plan(entries, copies, Options())
+    tasks = plan(entries, copies, StorageOptions())
     seen = [n for task in tasks for n in ((task.entry,) if isinstance(task, FileTask) else task.entries)]
     wanted = {n for n, entry in enumerate(entries) if entry.kind == "file" and entry.size} - copies.keys()
     assert sorted(seen) == sorted(wanted)
@@ -186,14 +186,14 @@ def test_tasks_are_bounded(tmp_path, monkeypatch):
         save(tmp_path / f"{number}.png", noise(10, 10, 1, seed=number))
         (tmp_path / f"{number}.txt").write_bytes(noise(100, seed=number).tobytes())
     (tmp_path / "large").write_bytes(bytes(1000))
-    tasks = plan(scan([tmp_path]).entries, {}, Options())
+    tasks = plan(scan([tmp_path]).entries, {}, StorageOptions())
     assert [len(task.entries) for task in tasks if isinstance(task, ImageTask)] == [2, 2, 3]
     pieces = [[piece[1:] for piece in task.pieces] for task in tasks if isinstance(task, BytesTask)]
     # the large file comes when it is met, the small ones when there are enough
     assert sorted(map(len, pieces)) == [1, 1, 1, 1, 2, 2, 2]
     assert [one for one in pieces if one[0] != (0, 100)] == [[(0, 400)], [(400, 400)], [(800, 200)]]
     monkeypatch.setattr(planning, "LONE_PIXELS", 99)
-    tasks = plan(scan([tmp_path]).entries, {}, Options())
+    tasks = plan(scan([tmp_path]).entries, {}, StorageOptions())
     assert [len(task.entries) for task in tasks if isinstance(task, ImageTask)] == [1] * 7
 
 
@@ -202,7 +202,7 @@ def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "TILE_PIXELS", 200)
     pixels = smooth(33, 50, 3)
     save(tmp_path / "a.png", pixels)
-    (task,) = plan(scan([tmp_path]).entries, {}, Options())
+    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions())
     assert isinstance(task, FileTask)
     tiles = list(open_task(task))
     seen = np.zeros_like(pixels)
@@ -220,7 +220,7 @@ def test_the_array_of_a_file_is_cut_and_its_recipes_come_with_the_last(tmp_path,
     monkeypatch.setattr(planning, "PIECE_BYTES", 50)
     pixels = noise(7, 10, 10)
     np.savez(tmp_path / "a.npz", one=pixels, two=np.arange(9.0))
-    (task,) = plan(scan([tmp_path]).entries, {}, Options())
+    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions())
     parts = list(open_task(task))
     assert all(isinstance(part, ArrayTask) for part in parts)
     images = [part.images for part in parts if part.images is not None]
@@ -233,7 +233,7 @@ def test_the_array_of_a_file_is_cut_and_its_recipes_come_with_the_last(tmp_path,
 
 def test_an_npz_is_bytes_where_every_byte_counts(tmp_path):
     np.savez(tmp_path / "a.npz", one=noise(7, 10, 10))
-    (task,) = plan(scan([tmp_path]).entries, {}, Options(exact=True))
+    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions(exact=True))
     assert [type(part) for part in open_task(task)] == [BytesTask]
 
 

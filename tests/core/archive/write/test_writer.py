@@ -3,7 +3,7 @@
 import io
 
 from bbcodec.archive.format.container import Reader, Writer, read_chunk, unpack_bytes
-from bbcodec.archive.format.index import File, Place
+from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.write.candidates import Stored
 from bbcodec.archive.write.writer import _Pending, _Shared
 
@@ -24,7 +24,7 @@ def test_equal_parts_are_stored_once(tmp_path):
     shared.add(b"one", files[0], 0, "webp")  # of the next chunk
     shared.flush(writer)
     assert files[0].places == [Place(1, 0, 3, "webp")]
-    everything = File(b"a", "bytes", places=(Place(0, 0, 3), Place(0, 1, 3), Place(0, 2, 5), Place(1, 0, 3)))
+    everything = Entry(b"a", "bytes", places=(Place(0, 0, 3), Place(0, 1, 3), Place(0, 2, 5), Place(1, 0, 3)))
     writer.add_files([everything])
     writer.finish()
     (tmp_path / "a.bb").write_bytes(stream.getvalue())

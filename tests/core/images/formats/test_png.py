@@ -22,7 +22,7 @@ from image_examples import (
 from skimage import data as photos
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import KINDS, decode_png, encode_png, palette, write_png
+from bbcodec.images import SAMPLE_FORMATS, decode_png, encode_png, palette, write_png
 from bbcodec.images.formats.png import ADAM7, Header, filtered, paeth, parse_header, read_chunks, take_apart
 from bbcodec.sample_formats import image_samples
 
@@ -39,7 +39,7 @@ def written(samples, kind, metadata=b"", step=None, **options):
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.sampled_from(sorted(KINDS)), sizes(20), st.booleans(), st.integers(0, 99))
+@given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(20), st.booleans(), st.integers(0, 99))
 def test_every_kind_is_taken_apart_and_written(kind, size, interlaced, seed):
     samples = random_samples(kind, *size, seed)
     file = png_of(samples, kind, interlaced=interlaced)
@@ -48,19 +48,19 @@ def test_every_kind_is_taken_apart_and_written(kind, size, interlaced, seed):
     again = written(samples, kind, metadata, step=3)
     assert take_apart(io.BytesIO(again)) == (header, metadata)
     for each in (file, again):
-        assert np.array_equal(image_samples(opened(each), KINDS[kind]), samples)
+        assert np.array_equal(image_samples(opened(each), SAMPLE_FORMATS[kind]), samples)
 
 
 @pytest.mark.parametrize("kind", ["L1", "L8", "L16", "LA8", "RGB8", "RGBA8", "P8"])
 @pytest.mark.parametrize("filtering", [None, False, True])
 def test_large_images_in_many_bands_and_chunks(kind, filtering):
     generator = np.random.default_rng(0)
-    shape = (700, 900, KINDS[kind].channels)
-    samples = generator.integers(0, 2 ** KINDS[kind].depth, shape).astype(KINDS[kind].dtype)
+    shape = (700, 900, SAMPLE_FORMATS[kind].channels)
+    samples = generator.integers(0, 2 ** SAMPLE_FORMATS[kind].depth, shape).astype(SAMPLE_FORMATS[kind].dtype)
     metadata = b"\0PLTE\x06abcdef" if kind == "P8" else b""
     files = [written(samples, kind, metadata, step, filtering=filtering) for step in (None, 7, 300)]
     assert len(set(files)) == 1
-    assert np.array_equal(image_samples(opened(files[0]), KINDS[kind]), samples)
+    assert np.array_equal(image_samples(opened(files[0]), SAMPLE_FORMATS[kind]), samples)
 
 
 def test_metadata_is_what_is_not_pixels():
@@ -146,7 +146,7 @@ def test_headers():
         assert parse_header(pack(*bad)) is None
 
 
-@given(st.binary(max_size=40), st.sampled_from(sorted(KINDS)))
+@given(st.binary(max_size=40), st.sampled_from(sorted(SAMPLE_FORMATS)))
 def test_any_metadata_writes_a_file_or_is_damage(metadata, kind):
     samples = random_samples(kind, 3, 2)
     try:
@@ -223,7 +223,7 @@ def test_paeth_is_the_nearest(three):
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.sampled_from(sorted(KINDS)), sizes(), st.integers(0, 99))
+@given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(), st.integers(0, 99))
 def test_encoded_samples_are_decoded(kind, size, seed):
     samples = random_samples(kind, *size, seed)
     again = decode_png(encode_png(samples, kind), kind, *size)

@@ -12,7 +12,7 @@ from image_examples import opened, pillow_image, random_palette, random_samples,
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import KINDS, Picture, join_bands, join_image, split_image
+from bbcodec.images import SAMPLE_FORMATS, Picture, join_bands, join_image, split_image
 from bbcodec.images.formats.raw import LAYOUTS, Layout, Place, place_of, take_apart
 
 PAIRS = [(number, kind) for number, layout in enumerate(LAYOUTS) for kind in layout.kinds]
@@ -23,7 +23,7 @@ PAIRS = [(number, kind) for number, layout in enumerate(LAYOUTS) for kind in lay
 def test_every_layout_is_written_and_found(pair, size, before, after, seed):
     number, kind = pair
     samples = random_samples(kind, *size, seed)
-    body = LAYOUTS[number].rows(samples, KINDS[kind])
+    body = LAYOUTS[number].rows(samples, SAMPLE_FORMATS[kind])
     body = (body[::-1] if LAYOUTS[number].bottom_up else body).tobytes()
     metadata = bytes([number, len(before)]) + before + after
     joined = join_image(Picture("raw", kind, samples, metadata))
@@ -142,7 +142,7 @@ def tiff(mode_tags, body, width, height):
 )
 def test_grey_tiff_of_few_bits(bits, white_is_zero, kind, layout):
     samples = random_samples(kind, 9, 5)
-    body = LAYOUTS[layout].rows(samples, KINDS[kind]).tobytes()
+    body = LAYOUTS[layout].rows(samples, SAMPLE_FORMATS[kind]).tobytes()
     data = tiff([(258, 3, bits), (262, 3, 0 if white_is_zero else 1)], body, 9, 5)
     picture = split_image(data)
     assert (picture.kind, picture.metadata[0]) == (kind, layout)
@@ -180,7 +180,7 @@ def test_black_headers_do_not_confuse():
     assert join_image(split_image(data)) == data
 
 
-@given(st.binary(max_size=30), st.sampled_from(sorted(KINDS)))
+@given(st.binary(max_size=30), st.sampled_from(sorted(SAMPLE_FORMATS)))
 def test_any_metadata_joins_or_is_damage(metadata, kind):
     with contextlib.suppress(DamagedArchive):
         join_image(Picture("raw", kind, random_samples(kind, 3, 2), metadata))
@@ -193,9 +193,9 @@ def test_malformed_metadata_is_damage(metadata):
 
 
 def test_row_bytes():
-    assert Layout((), align=4).row_bytes(KINDS["RGB8"], 3) == 12
-    assert Layout((), align=4).row_bytes(KINDS["L1"], 33) == 8
-    assert Layout((), filler=0).row_bytes(KINDS["RGB8"], 3) == 12
+    assert Layout((), align=4).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
+    assert Layout((), align=4).row_bytes(SAMPLE_FORMATS["L1"], 33) == 8
+    assert Layout((), filler=0).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
 
 
 def test_images_without_a_place():

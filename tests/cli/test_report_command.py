@@ -10,8 +10,8 @@ import pytest
 from pattern_model import codec_content, familiar, load_pattern
 
 import bbcodec
-from bbcodec import parallel as workers
 from bbcodec.cli.main import main
+from bbcodec.codec import pool as workers
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 

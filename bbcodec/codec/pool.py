@@ -1,0 +1,148 @@
+"""The codecs that work needs, loaded when first used: encodes and decodes messages, checked by their digests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbcodec.binary import MAX_VALUES, digest64
+from bbcodec.codec.catalogue import CodecFile
+from bbcodec.codec.device import one_thread
+from bbcodec.codec.message import LearnedMessage
+from bbcodec.errors import CoderError, DamagedArchive, InputError
+
+Pixels = NDArray[np.uint8]
+Bits = NDArray[np.float64]
+
+SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
+
+class Codec(Protocol):
+    """What is asked of a learned codec (`bbcodec.codec.codec.Codec`)."""
+
+    safe: bool
+
+    def set_safe(self, safe: bool) -> None:
+        """Compute on the slow path that no kernel can make inexact, or on the fast one."""
+
+    def encode_message(self, images: Pixels, bits: Bits | None = None) -> bytes:
+        """One message for uint8 images (N, H, W, C); `bits` (N,) is filled with what each image costs in it."""
+
+    def decode_message(self, data: bytes, count: int, height: int, width: int) -> Pixels:
+        """The images of a message."""
+
+
+Loader = Callable[[bytes, str], Codec]
+
+
+@dataclass(frozen=True)
+class CodecSource:
+    """A codec that work may need: the content of its file, and the pixels that it takes."""
+
+    digest: bytes
+    name: str
+    channels: int
+    levels: int
+    content: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, codec: CodecFile) -> CodecSource:
+        """That of a codec file."""
+        return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
+
+
+def load_installed(content: bytes, device: str) -> Codec:
+    """The codec in the bytes of a `.bbc` file. Imports torch."""
+    import torch  # noqa: F401  # now, so that its threads can be counted
+
+    from bbcodec.codec.codec import load_codec
+
+    with one_thread():
+        codec: Codec = load_codec(content, device=device)
+    return codec
+
+
+class CodecPool:
+    """The codecs of one process, loaded when first needed. May be used by several threads; a pickle holds no loaded codec."""
+
+    def __init__(self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader | None = None) -> None:
+        """Keep the sources; load nothing yet. `load` makes a codec of the bytes of its file, for a device."""
+        self.sources = tuple(sources)
+        self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
+        self._device, self._load = device, load
+        self._loaded: dict[bytes, Codec] = {}
+        self._lock = threading.RLock()
+
+    def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
+        """A pool with more sources that shares what this one has loaded and kept."""
+        pool = CodecPool((*self.sources, *sources), self._device, self._load)
+        pool.kept, pool._loaded, pool._lock = self.kept, self._loaded, self._lock
+        return pool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its sources, for worker processes: each loads codecs for itself."""
+        return CodecPool, (self.sources, self._device, self._load)
+
+    def codec(self, source: CodecSource) -> Codec:
+        """The loaded codec of a source."""
+        with self._lock:
+            if source.digest not in self._loaded:
+                self._loaded[source.digest] = (self._load or load_installed)(source.content, self._device)
+            return self._loaded[source.digest]
+
+    def choose(self, images: Pixels, levels: int) -> CodecSource | None:
+        """The codec that codes a few of the images best, of those that take such pixels; None if none does."""
+        fitting = [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
+        few = images[: max(1, SAMPLE_VALUES // images[0].size)]
+        sizes = [self._size(source, few) if len(fitting) > 1 else 0 for source in fitting]
+        return fitting[int(np.argmin(sizes))] if fitting and np.isfinite(min(sizes)) else None
+
+    def _size(self, source: CodecSource, images: Pixels) -> float:
+        try:
+            return len(self.encode(source, images)[0].stream)
+        except InputError:
+            return np.inf  # a codec for images of another size
+
+    def encode(self, source: CodecSource, images: Pixels) -> tuple[LearnedMessage, Bits]:
+        """A message of uint8 images (N, H, W, C), and the bits that each image adds to it. Raises InputError."""
+        bits = np.zeros(len(images))
+        with self._lock, one_thread():
+            stream = self.codec(source).encode_message(images, bits)
+        count, height, width = images.shape[:3]
+        return LearnedMessage(source.digest[:4], digest64(images.tobytes()), count, height, width, stream), bits
+
+    def decode(self, message: LearnedMessage) -> tuple[CodecSource, Pixels]:
+        """The codec of a message and its images, checked against their digest. Raises DamagedArchive."""
+        source = next((source for source in self.sources if source.digest[:4] == message.codec_id), None)
+        if source is None:
+            raise DamagedArchive("a chunk needs a codec that is damaged, or that the index does not know")
+        if message.count * message.height * message.width * source.channels > MAX_VALUES:
+            raise DamagedArchive("a chunk says it holds more pixels than the format allows")
+        codec = self.codec(source)
+        with self._lock, one_thread():
+            try:
+                return source, _decoded(codec, message)
+            except DamagedArchive:
+                # The chunk's CRC-32 holds, so perhaps a kernel is inexact at a shape that the known-answer test lacks.
+                if codec.safe:
+                    raise
+                codec.set_safe(True)
+                try:
+                    return source, _decoded(codec, message)
+                finally:
+                    codec.set_safe(False)
+
+
+def _decoded(codec: Codec, message: LearnedMessage) -> Pixels:
+    """The images of a learned chunk, checked against their digest. Raises DamagedArchive."""
+    try:
+        images = codec.decode_message(message.stream, message.count, message.height, message.width)
+    except (CoderError, InputError) as error:
+        raise DamagedArchive(f"a chunk does not decode: {error}") from None
+    if digest64(images.tobytes()) != message.digest:
+        raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
+    return images
