@@ -1,0 +1,298 @@
+"""Archives of every form in which files are stored, pinned by digests of their bytes.
+
+A change that is meant to leave the format alone leaves these alone. Digests are BLAKE2b-128, and hold with the versions
+of constraints.txt, as PNG, WebP and JPEG XL streams are up to the zlib, libwebp and libjxl of the day. Each case also
+says which chunks there are and how files are stored, as read by the reference reader and listed by bbcodec, so that no
+digest is of something else than its case is meant for.
+
+After a change on purpose, `PRINT_PINS=1 pytest tests/test_pinned_archives.py` prints what is found and compares
+nothing; the literals below are replaced by hand.
+"""
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import reference_reader
+from PIL.PngImagePlugin import PngInfo
+from pinned_inputs import echoes, interlaced, natural, random, save, save_indexed, settle, strokes, zipped
+from pins import check_digests, echo_codec, stored_as
+
+import bbcodec
+
+Fill = Callable[[Path], None]
+
+
+class Case(NamedTuple):
+    """What fills a folder, how it is compressed, and what comes of it."""
+
+    fill: Fill
+    options: dict[str, Any]
+    digest: str
+    chunks: str
+    stored: dict[str, int]
+
+
+CASES: dict[str, Case] = {}
+
+
+def pinned(digest: str, chunks: str, stored: dict[str, int], **options: Any) -> Callable[[Fill], None]:
+    """Make a function that fills a folder a case of its name.
+
+    digest: of the archive; chunks: their types in order; stored: how many files are stored in which way, as `stored_as`
+    tells; options: of `bbcodec.compress`, by default without a codec.
+    """
+
+    def add(fill: Fill) -> None:
+        CASES[fill.__name__] = Case(fill, {"codec": "none", "verify": False, **options}, digest, chunks, stored)
+
+    return add
+
+
+@pinned("b44a253bf2693f4decb94ac7b1f16b54", "LD", {"png RGB8: learned": 2}, codec="photo-2")
+def learned_rgb(top: Path) -> None:
+    for number, pixels in enumerate(natural(2, 40, 48, 3)):
+        save(top / f"{number}.png", pixels)
+
+
+@pinned("692688f176da73ff183bf755deadcf88", "LD", {"png L8: learned": 3}, codec="auto")
+def learned_grey(top: Path) -> None:
+    for number, pixels in enumerate(natural(3, 40, 48, 1)):
+        save(top / f"{number}.png", pixels)
+
+
+@pinned(
+    "3e3ea8893806f97c6d1044e9e616cd82", "LLSBD",
+    {"png L1: learned": 20, "arrays: learned": 1, "arrays: sheet webp": 1}, codec="auto",
+)  # fmt: skip
+def learned_two_levels(top: Path) -> None:
+    for number, pixels in enumerate(strokes(20)):
+        save(top / f"{number:02}.png", pixels == 1)
+    np.save(top / "many.npy", strokes(24, seed=1)[..., 0])
+    np.save(top / "mask.npy", strokes(24, seed=2)[..., 0] == 1)
+
+
+@pinned("466ae064cc8c542e35cb36c8735fecef", "CLD", {"png L1: learned": 9}, codec="echo")
+def embedded_codec(top: Path) -> None:
+    for number, pixels in enumerate(echoes(9, 128)):
+        save(top / f"{number:02}.png", pixels == 1)
+
+
+@pinned("8553e6817e0e3812957b4f16b8c4fa10", "LD", {"arrays: learned": 1}, codec="echo", embed_codec=False)
+def codec_left_out(top: Path) -> None:
+    np.save(top / "echoes.npy", echoes(4, 96))
+
+
+@pinned(
+    "f34ea08e68b1580cff301adb5501822a", "BD",
+    {"png L1: webp": 1, "png L2: webp": 1, "png L4: webp": 1, "png L8: webp": 1, "png RGB8: webp": 1, "png L8: png": 1},
+)  # fmt: skip
+def alone(top: Path) -> None:
+    """An image of its size alone: WebP, or PNG where that is shorter or the only one."""
+    save(top / "natural.png", natural(1, 40, 31, 3)[0])
+    save(top / "grey.png", natural(1, 40, 33, 1)[0])
+    save(top / "noise.png", random(5, 3))
+    for depth, step in ((1, 255), (2, 85), (4, 17)):
+        grey = random(9, 7 + depth, top=2**depth) * np.uint8(step)
+        save(top / f"grey {depth}.png", grey == 255 if depth == 1 else grey, bits=depth)
+
+
+@pinned(
+    "65cc678ee5dd7ffa7c1d14e953c79b2f", "SSSD",
+    {"folder": 3, "png RGB8: sheet lzma": 8, "png RGB8: sheet lzma-planar": 8, "png RGB8: sheet webp": 6},
+)  # fmt: skip
+def sheets(top: Path) -> None:
+    """Slopes in WebP; noise that comes again in LZMA, its channels together or apart."""
+    for number, pixels in enumerate(natural(6, 16, 16, 3)):
+        save(top / "webp" / f"{number}.png", pixels)
+    for number in range(8):
+        save(top / "lzma" / f"{number}.png", np.roll(random(24, 23, 3), 24 * number % 23, 0))
+    planes = random(22, 24)
+    for number in range(8):
+        some = [np.roll(planes, 3 * number + channel, channel % 2) for channel in range(3)]
+        save(top / "planar" / f"{number}.png", np.stack(some, 2))
+
+
+@pinned("63428b27ed56501cb021654d98f5766e", "SBD", {"png RGB8: sheet jpegxl": 3, "png RGB8: jpegxl": 1}, jpegxl=True)
+def jpegxl(top: Path) -> None:
+    for number, pixels in enumerate(natural(3, 32, 32, 3)):
+        save(top / f"{number}.png", pixels)
+    save(top / "alone.png", natural(1, 70, 61, 3)[0])
+
+
+@pinned(
+    "fa4803e98614f5c8d04fd548dacdfe40", "BBD",
+    {"png P1: webp": 1, "png P2: webp": 1, "png P4 colours: webp": 1, "png P8: webp": 2, "png P8 colours: webp": 1},
+)  # fmt: skip
+def palettes(top: Path) -> None:
+    """Neighbouring colours at distant indices go as colours, indices in order as indices."""
+    grey, shuffled = natural(1, 64, 64, 1)[0, ..., 0], np.random.default_rng(0).permutation(256)
+    ramp = np.repeat(np.arange(256)[:, None], 3, 1)
+    save_indexed(top / "ordered.png", grey[:, :60].copy(), ramp)
+    save_indexed(top / "shuffled.png", shuffled[grey].astype(np.uint8), ramp[np.argsort(shuffled)])
+    save_indexed(top / "transparent.png", grey[:50], ramp, transparency=bytes(range(255, -1, -1)))
+    for depth in (1, 2, 4):
+        step = 2 ** (8 - depth)
+        save_indexed(top / f"few {depth}.png", grey[:20, : 20 + depth] // step, ramp[::step], bits=depth)
+
+
+@pinned(
+    "de6aa946a32451781f73abcc7623639f", "LSBD",
+    {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-2",
+)  # fmt: skip
+def alpha(top: Path) -> None:
+    """Colours that a codec knows, with noise as alpha, are split; flat ones stay whole."""
+    for number, pixels in enumerate(natural(3, 32, 32, 3)):
+        save(top / f"split {number}.png", np.concatenate([pixels, random(32, 32, 1, seed=number)], 2))
+    flat = np.full((30, 40, 4), 200, np.uint8)
+    flat[:15, :, 3] = flat[5:9, 3:7] = 0
+    save(top / "whole.png", flat)
+    save(top / "grey whole.png", flat[:, :36, 2:])
+
+
+@pinned("46e1acc827fc8620b69fa93f8bffdf92", "BD", {"png L16 split: webp + webp": 1, "png L16: png": 1})
+def sixteen_bits(top: Path) -> None:
+    """As two planes, or whole where low bytes follow from high ones."""
+    high = natural(1, 64, 64, 1)[0].astype(np.uint16)
+    save(top / "split.png", high << 8 | random(64, 64, 1, top=32))
+    save(top / "whole.png", random(40, 40, top=4) * np.uint16(0x1234), compress_level=0)
+
+
+@pinned(
+    "ec4afc2d41b142f69a7f285a68c024af", "SSSBBD",
+    {"raw L1: sheet webp": 3, "raw L16 split: webp + webp": 1, "raw L8: sheet lzma": 3, "raw RGB8: sheet webp": 4},
+)  # fmt: skip
+def raw_layouts(top: Path) -> None:
+    pixels = natural(1, 30, 41, 3)[0]
+    for suffix in ("bmp", "ppm", "tga", "tif"):
+        save(top / f"rgb.{suffix}", pixels)
+    for suffix in ("bmp", "pgm", "tif"):
+        save(top / f"grey.{suffix}", pixels[..., :1])
+    for suffix in ("pbm", "bmp", "tif"):
+        save(top / f"bits.{suffix}", pixels[..., 0] > 128)
+    save(top / "deep.tif", pixels[..., 0].astype(np.uint16) << 6)
+
+
+@pinned("579bea73405e56f48da1c23aaa159603", "BBD", {"bytes: original": 1, "webp RGB8: webp": 1, "webp RGBA8: webp": 1})
+def webp_files(top: Path) -> None:
+    poor = {"lossless": True, "exact": True, "method": 0, "quality": 0}
+    save(top / "rgb.webp", natural(1, 50, 50, 3)[0], **poor)
+    save(top / "rgba.webp", natural(1, 50, 50, 4)[0], **poor, icc_profile=b"ICC")
+    save(top / "lossy.webp", natural(1, 50, 50, 3)[0], quality=50)
+
+
+@pinned("251c1ecd65914220df2931c121ddf83a", "BBD", {"png L8: webp": 2})
+def png_with_metadata(top: Path) -> None:
+    text = PngInfo()
+    text.add_text("Title", "a picture")
+    text.add_text("Comment", "long " * 99, zip=True)
+    pixels = natural(2, 40, 40, 1)
+    save(top / "text.png", pixels[0], pnginfo=text, dpi=(300, 300), icc_profile=b"profile" * 20)
+    (top / "interlaced.png").write_bytes(interlaced(pixels[1, ..., 0]))
+
+
+@pinned("759ef6166d5818993836dc201dcb6c13", "BBBD", {"raw RGB8: webp": 1, "bytes: original": 2}, exact_files=True)
+def exact_files(top: Path) -> None:
+    save(top / "same.png", natural(1, 40, 40, 3)[0])
+    save(top / "same.bmp", natural(1, 40, 40, 3)[0])
+    zipped(top / "same.npz", {"x.npy": natural(2, 20, 20, 1)})
+
+
+@pinned("77d3a2b5efbeef0486f0cb90c50fd33f", "LLD", {"png L8: learned + learned": 1}, codec="grey-2")
+def tiles(top: Path) -> None:
+    """An image of over 2**17 pixels."""
+    save(top / "grey.png", natural(1, 363, 362, 1)[0])
+
+
+@pinned("56baa1c9218e4c744cdb41838b655e38", "BD", {"png L16 split: png + png + webp + webp": 1})
+def tiles_of_two_planes(top: Path) -> None:
+    save(top / "deep.png", np.arange(363 * 362).reshape(363, 362).astype(np.uint16))
+
+
+@pinned(
+    "38ab8c6f171297076d53c8f463595c3e", "LLLBBBBSBSBD",
+    {"arrays: learned": 2, "arrays: learned + original + original": 1, "arrays: original": 2, "bytes: original": 1,
+     "arrays: sheet webp": 2}, codec="grey-2",
+)  # fmt: skip
+def arrays(top: Path) -> None:
+    np.save(top / "grey.npy", natural(4, 36, 36, 1)[..., 0])
+    np.save(top / "rgb.npy", natural(3, 40, 40, 3))
+    np.save(top / "noise.npy", random(3, 30, 30))
+    np.save(top / "one.npy", natural(1, 60, 60, 3)[0])
+    np.save(top / "numbers.npy", np.arange(300))
+    zipped(top / "more.npz", {"x.npy": natural(4, 36, 36, 1), "labels.npy": np.arange(5), "notes": b"bytes " * 50})
+    zipped(top / "deflated.npz", {"x.npy": natural(4, 36, 36, 1)}, zipfile.ZIP_DEFLATED)
+    zipped(top / "random.npz", {"x": random(500).tobytes()})
+
+
+@pinned(
+    "58cd68b69b9901e9395764c3925de81d", "BBBD",
+    {"folder": 4, "bytes: original": 4, "link: original": 2, "png RGB8: webp": 2, "bytes": 1},
+    exclude=["*.tmp", "cache/"],
+)  # fmt: skip
+def folders(top: Path) -> None:
+    """Text, an empty file, copies, links, empty folders, names beyond ASCII; and what is excluded."""
+    for name in ("a/b", "hollow/inner", "cache"):
+        (top / name).mkdir(parents=True)
+    (top / "a" / "notes.txt").write_bytes(b"some lines of text\n" * 200)
+    (top / "a" / "b" / "copy.txt").write_bytes(b"some lines of text\n" * 200)
+    (top / "empty.txt").touch()
+    (top / "na\u00efve \u2603.txt").write_bytes(bytes(range(256)))
+    (top / "left out.tmp").write_bytes(b"no")
+    (top / "cache" / "left out.txt").write_bytes(b"no")
+    (top / "a" / "link").symlink_to("../empty.txt")
+    (top / "dangling").symlink_to("nowhere")
+    save(top / "a" / "picture.png", natural(1, 20, 20, 3)[0])
+    save(top / "same picture.png", natural(1, 20, 20, 3)[0])
+    save(top / "photo.jpg", natural(1, 20, 20, 3)[0])
+
+
+@pinned(
+    "d478d2f75878a0ab19ff205751c74fbe", "LBBDBD",
+    {"bytes: original + original": 1, "bytes: original": 1, "png L8: learned": 1}, codec="grey-2",
+)  # fmt: skip
+def pieces_and_segments(top: Path) -> None:
+    """A file of more than 2**24 bytes is in two pieces, and as many bytes of chunks end a segment."""
+    save(top / "picture.png", natural(1, 40, 40, 1)[0])
+    (top / "large.bin").write_bytes(random(2**24 + 1000).tobytes())
+    (top / "notes.txt").write_bytes(b"after the first segment")
+
+
+def compressed(name: str, folder: Path, **options: Any) -> bytes:
+    """The archive of a case."""
+    (folder / "in").mkdir()
+    CASES[name].fill(folder / "in")
+    settle(folder / "in")
+    options = CASES[name].options | options
+    if options["codec"] == "echo":
+        options["codec"] = echo_codec(folder)
+    bbcodec.compress(folder / "in", folder / "out.bb", device="cpu", **options)
+    return (folder / "out.bb").read_bytes()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_archives(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = compressed(name, tmp_path)
+    archive = reference_reader.Archive(content)
+    told = {entry.name.decode(): stored_as(archive, entry) for entry in archive.entries.values()}
+    chunks = "".join(chr(content[start]) for start in sorted(archive.parts))
+    stored = dict(Counter(how for how, _ in told.values()))
+    with bbcodec.open(tmp_path / "out.bb") as opened:
+        listed = {file["name"]: file["how"] for file in opened.listing()["files"]}
+    assert listed == {file: how for file, (form, how) in told.items() if form != "folder"}
+    if os.environ.get("PRINT_PINS"):
+        with capsys.disabled():
+            print(f"\n{chunks!r}, {stored}", end="")
+    else:
+        assert (chunks, stored) == (CASES[name].chunks, CASES[name].stored)
+    check_digests(name, [content], [CASES[name].digest], capsys)
+
+
+def test_two_processes_write_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "pieces_and_segments"
+    check_digests(name, [compressed(name, tmp_path, jobs=2, verify=True)], [CASES[name].digest], capsys)
