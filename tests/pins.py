@@ -12,7 +12,7 @@ import pytest
 import reference_reader
 import torch
 
-from bbcodec.codec import PixelFormat, save_codec  # the only names that are not public
+from bbcodec.codec.codec import PixelFormat, save_codec  # the only names that are not public
 
 FORMS = ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
 KINDS = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")

@@ -42,7 +42,7 @@ class Picture:
     """An image file taken apart: its form (`png`, `raw` or `webp`), samples (H, W, C) of a kind, and the rest."""
 
     form: str
-    kind: str
+    sample_format: str
     samples: Samples
     metadata: bytes
 
@@ -77,15 +77,15 @@ def _taken_apart(image: Image.Image, place: raw.Place | None, data: bytes) -> Pi
         parts = png.take_apart(io.BytesIO(data))
         if parts is None or (parts[0].width, parts[0].height) != image.size:
             return None
-        return Picture("png", parts[0].kind, image_samples(image, SAMPLE_FORMATS[parts[0].kind]), parts[1])
+        return Picture("png", parts[0].sample_format, image_samples(image, SAMPLE_FORMATS[parts[0].sample_format]), parts[1])
     if image.format == "WEBP":
         metadata, kind = webp.take_apart(data), f"{image.mode}8"
         return None if metadata is None else Picture("webp", kind, image_samples(image, SAMPLE_FORMATS[kind]), metadata)
     if place is None:
         return None
-    samples = image_samples(image, SAMPLE_FORMATS[place.kind])
+    samples = image_samples(image, SAMPLE_FORMATS[place.sample_format])
     metadata = raw.take_apart(io.BytesIO(data), place, image.width, image.height, lambda: bands_of(samples))
-    return None if metadata is None else Picture("raw", place.kind, samples, metadata)
+    return None if metadata is None else Picture("raw", place.sample_format, samples, metadata)
 
 
 def _shows(joined: bytes, image: Image.Image) -> bool:
@@ -98,14 +98,14 @@ def _shows(joined: bytes, image: Image.Image) -> bool:
 def join_image(picture: Picture, level: int = png.FILE_LEVEL) -> bytes:
     """The image file of a picture; level: zlib's effort. Raises DamagedArchive where its parts do not fit together."""
     try:
-        check_samples(picture.samples, sample_format_named(picture.kind))
+        check_samples(picture.samples, sample_format_named(picture.sample_format))
     except ValueError as error:
-        raise DamagedArchive(f"an image of the archive is not {picture.kind}: {error}") from None
+        raise DamagedArchive(f"an image of the archive is not {picture.sample_format}: {error}") from None
     if picture.form == "webp":
-        return webp.join(picture.samples, picture.kind, picture.metadata)
+        return webp.join(picture.samples, picture.sample_format, picture.metadata)
     stream = io.BytesIO()
     height, width = picture.samples.shape[:2]
-    join_bands(picture.form, picture.kind, width, height, picture.metadata, bands_of(picture.samples), stream, level)
+    join_bands(picture.form, picture.sample_format, width, height, picture.metadata, bands_of(picture.samples), stream, level)
     return stream.getvalue()
 
 

@@ -59,9 +59,9 @@ def _spooled(path: str | Path, spool: Path, exact: bool) -> tuple[str, str, Shap
         parts = png.take_apart(stream) if seen.format == "PNG" else None
         if parts is not None and not parts[0].interlaced and (parts[0].width, parts[0].height) == image.size:
             form, (header, metadata) = "png", parts
-            kind = header.kind
+            kind = header.sample_format
         elif seen.format != "PNG" and place is not None:
-            form, kind, metadata = "raw", place.kind, None
+            form, kind, metadata = "raw", place.sample_format, None
         else:
             return None
         shape = (image.height, image.width, SAMPLE_FORMATS[kind].channels)

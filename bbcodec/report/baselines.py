@@ -258,12 +258,12 @@ def _read(path: str) -> Image:
 
     data = read_file(path)
     picture = split_image(data, False)
-    if picture is not None and picture.kind == "L1":
+    if picture is not None and picture.sample_format == "L1":
         return picture.samples, 2
-    if picture is not None and picture.kind == "L16":
+    if picture is not None and picture.sample_format == "L16":
         return picture.samples, 2**16
-    if picture is not None and not picture.kind.startswith("P"):
-        planes = to_planes(picture.samples, picture.kind, 0, None)
+    if picture is not None and not picture.sample_format.startswith("P"):
+        planes = to_planes(picture.samples, picture.sample_format, 0, None)
         if planes is not None:
             return planes[0], 256
     with Pillow.open(BytesIO(data)) as image:

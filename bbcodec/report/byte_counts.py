@@ -221,7 +221,7 @@ def _count_array(anatomy: Anatomy, number: int, file: Entry, counts: Mapping[int
 def channels_of(file: Entry) -> int:
     """How many values a pixel of a file has."""
     if file.form in PIXEL_FORMS:
-        return KIND_CHANNELS.get(file.kind, 1)
+        return KIND_CHANNELS.get(file.sample_format, 1)
     return MODE_CHANNELS.get(file.mode, 1)
 
 

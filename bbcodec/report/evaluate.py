@@ -147,7 +147,7 @@ def fits(codec: CodecFile, anatomy: Anatomy, number: int) -> bool:
     if file.form == "arrays":
         return bool(file.width) and file.mode == codec.pixels
     takes = {"RGB": ("RGB8", "RGBA8", "P"), "L": ("L2", "L4", "L8", "L16", "RGBA8", "LA8", "P"), "1": ("L1", "P1")}
-    return bool(file.kind) and file.kind.startswith(takes.get(codec.pixels, ()))
+    return bool(file.sample_format) and file.sample_format.startswith(takes.get(codec.pixels, ()))
 
 
 def account_archive(

@@ -205,7 +205,7 @@ class Writer:
 def _moved(file: Entry, by: int) -> Entry:
     """A file with the numbers of its chunks changed by `by`."""
     places = tuple(Place(place.chunk + by, place.position, place.length, place.coding) for place in file.places)
-    about = file.mode, file.kind, file.way, file.width, file.height, file.size, file.modified_ns, file.permissions
+    about = file.mode, file.sample_format, file.way, file.width, file.height, file.size, file.modified_ns, file.permissions
     return Entry(file.name, file.form, *about, file.skeleton, places)
 
 

@@ -68,7 +68,7 @@ class Entry:
     name: bytes
     form: str
     mode: str = ""
-    kind: str = ""
+    sample_format: str = ""
     way: int = 0
     width: int = 0
     height: int = 0
@@ -196,7 +196,7 @@ def pack_directory(directory: Directory) -> bytes:
         (
             FORMS.index(file.form),
             MODES.index(file.mode),
-            SAMPLE_FORMAT_NAMES.index(file.kind),
+            SAMPLE_FORMAT_NAMES.index(file.sample_format),
             file.way,
             file.width,
             file.height,
@@ -373,7 +373,7 @@ def _fits(file: Entry, types: list[str]) -> bool:
         return False
     types = types[int(file.skeleton) :]
     if file.form in PIXEL_FORMS:
-        if not file.kind or not 1 <= file.width * file.height <= 2**40:
+        if not file.sample_format or not 1 <= file.width * file.height <= 2**40:
             return False
         rows, columns = tile_grid(file.width, file.height)
         coded = all(kind != BYTES or place.coding != "bytes" for kind, place in zip(types, content, strict=True))

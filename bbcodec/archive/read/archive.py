@@ -217,7 +217,7 @@ class Archive(Contents, Mapping[str, Any]):
             seen = None
             if file.form in PIXEL_FORMS:
                 samples, skeleton = self._samples(file), self._skeleton(file)
-                seen = samples_shown(samples, file.kind, palette(file.form, file.kind, skeleton))
+                seen = samples_shown(samples, file.sample_format, palette(file.form, file.sample_format, skeleton))
             shown = image_shown(self[name]) if seen is None else seen
         return converted(shown, mode) if mode else shown
 

@@ -232,4 +232,4 @@ class Contents:
 
 def _pixel_values(file: Entry) -> int:
     """About how many pixel values a file has."""
-    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.kind else 0)
+    return file.size if file.form == "arrays" else file.width * file.height * (3 if file.sample_format else 0)

@@ -125,7 +125,7 @@ def _whole(pool: CodecPool, task: FilesTask, file: Entry, spots: Sequence[Resolv
         return b"".join(reader.part(spot) for spot in spots)
     skeleton = reader.part(spots[0]) if file.skeleton else b""
     samples = _samples(reader, file, skeleton, spots[int(file.skeleton) :], file.height, file.width)
-    return join_image(Picture(file.form, file.kind, samples, skeleton)) if task.restore else b""
+    return join_image(Picture(file.form, file.sample_format, samples, skeleton)) if task.restore else b""
 
 
 def _stretch(pool: CodecPool, task: StretchTask) -> bytes | Samples:
@@ -144,15 +144,15 @@ def _samples(
     reader: _Chunks, file: Entry, skeleton: bytes, spots: Sequence[ResolvedPlace], height: int, width: int
 ) -> Samples:
     """The samples (height, width, C) of an image or a tile."""
-    colours = palette(file.form, file.kind, skeleton)
-    shapes = plane_shapes(file.kind, file.way, 0 if colours is None else colours.shape[1])
+    colours = palette(file.form, file.sample_format, skeleton)
+    shapes = plane_shapes(file.sample_format, file.way, 0 if colours is None else colours.shape[1])
     if len(shapes) != len(spots):
         raise DamagedArchive("an image has another number of planes than its kind")
     planes = [
         reader.plane(spot, (height, width, channels), levels)
         for spot, (channels, levels) in zip(spots, shapes, strict=True)
     ]
-    return from_planes(planes, file.kind, file.way, colours)
+    return from_planes(planes, file.sample_format, file.way, colours)
 
 
 class _Chunks:

@@ -63,9 +63,9 @@ def _write_tiles(file: Entry, skeleton: bytes, tiles: Iterator[NDArray[Any]], st
 
     rows = bands(file, tiles)
     if file.form == "webp":  # which libwebp writes from memory
-        stream.write(join_image(Picture(file.form, file.kind, np.concatenate(list(rows)), skeleton)))
+        stream.write(join_image(Picture(file.form, file.sample_format, np.concatenate(list(rows)), skeleton)))
     else:
-        join_bands(file.form, file.kind, file.width, file.height, skeleton, rows, stream)
+        join_bands(file.form, file.sample_format, file.width, file.height, skeleton, rows, stream)
 
 
 def bands(file: Entry, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:

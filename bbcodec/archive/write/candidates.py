@@ -99,7 +99,7 @@ class Stored:
     form: str
     size: int
     mode: str = ""
-    kind: str = ""
+    sample_format: str = ""
     way: int = 0
     width: int = 0
     height: int = 0
@@ -297,9 +297,9 @@ class Opened:
     @classmethod
     def of(cls, entry: int, data: bytes, picture: Picture) -> Opened:
         """With its palette, and the ways that its samples can go and be found again."""
-        colours = palette(picture.form, picture.kind, picture.metadata)
-        some = ways(picture.kind, colours)
-        if any(way & COLOURS for way in some) and to_planes(picture.samples, picture.kind, COLOURS, colours) is None:
+        colours = palette(picture.form, picture.sample_format, picture.metadata)
+        some = ways(picture.sample_format, colours)
+        if any(way & COLOURS for way in some) and to_planes(picture.samples, picture.sample_format, COLOURS, colours) is None:
             some = tuple(way for way in some if not way & COLOURS)
         return cls(entry, data, picture, colours, some)
 
@@ -318,7 +318,7 @@ def encode_images(pool: CodecPool, task: ImageTask) -> Coded:
         if picture is None or picture.samples.shape[:2] != shape:
             coded.files.append(_as_bytes(entry, data, task.expected))
         else:
-            alike[picture.kind].append(Opened.of(entry, data, picture))
+            alike[picture.sample_format].append(Opened.of(entry, data, picture))
     for kind in sorted(alike):
         for drafts, files in _encode_alike(pool, alike[kind], task):
             by = len(coded.drafts)
@@ -397,7 +397,7 @@ def _encode_parts(pool: CodecPool, files: list[Opened], way: int, options: Stora
 
 def _encode_way(pool: CodecPool, files: list[Opened], way: int, options: StorageOptions, together: bool) -> Group:
     """Files, all in one way."""
-    kind = files[0].picture.kind
+    kind = files[0].picture.sample_format
     depth = 0 if files[0].colours is None else files[0].colours.shape[1]
     stacks: list[list[Any]] = [[] for _ in plane_shapes(kind, way, depth)]
     for file in files:
@@ -436,7 +436,7 @@ def _tried(group: Group, number: int, skeleton: float) -> dict[str, int]:
 def _as_pixels(file: Opened, way: int, group: Group, number: int, skeleton: float) -> Stored:
     picture = file.picture
     height, width = picture.samples.shape[:2]
-    about = SAMPLE_FORMATS[picture.kind].mode, picture.kind, way, width, height, picture.metadata
+    about = SAMPLE_FORMATS[picture.sample_format].mode, picture.sample_format, way, width, height, picture.metadata
     tried = _tried(group, number, skeleton) | {"original": len(file.data)}
     cost = round(float(group.costs[number]) + skeleton)
     return Stored(file.entry, picture.form, len(file.data), *about, group.pieces[number], tried, cost)

@@ -399,13 +399,13 @@ def _read_rows(spool: Path, samples: Samples, top: int, bottom: int) -> Samples:
 
 def _tile_planes(picture: Picture, tile: NDArray[np.uint8]) -> Planes:
     """The planes of a tile, and their levels, for each way that the picture allows and that gives the tile back."""
-    colours = palette(picture.form, picture.kind, picture.metadata)
+    colours = palette(picture.form, picture.sample_format, picture.metadata)
     depth = 0 if colours is None else colours.shape[1]
     found = {}
-    for way in ways(picture.kind, colours):
-        planes = to_planes(tile, picture.kind, way, colours)
+    for way in ways(picture.sample_format, colours):
+        planes = to_planes(tile, picture.sample_format, way, colours)
         if planes is not None:
-            levels = [levels for _, levels in plane_shapes(picture.kind, way, depth)]
+            levels = [levels for _, levels in plane_shapes(picture.sample_format, way, depth)]
             found[way] = list(zip(planes, levels, strict=True))
     return found
 

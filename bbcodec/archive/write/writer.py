@@ -250,7 +250,7 @@ class Assembler:
         way = min(sorted(totals), key=lambda one: totals[one])
         groups = [part.tiles[way] for part in parts]
         tried = _tile_costs(groups) | {"original": entry.size}
-        mode = SAMPLE_FORMATS[picture.kind].mode
+        mode = SAMPLE_FORMATS[picture.sample_format].mode
         if totals[way] + len(picture.metadata) >= entry.size:
             self._take_whole(number, mode, first.width, first.height, tried)
             return
@@ -263,7 +263,7 @@ class Assembler:
                     numbers.append(self._add(group.drafts[piece.draft]))
                     piece = piece._replace(draft=len(numbers) - 1)
                 pieces.append(piece)
-        about = mode, picture.kind, way, first.width, first.height, picture.metadata
+        about = mode, picture.sample_format, way, first.width, first.height, picture.metadata
         cost = round(totals[way]) + len(picture.metadata)
         self._place(Stored(number, picture.form, entry.size, *about, tuple(pieces), tried, cost), numbers)
 
@@ -301,7 +301,7 @@ class Assembler:
         places = tuple(place for place in pending.places if place is not None)
         if len(places) < len(pending.places):
             raise RuntimeError(f"{entry.path} was not stored as a whole")
-        about = stored.mode, stored.kind, stored.way, stored.width, stored.height, stored.size
+        about = stored.mode, stored.sample_format, stored.way, stored.width, stored.height, stored.size
         times = entry.modified_ns, entry.permissions
         return Entry(entry.name, stored.form, *about, *times, bool(stored.skeleton), places)
 

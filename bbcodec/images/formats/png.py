@@ -58,7 +58,7 @@ ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2
 class Header(NamedTuple):
     """What IHDR says."""
 
-    kind: str
+    sample_format: str
     width: int
     height: int
     interlaced: bool

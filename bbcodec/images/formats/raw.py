@@ -86,7 +86,7 @@ LAYOUTS: Final = (
 class Place(NamedTuple):
     """Where Pillow starts to read the samples of an open image file, and their kind."""
 
-    kind: str
+    sample_format: str
     start: int
 
 
@@ -111,9 +111,9 @@ def take_apart(
     stream: BinaryIO, place: Place, width: int, height: int, bands: Callable[[], Iterable[Samples]]
 ) -> bytes | None:
     """The metadata of a file that has the samples of `bands` at its place in one of the layouts, or None."""
-    size, kind = stream.seek(0, 2), SAMPLE_FORMATS[place.kind]
+    size, kind = stream.seek(0, 2), SAMPLE_FORMATS[place.sample_format]
     for number, layout in enumerate(LAYOUTS):
-        if place.kind not in layout.kinds:
+        if place.sample_format not in layout.kinds:
             continue
         length = layout.row_bytes(kind, width) * height
         if not place.start <= size - length <= MAX_METADATA_BYTES:

@@ -38,7 +38,7 @@ def test_every_kind_of_png_comes_back(kind, size, interlaced, seed):
     samples = random_samples(kind, *size, seed)
     data = png_of(samples, kind, interlaced=interlaced)
     split = split_image(data)
-    assert (split.form, split.kind) == ("png", kind)
+    assert (split.form, split.sample_format) == ("png", kind)
     assert np.array_equal(split.samples, samples)
     check_same_picture(data, join_image(split))
     assert (palette("png", kind, split.metadata) is not None) == SAMPLE_FORMATS[kind].indexed

@@ -24,7 +24,7 @@ def split(tmp_path, data, **options):
 def test_as_for_small_images(tmp_path, kind):
     data = png_of(random_samples(kind, 300, 200), kind)
     found, expected = split(tmp_path, data), split_image(data)
-    assert (found.form, found.kind, found.metadata) == (expected.form, expected.kind, expected.metadata)
+    assert (found.form, found.sample_format, found.metadata) == (expected.form, expected.sample_format, expected.metadata)
     assert isinstance(found.samples, np.memmap)
     assert not found.samples.flags.writeable
     assert found.samples.dtype == SAMPLE_FORMATS[kind].dtype
@@ -38,7 +38,7 @@ def test_raw_files_in_bands(tmp_path, format, kind):
     samples = random_samples(kind, 701, 600)
     data = saved(pillow_image(samples, kind), format)
     found = split(tmp_path, data, exact=True)
-    assert (found.form, found.kind) == ("raw", kind)
+    assert (found.form, found.sample_format) == ("raw", kind)
     stream = io.BytesIO()
     join_bands("raw", kind, 701, 600, found.metadata, bands_of(found.samples), stream)
     assert stream.getvalue() == data

@@ -33,7 +33,7 @@ def test_every_file_comes_back(files, tmp_path):
         picture = split_image(path.read_bytes())
         if picture is not None:
             assert probe(path).may_split, path
-            forms[picture.form, picture.kind] += 1
+            forms[picture.form, picture.sample_format] += 1
             joined = tmp_path / path.name
             joined.write_bytes(join_image(picture))
             check_same(path, joined)
@@ -77,13 +77,13 @@ def test_planes_of_every_file(files):
         picture = split_image(path.read_bytes())
         if picture is None:
             continue
-        colours = palette(picture.form, picture.kind, picture.metadata)
-        for way in ways(picture.kind, colours):
-            planes = to_planes(picture.samples, picture.kind, way, colours)
+        colours = palette(picture.form, picture.sample_format, picture.metadata)
+        for way in ways(picture.sample_format, colours):
+            planes = to_planes(picture.samples, picture.sample_format, way, colours)
             if planes is not None:
-                shapes = plane_shapes(picture.kind, way, 0 if colours is None else colours.shape[1])
+                shapes = plane_shapes(picture.sample_format, way, 0 if colours is None else colours.shape[1])
                 assert [plane.shape[2] for plane in planes] == [channels for channels, _ in shapes]
-                assert np.array_equal(from_planes(planes, picture.kind, way, colours), picture.samples), path
+                assert np.array_equal(from_planes(planes, picture.sample_format, way, colours), picture.samples), path
 
 
 def test_as_large_images(files, tmp_path):
@@ -94,6 +94,6 @@ def test_as_large_images(files, tmp_path):
             large, small = split_large(path, tmp_path / "spool"), split_image(path.read_bytes())
         if large is not None:
             assert small is not None, path
-            assert (large.form, large.kind, large.metadata) == (small.form, small.kind, small.metadata)
+            assert (large.form, large.sample_format, large.metadata) == (small.form, small.sample_format, small.metadata)
             assert np.array_equal(large.samples, small.samples)
             large.samples._mmap.close()

@@ -455,7 +455,7 @@ def test_changed_archives_raise_nothing_unforeseen(data):
 def test_overhead_of_one_image():
     """What is not message, name or codec name."""
     name = b"kodim01.png"
-    about = {"mode": "RGB", "kind": "RGB8", "width": 768, "height": 512, "size": 736501}
+    about = {"mode": "RGB", "sample_format": "RGB8", "width": 768, "height": 512, "size": 736501}
     about |= {"modified_ns": 1763712345123456789, "places": (Place(0, 0),)}
     stream = io.BytesIO()
     writer = Writer(stream)

@@ -133,7 +133,7 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entr
     content = [draw(st.sampled_from(coded)) for _ in range(rows * columns * (2 if way & 1 else 1))]
     kind = draw(st.sampled_from(SAMPLE_FORMAT_NAMES[1:]))
     return Entry(
-        name, form, kind=kind, way=way, width=width, height=height, skeleton=skeleton,
+        name, form, sample_format=kind, way=way, width=width, height=height, skeleton=skeleton,
         places=(*([parts[0]] if skeleton else []), *content), **about,
     )  # fmt: skip
 

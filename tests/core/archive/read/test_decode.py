@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 PIXELS = familiar(4, 4, count=2)
 CODEC = (GREY.digest, "grey-1", GREY.content)
-L8 = {"kind": "L8", "width": 4, "height": 4}
+L8 = {"sample_format": "L8", "width": 4, "height": 4}
 
 
 def learned(**changes):
@@ -66,8 +66,8 @@ def pictures(chunk, count=2, **changes):
 
 CASES = {
     "another position": ([Entry(b"0", "png", places=(Place(1, 7),), **L8)], learned()),
-    "colours": (pictures(1, kind="RGB8"), learned()),
-    "two levels": (pictures(1, kind="L1"), learned()),
+    "colours": (pictures(1, sample_format="RGB8"), learned()),
+    "two levels": (pictures(1, sample_format="L1"), learned()),
     "another width": (pictures(1, width=2), learned()),
     "transposed": (pictures(1, width=2, height=8), learned()),
     "another digest": (pictures(1), learned(digest=bytes(8))),
@@ -83,10 +83,10 @@ CASES = {
     "a sheet of more": (pictures(1), sheet(count=3)),
     "a sheet of less": (pictures(1), sheet(count=1)),
     "a sheet of junk": (pictures(1), sheet(stream=b"junk")),
-    "grey of a sheet that is not 17 times": (pictures(1, kind="L4"), sheet(pixels=noise(2, 4, 4, 1) | 1)),
-    "bits of a sheet that are bytes": (pictures(1, kind="L1"), sheet(pixels=noise(2, 4, 4, 1) | 2)),
+    "grey of a sheet that is not 17 times": (pictures(1, sample_format="L4"), sheet(pixels=noise(2, 4, 4, 1) | 1)),
+    "bits of a sheet that are bytes": (pictures(1, sample_format="L1"), sheet(pixels=noise(2, 4, 4, 1) | 2)),
     "split without a split kind": (pictures(1, 1, way=1), learned()),
-    "a colour way without a palette": (pictures(1, kind="P8", way=2), sheet(pixels=noise(2, 4, 4, 3))),
+    "a colour way without a palette": (pictures(1, sample_format="P8", way=2), sheet(pixels=noise(2, 4, 4, 3))),
     "WebP of grey": ([Entry(b"0", "webp", places=(Place(1, 0),), **L8)], learned()),
     "raw without a layout": ([Entry(b"0", "raw", places=(Place(1, 0),), **L8)], learned()),
 }
@@ -113,9 +113,9 @@ def test_the_cases_are_wrong_in_one_thing_each(tmp_path):
 @pytest.mark.parametrize(
     ("coding", "changes"),
     [
-        ("webp", {"kind": "L8", "width": 5}), ("webp", {"kind": "L16"}),
-        ("png", {"kind": "L8", "width": 5}), ("png", {"kind": "L1"}), ("png", {"kind": "L16"}),
-        ("png", {"kind": "P8", "way": 3}), ("jpegxl", {"kind": "L8"}),
+        ("webp", {"sample_format": "L8", "width": 5}), ("webp", {"sample_format": "L16"}),
+        ("png", {"sample_format": "L8", "width": 5}), ("png", {"sample_format": "L1"}), ("png", {"sample_format": "L16"}),
+        ("png", {"sample_format": "P8", "way": 3}), ("jpegxl", {"sample_format": "L8"}),
     ],
 )  # fmt: skip
 def test_images_alone_must_be_what_the_directory_says(tmp_path, coding, changes):

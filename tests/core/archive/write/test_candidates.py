@@ -175,7 +175,7 @@ def test_palettes_go_as_colours_where_these_are_shorter(tmp_path):
         check_same_tree(tmp_path / name, tmp_path / f"{name} out")
     with Archive(tmp_path / "shuffled.bb") as one, Archive(tmp_path / "ordered.bb") as two:
         assert one.files[0].way == 2
-        assert two.files[0].kind == "P8"
+        assert two.files[0].sample_format == "P8"
 
 
 def test_alpha_is_split_where_that_is_shorter(tmp_path):

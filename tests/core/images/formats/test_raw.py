@@ -92,7 +92,7 @@ def test_files_of_pillow(format, kind, layout, size):
     samples = random_samples(kind, *size)
     data = saved(pillow_image(samples, kind), format)
     picture = split_image(data)
-    assert (picture.form, picture.kind) == ("raw", kind)
+    assert (picture.form, picture.sample_format) == ("raw", kind)
     assert np.array_equal(picture.samples, samples)
     assert join_image(picture) == data
     assert split_image(data, exact=True).metadata == picture.metadata
@@ -123,7 +123,7 @@ def test_bmp_by_hand(bits, body, height, kind, layout):
     colours = np.pad(random_palette(2**bits), ((0, 0), (0, 1))).tobytes() if bits < 8 else b""
     data = bmp(bits, bytes.fromhex(body), colours, height)
     picture = split_image(data)
-    assert (picture.form, picture.kind, picture.metadata[0]) == ("raw", kind, layout)
+    assert (picture.form, picture.sample_format, picture.metadata[0]) == ("raw", kind, layout)
     assert join_image(picture) == data
 
 
@@ -145,7 +145,7 @@ def test_grey_tiff_of_few_bits(bits, white_is_zero, kind, layout):
     body = LAYOUTS[layout].rows(samples, SAMPLE_FORMATS[kind]).tobytes()
     data = tiff([(258, 3, bits), (262, 3, 0 if white_is_zero else 1)], body, 9, 5)
     picture = split_image(data)
-    assert (picture.kind, picture.metadata[0]) == (kind, layout)
+    assert (picture.sample_format, picture.metadata[0]) == (kind, layout)
     assert np.array_equal(picture.samples, samples)
     assert join_image(picture) == data
 

@@ -38,7 +38,7 @@ def test_metadata_comes_back(kind, options):
     data = webp(kind, **options)
     picture = split_image(data)
     assert picture.form == "webp"
-    assert picture.kind == kind
+    assert picture.sample_format == kind
     assert np.array_equal(picture.samples, random_samples(kind, 13, 9))
     assert bool(picture.metadata) == bool(options)
     joined = join_image(picture)
@@ -65,7 +65,7 @@ def test_an_opaque_image_stays_one_with_alpha():
     data[24] |= 0x10
     assert opened(bytes(data)).mode == "RGBA"
     picture = split_image(bytes(data))
-    assert picture.kind == "RGBA8"
+    assert picture.sample_format == "RGBA8"
     assert opened(join_image(picture)).mode == "RGBA"
 
 
