@@ -28,13 +28,14 @@ from bbcodec.distributions.gaussian import LOG_SIGMA_MAX, MEAN_BOUND, Gaussian, 
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.distributions.rowwise import ALPHA_BITS, FirstOrder, Rowwise
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.activations import fusable, gated, gated_rows, sigmoid, silu, silu_rows
+from bbcodec.exact.activations import gated, sigmoid, silu
 from bbcodec.exact.arithmetic import UNIT, clamped, rounded, straight
 from bbcodec.exact.attention import Attention, Cache
 from bbcodec.exact.layers import Conv, ExactPart, Linear
-from bbcodec.exact.masked_conv import BAND_PIXELS, LocalNet, MaskedConv, Ring, gated_last, silu_last, waves
+from bbcodec.exact.masked_conv import BAND_PIXELS, LocalNet, MaskedConv, row_functions
 from bbcodec.exact.normalisation import LayerNorm
 from bbcodec.exact.recurrent import Lstm
+from bbcodec.exact.wave_order import Wave
 from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models.families import Family, Strength, TrainableModel
 from bbcodec.models.pixel_nets import (
@@ -398,41 +399,26 @@ class Snail(LocalNet):
         out: Tensor = reader.add(h, reader.attention.ask(torch.cat([h, places], -1), pairs, *bounds))
         return out
 
-    def in_waves(
-        self,
-        shape: tuple[int, int, int],
-        context: Tensor | None,
-        draw: Callable[[Tensor, Tensor, Tensor], Tensor],
-        stride: int = 1,
-    ) -> None:
-        """The same, wave by wave, as `LocalNet.in_waves`."""
-        state = WaveState(self, shape, context)
-        for t, first, last in waves(*shape[1:], self.skew):
-            i = torch.arange(first, last, device=self.stem.weight.device)
-            j = t - self.skew * i
-            params = state.params(t, first, last, i, j)
-            state.put(t, first, last, draw(params, i, j))
+    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> SnailState:
+        """The net before the first wave, as `LocalNet.wave_state`."""
+        return SnailState(self, shape, context)
 
 
-class WaveState:
+class SnailState:
     """What decoding wave by wave keeps: rings of activations, caches of keys and values, matrices of the layers."""
 
     def __init__(self, net: Snail, shape: tuple[int, int, int], memory: Tensor | None) -> None:
         """shape: (B, H, W); memory: of the latents."""
         batch, height, width = shape
         self.net, self.batch = net, batch
-        device = net.stem.weight.device
         below: list[MaskedConv] = [net.stem, *net.layers]
         self.matrices = [layer.matrix() for layer in below]
         self.last = net.neck.matrix(), net.head.matrix(), net.skip.matrix()
-        self.rings = [
-            Ring(layer.depth + 1, height, batch, layer.weight.shape[1], device, layer.radius) for layer in below
-        ]
+        self.rings = [layer.ring(height, batch) for layer in below]
         self.caches = [Cache(net.window, height * width) for _ in net.looks]
         readers: list[Any] = [] if memory is None else list(net.readers)
         self.readers = [(reader, reader.attention.pairs(memory)) for reader in readers]
-        one_pass = fusable(net.stem.bias.detach(), net.stem.exact)
-        self.gate, self.look_up = (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
+        self.gate, self.look_up = row_functions(net.stem)
         self.asked: list[Tensor] = []  # what each attention is told of the pixels of this wave, but for their values
         self.places = torch.empty(0)
 
@@ -443,15 +429,16 @@ class WaveState:
         found = self.net._informed(self.readers[n][0], h.transpose(0, 1), self.places, self.readers[n][1], i.cpu())
         return found.transpose(0, 1).contiguous()
 
-    def params(self, t: int, first: int, last: int, i: Tensor, j: Tensor) -> Tensor:
-        """Parameters (rows, B, params) of the pixels (i, j) of wave t."""
+    def params(self, wave: Wave) -> Tensor:
+        """Parameters (rows, B, params) of the pixels of a wave."""
         net, rings = self.net, self.rings
+        i, j = wave.pixels(net.stem.weight.device)
         self.places = places_of(i, j).expand(self.batch, -1, -1)
         self.asked = []
-        h = self.informed(0, self.look_up(net.stem.wave(self.matrices[0], rings[0], t, first, last), None), i)
+        h = self.informed(0, self.look_up(net.stem.wave(self.matrices[0], rings[0], wave)), i)
         for n, (layer, ring) in enumerate(zip(net.layers, rings[1:], strict=True), 1):
-            ring.put(t, first, last, h)
-            h = self.gate(h, layer.wave(self.matrices[n], ring, t, first, last))  # type: ignore[operator]
+            ring.put(wave, h)
+            h = self.gate(h, layer.wave(self.matrices[n], ring, wave))  # type: ignore[operator]
             for block, after in enumerate(net.after):
                 if after == n:
                     look: Any = net.looks[block]
@@ -460,12 +447,12 @@ class WaveState:
                     read = look.attention.wave(torch.cat([rows, self.places], -1), self.caches[block])
                     h = self.informed(block + 1, look.add(rows, read).transpose(0, 1).contiguous(), i)
         neck, head, skip = self.last
-        h = self.look_up(net.neck.pointwise(neck, h), None)
-        return net.head.pointwise(head, h).round_() + net.skip.wave(skip, rings[0], t, first, last).round_()
+        h = self.look_up(net.neck.pointwise(neck, h))
+        return net.head.pointwise(head, h).round_() + net.skip.wave(skip, rings[0], wave).round_()
 
-    def put(self, t: int, first: int, last: int, x: Tensor) -> None:
-        """Take in the embedded pixels x (rows, B, C) of wave t."""
-        self.rings[0].put(t, first, last, x)
+    def put(self, wave: Wave, x: Tensor) -> None:
+        """Take in the embedded pixels x (rows, B, C) of a wave."""
+        self.rings[0].put(wave, x)
         for look, rows, kept in zip(self.net.looks, self.asked, self.caches, strict=True):
             attention: Any = look.attention
             attention.put(torch.cat([rows, x.transpose(0, 1), self.places], -1), kept)

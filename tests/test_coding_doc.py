@@ -18,9 +18,10 @@ from bbcodec.distributions.rowwise import FirstOrder
 from bbcodec.exact import activations, attention
 from bbcodec.exact.dense import Wide, product_gate
 from bbcodec.exact.layers import Conv, exact_layers
-from bbcodec.exact.masked_conv import MaskedConv, waves
+from bbcodec.exact.masked_conv import MaskedConv
 from bbcodec.exact.normalisation import normalised
 from bbcodec.exact.recurrent import Lstm
+from bbcodec.exact.wave_order import WaveOrder
 from bbcodec.model.interpreters import decode
 from bbcodec.model.program import LatentModel
 from bbcodec.models.attentive import Attentive, AttentiveConfig
@@ -207,7 +208,8 @@ def example_taps() -> Example:
 
 
 def example_waves() -> Example:
-    return {f"wave {t}": [f"({i},{t - 2 * i})" for i in range(first, last)] for t, first, last in waves(3, 4)}
+    order = WaveOrder(3, 4)
+    return {f"wave {w.t}": [f"({i},{w.t - 2 * i})" for i in range(w.first, w.last)] for w in order}
 
 
 def example_widths() -> Example:
@@ -251,7 +253,7 @@ def example_codec() -> Example:
     out["image 0"] = ["".join(map(str, row)) for row in images[0, :, :, 0].tolist()]
     tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
     out["stack of the message"] = state(tape)
-    n_prior = len(list(waves(*model.sizes(HEIGHT, WIDTH)[-1])))
+    n_prior = len(list(WaveOrder(*model.sizes(HEIGHT, WIDTH)[-1])))
     for batch, width in enumerate(reversed(widths)):
         tape.popped, tape.pushed = [], []
         decode(codec.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))

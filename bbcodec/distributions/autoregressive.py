@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.exact.masked_conv import LocalNet, waves
+from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.wave_order import WaveOrder
 
 ROW_PIXELS = 2**15  # whose parameters are made whole numbers at a time: a second copy of all would be large
 
@@ -74,9 +75,8 @@ class Autoregressive(Distribution):
         params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
         with stack.atomic():
-            for t, first, last in reversed(list(waves(height, width, self.net.skew))):
-                i = torch.arange(first, last, device=value.device)
-                j = t - self.net.skew * i
+            for wave in reversed(WaveOrder(height, width, self.net.skew)):
+                i, j = wave.pixels(value.device)
                 self.family(params[i, j].transpose(0, 1)).push(stack, pixels[i, j].transpose(0, 1))
 
     def pop(self, stack: AnsStack) -> Tensor:

@@ -31,8 +31,8 @@ from bbcodec.errors import InexactArithmetic
 from bbcodec.exact.activations import gelu, wants_gradient
 from bbcodec.exact.arithmetic import UNIT, clamped, straight
 from bbcodec.exact.layers import Conv, Linear
-from bbcodec.exact.masked_conv import SKEW, waves
 from bbcodec.exact.normalisation import LayerNorm, Scale, over_maps
+from bbcodec.exact.wave_order import SKEW, WaveOrder
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
@@ -176,16 +176,9 @@ def weigh(scores: Doubles, starts: Places, stops: Places, scale: float, table: D
 
 
 @lru_cache(maxsize=8)
-def wave_order(height: int, width: int, skew: int = SKEW) -> Tensor:
-    """Pixels (row times width + column) in wave order, top to bottom within a wave: (H W,) int64."""
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
-    return torch.argsort((columns + skew * rows).flatten(), stable=True)
-
-
-@lru_cache(maxsize=8)
-def earlier_waves(height: int, width: int, window: int, skew: int = SKEW) -> tuple[Tensor, Tensor]:
+def earlier_waves(order: WaveOrder, window: int) -> tuple[Tensor, Tensor]:
     """starts and stops of the pixels in wave order: the last `window` pixels of all earlier waves. (H W,) each."""
-    counts = torch.tensor([last - first for _, first, last in waves(height, width, skew)])
+    counts = torch.tensor([len(wave) for wave in order])
     stops = (counts.cumsum(0) - counts).repeat_interleave(counts)
     return (stops - window).clamp_min(0), stops
 
@@ -270,10 +263,10 @@ class Attention(nn.Module):
 
     def in_waves(self, x: Tensor, other: Tensor, height: int, width: int, window: int, skew: int = SKEW) -> Tensor:
         """All pixels at once, (B, H W, C) row by row: each sees the last `window` pixels of earlier waves."""
-        order = wave_order(height, width, skew)
-        bounds = earlier_waves(height, width, window, skew)
-        y = self(x[:, order], other[:, order], *bounds)
-        out: Tensor = y[:, torch.argsort(order)]
+        order = WaveOrder(height, width, skew)
+        pixels = order.permutation()
+        y = self(x[:, pixels], other[:, pixels], *earlier_waves(order, window))
+        out: Tensor = y[:, torch.argsort(pixels)]
         return out
 
     def wave(self, x: Tensor, cache: Cache) -> Tensor:

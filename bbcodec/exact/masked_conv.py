@@ -1,17 +1,17 @@
 """Masked convolutions in the wave order: evaluated in parallel when the image is known, wave by wave when it is not.
 
-Pixel (i, j) has wave number t = j + skew * i. It may depend on pixels of smaller wave numbers only, so all pixels of
-one wave are decoded together: W + skew (H - 1) steps in place of H W. The wave order is the autoregressive order: tap
-(di, dj) of a kernel is open if dj + skew * di < 0 (kind A), or also at the pixel itself (kind B).
+The wave order (`bbcodec.exact.wave_order`) is the autoregressive order: tap (di, dj) of a kernel is open if
+dj + skew * di < 0 (mask type A), or also at the pixel itself (B). A 3 x 3 kernel of mask type B at skew 2:
 
-    skew = 2:   0 1 2 3 4 5        a 3 x 3 kernel, kind B:   x x x
-                2 3 4 5 6 7                                  x x .
-                4 5 6 7 8 9                                  . . .
+    x x x
+    x x .
+    . . .
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,51 +21,17 @@ from bbcodec.errors import BadCodecFile
 from bbcodec.exact.activations import fusable, gated, gated_rows, rows_of, silu, silu_rows
 from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
+from bbcodec.exact.wave_order import SKEW, Ring, Wave, WaveOrder
 
-SKEW = 2
 BAND_PIXELS = 2**15  # of several images together, or of rows of one: their activations take some 40 MB
 
 
-def waves(height: int, width: int, skew: int = SKEW) -> Iterator[tuple[int, int, int]]:
-    """Wave number, first row and last row + 1 of each wave; row i holds column t - skew * i. None is empty."""
-    for t in range(width + skew * (height - 1)):
-        first, last = max(0, -((width - 1 - t) // skew)), min(height - 1, t // skew)
-        if first <= last:
-            yield t, first, last + 1
-
-
-class Ring:
-    """The last few waves of one layer: slot t mod n holds, for each row i, the activations at column t - skew * i.
-
-    Rows outside the wave read as zero, as do pixels outside an image. Data: (n, pad + rows + pad, B, C), float32.
-    """
-
-    def __init__(self, n: int, rows: int, batch: int, channels: int, device: torch.device, pad: int) -> None:
-        """n: waves kept; pad: how many rows above a kernel looks."""
-        self.data = torch.zeros(n, rows + pad, batch, channels, device=device)
-        self.times = [-1] * n
-        self.pad = pad
-
-    def at(self, t: int, first: int, last: int) -> Tensor:
-        """Activations (last - first, B, C) of wave t; zero where t is before the image or skipped."""
-        slot = t % len(self.times)
-        if self.times[slot] != t:
-            self.data[slot].zero_()
-            self.times[slot] = t
-        return self.data[slot, first + self.pad : last + self.pad]
-
-    def put(self, t: int, first: int, last: int, x: Tensor) -> None:
-        """Keep the activations x (last - first, B, C) of wave t."""
-        slot = t % len(self.times)
-        self.times[slot] = t
-        rows = self.data[slot]
-        rows[: first + self.pad].zero_()
-        rows[last + self.pad :].zero_()
-        rows[first + self.pad : last + self.pad] = x
+MaskType = Literal["A", "B"]  # van den Oord et al. 2016: without the pixel itself, or with it
+Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # params (rows, B, C') of pixels (i, j) -> embedded values
 
 
 class MaskedConv(ExactLayer):
-    """Convolution over the pixels before this one (kind "A"), or before and at it ("B"), in the wave order.
+    """Convolution over the pixels before this one (mask type "A"), or before and at it ("B"), in the wave order.
 
     Weights: (C', C, r + 1, 2 r + 1), the rows above and the row of the pixel.
     """
@@ -74,14 +40,21 @@ class MaskedConv(ExactLayer):
     level: Tensor | None
 
     def __init__(
-        self, cin: int, cout: int, radius: int, kind: str, bound: int = BOUND, gain: float = 1.0, skew: int = SKEW
+        self,
+        cin: int,
+        cout: int,
+        radius: int,
+        mask_type: MaskType,
+        bound: int = BOUND,
+        gain: float = 1.0,
+        skew: int = SKEW,
     ) -> None:
-        """radius: how far the kernel reaches up, left and right; 0 with kind "B" is a pointwise layer."""
+        """radius: how far the kernel reaches up, left and right; 0 with mask type "B" is a pointwise layer."""
         self.taps = [
             (di, dj)
             for di in range(-radius, 1)
             for dj in range(-radius, radius + 1)
-            if dj + skew * di < 0 or (kind == "B" and di == dj == 0)
+            if dj + skew * di < 0 or (mask_type == "B" and di == dj == 0)
         ]
         super().__init__((cout, cin, radius + 1, 2 * radius + 1), cin * len(self.taps), bound, gain)
         self.radius, self.skew = radius, skew
@@ -150,12 +123,16 @@ class MaskedConv(ExactLayer):
         dtype = torch.float64 if self.safe else torch.float32
         return torch.cat(columns).to(dtype).contiguous(), b.to(dtype)
 
-    def wave(self, matrix: tuple[Tensor, Tensor], ring: Ring, t: int, first: int, last: int) -> Tensor:
-        """Sums (last - first, B, C'), not rounded, of rows first to last - 1 of wave t, from the ring below."""
+    def ring(self, height: int, batch: int) -> Ring:
+        """An empty ring of the inputs that `wave` looks back at."""
+        return Ring(self.depth + 1, height, batch, self.weight.shape[1], self.weight.device, self.radius)
+
+    def wave(self, matrix: tuple[Tensor, Tensor], ring: Ring, wave: Wave) -> Tensor:
+        """Sums (rows, B, C'), not rounded, of the pixels of one wave, from a ring of the inputs."""
         if len(self.taps) == 1:
-            x = ring.at(t, first, last)
+            x = ring.at(wave)
         else:
-            x = torch.cat([ring.at(t + dj + self.skew * di, first + di, last + di) for di, dj in self.taps], -1)
+            x = torch.cat([ring.at(wave.shifted(di, dj)) for di, dj in self.taps], -1)
         return self.pointwise(matrix, x)
 
     def pointwise(self, matrix: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
@@ -178,13 +155,29 @@ def gated_last(h: Tensor, y: Tensor) -> Tensor:
     return gated(h, y.round(), -1)
 
 
-def silu_last(y: Tensor, context: Tensor | None) -> Tensor:
+def silu_last(y: Tensor, context: Tensor | None = None) -> Tensor:
     """`silu_rows` on any device."""
     return silu(y.round() if context is None else y.round() + context)
 
 
+def row_functions(layer: ExactLayer) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """`gated` and `silu` for channels-last rows of unrounded sums of a layer: in one pass where that is possible."""
+    one_pass = fusable(layer.bias.detach(), layer.exact)
+    return (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
+
+
+class WaveState(Protocol):
+    """A net evaluated wave by wave, with what it keeps of earlier waves."""
+
+    def params(self, wave: Wave) -> Tensor:
+        """Parameters (rows, B, C') of the pixels of the next wave."""
+
+    def put(self, wave: Wave, x: Tensor) -> None:
+        """Take in the embedded values x (rows, B, C) of those pixels."""
+
+
 class LocalNet(nn.Module):
-    """A stack of masked convolutions: a stem (kind A), gated residual layers, a head, and a linear path beside them.
+    """A stack of masked convolutions: a stem (type A), gated residual layers, a head, and a linear path beside them.
 
     params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units.
     What it sees is local by design: radius + layers pixels up and to the sides (VLAE, Chen et al. 2017, section 3.1).
@@ -247,38 +240,52 @@ class LocalNet(nn.Module):
         head = rows_of(self.head.sums(h.permute(0, 3, 1, 2)))
         return head.round_().add_(rows_of(self.skip.sums(x)).round_())
 
-    def in_waves(
-        self,
-        shape: tuple[int, int, int],
-        context: Tensor | None,
-        draw: Callable[[Tensor, Tensor, Tensor], Tensor],
-        stride: int = 1,
-    ) -> None:
+    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
+        """The net before the first wave of images of shape (B, H, W)."""
+        return LocalState(self, shape, context, stride)
+
+    def in_waves(self, shape: tuple[int, int, int], context: Tensor | None, draw: Draw, stride: int = 1) -> None:
         """The same, wave by wave. shape: (B, H, W); context and stride as for `forward`.
 
         draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
         the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.
         """
-        batch, height, width = shape
-        device = self.stem.weight.device
-        below: list[MaskedConv] = [self.stem, *self.layers]
-        matrices = [layer.matrix() for layer in below]
-        neck, head, skip = self.neck.matrix(), self.head.matrix(), self.skip.matrix()
-        rings = [Ring(layer.depth + 1, height, batch, layer.weight.shape[1], device, layer.radius) for layer in below]
-        if context is not None:
-            context = context.permute(2, 3, 0, 1).contiguous()
-        one_pass = fusable(self.stem.bias.detach(), self.stem.exact)
-        gate, look_up = (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
-        for t, first, last in waves(height, width, self.skew):
-            i = torch.arange(first, last, device=device)
-            j = t - self.skew * i
-            h = look_up(
-                self.stem.wave(matrices[0], rings[0], t, first, last),
-                None if context is None else context[i // stride, j // stride],
-            )
-            for layer, matrix, ring in zip(below[1:], matrices[1:], rings[1:], strict=True):
-                ring.put(t, first, last, h)
-                h = gate(h, layer.wave(matrix, ring, t, first, last))
-            h = look_up(self.neck.pointwise(neck, h), None)
-            params = self.head.pointwise(head, h).round_() + self.skip.wave(skip, rings[0], t, first, last).round_()
-            rings[0].put(t, first, last, draw(params, i, j))
+        state = self.wave_state(shape, context, stride)
+        for wave in WaveOrder(*shape[1:], self.skew):
+            state.put(wave, draw(state.params(wave), *wave.pixels(self.stem.weight.device)))
+
+
+class LocalState:
+    """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""
+
+    def __init__(self, net: LocalNet, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> None:
+        """shape: (B, H, W); context and stride as for `LocalNet.forward`."""
+        batch, height, _ = shape
+        self.net, self.stride = net, stride
+        self.layers: list[MaskedConv] = [net.stem, *net.layers]
+        self.matrices = [layer.matrix() for layer in self.layers]
+        self.rings = [layer.ring(height, batch) for layer in self.layers]
+        self.neck, self.head, self.skip = net.neck.matrix(), net.head.matrix(), net.skip.matrix()
+        self.context = None if context is None else context.permute(2, 3, 0, 1).contiguous()  # (h, w, B, hidden)
+        self.gate, self.look_up = row_functions(net.stem)
+
+    def params(self, wave: Wave) -> Tensor:
+        """Parameters (rows, B, C') of the pixels of the next wave."""
+        net, matrices, rings = self.net, self.matrices, self.rings
+        h = self.look_up(net.stem.wave(matrices[0], rings[0], wave), self._context(wave))
+        for layer, matrix, ring in zip(self.layers[1:], matrices[1:], rings[1:], strict=True):
+            ring.put(wave, h)
+            h = self.gate(h, layer.wave(matrix, ring, wave))
+        h = self.look_up(net.neck.pointwise(self.neck, h))
+        return net.head.pointwise(self.head, h).round_() + net.skip.wave(self.skip, rings[0], wave).round_()
+
+    def put(self, wave: Wave, x: Tensor) -> None:
+        """Take in the embedded values x (rows, B, C) of those pixels."""
+        self.rings[0].put(wave, x)
+
+    def _context(self, wave: Wave) -> Tensor | None:
+        """The context at the pixels of a wave, (rows, B, hidden)."""
+        if self.context is None:
+            return None
+        i, j = wave.pixels(self.context.device)
+        return self.context[i // self.stride, j // self.stride]

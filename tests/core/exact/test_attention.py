@@ -24,11 +24,10 @@ from bbcodec.exact.attention import (
     attend_depth,
     divided,
     earlier_waves,
-    wave_order,
     weighed,
 )
 from bbcodec.exact.layers import exact_layers, set_safe
-from bbcodec.exact.masked_conv import waves
+from bbcodec.exact.wave_order import WaveOrder
 
 SEEDS = st.integers(0, 2**31)
 SIDES = st.sampled_from([(1, 1), (1, 7), (6, 1), (2, 2), (4, 5), (7, 6)])
@@ -155,10 +154,8 @@ def test_a_table_that_differs_is_refused(monkeypatch):
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 4), st.integers(1, 70))
 def test_a_pixel_sees_the_last_pixels_of_earlier_waves(height, width, skew, window):
-    order = wave_order(height, width, skew).tolist()
-    pixels = [divmod(n, width) for n in order]
-    assert pixels == [pixel for wave in oracle.wave_order(height, width, skew) for pixel in wave]
-    starts, stops = earlier_waves(height, width, window, skew)
+    pixels = [pixel for wave in oracle.wave_order(height, width, skew) for pixel in wave]
+    starts, stops = earlier_waves(WaveOrder(height, width, skew), window)
     for n, pixel in enumerate(pixels):
         t = oracle.wave_number(*pixel, skew)
         earlier = [m for m, other in enumerate(pixels) if oracle.wave_number(*other, skew) < t]
@@ -214,9 +211,9 @@ def test_in_parallel_and_in_waves(seed, sides, window, skew, safe):
             check_equal(layer.in_waves(tensor(x), tensor(other), height, width, window, skew), expected)
             out = torch.full((2, height * width, 3), float("nan"))
             cache = Cache(window, height * width)
-            for t, first, last in waves(height, width, skew):
-                rows = torch.arange(first, last)
-                places = rows * width + t - skew * rows
+            for wave in WaveOrder(height, width, skew):
+                i, j = wave.pixels()
+                places = i * width + j
                 out[:, places] = layer.wave(tensor(x)[:, places], cache)
                 layer.put(tensor(other)[:, places], cache)
         check_equal(out, expected)

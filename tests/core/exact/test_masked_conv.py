@@ -13,11 +13,12 @@ from whole_numbers import activations, check_equal, fill, onednn, tensor, thread
 from bbcodec.errors import BadCodecFile
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_safe
-from bbcodec.exact.masked_conv import LocalNet, MaskedConv, Ring, waves
+from bbcodec.exact.masked_conv import LocalNet, MaskedConv
+from bbcodec.exact.wave_order import WaveOrder
 
 SIDES = st.sampled_from([(1, 1), (1, 9), (9, 1), (2, 2), (5, 3), (6, 11)])
 SEEDS = st.integers(0, 2**31)
-SAMPLE_FORMATS = st.sampled_from([("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1)])
+MASKS = st.sampled_from([("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1)])
 SILU = oracle.table(lambda x: x / (1 + math.exp(-x)))
 TANH = oracle.table(math.tanh)
 SIGMOID = oracle.table(lambda x: 1 / (1 + math.exp(-x)))
@@ -27,26 +28,20 @@ def numpy_mask(layer: MaskedConv) -> np.ndarray:
     return layer.mask.numpy().astype(np.int64)
 
 
-def open_by_definition(radius: int, kind: str, skew: int) -> np.ndarray:
-    """1 at the taps of smaller wave number, and (kind B) at the pixel itself."""
+def open_by_definition(radius: int, mask_type: str, skew: int) -> np.ndarray:
+    """1 at the taps of smaller wave number, and (mask type B) at the pixel itself."""
     mask = np.zeros((radius + 1, 2 * radius + 1), np.int64)
     for a, b in np.ndindex(*mask.shape):
         t = oracle.wave_number(a - radius, b - radius, skew)
-        mask[a, b] = t < 0 or (kind == "B" and (a, b) == (radius, radius))
+        mask[a, b] = t < 0 or (mask_type == "B" and (a, b) == (radius, radius))
     return mask
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
-def test_waves_visit_every_pixel_once_in_order(height, width, skew):
-    found = [[(i, t - skew * i) for i in range(first, last)] for t, first, last in waves(height, width, skew)]
-    assert found == list(oracle.wave_order(height, width, skew))
-
-
-@pytest.mark.parametrize(("kind", "radius"), [("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1), ("B", 2)])
+@pytest.mark.parametrize(("mask_type", "radius"), [("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1), ("B", 2)])
 @pytest.mark.parametrize("skew", [2, 3, 4])
-def test_open_taps_are_those_of_earlier_waves(kind, radius, skew):
-    layer = MaskedConv(2, 3, radius, kind, skew=skew)
-    expected = open_by_definition(radius, kind, skew)
+def test_open_taps_are_those_of_earlier_waves(mask_type, radius, skew):
+    layer = MaskedConv(2, 3, radius, mask_type, skew=skew)
+    expected = open_by_definition(radius, mask_type, skew)
     assert (numpy_mask(layer) == expected).all()
     assert (layer.masked_weight().detach().numpy()[:, :, expected == 0] == 0).all()
     back = [-oracle.wave_number(a - radius, b - radius, skew) for a, b in np.argwhere(expected)]
@@ -64,24 +59,24 @@ def test_closed_taps_stay_closed_whatever_the_real_weights_are():
     assert (layer.integers()["weight"].numpy()[:, :, numpy_mask(layer) == 0] == 0).all()
 
 
-@given(SEEDS, SIDES, SAMPLE_FORMATS, st.integers(2, 4), st.booleans())
+@given(SEEDS, SIDES, MASKS, st.integers(2, 4), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_masked_conv_in_parallel(seed, sides, kind_and_radius, skew, safe):
-    kind, radius = kind_and_radius
-    layer = MaskedConv(3, 4, radius, kind, skew=skew)
+def test_masked_conv_in_parallel(seed, sides, mask_and_radius, skew, safe):
+    mask_type, radius = mask_and_radius
+    layer = MaskedConv(3, 4, radius, mask_type, skew=skew)
     whole = fill(layer, seed, numpy_mask(layer))
     set_safe(layer, safe)
     x = activations((2, 3, *sides), BOUND, seed)
     with torch.no_grad(), guard():
-        check_equal(layer(tensor(x)), oracle.masked_conv(whole, x, kind, skew))
+        check_equal(layer(tensor(x)), oracle.masked_conv(whole, x, mask_type, skew))
 
 
-@given(SEEDS, SIDES, SAMPLE_FORMATS, st.integers(2, 4), st.booleans())
+@given(SEEDS, SIDES, MASKS, st.integers(2, 4), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_masked_conv_in_waves(seed, sides, kind_and_radius, skew, safe):
-    """Inputs of kind A are put into the ring after the wave has been read, as a decoder does; of kind B before."""
-    kind, radius = kind_and_radius
-    layer = MaskedConv(3, 4, radius, kind, skew=skew)
+def test_masked_conv_in_waves(seed, sides, mask_and_radius, skew, safe):
+    """Mask type A: inputs go into the ring after the wave was read, as when decoding; type B: before."""
+    mask_type, radius = mask_and_radius
+    layer = MaskedConv(3, 4, radius, mask_type, skew=skew)
     whole = fill(layer, seed, numpy_mask(layer))
     set_safe(layer, safe)
     height, width = sides
@@ -90,16 +85,15 @@ def test_masked_conv_in_waves(seed, sides, kind_and_radius, skew, safe):
     out = torch.full((height, width, 2, 4), float("nan"))
     with torch.no_grad(), guard():
         matrix = layer.matrix()
-        ring = Ring(layer.depth + 1, height, 2, 3, torch.device("cpu"), layer.radius)
-        for t, first, last in waves(height, width, skew):
-            i = torch.arange(first, last)
-            j = t - skew * i
-            if kind == "B":
-                ring.put(t, first, last, pixels[i, j])
-            out[i, j] = layer.wave(matrix, ring, t, first, last).round()
-            if kind == "A":
-                ring.put(t, first, last, pixels[i, j])
-    check_equal(out.permute(2, 3, 0, 1), oracle.masked_conv(whole, x, kind, skew))
+        ring = layer.ring(height, 2)
+        for wave in WaveOrder(height, width, skew):
+            i, j = wave.pixels()
+            if mask_type == "B":
+                ring.put(wave, pixels[i, j])
+            out[i, j] = layer.wave(matrix, ring, wave).round()
+            if mask_type == "A":
+                ring.put(wave, pixels[i, j])
+    check_equal(out.permute(2, 3, 0, 1), oracle.masked_conv(whole, x, mask_type, skew))
 
 
 def local_net_oracle(net: LocalNet, wholes: dict[str, oracle.Whole], x: oracle.Ints, context: oracle.Ints | None):
@@ -255,16 +249,3 @@ def test_training_evaluates_the_coded_network():
             assert torch.equal(net(x), learning)
     learning.sum().backward()
     assert all(layer.weight.grad is not None for name, layer in exact_layers(net).items())
-
-
-def test_the_ring_reads_zero_outside_the_image_and_forgets_old_waves():
-    ring = Ring(3, 4, 1, 2, torch.device("cpu"), 1)
-    ones = torch.ones(2, 1, 2)
-    ring.put(0, 0, 2, ones)
-    assert ring.at(0, -1, 1).sum() == 2  # the row above the image is zero
-    assert ring.at(0, 0, 4).sum() == 4  # rows that the wave did not have are zero
-    assert ring.at(-1, 0, 4).sum() == 0  # before the image
-    assert ring.at(2, 0, 4).sum() == 0  # a wave that was skipped
-    assert ring.at(3, 0, 4).sum() == 0  # not what wave 0 left in the same slot
-    ring.put(3, 3, 4, 5 * torch.ones(1, 1, 2))  # takes the slot of wave 0
-    assert ring.at(3, 0, 4).flatten().tolist() == [0, 0, 0, 0, 0, 0, 5, 5]
