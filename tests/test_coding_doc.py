@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bbcodec.codec.codec import SEED, PixelFormat, batch_widths, codec_header, load_codec, save_codec
-from bbcodec.coder import kernels, tables
+from bbcodec.codec.catalogue import codec_header
+from bbcodec.codec.codec import SEED, PixelFormat, batch_widths
+from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.coder import tables
 from bbcodec.coder.ans import AnsStack, filler
+from bbcodec.coder.kernels import bernoulli, gaussian, logistic
 from bbcodec.distributions import Gaussian, LogisticMixture, Mixture
 from bbcodec.distributions.rowwise import FirstOrder
 from bbcodec.exact import activations, attention
@@ -146,17 +149,17 @@ def example_gaussian() -> Example:
         (7, 99, 4, 30),
     ):
         one = Gaussian(torch.tensor([float(mean)]), torch.tensor([float(log_sigma)]), steps)
-        centre, inverse, _ = kernels.gaussian_row(mean, log_sigma, one.log_sigma_min, tables.INVERSE_SCALE)
+        centre, inverse, _ = gaussian.row_of(mean, log_sigma, one.log_sigma_min, tables.INVERSE_SCALE)
         grid = 128 // steps, one.bound, tables.NORMAL
         out[f"mean {mean}, log_sigma {log_sigma}, steps {steps}: F({k}), F({k + 1})"] = [
-            int(kernels.gaussian_cumulative(edge, centre, inverse, *grid)) for edge in (k, k + 1)
+            int(gaussian.cumulative(edge, centre, inverse, *grid)) for edge in (k, k + 1)
         ]
     return out
 
 
 def example_bernoulli() -> Example:
     return {
-        f"logit {logit}: F(1)": int(kernels.bernoulli_interval(1, logit, tables.BERNOULLI)[0])
+        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0])
         for logit in (0, 128, -128, 9999)
     }
 
@@ -175,19 +178,18 @@ def example_logistic() -> Example:
     for kind, (row, pixel) in ROWS.items():
         out[f"{kind}: row"] = list(row)
         joint = kind == "joint"
-        logistic, exp_fraction, exp_whole, inverse_scale, _, room, _ = LogisticMixture(
-            torch.tensor([row]).float(), len(pixel), joint
-        ).shared()
+        mixture = LogisticMixture(torch.tensor([row]).float(), len(pixel), joint)
+        _, table, exp_fraction, exp_whole, inverse_scale, _, components, _ = mixture.shared()
         for c, k in enumerate(pixel):
             red, green = pixel[0], pixel[min(1, len(pixel) - 1)]
-            components = np.array(row, np.int32), c, len(pixel), 2, joint, red, green, room
-            kernels.mixture_row(*components, exp_fraction, exp_whole, inverse_scale)
-            out[f"{kind}: weights, means of channel {c}"] = [*room[:2, 0].tolist(), *room[:2, 1].tolist()]
+            about = np.array(row, np.int32), c, len(pixel), 2, joint, red, green, components
+            logistic.fill_components(*about, exp_fraction, exp_whole, inverse_scale)
+            out[f"{kind}: weights, means of channel {c}"] = components[:, :2].T.flatten().tolist()
             out[f"{kind}: F({k}), F({k + 1}) of channel {c}"] = [
-                int(kernels.mixture_cumulative(edge, 2, room, logistic)) for edge in (k, k + 1)
+                int(logistic.cumulative(edge, 2, components, table)) for edge in (k, k + 1)
             ]
             if joint:
-                kernels.mixture_learn(k, 2, room, logistic)
+                logistic.condition_weights(k, 2, components, table)
     return out
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.coder.kernels import HEAD_MIN, OUTSIDE, UNDERFLOW, pop_intervals, push_intervals
+from bbcodec.coder.kernels.rans import HEAD_MIN, OUTSIDE, UNDERFLOW, pop_intervals, push_intervals
 from bbcodec.errors import CoderError, StackUnderflow
 
 Words = npt.NDArray[np.uint32]

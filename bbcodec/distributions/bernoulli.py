@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bbcodec.coder import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers, bounded, per_image, real, whole
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import bernoulli
+from bbcodec.distributions.coding import Integers, KernelDistribution, Kernels, bounded, per_image, real, whole
 
-PRECISION = kernels.BERNOULLI_BITS  # 24
-UNIT = 128  # logit is worth 1/UNIT nat
+PRECISION_BITS = bernoulli.PRECISION_BITS  # 24
+LOGIT_UNIT = 128  # a logit is worth 1/LOGIT_UNIT nat
 LOGIT_BOUND = 2047  # so +-16 nats
 
 
-class Bernoulli(Coded):
+class Bernoulli(KernelDistribution):
     """Independent zeros and ones.
 
     logit: (B, ...) whole numbers in floats, worth 1/128 nat, clamped to +-2047; log odds of a one.
     Values: 0 or 1, in the shape of logit. Masses sum to 2**24.
     """
 
-    kernels = (kernels.bernoulli_push, kernels.bernoulli_pop, kernels.bernoulli_information)
+    kernels: ClassVar[Kernels] = bernoulli
 
     def __init__(self, logit: Tensor) -> None:
         """logit: (B, ...)."""
@@ -31,27 +32,27 @@ class Bernoulli(Coded):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats."""
-        odds = bounded(self.logit, -LOGIT_BOUND, LOGIT_BOUND) / UNIT
+        odds = bounded(self.logit, -LOGIT_BOUND, LOGIT_BOUND) / LOGIT_UNIT
         p = torch.sigmoid((2 * value - 1) * odds)  # at least 1e-7, so that no logarithm of it overflows
-        return per_image(torch.log(p * (1 - 2 * 2.0**-PRECISION) + 2.0**-PRECISION))
+        return per_image(torch.log(p * (1 - 2 * 2.0**-PRECISION_BITS) + 2.0**-PRECISION_BITS))
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
         """A random value, with the gradient of the probability of a one (straight-through)."""
-        p = torch.sigmoid(bounded(self.logit, -LOGIT_BOUND, LOGIT_BOUND) / UNIT)
+        p = torch.sigmoid(bounded(self.logit, -LOGIT_BOUND, LOGIT_BOUND) / LOGIT_UNIT)
         return p + (torch.bernoulli(p.detach(), generator=generator) - p).detach()
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """The logit."""
+        """The logits."""
         return (self.logit,)
 
     def with_parameters(self, *parameters: Tensor) -> Bernoulli:
-        """Other logits."""
+        """The distribution with other logits."""
         return Bernoulli(*parameters)
 
     def rows(self) -> tuple[Integers, ...]:
-        """Logits, (N,)."""
+        """Logits (N,), one a symbol."""
         return (whole(self.logit).reshape(-1),)
 
     def shared(self) -> tuple[Any, ...]:
-        """The tables."""
+        """The table of masses and that of log2."""
         return tables.BERNOULLI, tables.LOG2

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.coder import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers, per_image, real
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import categorical
+from bbcodec.distributions.coding import Integers, KernelDistribution, Kernels, per_image, real
 from bbcodec.errors import CoderError
 
 
-class Categorical(Coded):
+class Categorical(KernelDistribution):
     """Independent whole numbers 0 .. K - 1, in proportion to weights.
 
     weights: (B, ..., K), K up to 2**16, whole numbers >= 0 with a sum of 1 to 2**34 - 1 in each row: floats, or int64
@@ -22,7 +23,7 @@ class Categorical(Coded):
     `information` raise CoderError for weights that are not whole, negative, or of a sum out of range.
     """
 
-    kernels = (kernels.table_push, kernels.table_pop, kernels.table_information)
+    kernels: ClassVar[Kernels] = categorical
 
     def __init__(self, weights: Tensor, precision_bits: int = 24) -> None:
         """weights: (B, ..., K); precision_bits: 1 .. 28."""
@@ -32,13 +33,13 @@ class Categorical(Coded):
                 "expected 1 to 28 bits and 1 to 2**precision_bits categories, at most 2**16"
             )
         self.weights = weights if weights.dtype == torch.int64 else real(weights)
-        self.precision, self.shape = precision_bits, weights.shape[:-1]
+        self.precision_bits, self.shape = precision_bits, weights.shape[:-1]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats."""
         weights = self.weights.double() if self.weights.dtype == torch.int64 else self.weights
         p = weights.gather(-1, value.long().unsqueeze(-1)).squeeze(-1) / weights.sum(-1)
-        floor = 2.0**-self.precision
+        floor = 2.0**-self.precision_bits
         return per_image(torch.log(p * (1 - weights.shape[-1] * floor) + floor))
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
@@ -47,13 +48,13 @@ class Categorical(Coded):
         return torch.multinomial(rows, 1, generator=generator).view(self.shape).float()
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """The weights."""
+        """The weights, (B, ..., K)."""
         return (self.weights,)
 
     def with_parameters(self, *parameters: Tensor) -> Categorical:
-        """Other weights at the same precision."""
+        """The distribution of other weights, at the same precision."""
         (weights,) = parameters
-        return Categorical(weights, self.precision)
+        return Categorical(weights, self.precision_bits)
 
     def rows(self) -> tuple[Integers, ...]:
         """Cumulative masses, (N, K + 1) int64: sum < 2**34 times 2**28 stays below 2**62."""
@@ -66,9 +67,9 @@ class Categorical(Coded):
         total = below[:, -1:]
         if (total < 1).any() or (total >> 34).any():
             raise CoderError("weights of a categorical distribution have a sum outside 1 .. 2**34 - 1")
-        spare = (1 << self.precision) - weights.shape[1]
+        spare = (1 << self.precision_bits) - weights.shape[1]
         return (below * spare // total + np.arange(weights.shape[1] + 1),)
 
     def shared(self) -> tuple[Any, ...]:
         """The precision and the table of log2."""
-        return self.precision, tables.LOG2
+        return self.precision_bits, tables.LOG2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bbcodec.coder import tables
 from bbcodec.coder.ans import AnsStack
-from bbcodec.coder.kernels import log2_all, to_whole
+from bbcodec.coder.kernels.arithmetic import log2_all, to_whole
 from bbcodec.distributions.base import Distribution
 from bbcodec.errors import CoderError
 
@@ -37,10 +37,18 @@ def log2s(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return out
 
 
-class Coded(Distribution):
+class Kernels(Protocol):
+    """A module of `bbcodec.coder.kernels` that has the kernels of one family."""
+
+    push: Callable[..., int]
+    pop: Callable[..., int]
+    information: Callable[..., int]
+
+
+class KernelDistribution(Distribution):
     """A distribution coded by compiled kernels, from parameters that are whole numbers."""
 
-    kernels: ClassVar[tuple[Callable[..., int], Callable[..., int], Callable[..., int]]]  # push, pop, information
+    kernels: ClassVar[Kernels]
     site: tuple[int, ...] = ()  # shape of what one row of parameters codes: () for one symbol, (C,) for a pixel
 
     @abstractmethod
@@ -74,12 +82,12 @@ class Coded(Distribution):
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Put `value` on the stack. Raises CoderError for a value outside the support."""
-        stack.push(self.kernels[0], self._symbols(value), self.rows(), *self.shared())
+        stack.push(self.kernels.push, self._symbols(value), self.rows(), *self.shared())
 
     def pop(self, stack: AnsStack) -> Tensor:
         """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
         symbols = np.empty((self.shape.numel() // math.prod(self.site), *self.site), np.int32)
-        stack.pop(self.kernels[1], symbols, self.rows(), *self.shared())
+        stack.pop(self.kernels.pop, symbols, self.rows(), *self.shared())
         value = torch.from_numpy(symbols.astype(np.float32)).view(self.shape)
         return value.to(self.parameters()[0].device) if self.parameters() else value
 
@@ -87,7 +95,7 @@ class Coded(Distribution):
         """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits. Raises CoderError as `push` does."""
         symbols = self._symbols(value)
         out = np.empty(symbols.shape, np.int64)
-        if self.kernels[2](symbols, out, *self.rows(), *self.shared()) < 0:
+        if self.kernels.information(symbols, out, *self.rows(), *self.shared()) < 0:
             raise CoderError("a symbol lies outside the support of its distribution")
         total: npt.NDArray[np.int64] = out.reshape(self.shape[0], self.shape[1:].numel()).sum(1)
         return total
@@ -127,11 +135,6 @@ def floored(log_p: Tensor, symbols: int, precision_bits: int) -> Tensor:
     inside = log_p.detach() + math.log1p(-symbols * 2.0**-precision_bits)
     coded = torch.logaddexp(inside, torch.full_like(inside, floor))
     return coded + (log_p - log_p.detach())
-
-
-def rounded(x: Tensor) -> Tensor:
-    """`x` rounded half to even, with the gradient of `x` itself."""
-    return x + (x.round() - x).detach()
 
 
 def floor(x: Tensor) -> Tensor:

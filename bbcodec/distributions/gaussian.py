@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bbcodec.coder import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers, bounded, floored, per_image, real, rounded, whole
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import gaussian
+from bbcodec.distributions.coding import Integers, KernelDistribution, Kernels, bounded, floored, per_image, real, whole
+from bbcodec.exact.arithmetic import rounded
 
-PRECISION = kernels.GAUSSIAN_BITS  # 28: at 24, symbols of mass 1 anywhere on the grid would be popped too often
-UNIT = 256  # mean and log_sigma are worth 1/UNIT
+PRECISION_BITS = gaussian.PRECISION_BITS  # 28: at 24, symbols of mass 1 anywhere on the grid would be popped too often
+PARAMETER_UNIT = 256  # mean and log_sigma are worth 1/PARAMETER_UNIT
 MEAN_BOUND = 2047  # of mean, so +-8
 LOG_SIGMA_MAX = 512  # of log_sigma: sigma up to e**2
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -22,10 +24,10 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 def activation(k: Tensor, steps_per_unit: int) -> Tensor:
     """Grid index `k` in the unit of activations, 1/256."""
-    return k * (UNIT / steps_per_unit)
+    return k * (PARAMETER_UNIT / steps_per_unit)
 
 
-class Gaussian(Coded):
+class Gaussian(KernelDistribution):
     """Independent normals, discretised: value k stands for k / steps_per_unit.
 
     mean, log_sigma: one shape, batch first; whole numbers in floats, worth 1/256; log_sigma is a natural logarithm.
@@ -34,7 +36,7 @@ class Gaussian(Coded):
     Raises ValueError for a steps_per_unit that is not a power of two between 1 and 64.
     """
 
-    kernels = (kernels.gaussian_push, kernels.gaussian_pop, kernels.gaussian_information)
+    kernels: ClassVar[Kernels] = gaussian
 
     def __init__(self, mean: Tensor, log_sigma: Tensor, steps_per_unit: int) -> None:
         """mean, log_sigma: (B, ...), of one shape."""
@@ -54,7 +56,7 @@ class Gaussian(Coded):
     @property
     def log_sigma_min(self) -> int:
         """Lower clamp of log_sigma: sigma of 0.75 grid steps."""
-        return round(UNIT * math.log(0.75 / self.steps))
+        return round(PARAMETER_UNIT * math.log(0.75 / self.steps))
 
     def _clamped(self) -> tuple[Tensor, Tensor]:
         mean = bounded(self.mean, -MEAN_BOUND, MEAN_BOUND)
@@ -63,20 +65,22 @@ class Gaussian(Coded):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats."""
         mean, log_sigma = self._clamped()
-        inverse = torch.exp(log_sigma / -UNIT)
+        inverse = torch.exp(log_sigma / -PARAMETER_UNIT)
         width = inverse / self.steps  # of one grid step, in sigmas: at most 4/3
-        distance = (value * (UNIT / self.steps) - mean) / UNIT * inverse
+        distance = (value * (PARAMETER_UNIT / self.steps) - mean) / PARAMETER_UNIT * inverse
         inner = _log_normal_cell(distance.abs(), width)
         lower_tail = torch.special.log_ndtr(distance + width / 2)
         upper_tail = torch.special.log_ndtr(width / 2 - distance)
         outer = torch.where(value > 0, upper_tail, lower_tail)
-        return per_image(floored(torch.where(value.abs() >= self.bound, outer, inner), 2 * self.bound + 1, PRECISION))
+        log_p = torch.where(value.abs() >= self.bound, outer, inner)
+        return per_image(floored(log_p, 2 * self.bound + 1, PRECISION_BITS))
 
     def log_density(self, value: Tensor) -> Tensor:
         """Log of the normal density per grid step at any `value`, between the points of the grid too; (B,) nats."""
         mean, log_sigma = (x.double() for x in self._clamped())
-        distance = (value.double() * (UNIT / self.steps) - mean) * torch.exp(log_sigma / -UNIT) / UNIT
-        log_p = -distance * distance / 2 - log_sigma / UNIT - _LOG_SQRT_2PI - math.log(self.steps)
+        inverse = torch.exp(log_sigma / -PARAMETER_UNIT)
+        distance = (value.double() * (PARAMETER_UNIT / self.steps) - mean) * inverse / PARAMETER_UNIT
+        log_p = -distance * distance / 2 - log_sigma / PARAMETER_UNIT - _LOG_SQRT_2PI - math.log(self.steps)
         return per_image(log_p)
 
     def noise(self, value: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -85,8 +89,8 @@ class Gaussian(Coded):
         If `value` has this distribution, the noise is normal: it is drawn from the cell of the grid.
         """
         mean, log_sigma = (x.double() for x in self._clamped())
-        inverse = torch.exp(log_sigma / -UNIT) / self.steps  # of a grid step, in sigmas
-        centre = (value.double() - mean * (self.steps / UNIT)) * inverse
+        inverse = torch.exp(log_sigma / -PARAMETER_UNIT) / self.steps  # of a grid step, in sigmas
+        centre = (value.double() - mean * (self.steps / PARAMETER_UNIT)) * inverse
         side = torch.where(centre > 0, -1.0, 1.0)  # both edges on the side where the normal's tail is precise
         edges = torch.stack([centre - inverse / 2, centre + inverse / 2])
         edges[0][value <= -self.bound], edges[1][value >= self.bound] = -math.inf, math.inf
@@ -101,7 +105,8 @@ class Gaussian(Coded):
         A whole number of 1/256, as activations are, so that exact networks take it.
         """
         mean, log_sigma = (x.double() for x in self._clamped())
-        k = (mean + UNIT * torch.exp(log_sigma / UNIT) * noise).round() * (self.steps / UNIT)
+        activations = (mean + PARAMETER_UNIT * torch.exp(log_sigma / PARAMETER_UNIT) * noise).round()
+        k = activations * (self.steps / PARAMETER_UNIT)
         return k.clamp(-self.bound, self.bound).float()
 
     def nearly(self, value: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ class Gaussian(Coded):
         With distance d and cell width w in sigmas, the log of a cell's mass is that of density times width, plus
         w**2 / 24 (d**2 - 1), less terms of order w**4: a quadratic in the value. Tails and floors are left out.
         """
-        mean, log_sigma = (x.double().flatten(1) / UNIT for x in self._clamped())
+        mean, log_sigma = (x.double().flatten(1) / PARAMETER_UNIT for x in self._clamped())
         z = value.double().flatten(1) / self.steps
         inverse = torch.exp(-log_sigma)
         squared_width = (inverse / self.steps) ** 2
@@ -123,11 +128,11 @@ class Gaussian(Coded):
         """A random value, with straight-through gradients of the rounding."""
         mean, log_sigma = self._clamped()
         noise = torch.randn(self.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        z = (mean / UNIT + torch.exp(log_sigma / UNIT) * noise) * self.steps
+        z = (mean / PARAMETER_UNIT + torch.exp(log_sigma / PARAMETER_UNIT) * noise) * self.steps
         return rounded(z).clamp(-self.bound, self.bound)
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """mean and log_sigma."""
+        """Means and log sigmas, in the shape of a value."""
         return self.mean, self.log_sigma
 
     def with_parameters(self, *parameters: Tensor) -> Gaussian:
@@ -136,7 +141,7 @@ class Gaussian(Coded):
         return Gaussian(mean, log_sigma, self.steps)
 
     def rows(self) -> tuple[Integers, ...]:
-        """Means and log sigmas, (N,) each."""
+        """Means and log sigmas (N,), one of each a symbol."""
         return whole(self.mean).reshape(-1), whole(self.log_sigma).reshape(-1)
 
     def shared(self) -> tuple[Any, ...]:

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbcodec.coder import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers, bounded, floor, floored, per_image, real, whole
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import logistic
+from bbcodec.distributions.coding import (
+    Integers,
+    KernelDistribution,
+    Kernels,
+    bounded,
+    floor,
+    floored,
+    per_image,
+    real,
+    whole,
+)
 
-PRECISION = kernels.LOGISTIC_BITS  # 24
+PRECISION_BITS = logistic.PRECISION_BITS  # 24
 LEVELS = 256
-UNIT = 256  # logits and log scales are worth 1/UNIT nat, coefficients 1/UNIT; means inside are in 1/UNIT level
+LOGIT_UNIT = 256  # logits and log scales are worth 1/LOGIT_UNIT nat
+LEVEL_UNIT = 256  # means are computed in 1/LEVEL_UNIT level
+MEAN_UNIT = 32  # but come in 1/MEAN_UNIT level
+COEFFICIENT_UNIT = 256  # coefficients are worth 1/COEFFICIENT_UNIT
 LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # scales from 1/64 of a level to 245 levels
 COEFFICIENT_BOUND = 1023  # so +-4
-MEAN_MIN, MEAN_MAX = -256 * UNIT, 512 * UNIT  # after the other channels were added
+MEAN_MIN, MEAN_MAX = -256 * LEVEL_UNIT, 512 * LEVEL_UNIT  # after the other channels were added
 _CENTRE = 128  # levels
 _LEAST = -30 * math.log(2)  # added to the probability of a channel under a component, so that none is lost
 
 
-class LogisticMixture(Coded):
+class LogisticMixture(KernelDistribution):
     """Pixels of 256 levels, each channel a mixture of K logistics of its own.
 
     params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3; K up to 32. Along
@@ -40,7 +54,7 @@ class LogisticMixture(Coded):
     Raises ValueError where P does not fit the channels.
     """
 
-    kernels = (kernels.mixture_push, kernels.mixture_pop, kernels.mixture_information)
+    kernels: ClassVar[Kernels] = logistic
 
     def __init__(self, params: Tensor, channels: int, joint: bool = False) -> None:
         """params: (B, ..., P); channels: 1 or 3."""
@@ -63,7 +77,7 @@ class LogisticMixture(Coded):
         logits, means, log_scales, coefficients = torch.split(rows, sizes, -2)
         return (
             logits,
-            means * (UNIT // 32) + _CENTRE * UNIT,
+            means * (LEVEL_UNIT // MEAN_UNIT) + _CENTRE * LEVEL_UNIT,
             bounded(log_scales, LOG_SCALE_MIN, LOG_SCALE_MAX),
             bounded(coefficients, -COEFFICIENT_BOUND, COEFFICIENT_BOUND),
         )
@@ -75,10 +89,10 @@ class LogisticMixture(Coded):
         for c in range(min(self.channels, len(seen) + 1)):
             mean = own[..., c, :]
             if c == 1:
-                mean = mean + floor(coefficients[..., 0, :] * errors[0] / UNIT)
+                mean = mean + floor(coefficients[..., 0, :] * errors[0] / COEFFICIENT_UNIT)
             if c == 2:
                 both = coefficients[..., 1, :] * errors[0] + coefficients[..., 2, :] * errors[1]
-                mean = mean + floor(both / UNIT)
+                mean = mean + floor(both / COEFFICIENT_UNIT)
             means.append(bounded(mean, MEAN_MIN, MEAN_MAX))
             if c < len(seen):
                 errors.append(seen[c] - means[c])
@@ -88,9 +102,9 @@ class LogisticMixture(Coded):
         """Log-probability of each image: value (B, ..., C) of `shape` -> (B,) nats."""
         logits, means, log_scales, coefficients = self._split()
         x = value.unsqueeze(-1)  # (..., C, 1)
-        means = torch.stack(self._means(means, coefficients, list((x * UNIT).unbind(-2))), -2)
-        inverse = torch.exp(log_scales / -UNIT)  # width of a level, in scales
-        centre = (x * UNIT - means) / UNIT * inverse
+        means = torch.stack(self._means(means, coefficients, list((x * LEVEL_UNIT).unbind(-2))), -2)
+        inverse = torch.exp(log_scales / -LOGIT_UNIT)  # width of a level, in scales
+        centre = (x * LEVEL_UNIT - means) / LEVEL_UNIT * inverse
         above = (x < LEVELS - 1).to(centre.dtype)  # is there a boundary above this level, and one below?
         below = (x > 0).to(centre.dtype)
         # log of sigmoid(up) - sigmoid(down) = sigmoid(up) * sigmoid(-down) * (1 - exp(down - up)), up - down = inverse
@@ -99,11 +113,11 @@ class LogisticMixture(Coded):
             - above * F.softplus(-centre - inverse / 2)
             - below * F.softplus(centre - inverse / 2)
         )
-        return per_image(floored(torch.logsumexp(self._weights(logits, log_p) + log_p, -1), LEVELS, PRECISION))
+        return per_image(floored(torch.logsumexp(self._weights(logits, log_p) + log_p, -1), LEVELS, PRECISION_BITS))
 
     def _weights(self, logits: Tensor, log_p: Tensor) -> Tensor:
         """Log weights of the components of each channel, given the channels before it. log_p: (..., C, K)."""
-        weights = F.log_softmax(logits / UNIT, -1)
+        weights = F.log_softmax(logits / LOGIT_UNIT, -1)
         if not self.joint:
             return weights
         rows = [weights[..., 0, :]]
@@ -116,22 +130,22 @@ class LogisticMixture(Coded):
         with torch.no_grad():
             logits, means, log_scales, coefficients = self._split()
             gumbel = -torch.empty_like(logits).exponential_(generator=generator).log()
-            components = (logits / UNIT + gumbel).argmax(-1, keepdim=True).expand(*means.shape[:-1], 1)
+            components = (logits / LOGIT_UNIT + gumbel).argmax(-1, keepdim=True).expand(*means.shape[:-1], 1)
             seen: list[Tensor] = []
             for c, k in enumerate(components.unbind(-2)):
-                mean = self._means(means, coefficients, [value.unsqueeze(-1) * UNIT for value in seen])[c]
+                mean = self._means(means, coefficients, [value.unsqueeze(-1) * LEVEL_UNIT for value in seen])[c]
                 uniform = torch.empty_like(mean[..., 0]).uniform_(1e-6, 1 - 1e-6, generator=generator)
-                middle = mean.gather(-1, k)[..., 0] / UNIT
-                scale = torch.exp(log_scales[..., c, :].gather(-1, k)[..., 0] / UNIT)
+                middle = mean.gather(-1, k)[..., 0] / LEVEL_UNIT
+                scale = torch.exp(log_scales[..., c, :].gather(-1, k)[..., 0] / LOGIT_UNIT)
                 seen.append((middle + scale * torch.logit(uniform)).round().clamp(0, LEVELS - 1))
             return torch.stack(seen, -1)
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """params."""
+        """The params, (B, ..., P)."""
         return (self.params,)
 
     def with_parameters(self, *parameters: Tensor) -> LogisticMixture:
-        """The same channels with other params."""
+        """The distribution of the same channels with other params."""
         (params,) = parameters
         return LogisticMixture(params, self.channels, self.joint)
 
@@ -140,7 +154,7 @@ class LogisticMixture(Coded):
         return (whole(self.params).reshape(-1, self.params.shape[-1]),)
 
     def shared(self) -> tuple[Any, ...]:
-        """The tables, room for the components and for the intervals of the channels, and whether they are joint."""
-        room = np.empty((self.components + self.channels, 3), np.int64)
+        """Whether the channels are joint, the tables, and scratch for the components and the channels' intervals."""
         joint = self.joint and self.channels > 1
-        return tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2, room, joint
+        tables_used = tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2
+        return joint, *tables_used, np.empty((self.components, 3), np.int64), np.empty((self.channels, 2), np.int64)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from bbcodec.coder import tables
 from bbcodec.coder.ans import AnsStack
-from bbcodec.coder.kernels import INFORMATION_BITS
+from bbcodec.coder.kernels.arithmetic import INFORMATION_BITS
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.categorical import Categorical
-from bbcodec.distributions.coding import Coded, log2s, real, whole
+from bbcodec.distributions.coding import KernelDistribution, log2s, real, whole
 
-PRECISION = 28  # bits of the index
-UNIT = 256  # log weights are worth 1/UNIT nat
+PRECISION_BITS = 28  # of the index
+LOG_WEIGHT_UNIT = 256  # log weights are worth 1/LOG_WEIGHT_UNIT nat
 NEAR = 8  # components of each image whose log-probabilities are computed to the last digit
 PAIR_VALUES = 2**21  # of images under components that are worked on at once: some 100 MB
 
@@ -31,7 +31,7 @@ class Mixture(Distribution):
     under the weights (Townsend et al. 2019): the net cost is -log2 p(x), whichever k it was. Both directions pop.
     """
 
-    def __init__(self, log_weights: Tensor, components: Coded, batch: int) -> None:
+    def __init__(self, log_weights: Tensor, components: KernelDistribution, batch: int) -> None:
         """log_weights: (K,); components: (K, ...); batch: images. Raises ValueError where K differs or is too great."""
         count = components.shape[0]
         if log_weights.shape != (count,) or not 1 <= count <= 2048:
@@ -39,7 +39,7 @@ class Mixture(Distribution):
         self.log_weights, self.components = real(log_weights), components
         self.shape = torch.Size((batch, *components.shape[1:]))
 
-    def _pairs(self, value: Tensor) -> tuple[Coded, Tensor]:
+    def _pairs(self, value: Tensor) -> tuple[KernelDistribution, Tensor]:
         """Every component with every image: distribution and value of batch * K, the image outermost."""
         count, device = self.components.shape[0], self.log_weights.device
         every = torch.arange(count, device=device).repeat(len(value))
@@ -54,7 +54,7 @@ class Mixture(Distribution):
         if each is None:
             pairs, values = self._pairs(value)
             return self._mixed(pairs.log_prob(values))
-        nearest = (each.detach() + self.log_weights.detach() / UNIT).topk(NEAR, 1).indices
+        nearest = (each.detach() + self.log_weights.detach() / LOG_WEIGHT_UNIT).topk(NEAR, 1).indices
         near = self.components.select(nearest.flatten()).log_prob(value.repeat_interleave(NEAR, 0))
         return self._mixed(each.scatter(1, nearest, near.view(nearest.shape)))
 
@@ -66,11 +66,11 @@ class Mixture(Distribution):
     def _mixed(self, log_p: Tensor) -> Tensor:
         """Log-probabilities of every image under every component, B * K of them, mixed: (B,)."""
         each = log_p.view(self.shape[0], -1)
-        return torch.logsumexp(each + torch.log_softmax(self.log_weights / UNIT, 0), 1)
+        return torch.logsumexp(each + torch.log_softmax(self.log_weights / LOG_WEIGHT_UNIT, 0), 1)
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
         """A random value; differentiable in the components, not in the weights."""
-        weights = torch.softmax(self.log_weights.detach() / UNIT, 0)
+        weights = torch.softmax(self.log_weights.detach() / LOG_WEIGHT_UNIT, 0)
         index = torch.multinomial(weights, self.shape[0], replacement=True, generator=generator)
         return self.components.select(index).rsample(generator)
 
@@ -104,12 +104,12 @@ class Mixture(Distribution):
     def _weights(self) -> Categorical:
         """The distribution of the index, the same for every image."""
         log_weights = whole(self.log_weights).astype(np.int64)
-        below = np.minimum(log_weights.max() - log_weights, tables.EXP_RANGE * UNIT - 1)
-        weights = tables.EXP_FRACTION[below % UNIT] * tables.EXP_WHOLE[below // UNIT]
+        below = np.minimum(log_weights.max() - log_weights, tables.EXP_RANGE * LOG_WEIGHT_UNIT - 1)
+        weights = tables.EXP_FRACTION[below % LOG_WEIGHT_UNIT] * tables.EXP_WHOLE[below // LOG_WEIGHT_UNIT]
         row = torch.from_numpy(weights >> (2 * tables.EXP_BITS - self._weight_bits))
-        return Categorical(row.expand(self.shape[0], -1), PRECISION)
+        return Categorical(row.expand(self.shape[0], -1), PRECISION_BITS)
 
-    def _component(self, index: Tensor) -> Coded:
+    def _component(self, index: Tensor) -> KernelDistribution:
         """The component of each image, as one distribution over the batch."""
         return self.components.select(index.long().to(self.log_weights.device))
 
@@ -125,11 +125,11 @@ class Mixture(Distribution):
         images = max(1, PAIR_VALUES // (masses.shape[1] * max(1, value[0].numel())))
         pairs = (self._pairs(part) for part in torch.split(value, images))
         cost = np.concatenate([one.information(values) for one, values in pairs]).reshape(masses.shape)
-        cost = cost + (PRECISION << INFORMATION_BITS) - log2s(masses)
+        cost = cost + (PRECISION_BITS << INFORMATION_BITS) - log2s(masses)
         least = cost.min(1, keepdims=True)
         weights = _power_of_half(cost - least) >> (tables.EXP_BITS - self._weight_bits)
         total = log2s(weights.sum(1)) - (self._weight_bits << INFORMATION_BITS)
-        return Categorical(torch.from_numpy(weights), PRECISION), least[:, 0] - total
+        return Categorical(torch.from_numpy(weights), PRECISION_BITS), least[:, 0] - total
 
 
 def _power_of_half(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

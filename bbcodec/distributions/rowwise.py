@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.coding import rounded
 from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.exact.arithmetic import rounded
 
 ALPHA_BITS = 12  # correlations are worth 2**-12
 

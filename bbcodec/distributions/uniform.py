@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bbcodec.coder import kernels, tables
-from bbcodec.distributions.coding import Coded, Integers
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import uniform
+from bbcodec.distributions.coding import Integers, KernelDistribution, Kernels
 
-PRECISION = kernels.UNIFORM_BITS  # 24
+PRECISION_BITS = uniform.PRECISION_BITS  # 24
 
 
-class Uniform(Coded):
+class Uniform(KernelDistribution):
     """Independent whole numbers 0 .. levels - 1, all equally likely; masses sum to 2**24.
 
     levels: 1 .. 2**24; shape: of a value, batch first. Raises ValueError for other levels.
     """
 
-    kernels = (kernels.uniform_push, kernels.uniform_pop, kernels.uniform_information)
+    kernels: ClassVar[Kernels] = uniform
 
     def __init__(self, levels: int, shape: Sequence[int]) -> None:
         """levels: of each number; shape: (B, ...)."""
-        if not 1 <= levels <= 1 << PRECISION:
-            raise ValueError(f"levels is {levels}, expected 1 to 2**{PRECISION}")
+        if not 1 <= levels <= 1 << PRECISION_BITS:
+            raise ValueError(f"levels is {levels}, expected 1 to 2**{PRECISION_BITS}")
         self.levels, self.shape = levels, torch.Size(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class Uniform(Coded):
         return torch.randint(self.levels, self.shape, generator=generator, device=device).float()
 
     def parameters(self) -> tuple[Tensor, ...]:
-        """None."""
+        """An empty tuple: levels alone make the distribution."""
         return ()
 
     def select(self, images: Tensor) -> Uniform:
@@ -48,11 +49,11 @@ class Uniform(Coded):
         return Uniform(self.levels, (len(images), *self.shape[1:]))
 
     def with_parameters(self, *parameters: Tensor) -> Uniform:
-        """The same distribution: there is nothing to change."""
+        """The same distribution, as it has no parameters."""
         return Uniform(self.levels, self.shape)
 
     def rows(self) -> tuple[Integers, ...]:
-        """None."""
+        """An empty tuple: all symbols share the levels."""
         return ()
 
     def shared(self) -> tuple[Any, ...]:

@@ -21,12 +21,12 @@ import math
 from functools import cache, lru_cache
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbcodec.coder.compilation import compiled
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact.activations import gelu, wants_gradient
 from bbcodec.exact.arithmetic import UNIT, clamped, straight
@@ -153,7 +153,7 @@ def divided(total: Tensor, weight: Tensor) -> Tensor:
     return torch.div(2 * total.long() + whole, 2 * whole, rounding_mode="floor").float()
 
 
-@nb.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def weigh(scores: Doubles, starts: Places, stops: Places, scale: float, table: Doubles, totals: Doubles) -> None:
     """Scores (R, M) to weights in place, and their sums (R,); row r sees starts[r mod n] .. stops[r mod n] - 1."""
     last = len(table) - 1

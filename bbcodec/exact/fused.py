@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from bbcodec.coder.compilation import compiled, inlined
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
-@nb.njit(inline="always")  # type: ignore[untyped-decorator]
+@inlined
 def entry(y: Any) -> Any:
     """Where a table of 4,096 entries has the whole number nearest to y."""
     return np.int32(min(max(np.rint(y), np.float32(-2048)), np.float32(2047))) + 2048
 
 
-@nb.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def gate(h: Floats, y: Floats, tanh: Floats, sigmoid: Floats, out: Floats) -> None:
     """out = h + round(tanh[a] sigmoid[g] / 256), within +-2047; y: (N, 2 C) holds a, then g."""
     channels = h.shape[1]
@@ -31,7 +32,7 @@ def gate(h: Floats, y: Floats, tanh: Floats, sigmoid: Floats, out: Floats) -> No
             out[n, c] = min(max(total, np.float32(-2047)), np.float32(2047))
 
 
-@nb.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def look_up(y: Floats, table: Floats, out: Floats) -> None:
     """out = table[round(y)]."""
     for n in range(y.shape[0]):
@@ -39,7 +40,7 @@ def look_up(y: Floats, table: Floats, out: Floats) -> None:
             out[n, c] = table[entry(y[n, c])]
 
 
-@nb.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def look_up_sum(y: Floats, context: Floats, table: Floats, out: Floats) -> None:
     """out = table[round(y) + context]; the context is whole already, and is added after rounding."""
     for n in range(y.shape[0]):

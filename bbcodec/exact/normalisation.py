@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
+from bbcodec.coder.compilation import compiled
 from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, straight
 from bbcodec.exact.layers import ExactLayer
 
@@ -98,7 +98,7 @@ def integer_root(n: Tensor) -> Tensor:
     return root + ((root + 1) * (root + 1) <= n).long()
 
 
-@nb.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def normalise(x: Floats, out: Floats) -> None:
     """The definition, row by row: (N, C) float32 whole numbers."""
     channels = x.shape[1]

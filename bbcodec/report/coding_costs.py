@@ -133,7 +133,7 @@ class _Ledger:
 
     def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor) -> None:
         """Note what coding `value` cost, and what noise would have drawn it."""
-        from bbcodec.distributions.gaussian import UNIT as STEP
+        from bbcodec.distributions.gaussian import PARAMETER_UNIT as STEP
         from bbcodec.distributions.gaussian import Gaussian
 
         if name not in self.sites:

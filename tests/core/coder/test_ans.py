@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbcodec.coder.ans import AnsStack, filler
-from bbcodec.coder.kernels import HEAD_MIN
+from bbcodec.coder.kernels.rans import HEAD_MIN
 from bbcodec.errors import CoderError, StackUnderflow
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "craystack_rans.json").read_text())["cases"]

@@ -1,0 +1,75 @@
+"""Machine code on disk is used again, but not once any source that it was made of has changed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bbcodec
+from bbcodec.coder import compilation
+
+PROGRAM = """
+import numpy as np
+from bbcodec.coder import tables
+from bbcodec.coder.kernels import uniform
+
+bits = np.empty(1, np.int64)
+uniform.information(np.zeros(1, np.int32), bits, 2, tables.LOG2)
+print(bits[0], sum(uniform.information.stats.cache_hits.values()))
+"""
+
+
+@pytest.fixture
+def site(tmp_path) -> Path:
+    """A folder with a copy of the coder alone."""
+    source, copy = Path(bbcodec.__file__).parent, tmp_path / "bbcodec"
+    shutil.copytree(source / "coder", copy / "coder", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(source / name, copy)
+    return tmp_path
+
+
+def run(site: Path) -> tuple[int, int]:
+    """Bits of one of two levels, in the unit of information, and how often machine code came from the disk."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "NUMBA_CACHE_DIR": str(site / "cache")}
+    found = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, cwd=site)
+    assert found.returncode == 0, found.stderr
+    bits, hits = found.stdout.split()
+    return int(bits), int(hits)
+
+
+def change(site: Path, old: str, new: str) -> None:
+    path = site / "bbcodec" / "coder" / "kernels" / "arithmetic.py"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_a_change_of_another_file_is_noticed(site):
+    """`log2_of` is inlined and `INFORMATION_BITS` a constant of the kernel, both from another file."""
+    assert run(site) == (1 << 24, 0)
+    assert run(site) == (1 << 24, 1)
+    change(site, "return (exponent << INFORMATION_BITS)", "return 5 + (exponent << INFORMATION_BITS)")
+    assert run(site) == ((1 << 24) - 5, 0)
+    change(site, "INFORMATION_BITS = 24", "INFORMATION_BITS = 30")
+    bits, hits = run(site)
+    assert bits > 1 << 29
+    assert hits == 0
+
+
+def test_a_numba_without_this_cache_still_compiles(monkeypatch):
+    """As with compilation switched off, where a kernel is the function itself."""
+    compilation.depend_on_sources(lambda: 0, Path(__file__).parent)
+
+
+def test_the_digest_covers_the_package_and_the_coder(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    compilation.source_digest.cache_clear()
+    one = compilation.source_digest(tmp_path)
+    (tmp_path / "a.py").write_text("2")
+    compilation.source_digest.cache_clear()
+    assert compilation.source_digest(tmp_path) != one
+    assert compilation.source_digest(tmp_path) != compilation.source_digest(compilation.CODER)
