@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
     from bbcodec.archive.read.archive import Archive, decompress, verify
     from bbcodec.archive.read.archive import open_archive as open
-    from bbcodec.codec.codec import Codec, load_codec
+    from bbcodec.codec.codec import Codec
+    from bbcodec.codec.file import load_codec
 
 __version__ = "0.1.0"
 
@@ -35,7 +36,7 @@ _HOMES = {
     "Codec": ("bbcodec.codec.codec", "Codec"),
     "compress": ("bbcodec.archive.compress", "compress"),
     "decompress": ("bbcodec.archive.read.archive", "decompress"),
-    "load_codec": ("bbcodec.codec.codec", "load_codec"),
+    "load_codec": ("bbcodec.codec.file", "load_codec"),
     "open": ("bbcodec.archive.read.archive", "open_archive"),
     "verify": ("bbcodec.archive.read.archive", "verify"),
 }

@@ -1,13 +1,12 @@
 """The model families that are installed, as training needs them: config, model, and sizes for a kind of images.
 
-A family is one module with an object `FAMILY`, and an entry point of the group `bbcodec.families` in that module.
+A family is one object of class `Family`, which an entry point of the group `bbcodec.families` names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,6 +74,6 @@ def family_names() -> list[str]:
 def find_family(name: str) -> Family:
     """The family called `name`. Raises InputError if there is none."""
     for entry in entry_points(group=GROUP, name=name):
-        family: Family = import_module(entry.module).FAMILY
+        family: Family = entry.load()
         return family
     raise InputError(f"there is no model family {name!r}: one of {', '.join(family_names())} was expected")

@@ -12,7 +12,8 @@ import pytest
 import reference_reader
 import torch
 
-from bbcodec.codec.codec import PixelFormat, save_codec  # the only names that are not public
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import save_codec
 
 FORMS = ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
 KINDS = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
@@ -48,7 +49,7 @@ def stored_as(archive: reference_reader.Archive, entry: reference_reader.Entry) 
 def built(family: str, config: dict[str, Any]) -> Any:
     """A model of a family from its config, as codec files have it."""
     (entry,) = entry_points(group="bbcodec.families", name=family)
-    return entry.load()({"channels": 1, "levels": 256, **config})
+    return entry.load().build({"channels": 1, "levels": 256, **config})
 
 
 def filled(model: Any) -> Any:

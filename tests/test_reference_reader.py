@@ -20,7 +20,8 @@ from reference_reader import Archive, Codec, ReaderError, filler, shapes, tables
 
 import bbcodec
 from bbcodec.archive.format.index import tile_bounds
-from bbcodec.codec.codec import PixelFormat, save_codec
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import save_codec
 from bbcodec.exact.layers import exact_layers
 from bbcodec.models.vlae import Vlae, VlaeConfig
 

@@ -1,9 +1,16 @@
-"""VLAEs small enough for tests, none of whose parts is idle; images for them; and stacks of random words."""
+"""VLAEs small enough for tests, none of whose parts is idle; their codec files; images; and stacks of random words."""
+
+import json
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
+from bbcodec.codec.catalogue import codec_header
 from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import save_codec
 from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.layers import exact_layers
 from bbcodec.models.vlae import Vlae, VlaeConfig
@@ -28,6 +35,7 @@ CONFIGS = {
     "joint": VlaeConfig(channels=3, levels=256, joint=True, **SIZES),
 }
 KINDS = list(CONFIGS)
+CARD = {"bits_per_dim": 1.5, "data": "none"}
 
 
 def pixel_format(kind: str) -> PixelFormat:
@@ -44,6 +52,18 @@ def tiny(kind: str, seed: int = 0) -> Vlae:
             if not layer.weight.any():  # linear paths that start from nothing
                 layer.weight.normal_(0, 0.1)
     return model.eval()
+
+
+def tiny_codec_file(kind: str) -> bytes:
+    return save_codec(tiny(kind), "vlae", CONFIGS[kind], pixel_format(kind), CARD)
+
+
+def edited_codec_file(content: bytes, tensors: dict[str, torch.Tensor] | None = None, **header: Any) -> bytes:
+    """The file with other tensors or other entries of its header (those that are objects are merged)."""
+    about = codec_header(content)
+    for key, value in header.items():
+        about[key] = {**about[key], **value} if isinstance(value, dict) else value
+    return save_tensors(load_tensors(content) if tensors is None else tensors, {"bbcodec": json.dumps(about)})
 
 
 def pictures(kind: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A `.bbc` file begins as safetensors files do: eight bytes of header length, then a JSON header, whose `__metadata__`
 holds under `bbcodec` another JSON text: `format`, `family`, `config`, `pixels` (`channels`, `levels`) and `card`.
-Reading the weights, and checking them, is the business of `bbcodec.codec.codec`.
+`bbcodec.codec.file` reads the weights and checks them.
 """
 
 from __future__ import annotations
@@ -44,13 +44,19 @@ class CodecFile:
         return kinds.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
 
 
+def codec_header(content: bytes) -> dict[str, Any]:
+    """The JSON header of a codec file. Raises one of several errors where there is none: `parse_codec` comes first."""
+    length = struct.unpack("<Q", content[:8])[0]
+    if length > min(MAX_HEADER_BYTES, len(content) - 8):
+        raise ValueError("its header is longer than the file, or than any header")
+    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
+    return header
+
+
 def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFile:
-    """The codec in the bytes of a `.bbc` file; BadCodecFile if they are not one."""
+    """The codec in the bytes of a `.bbc` file. Raises BadCodecFile if they are not one."""
     try:
-        length = struct.unpack("<Q", content[:8])[0]
-        if length > min(MAX_HEADER_BYTES, len(content) - 8):
-            raise ValueError("its header is longer than the file, or than any header")
-        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
+        about = codec_header(content)
         channels, levels = int(about["pixels"]["channels"]), int(about["pixels"]["levels"])
         card = about.get("card") or {}
         family = str(about.get("family", "unknown"))

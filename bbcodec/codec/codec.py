@@ -1,4 +1,4 @@
-"""A trained model as a codec: images to messages and back, `.bbc` files, and the known-answer test.
+"""A trained model as a codec: images to messages and back.
 
 A message is one bits-back chain: a byte that says how batch widths grow, then the words of the stack, little-endian.
 The caller keeps the number and the size of the images. `docs/format.md` has the details.
@@ -6,39 +6,27 @@ The caller keeps the number and the size of the images. `docs/format.md` has the
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bbcodec.binary import MAX_VALUES, pack_varint, take_varint
-from bbcodec.codec.catalogue import CodecFile, find_codec, parse_codec
-from bbcodec.codec.device import check_device, one_thread
-from bbcodec.coder.ans import AnsStack, Integers, Kernel, filler
-from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError
-from bbcodec.exact.layers import exact_parts, set_exact, set_safe
+from bbcodec.codec.catalogue import CodecFile
+from bbcodec.coder.ans import AnsStack
+from bbcodec.errors import CoderError, DamagedArchive, InputError
+from bbcodec.exact.layers import set_safe
 from bbcodec.model.interpreters import decode, encode
 from bbcodec.model.program import LatentModel
 
-FORMAT = 1  # of codec files
 SEED = 0  # of the filler under every chain
 GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as all batches before it together
 MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a pixel
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images whose popped and pushed bits choose the growth
 CAUTION = 0.75  # of the widest batch that the trial says the stack affords
-WRONG = "wrong pixels"  # the answer of a codec that does not give an image back
-KNOWN_ANSWERS = ((1, 40, 56), (16, 16, 16), (64, 8, 8))  # count, height, width of the test's images
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
 Bits = np.ndarray[Any, np.dtype[np.float64]]  # (N,)
@@ -66,30 +54,6 @@ def batch_widths(count: int, growth: int, limit: int) -> list[int]:
         widths.append(min(max(1, done * growth // GROWTH_UNIT), limit, count - done))
         done += widths[-1]
     return widths
-
-
-class Recorder(AnsStack):
-    """A stack that keeps a digest of all parameters and symbols that go by."""
-
-    def __init__(self, lanes: int = 1) -> None:
-        """An empty stack and an empty digest."""
-        super().__init__(lanes)
-        self.seen = hashlib.blake2b(digest_size=16)
-
-    def note(self, symbols: Integers, params: tuple[Integers, ...]) -> None:
-        """Take in what a kernel worked on, as little-endian int64."""
-        for array in (symbols, *params):
-            self.seen.update(np.ascontiguousarray(array, "<i8").tobytes())
-
-    def push(self, kernel: Kernel, symbols: Integers, params: tuple[Integers, ...], *shared: Any) -> None:
-        """As AnsStack.push."""
-        self.note(symbols, params)
-        super().push(kernel, symbols, params, *shared)
-
-    def pop(self, kernel: Kernel, symbols: Integers, params: tuple[Integers, ...], *shared: Any) -> None:
-        """As AnsStack.pop."""
-        super().pop(kernel, symbols, params, *shared)
-        self.note(symbols, params)
 
 
 class Codec:
@@ -205,121 +169,3 @@ class Codec:
     def tensor(self, images: Images) -> Tensor:
         """(N, H, W, C) uint8 to (N, C, H, W) float32 on the device, channels last in memory."""
         return torch.tensor(images, device=self.device).permute(0, 3, 1, 2).float()  # a copy: images may be read-only
-
-
-# --- the known-answer test -------------------------------------------------------------------------------------------
-
-
-def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> Iterator[Images]:
-    """The fixed images of the known-answer test: noise, and flat parts, which reach the ends of the tables.
-
-    size: height and width, where a model takes no others.
-    """
-    for number, (count, *sides) in enumerate(KNOWN_ANSWERS):
-        height, width = size or sides
-        shape = count, height, width, pixels.channels
-        noise = filler(number + 1, 0, int(np.prod(shape))).reshape(shape) >> np.uint32(24)
-        noise[:, : height // 2, : width // 2] = noise[:, :1, :1]
-        noise[:, height // 2 :, width // 2 :] >>= np.uint32(4)
-        yield (noise if pixels.levels == 256 else noise >> np.uint32(7)).astype(np.uint8)
-
-
-def answers(codec: Codec) -> list[str]:
-    """Digests of every integer parameter and symbol when the fixed images are encoded, and when they are decoded."""
-    out = []
-    for images in known_images(codec.pixels, codec.model.image_size):
-        x = codec.tensor(images)
-        forth = Recorder.seeded(SEED)
-        encode(codec.model, forth, x)
-        back = Recorder.unflatten(forth.flatten())
-        decoded = decode(codec.model, back, x.shape)
-        equal = bool(torch.equal(decoded, x))
-        out += [forth.seen.hexdigest(), back.seen.hexdigest() if equal else WRONG]
-    return out
-
-
-def check_answers(codec: Codec, expected: list[str]) -> None:
-    """Run the known-answer test; take the safe path if the fast one fails it. Raises InexactArithmetic if both do."""
-    for safe in (False, True):
-        codec.set_safe(safe)
-        try:
-            if answers(codec) == expected:
-                return
-        except CoderError:
-            continue  # wrong parameters may ask for more than the stack holds
-    raise InexactArithmetic(
-        f"codec {codec.name} fails its known-answer test on {codec.device}, also on the safe path; "
-        "what it wrote here could not be read elsewhere (or its file is damaged)"
-    )
-
-
-# --- codec files -----------------------------------------------------------------------------------------------------
-
-
-def family(name: str) -> Callable[[dict[str, Any]], LatentModel]:
-    """How to build a model of a family from its config: families are entry points of the group `bbcodec.families`."""
-    for entry in entry_points(group="bbcodec.families", name=name):
-        build: Callable[[dict[str, Any]], LatentModel] = entry.load()
-        return build
-    raise BadCodecFile(f"the codec is of family {name!r}, which is not installed")
-
-
-def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelFormat, card: dict[str, Any]) -> bytes:
-    """The content of a `.bbc` file: the model's layers are frozen, checked against their bounds, and tested.
-
-    config: the family's frozen dataclass, with `channels` and `levels`. The known answers are those of the safe path.
-    Raises BadCodecFile if a bound is broken, InexactArithmetic if not even the safe path gives the images back.
-    """
-    set_exact(model, True)
-    tensors = {}
-    for name, part in exact_parts(model).items():
-        part.freeze()
-        tensors.update({f"{name}.{key}": value.contiguous() for key, value in part.stored().items()})
-    about = {"format": FORMAT, "family": family_name, "config": asdict(config), "pixels": asdict(pixels)}
-    blank = CodecFile("new", b"", family_name, pixels.channels, pixels.levels, b"")
-    codec = Codec(model, pixels, blank, torch.device("cpu"))
-    codec.set_safe(True)
-    known = answers(codec)
-    codec.set_safe(False)
-    if WRONG in known:
-        raise InexactArithmetic("the codec does not give its test images back, not even on the safe path")
-    text = json.dumps({**about, "known_answers": known, "card": card}, sort_keys=True)
-    content: bytes = save_tensors(tensors, {"bbcodec": text})
-    return content
-
-
-def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> Codec:
-    """A codec by shipped name, by path, or from the bytes of its file; tested on the device before it is used.
-
-    device: `cpu`, `cuda`, or `auto`: CUDA where there is one. Raises MissingCodec, BadCodecFile, InexactArithmetic, and
-    InputError where there is no such device.
-    """
-    about = parse_codec(source, "codec") if isinstance(source, bytes) else find_codec(source)
-    check_device(device)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    header = codec_header(about.content)
-    if header.get("format") != FORMAT:
-        raise BadCodecFile(f"{about.name} is a codec file of version {header.get('format')}, not {FORMAT}")
-    try:
-        model = family(about.family)(header["config"]).to(place)
-        if (header["config"]["channels"], header["config"]["levels"]) != (about.channels, about.levels):
-            raise ValueError(f"{about.channels} channels of {about.levels} levels are not those of its model")
-        tensors = load_tensors(about.content)
-        for name, part in exact_parts(model).items():
-            part.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in part.stored_names})
-        expected = list(header["known_answers"])
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise BadCodecFile(f"{about.name} is not a whole codec file: {type(error).__name__}, {error}") from None
-    if tensors:
-        raise BadCodecFile(f"{about.name} holds tensors that its model does not have, {min(tensors)} for one")
-    codec = Codec(model, PixelFormat(about.channels, about.levels), about, place)
-    with one_thread():
-        check_answers(codec, expected)
-    return codec
-
-
-def codec_header(content: bytes) -> dict[str, Any]:
-    """What a codec file says of itself. The file was parsed by `parse_codec` before."""
-    length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
-    return header

@@ -59,7 +59,7 @@ def load_installed(content: bytes, device: str) -> Codec:
     """The codec in the bytes of a `.bbc` file. Imports torch."""
     import torch  # noqa: F401  # now, so that its threads can be counted
 
-    from bbcodec.codec.codec import load_codec
+    from bbcodec.codec.file import load_codec
 
     with one_thread():
         codec: Codec = load_codec(content, device=device)
@@ -67,7 +67,7 @@ def load_installed(content: bytes, device: str) -> Codec:
 
 
 class CodecPool:
-    """The codecs of one process, loaded when first needed. May be used by several threads; a pickle holds no loaded codec."""
+    """The codecs of one process, loaded when first needed; several threads may use it, and a pickle holds no codec."""
 
     def __init__(self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader | None = None) -> None:
         """Keep the sources; load nothing yet. `load` makes a codec of the bytes of its file, for a device."""

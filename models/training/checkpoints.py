@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import torch
 
-from bbcodec.codec.codec import load_codec
+from bbcodec.codec.file import load_codec
 from bbcodec.errors import BadCodecFile, InexactArithmetic, InputError, MissingCodec, OutputError, TargetExists
 
 try:

@@ -19,7 +19,7 @@ from tiny_models import SIZES, pictures
 
 from bbcodec.cli.main import Ended, main
 from bbcodec.cli.train import Watch
-from bbcodec.codec.codec import load_codec
+from bbcodec.codec.file import load_codec
 from bbcodec.models.training.recipes import read_recipe
 from bbcodec.models.training.run import TrainingSummary
 

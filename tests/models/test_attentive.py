@@ -18,7 +18,8 @@ from family_checks import (
 )
 from tiny_models import pictures, random_stack, tensor
 
-from bbcodec.codec.codec import PixelFormat, load_codec, save_codec
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.model.interpreters import account, decode, elbo, encode

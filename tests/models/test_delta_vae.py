@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import pictures, random_stack, tensor
 
-from bbcodec.codec.codec import PixelFormat, load_codec, save_codec
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.distributions.rowwise import FirstOrder, Rowwise
 from bbcodec.errors import BadCodecFile
 from bbcodec.exact.arithmetic import guard

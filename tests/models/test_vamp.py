@@ -23,7 +23,11 @@ from test_input_bounds import Watch
 from tiny_models import pictures, random_stack, tensor
 
 import bbcodec
-from bbcodec.codec.codec import KNOWN_ANSWERS, PixelFormat, answers, codec_header, load_codec, save_codec
+from bbcodec.codec import known_answers
+from bbcodec.codec.catalogue import codec_header
+from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.codec.known_answers import KNOWN_ANSWERS, answers
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.mixture import Mixture
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
@@ -296,8 +300,8 @@ def test_images_of_another_size_are_refused(codecs):
 
 def test_the_known_answers_are_of_images_of_that_size(codecs, monkeypatch):
     seen = []
-    real = bbcodec.codec.codec.encode
-    monkeypatch.setattr(bbcodec.codec.codec, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
+    real = known_answers.encode
+    monkeypatch.setattr(known_answers, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
     answers(codecs[SOME[2]][2])
     assert seen == [(count, 1, HEIGHT, WIDTH) for count, _, _ in KNOWN_ANSWERS]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format, tensor, tiny
 
-from bbcodec.codec.codec import load_codec, save_codec
+from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_exact

@@ -1,57 +1,22 @@
-"""Codecs: messages that give every pixel back or say so, files that are whole or refused, arithmetic that is tested."""
+"""Codecs: messages that restore every pixel, or say that they are damaged."""
 
-import json
-import time
-from importlib.resources import files
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format, tiny
+from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format
 
 import bbcodec.codec.codec
 from bbcodec.archive.format.container import pack_varint
-from bbcodec.codec.catalogue import shipped_codecs
-from bbcodec.codec.codec import (
-    GROWTH_UNIT,
-    KNOWN_ANSWERS,
-    SEED,
-    PixelFormat,
-    Recorder,
-    answers,
-    batch_widths,
-    codec_header,
-    known_images,
-    load_codec,
-    save_codec,
-)
+from bbcodec.codec.codec import GROWTH_UNIT, SEED, PixelFormat, batch_widths
+from bbcodec.codec.file import load_codec
 from bbcodec.coder.ans import AnsStack
-from bbcodec.distributions.bernoulli import Bernoulli
-from bbcodec.errors import BadCodecFile, CoderError, DamagedArchive, InexactArithmetic, InputError, MissingCodec
-from bbcodec.exact.layers import exact_layers
-from bbcodec.exact.masked_conv import MaskedConv
+from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.model.interpreters import account
-
-CARD = {"bits_per_dim": 1.5, "data": "none"}
-
-
-@pytest.fixture(scope="module")
-def contents():
-    """The codec file of each kind."""
-    return {kind: save_codec(tiny(kind), "vlae", CONFIGS[kind], pixel_format(kind), CARD) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
-def codecs(contents):
-    return {kind: load_codec(content, "cpu") for kind, content in contents.items()}
-
 
 # --- batches of a chain ----------------------------------------------------------------------------------------------
 
@@ -285,287 +250,15 @@ def test_an_image_that_no_encoder_takes_is_not_decoded(codecs, shape, monkeypatc
 
 
 @pytest.mark.parametrize("shape", [(2**28, 1, 1), (2**20, 16, 16), (1, 2**14, 2**14), (1, 1, 2**28), (2, 2**11, 2**12)])
-def test_a_short_message_of_many_pixels_is_refused_in_no_time(codecs, shape):
-    """Whatever its growth byte, also one that no encoder writes."""
-    start = time.process_time()
+def test_a_short_message_of_many_pixels_is_refused_early(codecs, shape, monkeypatch):
+    """Before the second batch is decoded, whatever its growth byte, also one that no encoder writes."""
+    real, batches = bbcodec.codec.codec.decode, []
+    monkeypatch.setattr(bbcodec.codec.codec, "decode", lambda m, s, x: (batches.append(x[0]), real(m, s, x))[1])
     for growth in (0, 1, 255):
+        batches.clear()
         with pytest.raises(DamagedArchive):
             codecs["grey"].decode_message(bytes([growth]) + AnsStack.seeded(1).flatten().tobytes(), *shape)
-    assert time.process_time() - start < 5
-
-
-# --- codec files -----------------------------------------------------------------------------------------------------
-
-
-def edited(content, tensors=None, **header):
-    """The file with other tensors or other entries of its header (those that are objects are merged)."""
-    about = codec_header(content)
-    for key, value in header.items():
-        about[key] = {**about[key], **value} if isinstance(value, dict) else value
-    return save_tensors(load_tensors(content) if tensors is None else tensors, {"bbcodec": json.dumps(about)})
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_files_hold_the_whole_codec(contents, codecs, kind, tmp_path):
-    """By bytes, by path; the weights in memory give the same messages as those that were saved."""
-    images = pictures(kind, 6, 9, 9)
-    expected = codecs[kind].encode(images)
-    path = tmp_path / "mine.bbc"
-    path.write_bytes(contents[kind])
-    for source in (path, str(path), contents[kind]):
-        codec = load_codec(source, device="cpu")
-        assert codec.encode(images) == expected
-        assert codec.digest == codecs[kind].digest
-        assert codec.card == CARD
-        assert codec.pixels == pixel_format(kind)
-        assert codec.file_bytes == len(contents[kind])
-        assert not codec.safe
-    assert load_codec(path, "cpu").name == "mine"
-    again = save_codec(codec.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
-    assert again == contents[kind]
-
-
-def test_what_is_coded_is_what_was_learnt(contents):
-    """The integers of the file, read back, evaluate as the real weights did when training rounded them."""
-    learnt = tiny("grey")
-    coded = load_codec(contents["grey"], "cpu").model
-    x = torch.randint(0, 256, (2, 1, 9, 9)).float()
-    with torch.no_grad():
-        for one, other in zip(learnt.posterior(x).parameters(), coded.posterior(x).parameters(), strict=True):
-            assert torch.equal(one, other)
-        z = learnt.posterior(x).rsample()
-        params = [model.likelihood(z, x.shape).in_parallel(x) for model in (learnt, coded)]
-    assert torch.equal(*params)
-
-
-def test_the_digest_names_the_content(contents, codecs):
-    other = load_codec(edited(contents["grey"], card={"data": "other"}), "cpu")
-    assert other.digest != codecs["grey"].digest
-    assert len(other.digest) == 32
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_known_images_reach_the_ends(kind):
-    """All shapes of the test, all levels, the same every time."""
-    one, other = list(known_images(pixel_format(kind))), list(known_images(pixel_format(kind)))
-    assert [x.shape[:3] for x in one] == list(KNOWN_ANSWERS)
-    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    levels = CONFIGS[kind].levels
-    assert all(x.shape[3] == CONFIGS[kind].channels for x in one)
-    assert set(np.unique(np.concatenate([x.ravel() for x in one]))) == set(range(levels))
-
-
-def test_every_weight_matters_to_the_known_answers(contents):
-    """Any layer with the signs of its weights or biases turned, which keeps every bound, has other answers."""
-    tensors = load_tensors(contents["RGB"])
-    names = [name for name in tensors if not name.endswith("scale")]
-    assert len(names) == 2 * len(exact_layers(tiny("RGB")))
-    codec = load_codec(contents["RGB"], "cpu")
-    expected = answers(codec)
-    assert expected == codec_header(contents["RGB"])["known_answers"]
-    for name in names:
-        layer_name, part = name.rsplit(".", 1)
-        layer = exact_layers(codec.model)[layer_name]
-        stored = layer.stored()
-        layer.load_stored(**{**stored, part: -stored[part]})
-        assert stored[part].any()
-        assert answers(codec) != expected
-        layer.load_stored(**stored)
-    assert answers(codec) == expected
-
-
-def test_changed_weights_are_refused(contents):
-    """Even where they keep every bound."""
-    tensors = load_tensors(contents["grey"])
-    changed = {**tensors, "lift.weight": -tensors["lift.weight"]}
-    with pytest.raises(InexactArithmetic, match="known-answer"):
-        load_codec(edited(contents["grey"], changed), "cpu")
-
-
-def test_known_answers_see_all_that_goes_by():
-    """Symbols and parameters, of pushes and of pops."""
-    digests = set()
-    zero, one = torch.zeros(1, 40), torch.ones(1, 40)
-    for logit, value in ((zero, zero), (one, zero), (zero, one)):
-        recorder = Recorder.seeded(0)
-        Bernoulli(logit).push(recorder, value)
-        digests.add(recorder.seen.hexdigest())
-    for logit in (zero, 512 * one):
-        recorder = Recorder.seeded(0)
-        Bernoulli(logit).pop(recorder)
-        digests.add(recorder.seen.hexdigest())
-    assert len(digests) == 5
-
-
-def test_other_known_answers_are_refused(contents):
-    known = codec_header(contents["grey"])["known_answers"]
-    assert len(set(known)) == 2 * len(KNOWN_ANSWERS)
-    for n in (0, len(known) - 1):
-        with pytest.raises(InexactArithmetic):
-            load_codec(edited(contents["grey"], known_answers=[*known[:n], "0" * 32, *known[n + 1 :]]), "cpu")
-    with pytest.raises(InexactArithmetic):
-        load_codec(edited(contents["grey"], known_answers=[]), "cpu")
-
-
-def broken_files(content):
-    """A name, and a file that is not a whole codec."""
-    tensors = load_tensors(content)
-    weight = next(name for name in tensors if name.endswith("weight"))
-    layer = weight.removesuffix("weight")
-    w, b, s = (tensors[layer + part] for part in ("weight", "bias", "scale"))
-    one = torch.zeros_like(w)
-    one.view(-1)[0] = 2048  # within the bound of the sum
-    several = {
-        "a weight over 2047": {weight: one, layer + "bias": torch.zeros_like(b)},
-        "weights that break the bound": {weight: torch.full_like(w, 2047)},
-        "the least int16": {weight: torch.full_like(w, -(2**15))},
-        "a bias that breaks the bound": {layer + "bias": torch.full_like(b, 2**24)},
-        "the least int32": {layer + "bias": torch.full_like(b, -(2**31))},
-        "a scale out of bounds": {layer + "scale": torch.full_like(s, 100)},
-        "fractions": {weight: w.float() + 0.5},
-        "float weights": {weight: w.float()},
-        "another shape of weights": {weight: w[:, :-1].contiguous()},
-        "another shape of biases": {layer + "bias": b[:-1].contiguous()},
-        "another shape of scales": {layer + "scale": s[None]},
-        "an extra tensor": {"extra": w.clone()},
-    }
-    yield from ((name, edited(content, {**tensors, **changes})) for name, changes in several.items())
-    masked = next(name for name, part in exact_layers(tiny("grey")).items() if isinstance(part, MaskedConv))
-    taps = tensors[f"{masked}.weight"]
-    yield "fewer taps", edited(content, {**tensors, f"{masked}.weight": taps[..., :-1].contiguous()})
-    for name in (weight, layer + "bias", layer + "scale"):
-        yield f"no {name}", edited(content, {k: v for k, v in tensors.items() if k != name})
-    configs = {
-        "an unknown key": {"colour": 1},
-        "no number": {"hidden": "8"},
-        "a fraction": {"latent_stride": 4.0},
-        "a negative size": {"hidden": -1},
-        "no radius": {"radius": 0},
-        "latents away": {"latent_channels": 0},
-        "no stride": {"context_stride": 0},
-        "a huge net": {"layers": 10**9},
-        "another net": {"hidden": 12},
-        "a grid that cannot be": {"steps_per_unit": 7},
-        "components that cannot be": {"components": 0},
-        "too many components": {"components": 33},
-    }
-    yield from ((name, edited(content, config=changes)) for name, changes in configs.items())
-    yield "no config", edited(content, config=5)
-    yield "pixels of another model", edited(content, pixels={"channels": 3})
-    yield "levels of another model", edited(content, pixels={"levels": 2})
-    yield "unknown family", edited(content, family="pixelcnn")
-    yield "unknown version", edited(content, format=2)
-    yield "no version", edited(content, format=None)
-    yield "no known answers", edited(content, known_answers=None)
-    for length in (0, 7, 8, 200, len(content) // 2, len(content) - 1):
-        yield f"cut to {length}", content[:length]
-    yield "a tail", content + b"\0"
-    yield "not a codec at all", b"\x89PNG\r\n\x1a\n" + bytes(1000)
-    yield "a huge header", (2**63).to_bytes(8, "little") + content[8:]
-
-
-def test_broken_files_are_refused(contents):
-    """All as BadCodecFile, whose message is one line."""
-    wrong = {}
-    for name, content in broken_files(contents["grey"]):
-        try:
-            load_codec(content, "cpu")
-        except BadCodecFile as error:
-            if "\n" in str(error):
-                wrong[name] = "more than a line"
-        except Exception as error:
-            wrong[name] = type(error).__name__
-        else:
-            wrong[name] = "loaded"
-    assert wrong == {}
-
-
-def test_saving_refuses_what_breaks_the_bound(monkeypatch):
-    model = tiny("grey")
-    layer = next(iter(exact_layers(model).values()))
-    monkeypatch.setattr(layer, "scales", lambda weight, bias: torch.full_like(bias, 2.0**14))
-    with pytest.raises(BadCodecFile, match="bound"):
-        save_codec(model, "vlae", CONFIGS["grey"], pixel_format("grey"), {})
-
-
-def test_missing_codecs(tmp_path):
-    for name in ("no-such-codec", tmp_path / "none.bbc"):
-        with pytest.raises(MissingCodec):
-            load_codec(name)
-
-
-@pytest.mark.parametrize("name", [codec.name for codec in shipped_codecs()])
-def test_shipped_codecs(name):
-    """They load and pass their test, are small, have a card, and code."""
-    codec = load_codec(name, "cpu")
-    assert codec.file_bytes <= 2 * 2**20
-    card = (files("bbcodec.models") / "zoo" / f"{name}.md").read_text(encoding="utf-8")
-    assert card.startswith(f"# {name}\n")
-    assert codec.card["data"] in card
-    assert 0 < codec.card["bits_per_dim"] < 8
-    assert not codec.safe
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, codec.pixels.levels, (3, 28, 28, codec.pixels.channels), dtype=np.uint8)
-    assert np.array_equal(codec.decode(codec.encode(images)), images)
-
-
-# --- arithmetic that is wrong ----------------------------------------------------------------------------------------
-
-
-def slightly_wrong(function):
-    """One in seven outputs is off by a little, as Winograd's algorithm leaves them."""
-
-    def call(*arguments, **keywords):
-        y = function(*arguments, **keywords)
-        return y + (torch.arange(y.numel()) % 7 == 0).view(y.shape) * 1.0
-
-    return call
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("kernel", ["conv2d", "conv_transpose2d"])
-def test_a_wrong_kernel_is_noticed_and_gone_around(contents, codecs, kind, kernel, monkeypatch):
-    """The safe path gives the same messages, and reads those of the fast one."""
-    images = pictures(kind, 5, 9, 10)
-    expected = codecs[kind].encode(images)
-    monkeypatch.setattr(F, kernel, slightly_wrong(getattr(F, kernel)))
-    assert codecs[kind].encode(images) != expected  # the kernel is really used, and really wrong
-    codec = load_codec(contents[kind], "cpu")
-    assert codec.safe
-    assert all(layer.safe for layer in exact_layers(codec.model).values())
-    assert codec.encode(images) == expected
-    assert np.array_equal(codec.decode(expected), images)
-
-
-def test_a_wrong_matrix_product_is_noticed(contents, monkeypatch):
-    """It would spoil decoding only: waves are matrix products on both paths, in float64 on the safe one."""
-    real = torch.addmm
-    wrong = slightly_wrong(real)
-    monkeypatch.setattr(torch, "addmm", lambda b, x, w: (wrong if w.dtype == torch.float32 else real)(b, x, w))
-    assert load_codec(contents["grey"], "cpu").safe
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_codec_saved_on_a_machine_with_a_wrong_kernel_is_the_same(contents, kind, monkeypatch):
-    """Its known answers are right: else it could be used there alone."""
-    model = tiny(kind)
-    monkeypatch.setattr(F, "conv2d", slightly_wrong(F.conv2d))
-    assert save_codec(model, "vlae", CONFIGS[kind], pixel_format(kind), CARD) == contents[kind]
-    assert not any(layer.safe for layer in exact_layers(model).values())
-
-
-def test_no_codec_is_saved_on_a_machine_on_which_nothing_is_right(monkeypatch):
-    """Encoding and decoding differ there, which the known answers must not make the rule."""
-    monkeypatch.setattr(F, "unfold", slightly_wrong(F.unfold))
-    with pytest.raises((InexactArithmetic, CoderError)):
-        save_codec(tiny("grey"), "vlae", CONFIGS["grey"], pixel_format("grey"), CARD)
-
-
-def test_a_machine_on_which_nothing_is_right_is_refused(contents, monkeypatch):
-    monkeypatch.setattr(F, "conv2d", slightly_wrong(F.conv2d))
-    monkeypatch.setattr(F, "unfold", slightly_wrong(F.unfold))
-    with pytest.raises(InexactArithmetic, match="safe path"):
-        load_codec(contents["grey"], "cpu")
+        assert len(batches) < 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,13 +1,12 @@
 """The codecs that work needs: loaded once, chosen by size, their messages checked."""
 
-
-
 import numpy as np
 import pytest
 from fake_codec import fake_codec, familiar, load_fake, load_hasty, load_lying
 from folders import BITS, COLOUR, GREY, noise
 
 from bbcodec.binary import digest64
+from bbcodec.codec import pool as codec_pool
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive, InputError

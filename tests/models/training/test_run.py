@@ -19,7 +19,7 @@ from tiny_models import SIZES, pictures
 
 from bbcodec import compress
 from bbcodec.codec.catalogue import shipped_codecs
-from bbcodec.codec.codec import load_codec
+from bbcodec.codec.file import load_codec
 from bbcodec.errors import BBCodecError, InputError, TargetExists, TrainingDiverged
 from bbcodec.models.families import Family, family_names, find_family
 from bbcodec.models.training import run as module

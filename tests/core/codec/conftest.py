@@ -1,0 +1,17 @@
+"""Codec files of tiny models, and the codecs loaded from them."""
+
+import pytest
+from tiny_models import KINDS, tiny_codec_file
+
+from bbcodec.codec.file import load_codec
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """The codec file of each tiny model."""
+    return {name: tiny_codec_file(name) for name in KINDS}
+
+
+@pytest.fixture(scope="module")
+def codecs(contents):
+    return {name: load_codec(content, "cpu") for name, content in contents.items()}

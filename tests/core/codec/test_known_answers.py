@@ -1,0 +1,136 @@
+"""The known-answer test notices changed weights and wrong arithmetic, and takes the safe path where that is right."""
+
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load as load_tensors
+from tiny_models import CARD, CONFIGS, KINDS, edited_codec_file, pictures, pixel_format, tiny
+
+from bbcodec.codec.catalogue import codec_header
+from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.codec.known_answers import KNOWN_ANSWERS, Recorder, answers, known_images
+from bbcodec.distributions.bernoulli import Bernoulli
+from bbcodec.errors import CoderError, InexactArithmetic
+from bbcodec.exact.layers import exact_layers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_known_images_reach_the_ends(kind):
+    """All shapes of the test, all levels, the same every time."""
+    one, other = list(known_images(pixel_format(kind))), list(known_images(pixel_format(kind)))
+    assert [x.shape[:3] for x in one] == list(KNOWN_ANSWERS)
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    levels = CONFIGS[kind].levels
+    assert all(x.shape[3] == CONFIGS[kind].channels for x in one)
+    assert set(np.unique(np.concatenate([x.ravel() for x in one]))) == set(range(levels))
+
+
+def test_every_weight_matters_to_the_known_answers(contents):
+    """Any layer with the signs of its weights or biases turned, which keeps every bound, has other answers."""
+    tensors = load_tensors(contents["RGB"])
+    names = [name for name in tensors if not name.endswith("scale")]
+    assert len(names) == 2 * len(exact_layers(tiny("RGB")))
+    codec = load_codec(contents["RGB"], "cpu")
+    expected = answers(codec)
+    assert expected == codec_header(contents["RGB"])["known_answers"]
+    for name in names:
+        layer_name, part = name.rsplit(".", 1)
+        layer = exact_layers(codec.model)[layer_name]
+        stored = layer.stored()
+        layer.load_stored(**{**stored, part: -stored[part]})
+        assert stored[part].any()
+        assert answers(codec) != expected
+        layer.load_stored(**stored)
+    assert answers(codec) == expected
+
+
+def test_changed_weights_are_refused(contents):
+    """Even where they keep every bound."""
+    tensors = load_tensors(contents["grey"])
+    changed = {**tensors, "lift.weight": -tensors["lift.weight"]}
+    with pytest.raises(InexactArithmetic, match="known-answer"):
+        load_codec(edited_codec_file(contents["grey"], changed), "cpu")
+
+
+def test_known_answers_see_all_that_goes_by():
+    """Symbols and parameters, of pushes and of pops."""
+    digests = set()
+    zero, one = torch.zeros(1, 40), torch.ones(1, 40)
+    for logit, value in ((zero, zero), (one, zero), (zero, one)):
+        recorder = Recorder.seeded(0)
+        Bernoulli(logit).push(recorder, value)
+        digests.add(recorder.seen.hexdigest())
+    for logit in (zero, 512 * one):
+        recorder = Recorder.seeded(0)
+        Bernoulli(logit).pop(recorder)
+        digests.add(recorder.seen.hexdigest())
+    assert len(digests) == 5
+
+
+def test_other_known_answers_are_refused(contents):
+    known = codec_header(contents["grey"])["known_answers"]
+    assert len(set(known)) == 2 * len(KNOWN_ANSWERS)
+    for n in (0, len(known) - 1):
+        other = [*known[:n], "0" * 32, *known[n + 1 :]]
+        with pytest.raises(InexactArithmetic):
+            load_codec(edited_codec_file(contents["grey"], known_answers=other), "cpu")
+    with pytest.raises(InexactArithmetic):
+        load_codec(edited_codec_file(contents["grey"], known_answers=[]), "cpu")
+
+
+def slightly_wrong(function):
+    """One in seven outputs is off by a little, as Winograd's algorithm leaves them."""
+
+    def call(*arguments, **keywords):
+        y = function(*arguments, **keywords)
+        return y + (torch.arange(y.numel()) % 7 == 0).view(y.shape) * 1.0
+
+    return call
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernel", ["conv2d", "conv_transpose2d"])
+def test_a_wrong_kernel_is_noticed_and_gone_around(contents, codecs, kind, kernel, monkeypatch):
+    """The safe path gives the same messages, and reads those of the fast one."""
+    images = pictures(kind, 5, 9, 10)
+    expected = codecs[kind].encode(images)
+    monkeypatch.setattr(F, kernel, slightly_wrong(getattr(F, kernel)))
+    assert codecs[kind].encode(images) != expected  # the kernel is really used, and really wrong
+    codec = load_codec(contents[kind], "cpu")
+    assert codec.safe
+    assert all(layer.safe for layer in exact_layers(codec.model).values())
+    assert codec.encode(images) == expected
+    assert np.array_equal(codec.decode(expected), images)
+
+
+def test_a_wrong_matrix_product_is_noticed(contents, monkeypatch):
+    """It would spoil decoding only: waves are matrix products on both paths, in float64 on the safe one."""
+    real = torch.addmm
+    wrong = slightly_wrong(real)
+    monkeypatch.setattr(torch, "addmm", lambda b, x, w: (wrong if w.dtype == torch.float32 else real)(b, x, w))
+    assert load_codec(contents["grey"], "cpu").safe
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_codec_saved_on_a_machine_with_a_wrong_kernel_is_the_same(contents, kind, monkeypatch):
+    """Its known answers are right: else it could be used there alone."""
+    model = tiny(kind)
+    monkeypatch.setattr(F, "conv2d", slightly_wrong(F.conv2d))
+    assert save_codec(model, "vlae", CONFIGS[kind], pixel_format(kind), CARD) == contents[kind]
+    assert not any(layer.safe for layer in exact_layers(model).values())
+
+
+def test_no_codec_is_saved_on_a_machine_on_which_nothing_is_right(monkeypatch):
+    """Encoding and decoding differ there, which the known answers must not make the rule."""
+    monkeypatch.setattr(F, "unfold", slightly_wrong(F.unfold))
+    with pytest.raises((InexactArithmetic, CoderError)):
+        save_codec(tiny("grey"), "vlae", CONFIGS["grey"], pixel_format("grey"), CARD)
+
+
+def test_a_machine_on_which_nothing_is_right_is_refused(contents, monkeypatch):
+    monkeypatch.setattr(F, "conv2d", slightly_wrong(F.conv2d))
+    monkeypatch.setattr(F, "unfold", slightly_wrong(F.unfold))
+    with pytest.raises(InexactArithmetic, match="safe path"):
+        load_codec(contents["grey"], "cpu")
