@@ -10,13 +10,11 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.exact.arithmetic import guard
 from bbcodec.model.program import Latent, LatentModel, Observed, Program, Thunk
 
 # Called with what was coded at a site: its name, its prior or likelihood, its posterior (None of pixels), its value.
 Visit = Callable[[str, Distribution, Distribution | None, Tensor], None]
-Noise = Callable[[str, Distribution], Tensor]  # a value of a site, before it is rounded to any grid, from its posterior
 
 
 def run(program: Program, latent: Callable[[Latent], Tensor], observed: Callable[[Observed], Tensor]) -> Tensor:
@@ -157,67 +155,3 @@ def account(model: LatentModel, stack: AnsStack, images: Tensor) -> dict[str, np
     rows: dict[str, list[np.ndarray]] = {}
     encode(model, stack, images, rows)
     return {name: np.concatenate(parts) for name, parts in rows.items()}
-
-
-@torch.no_grad()
-def continuous_elbo(model: LatentModel, images: Tensor, draw: Noise) -> dict[str, Tensor]:
-    """The evidence lower bound in parts, as `elbo`, but of latents that no grid holds: (B,) nats, float64, per site.
-
-    draw: values of the latents from their posteriors. Densities take the place of probabilities of grid points.
-    """
-    terms: dict[str, Tensor] = {}
-
-    def latent(site: Latent) -> Tensor:
-        q = site.posterior()
-        z = draw(site.name, q)
-        terms[site.name] = site.prior().log_density(z).double() - q.log_density(z).double()
-        return z
-
-    def observed(site: Observed) -> Tensor:
-        value = pixels_of(site)
-        terms[site.name] = site.likelihood().log_prob(value).double()
-        return value
-
-    with guard():
-        run(model.program(images.shape, images), latent, observed)
-    return terms
-
-
-def drawn_between(generator: torch.Generator | None = None) -> Noise:
-    """Draws latents from their posteriors, normal ones between the points of their grid."""
-
-    def draw(_: str, q: Distribution) -> Tensor:
-        if not isinstance(q, Gaussian):
-            return q.rsample(generator)
-        noise = torch.randn(q.shape, generator=generator, dtype=torch.float64)
-        return q.between(noise.to(q.mean.device))
-
-    return draw
-
-
-def importance_weights(
-    model: LatentModel, images: Tensor, draws: int, generator: torch.Generator | None = None
-) -> np.ndarray:
-    """log p(x, z) - log q(z | x) of `draws` draws of the latents: (draws, B) float64, nats; see `iwae`."""
-    draw = drawn_between(generator)
-    terms = ([one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()] for _ in range(draws))
-    return np.stack([np.sum(parts, axis=0) for parts in terms])
-
-
-def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
-    """The importance-weighted bound on log p(x) with k draws (Burda et al. 2016, eq. 8): (B,) nats.
-
-    log_weights: (draws, B) of `importance_weights`, k <= draws. It is averaged over as many groups of k as there are.
-    The largest weight is taken out before the exponential, so that no sum overflows or vanishes.
-
-    >>> iwae(np.log([[1.0], [3.0]]), 2).round(6) == np.log(2).round(6)
-    array([ True])
-    """
-    groups = len(log_weights) // k
-    if groups < 1:
-        raise ValueError(f"k is {k}, but there are {len(log_weights)} draws")
-    weights = log_weights[: groups * k].reshape(groups, k, -1)
-    largest = weights.max(1, keepdims=True)
-    bounds = np.log(np.exp(weights - largest).mean(1)) + largest[:, 0]
-    result: np.ndarray = bounds.mean(0)
-    return result

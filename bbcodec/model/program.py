@@ -1,7 +1,8 @@
 """A model is a program: a generator that names its random variables, from the top of the hierarchy down to the pixels.
 
-Interpreters (`bbcodec.model.interpreters`) run the generator and answer its yields. Priors, posteriors and likelihoods are
-thunks, so that an interpreter evaluates only what it needs. The top of a hierarchy is yielded first; the pixels last.
+Interpreters (`bbcodec.model.interpreters`) run the generator and answer its yields. Priors, posteriors and likelihoods
+are thunks, so that an interpreter evaluates only what it needs. The top of a hierarchy is yielded first, the pixels
+last.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class _Ledger:
     def close(self, x: Tensor) -> None:
         """A batch (B, C, H, W) ends: the bound of latents that no grid holds, from the same noise."""
         from bbcodec.distributions.gaussian import Gaussian
-        from bbcodec.model.interpreters import continuous_elbo
+        from bbcodec.model.bounds import continuous_elbo
 
         def draw(name: str, q: Distribution) -> Tensor:
             return q.between(self._noise[name]) if isinstance(q, Gaussian) else self._noise[name]
@@ -193,7 +193,7 @@ def account_task(pool: CodecPool, task: AccountTask) -> ChunkAccount:
     Raises DamagedArchive where the chunk does not decode, BBCodecError where its message cannot be written again.
     """
     from bbcodec.codec.device import one_thread
-    from bbcodec.model.interpreters import iwae
+    from bbcodec.model.bounds import iwae
 
     body = LearnedMessage.unpack(read_chunk(task.path, task.chunk))
     source, images = pool.decode(body)
@@ -257,7 +257,7 @@ def draw_weights(codec: Codec, images: Images, draws: int, seed: int) -> Real:
     """log p(x, z) - log q(z | x) of images (n, H, W, C) at so many draws of their latents: (draws, n) nats."""
     import torch
 
-    from bbcodec.model.interpreters import importance_weights
+    from bbcodec.model.bounds import importance_weights
 
     generator = torch.Generator().manual_seed(seed)
     most = max(1, IWAE_PIXELS // (images.shape[1] * images.shape[2]))

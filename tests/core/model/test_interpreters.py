@@ -1,122 +1,24 @@
 """Interpreters in pairs: on programs small enough to know every answer, and on random untrained VLAEs."""
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_programs import OneLatent, TwoLevels
 from tiny_models import CONFIGS, KINDS, pictures, random_stack, tensor, tiny
 
 from bbcodec.coder.ans import AnsStack
-from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.uniform import Uniform
 from bbcodec.errors import StackUnderflow
-from bbcodec.model.interpreters import account, decode, elbo, encode, importance_weights, iwae, run, sample
+from bbcodec.model.interpreters import account, decode, elbo, encode, run, sample
 from bbcodec.model.program import Latent, LatentModel, Observed
 
-UNIT = 2.0**24  # of information: 2**-24 bits
-
-
-@dataclass
-class Log:
-    """What was asked of a program's distributions, in order."""
-
-    events: list[str] = field(default_factory=list)
-
-    def watched(self, name, make):
-        """A thunk that notes when it is evaluated, and whose distribution notes what is done with it."""
-
-        def thunk():
-            self.events.append(f"make {name}")
-            return Watched(self, name, make())
-
-        return thunk
-
-
-class Watched(Distribution):
-    def __init__(self, log, name, inner):
-        self.log, self.name, self.inner, self.shape = log, name, inner, inner.shape
-
-    def noted(self, verb, *arguments):
-        self.log.events.append(f"{verb} {self.name}")
-        return getattr(self.inner, verb)(*arguments)
-
-    def log_prob(self, value):
-        return self.inner.log_prob(value)
-
-    def rsample(self, generator=None):
-        return self.noted("rsample", generator)
-
-    def push(self, stack, value):
-        self.noted("push", stack, value)
-
-    def pop(self, stack):
-        return self.noted("pop", stack)
-
-    def information(self, value):
-        return self.inner.information(value)
-
-
-def logits(shape, *values):
-    """Whole-number logits (B, ...), the same for each image."""
-    return torch.tensor(values, dtype=torch.float32).expand(shape).contiguous()
-
-
-class OneLatent(LatentModel):
-    """z of 16 levels: uniform a priori, one of the first four a posteriori. Two pixels whose log odds are +-z / 2."""
-
-    def __init__(self):
-        super().__init__()
-        self.log = Log()
-
-    def program(self, shape, images=None):
-        batch = shape[0]
-        z = yield Latent(
-            "z",
-            prior=self.log.watched("p(z)", lambda: Uniform(16, (batch, 1))),
-            posterior=self.log.watched("q(z)", lambda: Uniform(4, (batch, 1))),
-        )
-        odds = torch.cat([64 * z, -64 * z], 1).reshape(shape)
-        x = yield Observed("x", likelihood=self.log.watched("p(x)", lambda: Bernoulli(odds)), value=images)
-        return x
-
-
-class TwoLevels(LatentModel):
-    """Two levels of binary latents, each of which depends on what came before; the posteriors on the pixels too."""
-
-    def __init__(self):
-        super().__init__()
-        self.log = Log()
-
-    def program(self, shape, images=None):
-        batch = shape[0]
-        sign = None if images is None else 2 * images.reshape(batch, -1) - 1
-
-        def q(z=0.0):
-            assert sign is not None, "a posterior was asked for without images"
-            return Bernoulli(64 * sign + z)
-
-        top = yield Latent(
-            "top",
-            prior=self.log.watched("p(top)", lambda: Bernoulli(logits((batch, 2), 30.0, -50.0))),
-            posterior=self.log.watched("q(top)", q),
-        )
-        low = yield Latent(
-            "low",
-            prior=self.log.watched("p(low)", lambda: Bernoulli(200 * top - 100)),
-            posterior=self.log.watched("q(low)", lambda: q(32 * top)),
-        )
-        x = yield Observed(
-            "x",
-            likelihood=self.log.watched("p(x)", lambda: Bernoulli((300 * low - 150 + 20 * top).reshape(shape))),
-            value=images,
-        )
-        return x
+INFORMATION_UNIT = 2.0**24  # of information: 2**-24 bits
 
 
 ONE = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]).reshape(3, 1, 1, 2)
@@ -188,7 +90,7 @@ def test_encoding_one_latent_pops_it_and_pushes_all_in_reverse():
     assert np.array_equal(stack.flatten(), before)
     z = Uniform(4, (3, 1)).pop(stack)
     costs = Bernoulli(torch.cat([64 * z, -64 * z], 1).reshape(ONE.shape)).information(ONE)
-    assert grown == pytest.approx(3 * 2 + costs.sum() / UNIT, abs=0.1)  # 4 - 2 bits a latent; a push is off by 2**-7
+    assert grown == pytest.approx(3 * 2 + costs.sum() / INFORMATION_UNIT, abs=0.1)  # 4 - 2 bits a latent
 
 
 def test_account_of_one_latent():
@@ -205,7 +107,7 @@ def test_account_of_one_latent():
         -sum(log_sigmoid((1 if x else -1) * odds) for x, odds in zip(pixels.flatten(), (k / 2, -k / 2), strict=True))
         for pixels, k in zip(ONE, z.flatten().tolist(), strict=True)
     ]
-    assert (rows["x"] / UNIT * math.log(2)).tolist() == pytest.approx(expected, abs=1e-5)
+    assert (rows["x"] / INFORMATION_UNIT * math.log(2)).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_account_collects_batches_under_one_name():
@@ -251,7 +153,7 @@ def test_two_levels_cost_their_elbo():
     rows = account(TwoLevels(), AnsStack.seeded(5), x)
     terms = elbo(TwoLevels(), x, torch.Generator().manual_seed(0))
     for name, nats in terms.items():
-        coded, learnt = rows[name] / UNIT * math.log(2), -nats.numpy()
+        coded, learnt = rows[name] / INFORMATION_UNIT * math.log(2), -nats.numpy()
         error = math.sqrt((coded.var() + learnt.var()) / len(x))
         assert abs(coded.mean() - learnt.mean()) < 4 * error, name
 
@@ -316,7 +218,7 @@ def test_the_stack_grows_by_the_account(kind, seed):
     assert set(rows) == {"z", "x"}
     latents = 2 * 16 * 2 * 2 * 3  # popped and pushed
     bound = 2.0**-3 * 4 * math.sqrt(latents) + 2.0**-7 * 4 * math.sqrt(x.numel()) + 1
-    assert abs(stack.bits - before - sum(r.sum() for r in rows.values()) / UNIT) < bound
+    assert abs(stack.bits - before - sum(r.sum() for r in rows.values()) / INFORMATION_UNIT) < bound
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -343,7 +245,8 @@ def test_the_account_is_the_elbo_of_the_latents_that_were_popped(kind, monkeypat
     with torch.no_grad():
         run(model.program(x.shape, x), latent, observed)
     for name in rows:
-        assert rows[name] / UNIT * math.log(2) == pytest.approx(-nats[name].double().numpy(), rel=1e-4, abs=0.02), name
+        found, expected = rows[name] / INFORMATION_UNIT * math.log(2), -nats[name].double().numpy()
+        assert found == pytest.approx(expected, rel=1e-4, abs=0.02), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -356,7 +259,7 @@ def test_the_account_is_close_to_the_negative_elbo(kind):
     for name in ("z", "x"):
         differences = []
         for _ in range(8):
-            coded = account(model, stack, x)[name] / UNIT * math.log(2)
+            coded = account(model, stack, x)[name] / INFORMATION_UNIT * math.log(2)
             with torch.no_grad():
                 differences.append(coded + elbo(model, x, generator)[name].double().numpy())
         d = np.concatenate(differences)
@@ -400,46 +303,6 @@ def test_memory_layout_and_threads_change_no_word(kind):
     finally:
         torch.set_num_threads(before)
     assert all(np.array_equal(words[0], other) for other in words)
-
-
-# --- bounds of more than one draw ------------------------------------------------------------------------------------
-
-
-def test_importance_weights_of_every_latent_give_the_evidence():
-    """With all four latents of the posterior drawn equally often, the mean weight is p(x) less what q leaves out."""
-    model = OneLatent()
-    images = torch.tensor([[0.0, 1.0], [1.0, 1.0]]).reshape(2, 1, 1, 2)
-    weights = importance_weights(model, images, 4000, torch.Generator().manual_seed(0))
-    joint = [
-        Bernoulli(torch.tensor([[64.0 * z, -64.0 * z]] * 2)).log_prob(images.reshape(2, 2)).exp() / 16 for z in range(4)
-    ]
-    expected = torch.stack(joint).sum(0).log().numpy()
-    assert iwae(weights, 4000) == pytest.approx(expected, abs=0.05)
-    assert (iwae(weights, 1) < iwae(weights, 10)).all()
-    assert (iwae(weights, 10) < iwae(weights, 4000)).all()
-
-
-def test_the_bound_of_one_draw_is_the_mean_of_the_weights():
-    weights = np.random.default_rng(0).normal(size=(12, 3))
-    assert iwae(weights, 1) == pytest.approx(weights.mean(0))
-
-
-@pytest.mark.parametrize("k", [1, 3, 5, 12])
-def test_importance_weighted_bound_by_the_formula(k):
-    weights = np.random.default_rng(1).normal(size=(12, 3))
-    groups = [np.log(np.exp(weights[i : i + k]).mean(0)) for i in range(0, 12 - k + 1, k)]
-    assert iwae(weights, k) == pytest.approx(np.mean(groups, axis=0))
-
-
-def test_weights_far_from_zero_neither_overflow_nor_vanish():
-    weights = np.array([[-2e6, 3e5], [-2e6 + 1, 3e5 + 1]])
-    expected = np.log((1 + math.e) / 2)
-    assert iwae(weights, 2) == pytest.approx(np.array([-2e6, 3e5]) + expected)
-
-
-def test_more_draws_than_there_are_is_a_wrong_call():
-    with pytest.raises(ValueError, match="k is 3"):
-        iwae(np.zeros((2, 1)), 3)
 
 
 def test_encoding_can_be_watched(monkeypatch):

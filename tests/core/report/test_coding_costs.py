@@ -14,7 +14,7 @@ from bbcodec.codec.codec import Codec
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import BBCodecError, DamagedArchive
-from bbcodec.model.interpreters import iwae
+from bbcodec.model.bounds import iwae
 from bbcodec.report.coding_costs import UNIT, AccountTask, account_message, account_task, draw_weights, units
 
 NATS = UNIT / math.log(2)
