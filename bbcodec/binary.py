@@ -1,4 +1,4 @@
-"""Small pieces of the format: digests, varints, and general compression of bytes (`docs/format.md`)."""
+"""Building blocks of binary formats: digests, varints, bounds, general compression of bytes (`docs/format.md`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LZMA_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**24
 
 
 def digest64(*pieces: bytes | memoryview) -> bytes:
-    """BLAKE2b of all pieces, one after another: 8 bytes."""
+    """BLAKE2b of the pieces, concatenated: 8 bytes."""
     state = blake2b(digest_size=8)
     for piece in pieces:
         state.update(piece)
@@ -36,7 +36,7 @@ def codec_digest(content: bytes) -> bytes:
 def pack_varint(number: int) -> bytes:
     """An unsigned number below 2**32 as LEB128."""
     if not 0 <= number < 2**32:
-        raise ValueError(f"a varint holds 0 to 2**32 - 1, not {number}")
+        raise ValueError(f"expected a number from 0 to 2**32 - 1 for a varint, got {number}")
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
@@ -46,7 +46,7 @@ def pack_varint(number: int) -> bytes:
 
 
 def take_varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position` and the position after it; DamagedArchive if there is none below 2**32."""
+    """The number at `position` and the position after it. Raises DamagedArchive if there is none below 2**32."""
     number = 0
     for shift in range(0, 35, 7):
         if position >= len(data):
@@ -62,7 +62,7 @@ def take_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def take_shape(body: bytes, position: int, channels: int) -> tuple[int, int, int, int]:
-    """Count, height and width of the images of a chunk, and the position after them."""
+    """Count, height and width of the images of a chunk, and the position after them. Raises DamagedArchive."""
     count, position = take_varint(body, position)
     height, position = take_varint(body, position)
     width, position = take_varint(body, position)
@@ -81,7 +81,7 @@ def deflate(data: bytes) -> bytes:
 
 
 def inflate(data: bytes, limit: int) -> bytes:
-    """What a raw deflate stream holds; DamagedArchive if it is none, has a tail, or holds more than `limit` bytes."""
+    """The content of a raw deflate stream. Raises DamagedArchive if it is not one, whole, of at most `limit` bytes."""
     state = zlib.decompressobj(-15)
     try:
         content = state.decompress(data, limit + 1)
@@ -93,13 +93,13 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 
 def compress_lzma(data: bytes, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
-    """`data` as a raw LZMA2 stream. Its dictionary is no longer than the data: to clear a long one takes 20 ms."""
+    """`data` as a raw LZMA2 stream. Its dictionary is no longer than the data: clearing a long one takes 20 ms."""
     fitting = [{**one, "dict_size": min(one["dict_size"], max(2**12, len(data)))} for one in filters]
     return lzma.compress(data, lzma.FORMAT_RAW, filters=fitting)
 
 
 def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
-    """What a raw LZMA2 stream holds; DamagedArchive as in `inflate`."""
+    """The content of a raw LZMA2 stream. Raises DamagedArchive as `inflate` does."""
     state = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
     try:
         content = state.decompress(data, limit + 1)
@@ -111,9 +111,9 @@ def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZM
 
 
 def shortest(data: bytes) -> tuple[int, bytes]:
-    """The method (0 stored, 1 deflate, 2 LZMA2) that makes `data` shortest, and what it gives.
+    """The method (0 stored, 1 deflate, 2 LZMA2) that makes `data` shortest, and its result.
 
-    Where a quick try shows that it is compressed already, LZMA2, which takes thirty times as long, is not tried.
+    Data that a quick try hardly shrinks is stored: LZMA2 would take thirty times as long.
     """
     if len(zlib.compress(data, 1)) >= 0.98 * len(data):
         return 0, data
@@ -131,5 +131,5 @@ def unpack_method(method: int, data: bytes, limit: int) -> bytes:
     if method == 2:
         return decompress_lzma(data, limit)
     if method == 0:
-        raise DamagedArchive(f"{len(data)} bytes are stored where at most {limit} may be")
+        raise DamagedArchive(f"expected at most {limit} stored bytes, got {len(data)}")
     raise UnsupportedVersion(f"the archive uses compression method {method}, which this bbcodec does not know")

@@ -1,4 +1,4 @@
-"""Codec files as seen from outside: names, digests, pixel formats and cards, read from their headers without torch.
+"""Codec files from outside: names, digests, pixel formats and cards, read from their headers without torch.
 
 A `.bbc` file begins as safetensors files do: eight bytes of header length, then a JSON header, whose `__metadata__`
 holds under `bbcodec` another JSON text: `format`, `family`, `config`, `pixels` (`channels`, `levels`) and `card`.
@@ -39,9 +39,9 @@ class CodecFile:
 
     @property
     def pixels(self) -> str:
-        """What it codes, as Pillow's modes: `RGB`, `L` (grey) or `1` (two levels)."""
-        kinds = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1"}
-        return kinds.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
+        """The pixels that it codes, as a mode of Pillow: `RGB`, `L` (grey) or `1` (two levels)."""
+        modes = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1"}
+        return modes.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
 
 
 def codec_header(content: bytes) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFil
 
 
 def read_codec(path: Path, *, shipped: bool = False) -> CodecFile:
-    """The codec of a file. Raises MissingCodec, InputError or BadCodecFile; at most 64 MiB are read."""
+    """The codec of a file of at most 64 MiB. Raises MissingCodec, InputError or BadCodecFile."""
     try:
         if path.stat().st_size > MAX_CODEC_BYTES:
             raise BadCodecFile(f"{path} has {path.stat().st_size} bytes; a codec file has at most {MAX_CODEC_BYTES}")
@@ -90,7 +90,7 @@ def shipped_codecs() -> tuple[CodecFile, ...]:
 
 
 def find_codec(wanted: str | os.PathLike[str]) -> CodecFile:
-    """The codec of a shipped name or of a path; MissingCodec if it is neither."""
+    """The codec of a shipped name or of a path. Raises MissingCodec if it is neither."""
     for codec in shipped_codecs():
         if codec.name == wanted:
             return codec

@@ -25,8 +25,8 @@ SEED = 0  # of the filler under every chain
 GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as all batches before it together
 MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a pixel
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
-TRIAL = 4  # images whose popped and pushed bits choose the growth
-CAUTION = 0.75  # of the widest batch that the trial says the stack affords
+TRIAL = 4  # images that are coded to choose the growth
+MARGIN = 0.75  # share of the widest batch that the stack affords according to the trial
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
 Bits = np.ndarray[Any, np.dtype[np.float64]]  # (N,)
@@ -41,9 +41,9 @@ class PixelFormat:
 
 
 def batch_widths(count: int, growth: int, limit: int) -> list[int]:
-    """How many images each batch of a chain holds, in the order of coding: the first goes alone, later ones are wider.
+    """Number of images in each batch of a chain, in the order of coding: 1 in the first, more in later ones.
 
-    Each batch pops what the batches before it pushed, so that no more than the first one's latents are paid for.
+    Each batch pops what the batches before it pushed, so only the first one's latents are paid for.
 
     >>> batch_widths(10, 16, 100)
     [1, 1, 1, 1, 2, 3, 1]
@@ -60,24 +60,24 @@ class Codec:
     """A trained model that codes images of one pixel format: `encode` and `decode`, or messages for archives."""
 
     def __init__(self, model: LatentModel, pixels: PixelFormat, about: CodecFile, device: torch.device) -> None:
-        """model: with frozen layers, on `device`."""
+        """model: with frozen layers, on `device`; about: its file."""
         self.model, self.pixels, self.device = model.eval(), pixels, device
         self.name, self.family, self.digest, self.card = about.name, about.family, about.digest.hex(), about.card
         self.file_bytes = len(about.content)
         self.safe = False
 
     def set_safe(self, safe: bool) -> None:
-        """Take the slow path that no kernel can make inexact, or the fast one."""
+        """Compute on the slow path that no kernel can make inexact, or on the fast one."""
         self.safe = safe
         set_safe(self.model, safe)
 
     def encode(self, images: Images) -> bytes:
-        """One self-contained message of a batch (N, H, W, C) uint8; raises InputError for what is not one."""
+        """A self-contained message of images (N, H, W, C) uint8. Raises InputError for images that it does not take."""
         self.check(images)
         return b"".join(pack_varint(n) for n in images.shape[:3]) + self.encode_message(images)
 
     def decode(self, data: bytes) -> Images:
-        """The batch (N, H, W, C) uint8 of a message of `encode`; raises DamagedArchive if it is not whole."""
+        """The images (N, H, W, C) uint8 of a message of `encode`. Raises DamagedArchive if it is damaged."""
         at, shape = 0, []
         for _ in range(3):
             number, at = take_varint(data, at)
@@ -87,7 +87,7 @@ class Codec:
         return self.decode_message(data[at:], shape[0], shape[1], shape[2])
 
     def check(self, images: object) -> None:
-        """Raise InputError unless the images are a batch that this codec takes."""
+        """Raise InputError unless this codec takes the images."""
         if not isinstance(images, np.ndarray):
             raise InputError(f"codec {self.name} takes images as a numpy array, not as {type(images).__name__}")
         if images.ndim != 4 or images.dtype != np.uint8 or not images.size or images.shape[3] != self.pixels.channels:
@@ -111,9 +111,9 @@ class Codec:
             raise InputError(f"codec {self.name} takes values below {self.pixels.levels}, not {int(images.max())}")
 
     def encode_message(self, images: Images, bits: Bits | None = None) -> bytes:
-        """The message of (N, H, W, C) uint8: the batches are coded last to first, so that they are decoded in order.
+        """The message of images (N, H, W, C) uint8. Batches are coded last to first, so that decoding is in order.
 
-        bits, if given, float64 (N,), is filled with what each image adds to the message; initial bits are not in it.
+        bits, if given, float64 (N,), receives the bits that each image adds to the message, without initial bits.
         """
         self.check(images)
         growth = self.growth(images)
@@ -133,14 +133,14 @@ class Codec:
         return stack
 
     def growth(self, images: Images) -> int:
-        """The growth byte: as wide as a trial on a few images says that the stack affords, with some caution."""
+        """The growth byte: batches as wide as the stack affords, by a trial on a few images, with a margin."""
         if len(images) < 3:
             return 0
         stack = AnsStack.seeded(SEED)
         before = stack.bits
         encode(self.model, stack, self.tensor(images[-min(TRIAL, self.widest(images.shape)) :]))
         affords = (stack.bits - before) / max(1, 32 * stack.initial_words)
-        return int(min(255, max(1, GROWTH_UNIT * CAUTION * affords)))
+        return int(min(255, max(1, GROWTH_UNIT * MARGIN * affords)))
 
     def widest(self, shape: tuple[int, ...]) -> int:
         """The widest batch of images (N, H, W, C)."""
@@ -150,7 +150,7 @@ class Codec:
         """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""
         if len(data) < 9 or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
-        if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # no encoder writes such
+        if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # which no encoder writes
             raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, cannot be")
         if self.model.image_size not in (None, (height, width)):
             raise DamagedArchive(f"a message of images of {height} x {width} cannot be of codec {self.name}")

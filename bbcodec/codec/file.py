@@ -42,10 +42,10 @@ def find_family(name: str) -> ModelFamily:
 
 
 def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelFormat, card: dict[str, Any]) -> bytes:
-    """The content of a `.bbc` file: the model's layers are frozen, checked against their bounds, and tested.
+    """The content of a `.bbc` file; freezes the model's layers, checks them against their bounds, and tests them.
 
     config: the family's frozen dataclass, with `channels` and `levels`. The known answers are those of the safe path.
-    Raises BadCodecFile if a bound is broken, InexactArithmetic if not even the safe path gives the images back.
+    Raises BadCodecFile if a bound is broken, InexactArithmetic if not even the safe path restores the images.
     """
     set_exact(model, True)
     tensors = {}
@@ -59,14 +59,14 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     known = answers(codec)
     codec.set_safe(False)
     if WRONG in known:
-        raise InexactArithmetic("the codec does not give its test images back, not even on the safe path")
+        raise InexactArithmetic("the codec does not restore its test images, not even on the safe path")
     text = json.dumps({**about, "known_answers": known, "card": card}, sort_keys=True)
     content: bytes = save_tensors(tensors, {"bbcodec": text})
     return content
 
 
 def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> Codec:
-    """A codec by shipped name, by path, or from the bytes of its file; tested on the device before it is used.
+    """A codec by shipped name, by path, or from the bytes of its file, after a known-answer test on the device.
 
     device: `cpu`, `cuda`, or `auto`: CUDA where there is one. Raises MissingCodec, BadCodecFile, InexactArithmetic, and
     InputError where there is no such device.
@@ -76,7 +76,7 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     header = codec_header(about.content)
     if header.get("format") != FORMAT:
-        raise BadCodecFile(f"{about.name} is a codec file of version {header.get('format')}, not {FORMAT}")
+        raise BadCodecFile(f"{about.name} is a codec file of version {header.get('format')}, expected {FORMAT}")
     try:
         model = find_family(about.family).build(header["config"]).to(place)
         if (header["config"]["channels"], header["config"]["levels"]) != (about.channels, about.levels):
@@ -86,9 +86,9 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
             part.load_stored(**{key: tensors.pop(f"{name}.{key}") for key in part.stored_names})
         expected = list(header["known_answers"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise BadCodecFile(f"{about.name} is not a whole codec file: {type(error).__name__}, {error}") from None
+        raise BadCodecFile(f"{about.name} is not a valid codec file: {type(error).__name__}, {error}") from None
     if tensors:
-        raise BadCodecFile(f"{about.name} holds tensors that its model does not have, {min(tensors)} for one")
+        raise BadCodecFile(f"{about.name} holds tensors that its model does not have, such as {min(tensors)}")
     codec = Codec(model, PixelFormat(about.channels, about.levels), about, place)
     with one_thread():
         check_answers(codec, expected)

@@ -23,7 +23,7 @@ KNOWN_ANSWERS = ((1, 40, 56), (16, 16, 16), (64, 8, 8))  # count, height, width 
 
 
 class Recorder(AnsStack):
-    """A stack that keeps a digest of all parameters and symbols that go by."""
+    """A stack that digests all parameters and symbols that are pushed and popped."""
 
     def __init__(self, lanes: int = 1) -> None:
         """An empty stack and an empty digest."""
@@ -31,7 +31,7 @@ class Recorder(AnsStack):
         self.seen = hashlib.blake2b(digest_size=16)
 
     def note(self, symbols: Integers, params: tuple[Integers, ...]) -> None:
-        """Take in what a kernel worked on, as little-endian int64."""
+        """Add a kernel's arguments to the digest, as little-endian int64."""
         for array in (symbols, *params):
             self.seen.update(np.ascontiguousarray(array, "<i8").tobytes())
 
@@ -47,7 +47,7 @@ class Recorder(AnsStack):
 
 
 def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> Iterator[Images]:
-    """The fixed images of the known-answer test: noise, and flat parts, which reach the ends of the tables.
+    """The fixed images of the test: noise, and flat parts, which reach the ends of the tables.
 
     size: height and width, where a model takes no others.
     """
@@ -62,16 +62,16 @@ def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> It
 
 def answers(codec: Codec) -> list[str]:
     """Digests of every integer parameter and symbol when the fixed images are encoded, and when they are decoded."""
-    out = []
+    found = []
     for images in known_images(codec.pixels, codec.model.image_size):
         x = codec.tensor(images)
-        forth = Recorder.seeded(SEED)
-        encode(codec.model, forth, x)
-        back = Recorder.unflatten(forth.flatten())
-        decoded = decode(codec.model, back, x.shape)
+        pushed = Recorder.seeded(SEED)
+        encode(codec.model, pushed, x)
+        popped = Recorder.unflatten(pushed.flatten())
+        decoded = decode(codec.model, popped, x.shape)
         equal = bool(torch.equal(decoded, x))
-        out += [forth.seen.hexdigest(), back.seen.hexdigest() if equal else WRONG]
-    return out
+        found += [pushed.seen.hexdigest(), popped.seen.hexdigest() if equal else WRONG]
+    return found
 
 
 def check_answers(codec: Codec, expected: list[str]) -> None:
@@ -82,8 +82,8 @@ def check_answers(codec: Codec, expected: list[str]) -> None:
             if answers(codec) == expected:
                 return
         except CoderError:
-            continue  # wrong parameters may ask for more than the stack holds
+            continue  # wrong parameters may pop more than the stack holds
     raise InexactArithmetic(
         f"codec {codec.name} fails its known-answer test on {codec.device}, also on the safe path; "
-        "what it wrote here could not be read elsewhere (or its file is damaged)"
+        "messages from this machine could not be decoded elsewhere (or the codec file is damaged)"
     )

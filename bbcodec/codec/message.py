@@ -9,7 +9,7 @@ from bbcodec.binary import pack_varint, take_shape
 
 @dataclass(frozen=True)
 class LearnedMessage:
-    """Images coded by a learned codec, and what it takes to decode and check them: the body of an `L` chunk."""
+    """Images coded by a learned codec, with their shape, codec and digest: the body of an `L` chunk."""
 
     codec_id: bytes
     digest: bytes
@@ -25,6 +25,6 @@ class LearnedMessage:
 
     @classmethod
     def unpack(cls, body: bytes) -> LearnedMessage:
-        """The parts of a body; DamagedArchive where a size is zero or beyond its bound."""
+        """The message in a body. Raises DamagedArchive where a size is zero or beyond its bound."""
         count, height, width, position = take_shape(body, 12, 1)
         return cls(body[:4], body[4:12], count, height, width, body[position:])

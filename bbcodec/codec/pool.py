@@ -21,8 +21,9 @@ Bits = NDArray[np.float64]
 
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
 
+
 class Codec(Protocol):
-    """What is asked of a learned codec (`bbcodec.codec.codec.Codec`)."""
+    """What a pool needs of a learned codec (`bbcodec.codec.codec.Codec`)."""
 
     safe: bool
 
@@ -30,7 +31,7 @@ class Codec(Protocol):
         """Compute on the slow path that no kernel can make inexact, or on the fast one."""
 
     def encode_message(self, images: Pixels, bits: Bits | None = None) -> bytes:
-        """One message for uint8 images (N, H, W, C); `bits` (N,) is filled with what each image costs in it."""
+        """The message of uint8 images (N, H, W, C); `bits` (N,) receives the bits that each image adds to it."""
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Pixels:
         """The images of a message."""
@@ -41,7 +42,7 @@ Loader = Callable[[bytes, str], Codec]
 
 @dataclass(frozen=True)
 class CodecSource:
-    """A codec that work may need: the content of its file, and the pixels that it takes."""
+    """A codec that may be needed: the content of its file, and the pixels that it takes."""
 
     digest: bytes
     name: str
@@ -51,7 +52,7 @@ class CodecSource:
 
     @classmethod
     def of(cls, codec: CodecFile) -> CodecSource:
-        """That of a codec file."""
+        """The source of a codec file."""
         return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
 
 
@@ -70,7 +71,7 @@ class CodecPool:
     """The codecs of one process, loaded when first needed; several threads may use it, and a pickle holds no codec."""
 
     def __init__(self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader | None = None) -> None:
-        """Keep the sources; load nothing yet. `load` makes a codec of the bytes of its file, for a device."""
+        """Keep the sources and load nothing yet. `load` loads a codec from the bytes of its file, for a device."""
         self.sources = tuple(sources)
         self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
         self._device, self._load = device, load
@@ -78,24 +79,24 @@ class CodecPool:
         self._lock = threading.RLock()
 
     def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
-        """A pool with more sources that shares what this one has loaded and kept."""
+        """A pool with more sources that shares the loaded codecs and kept chunks of this one."""
         pool = CodecPool((*self.sources, *sources), self._device, self._load)
         pool.kept, pool._loaded, pool._lock = self.kept, self._loaded, self._lock
         return pool
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Its sources, for worker processes: each loads codecs for itself."""
+        """The sources alone, for worker processes: each loads codecs itself."""
         return CodecPool, (self.sources, self._device, self._load)
 
     def codec(self, source: CodecSource) -> Codec:
-        """The loaded codec of a source."""
+        """The codec of a source, loaded on first use."""
         with self._lock:
             if source.digest not in self._loaded:
                 self._loaded[source.digest] = (self._load or load_installed)(source.content, self._device)
             return self._loaded[source.digest]
 
     def choose(self, images: Pixels, levels: int) -> CodecSource | None:
-        """The codec that codes a few of the images best, of those that take such pixels; None if none does."""
+        """Of the codecs that take such pixels, the one with the shortest message of a few images; None if none fits."""
         fitting = [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
         few = images[: max(1, SAMPLE_VALUES // images[0].size)]
         sizes = [self._size(source, few) if len(fitting) > 1 else 0 for source in fitting]
@@ -127,7 +128,7 @@ class CodecPool:
             try:
                 return source, _decoded(codec, message)
             except DamagedArchive:
-                # The chunk's CRC-32 holds, so perhaps a kernel is inexact at a shape that the known-answer test lacks.
+                # The chunk's CRC-32 holds, so a kernel may be inexact at a shape that the known-answer test lacks.
                 if codec.safe:
                     raise
                 codec.set_safe(True)

@@ -1,6 +1,6 @@
 """The coder: a stack of symbols in one number, kept as 64-bit heads and a tail of 32-bit words (rANS, Duda 2013).
 
-The arithmetic is that of craystack's rans.py, word for word, so that messages can be exchanged with it.
+The arithmetic is that of craystack's rans.py, word for word: the two can exchange messages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def filler(seed: int, first: int, count: int) -> Words:
 
 @dataclass(eq=False)
 class _Journal:
-    """What it takes to bring a stack back: its heads and depth, and the words below that were popped since."""
+    """What restores a stack: its heads and depth, and the words below that were popped since."""
 
     heads: npt.NDArray[np.uint64]
     depth: int
@@ -49,7 +49,7 @@ class AnsStack:
     2**31, or `seeded`, with random-looking heads on an endless supply of filler words, so that latents can be popped.
 
     Distributions push and pop through `push` and `pop`, which take a kernel, symbols and parameters whose axis 0 counts
-    images or runs of one length of them: whatever offers these two, `atomic` and `bits` can stand in for a stack.
+    images, or runs of one length of them: whatever has these two, `atomic` and `bits` can stand in for a stack.
 
     >>> stack = AnsStack()
     >>> stack.push_intervals([0], [1], precision_bits=4)  # 4 bits
@@ -73,7 +73,7 @@ class AnsStack:
     def seeded(cls, seed: int = 0, lanes: int = 1) -> Self:
         """A stack whose heads are 2**32 plus the first `lanes` words of the seed's filler, and that never underflows.
 
-        seed: 0 .. 2**64 - 1. The bare head 2**31 would not do: its low bits are zero and would be popped as such.
+        seed: 0 .. 2**64 - 1. A bare head of 2**31 would not do: its low bits, all zero, would be popped as such.
         """
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed is {seed}, expected 0 to 2**64 - 1")
@@ -89,7 +89,7 @@ class AnsStack:
 
     @property
     def initial_words(self) -> int:
-        """How many words of filler were popped, now or earlier: they belong to the message."""
+        """How many words of filler have ever been popped: they belong to the message."""
         return self._initial_words
 
     @property
@@ -120,7 +120,7 @@ class AnsStack:
         return stack
 
     def is_seed(self, seed: int, initial_words: int) -> bool:
-        """Whether a decoded stack is back at the start of `seeded(seed)`, of whose filler `initial_words` were kept."""
+        """Whether a decoded stack is `seeded(seed)` again, `initial_words` of whose filler the message holds."""
         start = AnsStack.seeded(seed, self.lanes)
         start._reserve_filler(initial_words)
         start._initial_words = initial_words
@@ -135,7 +135,7 @@ class AnsStack:
         heads = self._heads.copy()
         n = kernel(heads, self._words, self._n, symbols, *params, *shared)
         if n < 0:
-            raise CoderError("a symbol that was to be pushed lies outside the support of its distribution")
+            raise CoderError("a symbol to push lies outside the support of its distribution")
         self._heads, self._n = heads, n
 
     def pop(self, kernel: Kernel, symbols: Integers, params: tuple[Integers, ...], *shared: Any) -> None:
@@ -148,9 +148,9 @@ class AnsStack:
         n = kernel(heads, self._words, self._n, symbols, *params, *shared)
         if n == UNDERFLOW:
             held = self._n - self._filler
-            raise StackUnderflow(f"{symbols.size} symbols were to be popped from a stack of {held} words: it ran out")
+            raise StackUnderflow(f"a stack of {held} words ran out while {symbols.size} symbols were popped")
         if n == OUTSIDE:
-            raise CoderError("an interval that was to be popped is not on top of the stack")
+            raise CoderError("an interval to pop is not on top of the stack")
         self._heads, self._n = heads, n
         self._initial_words = max(self._initial_words, self._filler - n)
         for journal in self._journals:
@@ -167,13 +167,13 @@ class AnsStack:
         self.push(push_intervals, *self._intervals(starts, masses, precision_bits))
 
     def slots(self, count: int, precision_bits: int) -> npt.NDArray[np.int64]:
-        """What the next `count` <= lanes symbols say: each lies in the interval of its symbol. Pops nothing."""
+        """The slots of the next `count` <= lanes symbols: each lies in the interval of its symbol. Pops nothing."""
         if not 0 <= count <= self.lanes:
             raise ValueError(f"count is {count}, expected 0 to {self.lanes}, the number of lanes")
         return (self._heads[:count] & np.uint64((1 << precision_bits) - 1)).astype(np.int64)
 
     def pop_intervals(self, starts: npt.ArrayLike, masses: npt.ArrayLike, precision_bits: int) -> None:
-        """Pop intervals, first to last, that the caller found with `slots`.
+        """Pop intervals, first to last, that the caller has found with `slots`.
 
         Raises CoderError for intervals that are not on top of the stack, StackUnderflow if it holds too little.
         """
@@ -194,9 +194,9 @@ class AnsStack:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """A block after whose failure, by any exception, the stack is as it was before the block.
+        """A block that restores the stack if any exception leaves it.
 
-        Costs a copy of the words that are popped within the block.
+        Costs a copy of the words popped within the block.
         """
         depth = self._n - self._filler
         journal = _Journal(self._heads, depth, self._initial_words, depth)
@@ -213,14 +213,14 @@ class AnsStack:
             self._journals.pop()
 
     def _reserve(self, count: int) -> None:
-        """Make room for `count` more words; the buffer doubles, so that a word is moved once or twice in its life."""
+        """Make room for `count` more words; the buffer doubles, so each word is moved once or twice on average."""
         if self._n + count > len(self._words):
             room = np.empty(max(2 * len(self._words), self._n + count), np.uint32)
             room[: self._n] = self._words[: self._n]
             self._words = room
 
     def _reserve_filler(self, count: int) -> None:
-        """Lay filler below the tail of a seeded stack until `count` words can be popped; doubles it, or more."""
+        """Put filler below the tail of a seeded stack until `count` words can be popped; at least doubles it."""
         if self._seed is None or self._n >= count:
             return
         more = max(self._filler, count - self._n, 64)

@@ -1,11 +1,11 @@
 """Integer tables of exp, log2, sigmoid, and of the normal and logistic cumulative distributions.
 
-The tables are part of the format. They are computed with whole numbers only, 128 bits after the point, so that they
-are the same on every machine, whatever its mathematical library; a digest is compared all the same.
+The tables are part of the format. They are computed with whole numbers only, 128 bits after the point, so they are
+the same on every machine, whatever its maths library; their digest is checked all the same.
 
 Cumulatives are piecewise cubic (Hermite, from the exact values and slopes at the knots): a row per interval with the
-coefficients c0..c3 of c0 + c1 t + c2 t**2 + c3 t**3, t in 0..1, in units of 2**-44. They are as flat as a few kB of
-first-level cache allow, and their error is below 2**-29, where a linear table would need 64k knots.
+coefficients c0..c3 of c0 + c1 t + c2 t**2 + c3 t**3, t in 0..1, in units of 2**-44. They fit in the first-level cache
+with an error below 2**-29, for which a linear table would need 64k knots.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _inverse_scale() -> Table:
 
 
 def _quantile(normal: Table) -> Table:
-    """The knot nearest to the middle of each of 2,048 equal slots of the normal; where a search may begin."""
+    """The knot nearest to the middle of each of 2,048 equally likely slots of the normal: where a search starts."""
     middles = (2 * np.arange(QUANTILES, dtype=np.int64) + 1) << (CUMULATIVE_BITS - QUANTILES.bit_length())
     knots = np.searchsorted(normal[:, 0], middles) * 2 - 1 - 2 * NORMAL_RANGE  # in half intervals
     return knots.astype(np.int64) * (QUANTILE_UNIT // (2 * NORMAL_KNOTS))
@@ -189,4 +189,4 @@ def digest() -> str:
 
 
 if digest() != DIGEST:
-    raise InexactArithmetic(f"the integer tables have digest {digest()}, expected {DIGEST}: nothing can be coded here")
+    raise InexactArithmetic(f"the integer tables have digest {digest()}, expected {DIGEST}: this machine cannot code")

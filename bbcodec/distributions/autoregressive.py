@@ -13,7 +13,7 @@ from bbcodec.distributions.base import Distribution
 from bbcodec.exact.masked_conv import LocalNet
 from bbcodec.exact.wave_order import WaveOrder
 
-ROW_PIXELS = 2**15  # whose parameters are made whole numbers at a time: a second copy of all would be large
+ROW_PIXELS = 2**15  # whose parameters are converted at a time: a second copy of all of them would be large
 
 
 class Autoregressive(Distribution):
@@ -46,22 +46,22 @@ class Autoregressive(Distribution):
         return params.permute(0, 2, 3, 1)
 
     def for_coding(self, value: Tensor) -> Tensor:
-        """The same without gradients, and once only for a value whose information is asked for when it was pushed."""
+        """`in_parallel` without gradients, evaluated once for a value that is pushed and then measured."""
         if self._last is None or self._last[0] is not value:
             with torch.no_grad():
                 self._last = value, self.in_parallel(value)
         return self._last[1]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats of each image, (B,)."""
+        """Log-probability of each image: value (B, C, H, W) -> (B,) nats."""
         return self.family(self.in_parallel(value)).log_prob(value.permute(0, 2, 3, 1))
 
     def log_density(self, value: Tensor) -> Tensor:
-        """Nats of each image, (B,), of values between the points of the grid."""
+        """Log of the density of each image, at values between grid points: (B,) nats."""
         return self.family(self.in_parallel(value)).log_density(value.permute(0, 2, 3, 1))
 
     def information(self, value: Tensor) -> np.ndarray:
-        """2**-24 bits of each image, (B,) int64."""
+        """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits."""
         params, pixels = self.for_coding(value), value.permute(0, 2, 3, 1)
         rows = max(1, ROW_PIXELS // (value.shape[0] * value.shape[3]))
         total = np.zeros(len(value), np.int64)
@@ -70,7 +70,7 @@ class Autoregressive(Distribution):
         return total
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
-        """Push wave by wave, the last wave first, so that `pop` meets the first wave first."""
+        """Push wave by wave, the last wave first, so that `pop` starts with the first."""
         _, _, height, width = self.shape
         params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
@@ -80,12 +80,12 @@ class Autoregressive(Distribution):
                 self.family(params[i, j].transpose(0, 1)).push(stack, pixels[i, j].transpose(0, 1))
 
     def pop(self, stack: AnsStack) -> Tensor:
-        """(B, C, H, W), float32 whole numbers."""
+        """Take values off the stack: (B, C, H, W), float32 whole numbers."""
         with stack.atomic():
             return self.drawn(lambda family: family.pop(stack))
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(B, C, H, W); not differentiable."""
+        """Random values (B, C, H, W); not differentiable."""
         return self.drawn(lambda family: family.rsample(generator))
 
     @torch.no_grad()

@@ -20,28 +20,28 @@ class Distribution(ABC):
     1. F(first) = 0 and F(last + 1) = 2**P: masses sum to exactly 2**P.
     2. F is strictly increasing: every symbol of the support has mass F(k + 1) - F(k) >= 1.
     3. `exp(log_prob) * 2**P`, in float64, agrees with the integer mass within two units.
-    4. `pop` after `push` gives the value back and leaves the stack as it was; `push` after `pop` restores any stack.
-    5. `information` is -log2(mass / 2**P) within one unit of 2**-24 bits. A push grows the stack by that, but for what
-       rANS itself rounds: a factor of at most 1 + 2**P / head, so up to 0.18 bits at P = 28, and tiny on average.
+    4. `pop` after `push` returns the value and restores the stack; `push` after `pop` restores any stack.
+    5. `information` is -log2(mass / 2**P) within one unit of 2**-24 bits. A push grows the stack by that, up to the
+       rounding of rANS: a factor of at most 1 + 2**P / head, so up to 0.18 bits at P = 28, and tiny on average.
     """
 
     shape: torch.Size
 
     @abstractmethod
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability of each image of the batch. value: `shape`. Returns (B,), nats, differentiable."""
+        """Log-probability of each image: value of `shape` -> (B,) nats, differentiable."""
 
     def log_density(self, value: Tensor) -> Tensor:
-        """What `log_prob` would be on an ever finer grid, less the log of its steps: for theory, never for coding.
+        """Log of the density per grid step: the limit of `log_prob` on ever finer grids. For bounds, never for coding.
 
-        Families whose grid stands for a continuum take values between the points of the grid, in its unit, and give
-        the log of the density per step. For all others it is `log_prob`. Returns (B,), nats.
+        Families whose grid stands for a continuum take values between grid points, in grid steps. For all others it
+        is `log_prob`. Returns (B,) nats.
         """
         return self.log_prob(value)
 
     @abstractmethod
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """A random value of `shape`, differentiable in the parameters where the family allows it."""
+        """A random value of `shape`, differentiable in the parameters where the family allows."""
 
     @abstractmethod
     def push(self, stack: AnsStack, value: Tensor) -> None:

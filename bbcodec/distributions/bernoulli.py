@@ -1,4 +1,4 @@
-"""Bernoulli distribution: the family of binary pixels."""
+"""Bernoulli distribution, for binary pixels."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Categorical(KernelDistribution):
     def rows(self) -> tuple[Integers, ...]:
         """Cumulative masses, (N, K + 1) int64: sum < 2**34 times 2**28 stays below 2**62."""
         exact = self.weights.detach().cpu().numpy()
-        if not ((exact >= 0) & (exact < 1 << 34) & (exact == np.floor(exact))).all():  # not so for nan
+        if not ((exact >= 0) & (exact < 1 << 34) & (exact == np.floor(exact))).all():  # False for nan
             raise CoderError("weights of a categorical distribution are not whole numbers from 0 to 2**34 - 1")
         weights = exact.astype(np.int64).reshape(-1, exact.shape[-1])
         below = np.zeros((len(weights), weights.shape[1] + 1), np.int64)

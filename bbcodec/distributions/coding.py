@@ -1,4 +1,4 @@
-"""What all families share: whole numbers on their way to the kernels, clamps and floors on their way to a loss."""
+"""Distributions coded by kernels, and what their families share: whole numbers, and clamps and floors for the loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def whole(x: Tensor) -> npt.NDArray[np.int32]:
     numbers = np.ascontiguousarray(x.detach().cpu().numpy())
     integers = np.empty(numbers.shape, np.int32)
     if not to_whole(numbers.reshape(-1), integers.reshape(-1)):
-        raise CoderError(f"a tensor of shape {tuple(x.shape)} is to be coded, but not all of its numbers are whole")
+        raise CoderError(f"a tensor of shape {tuple(x.shape)} cannot be coded: not all of its numbers are whole")
     return integers
 
 
@@ -53,15 +53,15 @@ class KernelDistribution(Distribution):
 
     @abstractmethod
     def parameters(self) -> tuple[Tensor, ...]:
-        """The tensors that make the distribution; axis 0 is the batch."""
+        """The tensors that define the distribution; axis 0 is the batch."""
 
     @abstractmethod
     def with_parameters(self, *parameters: Tensor) -> Self:
-        """The same distribution with other parameters, perhaps of another batch."""
+        """A distribution like this one with other parameters, perhaps for another batch."""
 
     @abstractmethod
     def rows(self) -> tuple[Integers, ...]:
-        """Parameters of the kernels: arrays of integers with a row a site, sites in C order."""
+        """Parameters of the kernels: arrays of integers with one row a site, sites in C order."""
 
     @abstractmethod
     def shared(self) -> tuple[Any, ...]:
@@ -72,7 +72,7 @@ class KernelDistribution(Distribution):
         return self.with_parameters(*(p[images] for p in self.parameters()))
 
     def nearly(self, value: Tensor) -> Tensor | None:
-        """About `log_prob` of N values (N, ...) under each row of the batch, (N, B) nats; None: no quick way."""
+        """An approximate `log_prob` of N values (N, ...) under each row of the batch, (N, B) nats, if there is one."""
         return None
 
     def _symbols(self, value: Tensor) -> npt.NDArray[np.int32]:
@@ -102,7 +102,7 @@ class KernelDistribution(Distribution):
 
 
 class _Bounded(torch.autograd.Function):
-    """Clamp whose gradient still passes where a descent step would lead back inside."""
+    """A clamp whose gradient passes where a descent step leads back inside."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
@@ -118,9 +118,9 @@ class _Bounded(torch.autograd.Function):
 
 
 def bounded(x: Tensor, low: float, high: float) -> Tensor:
-    """`x` clamped to low..high; a parameter that left the range gets only the gradients that bring it back.
+    """`x` clamped to low..high; outside, only gradients that lead back inside pass.
 
-    A plain clamp has no gradient outside, so that a parameter that once left its range could never return.
+    A plain clamp has no gradient outside, so a parameter that once left its range could never return.
     """
     result: Tensor = _Bounded.apply(x, low, high)  # type: ignore[no-untyped-call]
     return result
@@ -129,7 +129,7 @@ def bounded(x: Tensor, low: float, high: float) -> Tensor:
 def floored(log_p: Tensor, symbols: int, precision_bits: int) -> Tensor:
     """Log of the probability that is coded, (1 - symbols * 2**-P) * p + 2**-P, from log p; nats.
 
-    The gradient is that of log p: the true one vanishes where p is below 2**-P, so that nothing could be learnt there.
+    The gradient is that of log p: the true one vanishes where p is below 2**-P, and nothing could be learned there.
     """
     floor = -precision_bits * math.log(2)
     inside = log_p.detach() + math.log1p(-symbols * 2.0**-precision_bits)
@@ -143,10 +143,10 @@ def floor(x: Tensor) -> Tensor:
 
 
 def real(x: Tensor) -> Tensor:
-    """`x` in float64 if it is, else in float32: half precisions cannot hold the whole numbers that families take."""
+    """`x` in float32, or float64 if it is: half precision cannot hold the whole numbers that families take."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def per_image(x: Tensor) -> Tensor:
-    """Sum over all axes but the first."""
+    """Sums over all axes but the first, (B,)."""
     return x.flatten(1).sum(1) if x.dim() > 1 else x

@@ -14,7 +14,7 @@ from bbcodec.coder.kernels import gaussian
 from bbcodec.distributions.coding import Integers, KernelDistribution, Kernels, bounded, floored, per_image, real, whole
 from bbcodec.exact.arithmetic import rounded
 
-PRECISION_BITS = gaussian.PRECISION_BITS  # 28: at 24, symbols of mass 1 anywhere on the grid would be popped too often
+PRECISION_BITS = gaussian.PRECISION_BITS  # 28: at 24, symbols of mass 1 would be popped too often, anywhere on the grid
 PARAMETER_UNIT = 256  # mean and log_sigma are worth 1/PARAMETER_UNIT
 MEAN_BOUND = 2047  # of mean, so +-8
 LOG_SIGMA_MAX = 512  # of log_sigma: sigma up to e**2
@@ -23,7 +23,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 def activation(k: Tensor, steps_per_unit: int) -> Tensor:
-    """Grid index `k` in the unit of activations, 1/256."""
+    """Grid index `k` in the unit of activations, 1/256: a whole number."""
     return k * (PARAMETER_UNIT / steps_per_unit)
 
 
@@ -84,14 +84,14 @@ class Gaussian(KernelDistribution):
         return per_image(log_p)
 
     def noise(self, value: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal noise, float64 of `shape`, that gives a value before it was rounded to this one.
+        """Standard normal noise, float64 of `shape`, whose value before rounding lies in the grid cell of `value`.
 
-        If `value` has this distribution, the noise is normal: it is drawn from the cell of the grid.
+        It is drawn from that cell, so if `value` has this distribution, the noise is standard normal.
         """
         mean, log_sigma = (x.double() for x in self._clamped())
         inverse = torch.exp(log_sigma / -PARAMETER_UNIT) / self.steps  # of a grid step, in sigmas
         centre = (value.double() - mean * (self.steps / PARAMETER_UNIT)) * inverse
-        side = torch.where(centre > 0, -1.0, 1.0)  # both edges on the side where the normal's tail is precise
+        side = torch.where(centre > 0, -1.0, 1.0)  # mirrors both edges to the side where ndtr is precise
         edges = torch.stack([centre - inverse / 2, centre + inverse / 2])
         edges[0][value <= -self.bound], edges[1][value >= self.bound] = -math.inf, math.inf
         low, high = torch.special.ndtr(edges * side)
@@ -100,9 +100,9 @@ class Gaussian(KernelDistribution):
         return torch.minimum(torch.maximum(inside, edges[0]), edges[1]).clamp(-38, 38)
 
     def between(self, noise: Tensor) -> Tensor:
-        """The value that standard normal noise gives before it is rounded to the grid, float32 in grid steps.
+        """The value of standard normal noise before rounding to the grid, float32 in grid steps.
 
-        A whole number of 1/256, as activations are, so that exact networks take it.
+        It is rounded to 1/256, as activations are, so that exact networks take it.
         """
         mean, log_sigma = (x.double() for x in self._clamped())
         activations = (mean + PARAMETER_UNIT * torch.exp(log_sigma / PARAMETER_UNIT) * noise).round()
@@ -110,7 +110,7 @@ class Gaussian(KernelDistribution):
         return k.clamp(-self.bound, self.bound).float()
 
     def nearly(self, value: Tensor) -> Tensor:
-        """About `log_prob` of N values (N, ...) under each row of the batch: (N, B) nats, by one matrix product.
+        """An approximate `log_prob` of N values (N, ...) under each row of the batch: (N, B) nats, one matrix product.
 
         With distance d and cell width w in sigmas, the log of a cell's mass is that of density times width, plus
         w**2 / 24 (d**2 - 1), less terms of order w**4: a quadratic in the value. Tails and floors are left out.
@@ -145,7 +145,7 @@ class Gaussian(KernelDistribution):
         return whole(self.mean).reshape(-1), whole(self.log_sigma).reshape(-1)
 
     def shared(self) -> tuple[Any, ...]:
-        """The grid, the least log sigma and the tables."""
+        """The grid, the smallest log sigma and the tables."""
         return self.steps, self.log_sigma_min, tables.NORMAL, tables.INVERSE_SCALE, tables.QUANTILE, tables.LOG2
 
 
@@ -156,7 +156,7 @@ def _log_normal_cell(distance: Tensor, width: Tensor) -> Tensor:
     more, no difference of nearly equal numbers, and a useful gradient however far out.
     """
     half = width / 2
-    near = distance * half  # exponent of the integrand's largest value, taken out
+    near = distance * half  # the largest exponent of the integrand, factored out
     total = torch.zeros_like(near)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         t = node * half

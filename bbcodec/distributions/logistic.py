@@ -34,7 +34,7 @@ LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # scales from 1/64 of a level to 245
 COEFFICIENT_BOUND = 1023  # so +-4
 MEAN_MIN, MEAN_MAX = -256 * LEVEL_UNIT, 512 * LEVEL_UNIT  # after the other channels were added
 _CENTRE = 128  # levels
-_LEAST = -30 * math.log(2)  # added to the probability of a channel under a component, so that none is lost
+_LEAST = -30 * math.log(2)  # is added to the probability of a channel under a component, so that none vanishes
 
 
 class LogisticMixture(KernelDistribution):
@@ -44,13 +44,13 @@ class LogisticMixture(KernelDistribution):
     P, in C order: logits (C, K), worth 1/256 nat; means (C, K), 128 + m/32 levels; log scales (C, K), worth 1/256 nat,
     clamped to -1065..1408; for C = 3 coefficients (3, K), worth 1/256, clamped to +-1023: green on red, blue on red,
     blue on green. A coefficient times the error of another channel (its value less its mean under the same component)
-    is added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values:
-    so a coefficient that varies from pixel to pixel does not move means with brightness. Values: (B, ..., C), whole
-    numbers 0..255; the first and last level take the tails. Masses sum to 2**24.
+    is added to the mean, in 1/256 level rounded down; means are then clamped to -256..512 levels. Errors, not values: a
+    coefficient that varies from pixel to pixel must not move means with brightness. Values: (B, ..., C), whole numbers
+    0..255; the first and last level take the tails. Masses sum to 2**24.
 
     joint: all channels of a pixel come from one component (PixelCNN++, Salimans et al. 2017, eq. 3): there is one row
-    of logits, (K), and P = 10 K for C = 3. What the channels so far tell of the component weighs in the next. Weights
-    are then known to about 2**-29 of the probability of those channels, and promise 3 is as much weaker.
+    of logits, (K), and P = 10 K for C = 3. Weights for a channel are conditioned on the channels before it, and known
+    to about 2**-29 of their probability; promise 3 is weaker by as much.
     Raises ValueError where P does not fit the channels.
     """
 
@@ -83,7 +83,7 @@ class LogisticMixture(KernelDistribution):
         )
 
     def _means(self, own: Tensor, coefficients: Tensor, seen: list[Tensor]) -> list[Tensor]:
-        """Means (..., K) in 1/256 level of as many channels as the values seen (..., 1), in 1/256 level, allow for."""
+        """Means (..., K) of the channels whose predecessors were seen (..., 1), all in 1/256 level."""
         means: list[Tensor] = []
         errors: list[Tensor] = []
         for c in range(min(self.channels, len(seen) + 1)):
@@ -105,7 +105,7 @@ class LogisticMixture(KernelDistribution):
         means = torch.stack(self._means(means, coefficients, list((x * LEVEL_UNIT).unbind(-2))), -2)
         inverse = torch.exp(log_scales / -LOGIT_UNIT)  # width of a level, in scales
         centre = (x * LEVEL_UNIT - means) / LEVEL_UNIT * inverse
-        above = (x < LEVELS - 1).to(centre.dtype)  # is there a boundary above this level, and one below?
+        above = (x < LEVELS - 1).to(centre.dtype)  # whether there is a boundary above this level, and below
         below = (x > 0).to(centre.dtype)
         # log of sigmoid(up) - sigmoid(down) = sigmoid(up) * sigmoid(-down) * (1 - exp(down - up)), up - down = inverse
         log_p = (

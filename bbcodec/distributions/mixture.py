@@ -16,8 +16,8 @@ from bbcodec.distributions.coding import KernelDistribution, log2s, real, whole
 
 PRECISION_BITS = 28  # of the index
 LOG_WEIGHT_UNIT = 256  # log weights are worth 1/LOG_WEIGHT_UNIT nat
-NEAR = 8  # components of each image whose log-probabilities are computed to the last digit
-PAIR_VALUES = 2**21  # of images under components that are worked on at once: some 100 MB
+NEAR = 8  # components of each image whose log-probabilities are computed exactly
+PAIR_VALUES = 2**21  # of images times components, processed at once: some 100 MB
 
 
 class Mixture(Distribution):
@@ -28,11 +28,11 @@ class Mixture(Distribution):
     batch: number of images. Values: (batch, ...), as of the components.
 
     To push an image, an index k is popped under the responsibilities p(k | x), the image pushed under p_k, and k pushed
-    under the weights (Townsend et al. 2019): the net cost is -log2 p(x), whichever k it was. Both directions pop.
+    under the weights (Townsend et al. 2019): the net cost is -log2 p(x), whatever k is. Both directions pop.
     """
 
     def __init__(self, log_weights: Tensor, components: KernelDistribution, batch: int) -> None:
-        """log_weights: (K,); components: (K, ...); batch: images. Raises ValueError where K differs or is too great."""
+        """log_weights: (K,); components: (K, ...); batch: images. Raises ValueError where K differs or is too large."""
         count = components.shape[0]
         if log_weights.shape != (count,) or not 1 <= count <= 2048:
             raise ValueError(f"log_weights has shape {tuple(log_weights.shape)} for {count} components; at most 2048")
@@ -48,7 +48,7 @@ class Mixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats.
 
-        All components are computed nearly, where the family has a quick way, and precisely those that matter most.
+        Where the family has an approximation, it serves all components but the nearest, which are computed exactly.
         """
         each = self.components.nearly(value) if self.components.shape[0] > NEAR else None
         if each is None:
@@ -59,7 +59,7 @@ class Mixture(Distribution):
         return self._mixed(each.scatter(1, nearest, near.view(nearest.shape)))
 
     def log_density(self, value: Tensor) -> Tensor:
-        """The same of values between the points of the grid: (B,) nats."""
+        """The same for values between grid points: (B,) nats."""
         pairs, values = self._pairs(value)
         return self._mixed(pairs.log_density(values))
 
@@ -77,7 +77,7 @@ class Mixture(Distribution):
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Put `value` on the stack. Raises CoderError for a value outside the support, StackUnderflow for too few bits.
 
-        A stack on which this fails is left as it was.
+        On failure the stack is left as it was.
         """
         with stack.atomic():
             index = self._responsibilities(value)[0].pop(stack)
@@ -133,7 +133,7 @@ class Mixture(Distribution):
 
 
 def _power_of_half(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """2**-exponent in 2**-31, for exponents >= 0 in 2**-24; the table is interpolated, values are cut."""
+    """2**-exponent in 2**-31, for exponents >= 0 in 2**-24; the table is interpolated, values are truncated."""
     octaves, fraction = np.minimum(exponent >> INFORMATION_BITS, 63), exponent & ((1 << INFORMATION_BITS) - 1)
     i, t = fraction >> 12, fraction & 0xFFF  # 4,096 entries an octave
     fine: npt.NDArray[np.int64] = tables.EXP2[i] + ((tables.EXP2[i + 1] - tables.EXP2[i]) * t >> 12)

@@ -1,4 +1,4 @@
-"""Pixels of an image that are independent of each other: a family over pixels as one over images."""
+"""Independent pixels: a distribution over pixels as one over images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents row by row: each row of an image's latents is normal, given the rows before it."""
+"""Latents row by row: each row of latents is normal given the rows before it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ ALPHA_BITS = 12  # correlations are worth 2**-12
 
 
 class RowNet(Protocol):
-    """What says how a row of Z latents depends on those before it: all at once, or a row at a time, bit for bit alike.
+    """How a row of Z latents depends on those before it: all rows at once, or one at a time, equal bit for bit.
 
-    Rows are in steps of the grid; parameters are Z means and then Z log sigmas, whole numbers worth 1/256.
+    Rows are in grid steps; parameters are Z means and then Z log sigmas, whole numbers worth 1/256.
     """
 
     def rows(self, z: Tensor) -> Tensor:
         """Parameters (B, n, 2 Z) of all rows z (B, n, Z)."""
 
     def first(self, batch: int) -> tuple[Tensor, Any]:
-        """Parameters (B, 2 Z) of the first row, and a state."""
+        """Parameters (B, 2 Z) of the first row, and a state for `following`."""
 
     def following(self, row: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The same of the next row, after `row` (B, Z)."""
+        """Parameters (B, 2 Z) of the row after `row` (B, Z), and the next state."""
 
 
 class FirstOrder(nn.Module):
-    """An autoregressive process of first order, z_1 ~ N(0, 1), z_t ~ N(alpha z_(t-1), sigma**2), for each of Z latents.
+    """A first-order autoregressive process, z_1 ~ N(0, 1), z_t ~ N(alpha z_(t-1), sigma**2), for each of Z latents.
 
     With whole numbers a = 4096 alpha and x = z_(t-1) as an activation, the mean is rne(a x / 4096): below 2**23 before
     the division, which float32 holds.
@@ -47,7 +47,7 @@ class FirstOrder(nn.Module):
         """alphas: of each latent, in 1/4096, at most 4095 in magnitude; log_sigmas: in 1/256."""
         super().__init__()
         if any(abs(a) >= 1 << ALPHA_BITS for a in alphas) or len(alphas) != len(log_sigmas):
-            raise ValueError(f"alphas are {alphas}: {len(log_sigmas)} whole numbers within +-4095 were expected")
+            raise ValueError(f"expected {len(log_sigmas)} whole numbers within +-4095 as alphas, got {alphas}")
         self.steps = steps_per_unit
         self.register_buffer("alphas", torch.tensor(alphas).float(), persistent=False)
         self.register_buffer("log_sigmas", torch.tensor(log_sigmas).float(), persistent=False)
@@ -63,16 +63,16 @@ class FirstOrder(nn.Module):
         return torch.cat([start[:, None], self._given(z[:, :-1])], 1)
 
     def first(self, batch: int) -> tuple[Tensor, None]:
-        """Those of the first row: the standard normal."""
+        """Parameters of the first row, those of the standard normal; there is no state."""
         return self.alphas.new_zeros(batch, 2 * len(self.alphas)), None
 
     def following(self, row: Tensor, state: None) -> tuple[Tensor, None]:
-        """Those of the next row."""
+        """Parameters of the row after `row`."""
         return self._given(row), None
 
 
 class Rowwise(Distribution):
-    """Latents (B, n, Z) of n rows, values in steps of the grid as `Gaussian` has them.
+    """Latents (B, n, Z) of n rows, values in grid steps as for `Gaussian`.
 
     Coded row after row, the first row first; in a row image by image, latent by latent. Pushing evaluates the net once
     for all rows, popping row by row.
@@ -86,20 +86,20 @@ class Rowwise(Distribution):
         return Gaussian.from_params(params, self.steps)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats of each image, (B,)."""
+        """Log-probability of each image: value (B, n, Z) -> (B,) nats."""
         return self._family(self.net.rows(value)).log_prob(value)
 
     def log_density(self, value: Tensor) -> Tensor:
-        """Nats of each image, (B,), of values between the points of the grid."""
+        """Log of the density of each image, at values between grid points: (B,) nats."""
         return self._family(self.net.rows(value)).log_density(value)
 
     def information(self, value: Tensor) -> np.ndarray:
-        """2**-24 bits of each image, (B,) int64."""
+        """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits."""
         with torch.no_grad():
             return self._family(self.net.rows(value)).information(value)
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
-        """Push row after row, the last row first. A stack on which this fails is left as it was."""
+        """Push row by row, the last row first. On failure the stack is left as it was."""
         if value.shape != self.shape:
             raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
         with torch.no_grad(), stack.atomic():
@@ -108,12 +108,12 @@ class Rowwise(Distribution):
                 self._family(params[:, n]).push(stack, value[:, n])
 
     def pop(self, stack: AnsStack) -> Tensor:
-        """(B, n, Z), float32 whole numbers."""
+        """Take latents (B, n, Z) off the stack. Raises StackUnderflow and restores the stack if it is too short."""
         with stack.atomic():
             return self._drawn(lambda family: family.pop(stack))
 
     def rsample(self, generator: torch.Generator | None = None) -> Tensor:
-        """(B, n, Z); not differentiable."""
+        """Random latents (B, n, Z); not differentiable."""
         return self._drawn(lambda family: family.rsample(generator))
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Uniform distribution over a number of levels."""
+"""Uniform distribution over whole numbers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Uniform(KernelDistribution):
         return ()
 
     def select(self, images: Tensor) -> Uniform:
-        """The distribution of as many images as `images` names."""
+        """The distribution of as many images as there are indices."""
         return Uniform(self.levels, (len(images), *self.shape[1:]))
 
     def with_parameters(self, *parameters: Tensor) -> Uniform:

@@ -11,25 +11,25 @@ from torch import Tensor
 
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact import fused
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded, straight
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, rounded, straight
 
 
 class Table:
     """An elementwise function on whole numbers: T[y] = round(256 f(y / 256)) for y clamped to -2048..2047.
 
-    Sums that are not rounded yet are rounded first. While gradients are wanted the function itself is evaluated and
-    rounded straight-through, which gives the same whole numbers; otherwise they are looked up. `exact=False` leaves
-    out all rounding (early training).
+    Unrounded sums are rounded first. While gradients are wanted, the function itself is evaluated and rounded
+    straight-through, which gives the same whole numbers; otherwise they are looked up. `exact=False` leaves out all
+    rounding (early training).
     """
 
     def __init__(self, name: str, function: Callable[[Tensor], Tensor], digest: str, tight: bool = False) -> None:
         """digest: BLAKE2b-64 of the table as little-endian int16. Raises InexactArithmetic if this machine differs.
 
-        tight: an entry is so close to a tie that the function in float32 may fall on its other side.
+        tight: an entry is so close to a tie that the function in float32 may land on its other side.
         """
         self.name, self.function, self.tight = name, function, tight
         y = torch.arange(-2048, 2048, dtype=torch.float64)
-        values = (function(y / UNIT) * UNIT).round().clamp(-BOUND, BOUND)
+        values = (function(y / ACTIVATION_UNIT) * ACTIVATION_UNIT).round().clamp(-BOUND, BOUND)
         found = hashlib.blake2b(values.short().numpy().astype("<i2").tobytes(), digest_size=8).hexdigest()
         if found != digest:
             raise InexactArithmetic(f"the table of {name} has digest {found}, not {digest}: the maths library differs")
@@ -37,13 +37,13 @@ class Table:
         self.array = self.values.numpy()
 
     def __call__(self, y: Tensor, exact: bool = True) -> Tensor:
-        """y: float32, any shape, whole or to be rounded. Returns whole numbers within +-BOUND, float32."""
+        """Whole numbers within +-BOUND, float32. y: float32, any shape; rounded first if it is not whole."""
         if fusable(y, exact):
             return self.looked_up(y)
         if exact and not wants_gradient(y):
             return self.entries(y)
         y = rounded(y) if exact else y
-        smooth = clamped(self.function(y.clamp(-2048, 2047) / UNIT) * UNIT)
+        smooth = clamped(self.function(y.clamp(-2048, 2047) / ACTIVATION_UNIT) * ACTIVATION_UNIT)
         if exact and self.tight:
             return straight(self.entries(y.detach()), smooth)
         return rounded(smooth) if exact else smooth
@@ -55,7 +55,7 @@ class Table:
         return self.values[(y.round().clamp(-2048, 2047) + 2048).int()]
 
     def looked_up(self, y: Tensor) -> Tensor:
-        """The table's entries in one pass over memory, in whatever order y has there; on the CPU."""
+        """The table's entries in one pass over memory, in whatever layout y has; on the CPU."""
         if not (y.is_contiguous() or (y.dim() == 4 and y.is_contiguous(memory_format=torch.channels_last))):
             y = y.contiguous()
         out = torch.empty_like(y)
@@ -78,22 +78,22 @@ def wants_gradient(y: Tensor) -> bool:
 def gated(h: Tensor, y: Tensor, dim: int, exact: bool = True) -> Tensor:
     """h + tanh(a) sigmoid(g), where y holds a and g one after the other along `dim` (PixelCNN's gated unit, residual).
 
-    h: whole numbers; y: whole numbers, or sums to be rounded first.
+    h: whole numbers; y: whole numbers, or sums, which are rounded first.
     """
     if fusable(y, exact) and y.dim() == 4 and dim == 1:
         return gated_rows(rows_of(h), rows_of(y)).permute(0, 3, 1, 2)
     a, g = y.chunk(2, dim)
-    product = tanh(a, exact) * sigmoid(g, exact) / UNIT
+    product = tanh(a, exact) * sigmoid(g, exact) / ACTIVATION_UNIT
     return clamped(h + (rounded(product) if exact else product))
 
 
 def fusable(y: Tensor, exact: bool) -> bool:
-    """Whether `gated_rows` and `silu_rows` serve: on the CPU, rounding, without gradients."""
+    """Whether `gated_rows` and `silu_rows` apply: on the CPU, with rounding, without gradients."""
     return exact and y.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """(B, C, H, W) as contiguous (B, H, W, C), which costs nothing where channels are last in memory."""
+    """(B, C, H, W) as contiguous (B, H, W, C): free where channels are last in memory."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 

@@ -1,8 +1,9 @@
-"""What every exact layer shares: the units, rounding with straight-through gradients, and the guard around kernels.
+"""What all exact layers share: units, rounding with straight-through gradients, and the guard around kernels.
 
-Activations are whole numbers held in float32, at most `BOUND` in magnitude and worth 1/`UNIT` each. A product of a
-whole weight and a whole activation is whole; as long as every partial sum of such products stays below 2**24, float32
-holds it exactly, so neither the order of a sum, nor fused operations, threads, batch sizes or devices can change it.
+Activations are whole numbers held in float32, at most `BOUND` in magnitude and worth 1/`ACTIVATION_UNIT` each. A
+product of a whole weight and a whole activation is whole; as long as every partial sum of such products stays below
+2**24, float32 holds it exactly, so neither the order of a sum, nor fused operations, threads, batch sizes or devices
+can change it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BOUND = 2047  # the greatest magnitude of an activation: 11 bits
-UNIT = 256.0  # activations are worth 1 / UNIT: -8 to 8
+BOUND = 2047  # the largest magnitude of an activation: 11 bits
+ACTIVATION_UNIT = 256.0  # activations are worth 1/ACTIVATION_UNIT: -8 to 8
 CARRIER = 2.0**24  # float32 holds all whole numbers up to here
 
 
@@ -55,7 +56,7 @@ def guard() -> Iterator[None]:
 
 @contextmanager
 def attribute(owner: object, name: str, value: object) -> Iterator[None]:
-    """An attribute that has another value within."""
+    """Within, an attribute has another value."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
@@ -66,10 +67,10 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within, float32 products are float32 products, whichever of PyTorch's two sets of switches the caller uses.
+    """Within, float32 products have full precision, whichever of PyTorch's two sets of switches the caller uses.
 
-    Since 2.9 there is a switch for each backend and operation; the older one for all of them refuses to be read once
-    the newer ones were set.
+    Since 2.9 there is a switch for each backend and operation; the older switch for all of them cannot be read once
+    the newer ones have been set.
     """
     with ExitStack() as stack:
         if hasattr(torch.backends, "fp32_precision"):

@@ -7,11 +7,11 @@ each key m that a query sees:
 
 h = bits of d // 2, so that 2**h is about sqrt(d), and EXP[b] = 2**24 exp(-b / 256) to the nearest whole number, 0 at
 the end. A query that sees nothing gets 0. Scores are at most 2**22 a channel and sums of values 2**(24 + 11) a key, so
-float64 holds them exactly for up to 2**18 keys, in whatever order; the division is of int64. There is no safe path
-beside this one: products of float64 are it.
+float64 holds them exactly for up to 2**18 keys, in any order; the division is of int64. Products of float64 are the
+safe path, so there is no other.
 
-What a query sees is always a run of keys: in wave order, the pixels of earlier waves are the first so many; so wave by
-wave (`Cache`) attention needs no mask at all, and all at once it needs two numbers a query.
+A query always sees a run of keys: in wave order, the pixels of earlier waves come first. So attention needs no mask
+wave by wave (`Cache`), and two numbers a query all at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from bbcodec.coder.compilation import compiled
 from bbcodec.errors import InexactArithmetic
 from bbcodec.exact.activations import gelu, wants_gradient
-from bbcodec.exact.arithmetic import UNIT, clamped, straight
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, clamped, straight
 from bbcodec.exact.layers import Conv, Linear
 from bbcodec.exact.normalisation import LayerNorm, Scale, over_maps
 from bbcodec.exact.wave_order import SKEW, WaveOrder
@@ -37,16 +37,16 @@ from bbcodec.exact.wave_order import SKEW, WaveOrder
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
-WEIGHT_BITS = 24  # of the greatest weight
+WEIGHT_BITS = 24  # of the largest weight
 MOST_KEYS = 2**18  # that a query sees: 24 + 11 + 18 = 53 bits
-SCORES = 2**21  # held at a time
-RUN = 128  # queries that are worked on together, of as many waves as it takes
+MAX_SCORES = 2**21  # held at a time
+RUN = 128  # queries processed together, of as many waves as that takes
 _DIGEST = "aa0ad6c804879f5e"
 
 
 def exp_table() -> Tensor:
     """EXP of the definition, (4608,) float64. Raises InexactArithmetic if this machine's exp differs."""
-    values = np.array([round(2**WEIGHT_BITS * math.exp(-b / UNIT)) for b in range(18 * 256)])
+    values = np.array([round(2**WEIGHT_BITS * math.exp(-b / ACTIVATION_UNIT)) for b in range(18 * 256)])
     found = hashlib.blake2b(values.astype("<i4").tobytes(), digest_size=8).hexdigest()
     if found != _DIGEST:
         raise InexactArithmetic(f"the table of attention weights has digest {found}: the maths library differs")
@@ -59,12 +59,12 @@ EXP_ARRAY: Doubles = EXP.numpy()
 
 @cache
 def exp_on(device: torch.device) -> Tensor:
-    """EXP there."""
+    """EXP on a device."""
     return EXP.to(device)
 
 
 def score_shift(size: int) -> int:
-    """8 + h of the definition, for heads of so many channels."""
+    """8 + h of the definition, for heads of `size` channels."""
     return 8 + size.bit_length() // 2
 
 
@@ -78,7 +78,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tensor, exact
     within +-2047, in and out; exact=False gives real ones. Raises ValueError where a query could see over 2**18 keys.
     """
     if k.shape[2] > MOST_KEYS and int((stops - starts).max()) > MOST_KEYS:
-        raise ValueError(f"attention over {k.shape[2]} keys: at most {MOST_KEYS} were expected")
+        raise ValueError(f"expected attention over at most {MOST_KEYS} keys, got {k.shape[2]}")
     learning = any(wants_gradient(x) for x in (q, k, v))
     smooth = real_attention(q, k, v, starts, stops) if learning or not exact else None
     if not exact and smooth is not None:
@@ -89,18 +89,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tensor, exact
 
 
 def real_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
-    """Softmax attention in floats: what the whole numbers are close to, and where gradients come from."""
+    """Softmax attention in floats, which the whole numbers approximate and whose gradients they take."""
     every = torch.arange(k.shape[2], device=q.device)
     starts, stops = starts.to(q.device)[:, None], stops.to(q.device)[:, None]
     seen = (every >= starts) & (every < stops)  # (N, M)
-    blind = stops <= starts  # a softmax over nothing has no value: these see the first key, for nothing
+    blind = stops <= starts  # a softmax over nothing has no value: these see the first key, times zero
     scale = 2.0 ** -(8 + score_shift(q.shape[-1]))
     y = F.scaled_dot_product_attention(q, k, v, seen | (blind & (every == 0)), scale=scale)
     return y * (~blind)
 
 
 def whole_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tensor) -> Tensor:
-    """The definition, some images and a run of queries at a time, each with the keys that it may need."""
+    """The definition, for some images and a run of queries at a time, with the keys that they may see."""
     batch, heads, count, _ = q.shape
     out = torch.zeros(batch, heads, count, v.shape[-1], device=q.device)
     bounds = list(zip(starts.tolist(), stops.tolist(), strict=True))
@@ -110,7 +110,7 @@ def whole_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tens
         if not seen:
             continue
         low, high = min(a for a, _ in seen), max(b for _, b in seen)
-        images = max(1, SCORES // (heads * (part.stop - first) * (high - low)))
+        images = max(1, MAX_SCORES // (heads * (part.stop - first) * (high - low)))
         for n in range(0, batch, images):
             some = slice(n, n + images)
             rows = starts[part] - low, stops[part] - low
@@ -119,7 +119,7 @@ def whole_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, stops: Tens
 
 
 def read(q: Tensor, k: Tensor, v: Tensor, starts: Tensor | None = None, stops: Tensor | None = None) -> Tensor:
-    """The definition for a few queries; without starts and stops each sees all keys. float32 out."""
+    """The definition for a few queries, float32; without starts and stops each sees all keys."""
     scores = q.double() @ k.double().transpose(-1, -2)  # (B, heads, n, m), whole
     shift = score_shift(q.shape[-1])
     if scores.device.type == "cpu":
@@ -184,16 +184,16 @@ def earlier_waves(order: WaveOrder, window: int) -> tuple[Tensor, Tensor]:
 
 
 class Cache:
-    """Keys and values of the pixels of earlier waves, of which a query sees the last `window`."""
+    """Keys and values of the pixels of earlier waves; a query sees the last `window` of them."""
 
     def __init__(self, window: int, most: int) -> None:
-        """window: as for `earlier_waves`; most: pixels that will come in all."""
+        """window: as for `earlier_waves`; most: pixels in all."""
         self.window, self.most, self.count = window, most, 0
         self.keys: Tensor | None = None
         self.values: Tensor | None = None
 
     def put(self, k: Tensor, v: Tensor) -> None:
-        """Keep those of one more wave, (B, heads, rows, size) each."""
+        """Add the keys and values of one more wave, (B, heads, rows, size) each."""
         rows = k.shape[2]
         if self.keys is None or self.values is None:
             room = min(self.most, 2 * self.window + 2 * rows)
@@ -208,14 +208,14 @@ class Cache:
         self.count += rows
 
     def _moved(self, kept: Tensor, rows: int) -> Tensor:
-        """The last `window` pixels at the beginning of as much room, or of more."""
+        """A buffer at least as long that starts with the last `window` pixels."""
         last = kept[:, :, max(0, self.count - self.window) : self.count]
         room = kept.new_empty(*kept.shape[:2], max(kept.shape[2], 2 * self.window + 2 * rows), kept.shape[3])
         room[:, :, : last.shape[2]] = last
         return room
 
     def seen(self) -> tuple[Tensor, Tensor] | None:
-        """Keys and values that a pixel of the next wave sees; None for the first."""
+        """Keys and values that a pixel of the next wave sees; None for the first wave."""
         if self.keys is None or self.values is None:
             return None
         part = slice(max(0, self.count - self.window), self.count)
@@ -226,13 +226,13 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Multi-head attention: queries from N places, keys and values from M others, joined by a linear layer.
+    """Multi-head attention: queries from N places, keys and values from M others, then a linear layer.
 
     Channels come last: (B, N, C) and (B, M, C') to (B, N, C''), rounded sums, not clamped.
     """
 
     def __init__(self, cin: int, other: int, cout: int, heads: int, size: int, gain: float = 0.5) -> None:
-        """cin: channels of what asks; other: of what is asked; size: channels of a head."""
+        """cin: channels of the places of queries; other: of those of keys and values; size: channels of a head."""
         super().__init__()
         self.heads = heads
         self.query = Linear(cin, heads * size)
@@ -244,7 +244,7 @@ class Attention(nn.Module):
         return clamped(x).reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _joined(self, y: Tensor) -> Tensor:
-        """(B, heads, N, size) through the last layer."""
+        """Heads (B, heads, N, size) through the last layer, (B, N, C'')."""
         out: Tensor = self.join(y.transpose(1, 2).flatten(2))
         return out
 
@@ -258,7 +258,7 @@ class Attention(nn.Module):
         return self.ask(x, self.pairs(other), starts, stops)
 
     def ask(self, x: Tensor, pairs: tuple[Tensor, Tensor], starts: Tensor, stops: Tensor) -> Tensor:
-        """The same with keys and values at hand."""
+        """As `forward`, from keys and values of `pairs`."""
         return self._joined(attend(self._split(self.query(x)), *pairs, starts, stops, self.join.exact))
 
     def in_waves(self, x: Tensor, other: Tensor, height: int, width: int, window: int, skew: int = SKEW) -> Tensor:
@@ -270,18 +270,18 @@ class Attention(nn.Module):
         return out
 
     def wave(self, x: Tensor, cache: Cache) -> Tensor:
-        """The same for the pixels x (B, rows, C) of the next wave, without gradients; equal bit for bit."""
+        """As `in_waves`, for the pixels x (B, rows, C) of the next wave, without gradients; equal bit for bit."""
         q = self._split(self.query(x))
         seen = cache.seen()
         return self._joined(torch.zeros_like(q) if seen is None else read(q, *seen))
 
     def put(self, other: Tensor, cache: Cache) -> None:
-        """Let later waves see the pixels `other` (B, rows, C')."""
+        """Make the pixels `other` (B, rows, C') visible to later waves."""
         cache.put(*self.pairs(other))
 
 
 class NonLocal(nn.Module):
-    """Every pixel sees all pixels (Wang et al. 2018): x + join(attention), (B, C, H, W); learning starts from x."""
+    """Every pixel sees all pixels (Wang et al. 2018): x + join(attention), (B, C, H, W); training starts from x."""
 
     def __init__(self, channels: int, heads: int, size: int) -> None:
         """size: channels of a head."""
@@ -289,7 +289,7 @@ class NonLocal(nn.Module):
         self.attention = Attention(channels, channels, channels, heads, size, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: whole numbers within +-2047, as is what is returned. At most 2**18 pixels."""
+        """Whole numbers within +-2047, in and out; at most 2**18 pixels."""
         rows = x.flatten(2).transpose(1, 2)  # (B, H W, C)
         count = rows.shape[1]
         y = self.attention(rows, rows, torch.zeros(count, dtype=torch.int64), torch.full((count,), count))
@@ -300,7 +300,7 @@ class NonLocal(nn.Module):
 
 
 def attend_depth(query: Tensor, keys: list[Tensor], contexts: list[Tensor], exact: bool = True) -> Tensor:
-    """Each pixel reads from the contexts of earlier layers at its place (Apostolopoulou et al. 2022, eq. 3 and 4).
+    """What each pixel reads from the contexts of earlier layers at its place (Apostolopoulou et al. 2022, eq. 3, 4).
 
     query, keys: (B, Q, H, W); contexts: (B, C, H, W), one for each key. Whole numbers within +-2047, in and out.
     """
@@ -313,7 +313,7 @@ def attend_depth(query: Tensor, keys: list[Tensor], contexts: list[Tensor], exac
 
 
 class Lift(nn.Module):
-    """x + gelu(norm(x)) over the channels of maps (B, C, H, W): eq. 5 and 6 of the same."""
+    """x + gelu(norm(x)) over the channels of maps (B, C, H, W): eq. 5 and 6 of the same paper."""
 
     def __init__(self, channels: int) -> None:
         """channels: C."""
@@ -326,9 +326,9 @@ class Lift(nn.Module):
 
 
 class DepthAttention(nn.Module):
-    """c + gamma lift(attention): a context, and what it reads from the contexts of other layers; eq. 3 to 9 and 11.
+    """c + gamma lift(attention): a context and what it reads from the contexts of other layers (eq. 3 to 9, 11).
 
-    gamma is learnt and starts from 0. Who makes a context lifts it (eq. 5), once for all layers that read it.
+    gamma is learned and starts from 0. A context is lifted (eq. 5) where it is made, once for all its readers.
     """
 
     def __init__(self, channels: int, key_channels: int) -> None:
@@ -343,7 +343,7 @@ class DepthAttention(nn.Module):
     ) -> Tensor:
         """context: (B, C, H, W); keys: (B, Q, H, W) and lifted contexts of other layers, at least one.
 
-        asks: what the query is made from, of the context's shape; the context itself if nothing else is given.
+        asks: what the query is made from, of the context's shape; by default the context itself.
         """
         query = self.query(context if asks is None else asks)
         read = attend_depth(clamped(query), keys, contexts, self.gamma.exact)

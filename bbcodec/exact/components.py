@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, rounded
 from bbcodec.exact.layers import ExactPart
 
 Source = Callable[[], tuple[Tensor, Tensor]]
@@ -18,16 +18,16 @@ Source = Callable[[], tuple[Tensor, Tensor]]
 class Components(ExactPart):
     """Means, log sigmas and log weights of K Gaussians over M latents each.
 
-    While a model learns, means and log sigmas are parameters (a mixture of Gaussians), or come from a source: those of
-    posteriors at pseudo-inputs (a VampPrior). `freeze` fixes what they are then. Codec files hold these numbers only,
-    `means` and `log_sigmas` (K, M) and `log_weights` (K,), all int16 and worth 1/256; never what a source was made of.
+    During training, means and log sigmas are parameters (a mixture of Gaussians), or come from a source: those of
+    posteriors at pseudo-inputs (a VampPrior). `freeze` fixes their current values. Codec files hold only these numbers,
+    `means` and `log_sigmas` (K, M) and `log_weights` (K,), all int16 and worth 1/256; never the source.
     """
 
     stored_names: ClassVar[tuple[str, ...]] = ("means", "log_sigmas", "log_weights")
     log_weights: Tensor
 
     def __init__(self, count: int, latents: int, weighted: bool = False, source: Source | None = None) -> None:
-        """count: K; latents: M; weighted: learn weights, too; source: gives means and log sigmas, (K, M), in 1/256."""
+        """count: K; latents: M; weighted: learn weights too; source: gives means and log sigmas, (K, M), in 1/256."""
         super().__init__()
         self.shape = count, latents
         self.source = source
@@ -44,39 +44,39 @@ class Components(ExactPart):
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """Means and log sigmas (K, M), log weights (K,): whole numbers worth 1/256; the weights within +-2047.
 
-        Means and log sigmas are left to the clamps of the distribution, whose gradients bring them back.
+        Means and log sigmas are left to the clamps of the distribution, whose gradients lead back inside.
         """
         if self.frozen is not None:
             return self.frozen
         if self.source is not None:
             means, log_sigmas = self.source()
         elif self.centres is not None:
-            means, log_sigmas = self.centres[0] * UNIT, self.centres[1] * UNIT
+            means, log_sigmas = self.centres[0] * ACTIVATION_UNIT, self.centres[1] * ACTIVATION_UNIT
         else:
             raise ValueError("components without a source have centres")
-        parts = means, log_sigmas, clamped(self.log_weights * UNIT)
+        parts = means, log_sigmas, clamped(self.log_weights * ACTIVATION_UNIT)
         means, log_sigmas, log_weights = (rounded(part) if self.exact else part for part in parts)
         return means, log_sigmas, log_weights
 
     def stored(self) -> dict[str, Tensor]:
-        """The whole numbers by name, int16, clamped to +-2047: no clamp of the distribution is wider."""
+        """The whole numbers by name, int16, clamped to +-2047, as wide as any clamp of the distribution."""
         with torch.no_grad():
             numbers = [clamped(part).round().to("cpu", torch.int16) for part in self()]
         return dict(zip(self.stored_names, numbers, strict=True))
 
     def load_stored(self, means: Tensor, log_sigmas: Tensor, log_weights: Tensor) -> None:
-        """Use these whole numbers from now on. Raises BadCodecFile for another shape or type, or beyond +-2047."""
+        """Use these whole numbers from now on. Raises BadCodecFile for a wrong shape or type, or beyond +-2047."""
         parts = means, log_sigmas, log_weights
         if any(part.dtype != torch.int16 for part in parts):
-            raise BadCodecFile(f"components of type {', '.join(str(part.dtype) for part in parts)}: int16 was expected")
+            raise BadCodecFile(f"expected components of type int16, got {', '.join(str(part.dtype) for part in parts)}")
         if means.shape != self.shape or log_sigmas.shape != self.shape or log_weights.shape != self.shape[:1]:
-            raise BadCodecFile(f"components of shape {tuple(means.shape)} where {self.shape} was expected")
+            raise BadCodecFile(f"expected components of shape {self.shape}, got {tuple(means.shape)}")
         if max(int(part.int().abs().max()) for part in parts) > BOUND:
-            raise BadCodecFile(f"components beyond +-{BOUND}")
+            raise BadCodecFile(f"expected components within +-{BOUND}")
         device = self.log_weights.device
         means, log_sigmas, log_weights = (part.to(device).float() for part in parts)
         self.frozen = means, log_sigmas, log_weights
         with torch.no_grad():
-            self.log_weights.copy_(log_weights / UNIT)
+            self.log_weights.copy_(log_weights / ACTIVATION_UNIT)
             if self.centres is not None:
-                self.centres.copy_(torch.stack([means, log_sigmas]) / UNIT)
+                self.centres.copy_(torch.stack([means, log_sigmas]) / ACTIVATION_UNIT)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from bbcodec.exact.activations import sigmoid
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, rounded
 from bbcodec.exact.layers import Linear
 
-PART = 512  # inputs of one exact sum: weights keep two bits more than at the most that a layer takes
-PART_BOUND = 2**18  # of a rounded sum, far beyond what any gate tells apart
+PART = 512  # inputs of one exact sum: weights keep two bits more than at a layer's largest fan-in
+PART_BOUND = 2**18  # of a rounded sum, far beyond where gates saturate
 MAX_PARTS = 63  # so that their sum stays below 2**24
 
 
@@ -20,22 +20,22 @@ def product_gate(y: Tensor, dim: int, exact: bool = True) -> Tensor:
     exact=False leaves out all rounding.
     """
     a, g = y.chunk(2, dim)
-    product = clamped(a) * sigmoid(g, exact) / UNIT  # at most 2047 * 256 before the division: exact
+    product = clamped(a) * sigmoid(g, exact) / ACTIVATION_UNIT  # at most 2047 * 256 before the division: exact
     return rounded(product) if exact else product
 
 
 class Wide(nn.Module):
     """(..., C) -> (..., C'): exact layers over at most 512 inputs each, whose outputs are rounded, clamped and added.
 
-    The inputs are cut into runs as equal as may be, longer ones first. Raises ValueError for more than 63 runs.
+    The inputs are split into runs as equal as possible, longer ones first. Raises ValueError for more than 63 runs.
     """
 
     def __init__(self, cin: int, cout: int, bound: int = BOUND, gain: float = 1.0) -> None:
-        """cin, cout: channels; bound: the greatest magnitude of an input, in units of 1/256."""
+        """cin, cout: channels; bound: the largest magnitude of an input, in units of 1/256."""
         super().__init__()
         count = -(-cin // PART)
         if not 1 <= count <= MAX_PARTS:
-            raise ValueError(f"a layer of {cin} inputs: 1 to {MAX_PARTS * PART} were expected")
+            raise ValueError(f"expected a layer of 1 to {MAX_PARTS * PART} inputs, got {cin}")
         self.sizes = [cin // count + (n < cin % count) for n in range(count)]
         self.parts = nn.ModuleList(Linear(size, cout, bound, gain * (size / cin) ** 0.5) for size in self.sizes)
 
@@ -46,7 +46,7 @@ class Wide(nn.Module):
         return bool(first.exact)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., C) whole numbers within +-bound. Returns whole numbers below 2**24, in any order of adding."""
+        """x: (..., C) whole numbers within +-bound. Returns whole numbers below 2**24, in any order of addition."""
         runs = zip(self.parts, torch.split(x, self.sizes, -1), strict=True)
         total, *others = [layer(run).clamp(-PART_BOUND, PART_BOUND) for layer, run in runs]
         for part in others:
@@ -56,10 +56,10 @@ class Wide(nn.Module):
 
 
 class GatedLinear(nn.Module):
-    """(..., C) -> (..., C'): a sigmoid(g), for a and g that are linear in the input."""
+    """(..., C) -> (..., C'): a sigmoid(g), with a and g linear in the input."""
 
     def __init__(self, cin: int, cout: int, bound: int = BOUND) -> None:
-        """cin, cout: channels; bound: the greatest magnitude of an input, in units of 1/256."""
+        """cin, cout: channels; bound: the largest magnitude of an input, in units of 1/256."""
         super().__init__()
         self.linear = Wide(cin, 2 * cout, bound, gain=1.7)  # outputs about as large as inputs
 

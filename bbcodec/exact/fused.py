@@ -1,7 +1,7 @@
 """The elementwise work between exact layers in one pass, compiled, for the CPU without gradients.
 
-The same whole numbers as `activations` gives with PyTorch, which takes ten passes over memory for them. Arrays are
-(N, C) float32, C contiguous: pixels by channels. Sums come as the layers leave them, not rounded yet.
+The same whole numbers as those of `activations`, for which PyTorch takes ten passes over memory. Arrays are (N, C)
+float32, C contiguous: pixels by channels. Sums come from the layers unrounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 @inlined
 def entry(y: Any) -> Any:
-    """Where a table of 4,096 entries has the whole number nearest to y."""
+    """The index, in a table of 4,096 entries, of the whole number nearest to y."""
     return np.int32(min(max(np.rint(y), np.float32(-2048)), np.float32(2047))) + 2048
 
 
@@ -42,7 +42,7 @@ def look_up(y: Floats, table: Floats, out: Floats) -> None:
 
 @compiled
 def look_up_sum(y: Floats, context: Floats, table: Floats, out: Floats) -> None:
-    """out = table[round(y) + context]; the context is whole already, and is added after rounding."""
+    """out = table[round(y) + context]; the context is whole and is added after rounding."""
     for n in range(y.shape[0]):
         for c in range(y.shape[1]):
             out[n, c] = table[entry(np.rint(y[n, c]) + context[n, c])]

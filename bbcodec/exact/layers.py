@@ -1,7 +1,7 @@
 """Linear maps and convolutions whose sums are exact in float32.
 
 Every output channel has a power-of-two scale 2**-s. Its weights and bias are whole numbers times that scale, so
-its sums are whole numbers times 2**-s; the bound `A sum|w| + |b| < 2**24` (in whole numbers, A the greatest input)
+its sums are whole numbers times 2**-s; the bound `A sum|w| + |b| < 2**24` (in whole numbers, A the largest input)
 keeps every partial sum exact. The outputs are then rounded to whole numbers. Tensors are (B, C, H, W), or (..., C).
 """
 
@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.arithmetic import BOUND, CARRIER, UNIT, rounded
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, CARRIER, rounded
 
-MAX_FAN_IN = 1024  # above this the bound leaves weights too few bits
+MAX_FAN_IN = 1024  # above this, the bound leaves weights too few bits
 MAX_WEIGHT = 2047
 MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
 
 
 class ExactPart(nn.Module, ABC):
-    """A part of a network that learns real numbers, computes with whole ones, and lies in codec files as these.
+    """A part of a network that learns real numbers, and computes with whole ones, which codec files hold.
 
     `exact = False` computes without rounding (early training); `safe = True` takes the slow path. `freeze` fixes the
-    whole numbers that the real ones give now; `stored` has them by name, as a codec file does, and `load_stored` takes
-    them back.
+    whole numbers that the real ones round to; `stored` returns them by name, as in codec files, and `load_stored` sets
+    them.
     """
 
     exact = True
@@ -40,15 +40,15 @@ class ExactPart(nn.Module, ABC):
 
     @abstractmethod
     def load_stored(self, *args: Any, **kwargs: Any) -> None:
-        """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that cannot be."""
+        """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that are not valid."""
 
     def freeze(self) -> None:
-        """Fix the whole numbers that the real ones give now."""
+        """Compute with the whole numbers that the real ones round to now, from now on."""
         self.load_stored(**self.stored())
 
 
 class ExactLayer(ExactPart):
-    """A layer with real weights to learn, whole-number weights to compute with.
+    """A layer that learns real weights and computes with whole ones.
 
     `exact = False` computes with the real weights and without rounding. `load_integers` sets the whole numbers.
     `safe = True` takes float64 products of unfolded inputs.
@@ -57,11 +57,11 @@ class ExactLayer(ExactPart):
     gain: Tensor | None
 
     def __init__(self, shape: tuple[int, ...], fan_in: int, bound: int = BOUND, gain: float = 1.0) -> None:
-        """shape: of the weight, output channels first; bound: the greatest input magnitude, in units of 1/256."""
+        """shape: of the weight, output channels first; bound: the largest input magnitude, in units of 1/256."""
         super().__init__()
         if fan_in > MAX_FAN_IN:
             raise ValueError(
-                f"a fan-in of {fan_in} is over {MAX_FAN_IN}: split the layer, or its weights lose too many bits"
+                f"expected a fan-in of at most {MAX_FAN_IN}, got {fan_in}: weights would lose too many bits"
             )
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
@@ -71,7 +71,7 @@ class ExactLayer(ExactPart):
         self.register_buffer("gain", None, persistent=False)
 
     def set_gain(self, gain: Tensor) -> None:
-        """Learn each output channel in its own unit: real weights and biases are the parameters times `gain`, (C',)."""
+        """Scale each output channel: real weights and biases are the parameters times `gain`, (C',)."""
         self.gain = gain
 
     def masked_weight(self) -> Tensor:
@@ -80,13 +80,13 @@ class ExactLayer(ExactPart):
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """The real weights, and the real biases in units of 1/256."""
-        weight, bias = self.masked_weight(), self.bias * UNIT
+        weight, bias = self.masked_weight(), self.bias * ACTIVATION_UNIT
         if self.gain is None:
             return weight, bias
         return weight * self.gain.view(-1, *[1] * (weight.dim() - 1)), bias * self.gain
 
     def scales(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """The power of two of each output channel: as fine as the bound allows after rounding (design of the bound)."""
+        """The power of two of each output channel, as fine as the bound allows after rounding."""
         size = weight.double().abs().flatten(1)
         room = CARRIER - 2 - self.bound * self.fan_in / 2
         fits = room / (self.bound * size.sum(1) + bias.double().abs()).clamp_min(1e-3)
@@ -122,9 +122,9 @@ class ExactLayer(ExactPart):
     def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bound."""
         if any(part.is_floating_point() or part.is_complex() for part in (weight, bias, scale)):
-            raise BadCodecFile(f"weights of type {weight.dtype}, {bias.dtype}, {scale.dtype}: integers were expected")
+            raise BadCodecFile(f"expected integers as weights, got {weight.dtype}, {bias.dtype}, {scale.dtype}")
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
-            raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {tuple(self.weight.shape)} was expected")
+            raise BadCodecFile(f"expected weights of shape {tuple(self.weight.shape)}, got {tuple(weight.shape)}")
         sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()
         if (
             int(sums.max()) >= CARRIER
@@ -141,18 +141,18 @@ class ExactLayer(ExactPart):
         with torch.no_grad():
             gain = torch.ones_like(self.bias) if self.gain is None else self.gain
             self.weight.copy_(self.frozen[0] / gain.view(-1, *[1] * (weight.dim() - 1)))
-            self.bias.copy_(self.frozen[1] / UNIT / gain)
+            self.bias.copy_(self.frozen[1] / ACTIVATION_UNIT / gain)
 
     def stored(self) -> dict[str, Tensor]:
         """The whole numbers as a codec file holds them."""
         return self.integers()
 
     def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
-        """`load_integers` from what `stored` gave."""
+        """Compute with the whole numbers of `stored` from now on. Raises BadCodecFile if they break the bound."""
         self.load_integers(weight, bias, scale)
 
     def finished(self, y: Tensor) -> Tensor:
-        """Sums to whole numbers."""
+        """Sums rounded to whole numbers, if the layer is exact."""
         return rounded(y) if self.exact else y
 
 
@@ -216,22 +216,22 @@ class TransposedConv(ExactLayer):
 
 
 def exact_parts(module: nn.Module) -> dict[str, ExactPart]:
-    """All exact parts of a network by name: what its codec file holds."""
+    """All exact parts of a network by name: those that its codec file holds."""
     return {name: part for name, part in module.named_modules() if isinstance(part, ExactPart)}
 
 
 def exact_layers(module: nn.Module) -> dict[str, ExactLayer]:
-    """Those of them that are layers, with a weight, a bias and scales."""
+    """All exact layers of a network by name: the parts with a weight, a bias and scales."""
     return {name: layer for name, layer in exact_parts(module).items() if isinstance(layer, ExactLayer)}
 
 
 def set_exact(module: nn.Module, exact: bool) -> None:
-    """Whether the layers of a network round (the coded network) or not (early training)."""
+    """Make all parts of a network round (the coded network), or not (early training)."""
     for part in exact_parts(module).values():
         part.exact = exact
 
 
 def set_safe(module: nn.Module, safe: bool) -> None:
-    """Whether the layers of a network take the slow path that no kernel can make inexact."""
+    """Make all parts of a network take the slow path that no kernel can make inexact, or the fast one."""
     for part in exact_parts(module).values():
         part.safe = safe

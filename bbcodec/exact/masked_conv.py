@@ -23,7 +23,7 @@ from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
 from bbcodec.exact.wave_order import SKEW, Ring, Wave, WaveOrder
 
-BAND_PIXELS = 2**15  # of several images together, or of rows of one: their activations take some 40 MB
+BAND_PIXELS = 2**15  # of several images, or of rows of one, processed together: their activations take some 40 MB
 
 
 MaskType = Literal["A", "B"]  # van den Oord et al. 2016: without the pixel itself, or with it
@@ -72,7 +72,7 @@ class MaskedConv(ExactLayer):
         return max(-(dj + self.skew * di) for di, dj in self.taps)
 
     def masked_weight(self) -> Tensor:
-        """The weights, zero at closed taps, their sums over the taps held where `hold_level` says."""
+        """The weights, zero at closed taps; their sums over the taps are fixed after `hold_level`."""
         weight = self.weight * self.mask
         if self.level is None:
             return weight
@@ -81,11 +81,10 @@ class MaskedConv(ExactLayer):
         return torch.cat([held + change[:, :, None, None] * self.mask, free], 1)
 
     def hold_level(self, channels: int) -> None:
-        """From now on learning leaves the sums over the taps of the first `channels` inputs as they are.
+        """From now on, keep the sums over the taps of the first `channels` inputs fixed while training.
 
-        So what the layer makes of the overall brightness stays put, while what it makes of differences is learnt:
-        pixels are large numbers and their differences small ones, and steps that suit the latter would drown them in
-        changes of level.
+        The response to overall brightness stays fixed, and that to differences is learned: pixels are large numbers
+        and their differences small ones, which changes of level would drown at learning rates that suit differences.
         """
         self.level = (self.weight * self.mask).sum((2, 3)).detach()[:, :channels].clone()
 
@@ -98,7 +97,7 @@ class MaskedConv(ExactLayer):
     def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """As ExactLayer.load_stored, from a weight without its closed taps."""
         if weight.shape != (*self.weight.shape[:2], len(self.taps)):
-            raise BadCodecFile(f"weights of shape {tuple(weight.shape)} where {len(self.taps)} taps were expected")
+            raise BadCodecFile(f"expected weights of {len(self.taps)} taps, got shape {tuple(weight.shape)}")
         full = torch.zeros(self.weight.shape, dtype=weight.dtype)
         full[:, :, self.mask.cpu().bool()] = weight
         self.load_integers(full, bias, scale)
@@ -108,7 +107,7 @@ class MaskedConv(ExactLayer):
         return self.finished(self.sums(x))
 
     def sums(self, x: Tensor) -> Tensor:
-        """As forward, but not rounded yet."""
+        """As `forward`, not rounded."""
         w, b = self.parameters_now()
         padding = (self.radius, self.radius)
         if self.safe:
@@ -180,13 +179,13 @@ class LocalNet(nn.Module):
     """A stack of masked convolutions: a stem (type A), gated residual layers, a head, and a linear path beside them.
 
     params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units.
-    What it sees is local by design: radius + layers pixels up and to the sides (VLAE, Chen et al. 2017, section 3.1).
+    Its receptive field is local by design: radius + layers pixels up and to the sides (Chen et al. 2017, section 3.1).
     """
 
     def __init__(
         self, cin: int, hidden: int, layers: int, cout: int, radius: int = 3, bound: int = BOUND, skew: int = SKEW
     ) -> None:
-        """cin, hidden, cout: channels; radius: of the stem; bound: the greatest magnitude of the input."""
+        """cin, hidden, cout: channels; radius: of the stem; bound: the largest magnitude of the input."""
         super().__init__()
         self.stem = MaskedConv(cin, hidden, radius, "A", bound, skew=skew)
         self.layers = nn.ModuleList(MaskedConv(hidden, 2 * hidden, 1, "B", skew=skew) for _ in range(layers))
@@ -217,7 +216,7 @@ class LocalNet(nn.Module):
         return self.stem.radius + len(self.layers)
 
     def in_bands(self, x: Tensor, context: Tensor | None, stride: int) -> Tensor:
-        """The same, some images or a band of rows at a time, so that memory stays bounded."""
+        """As `forward`, some images or a band of rows at a time, so that memory stays bounded."""
         batch, _, height, width = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         params = torch.empty(batch, height, width, self.head.weight.shape[0])
@@ -232,7 +231,7 @@ class LocalNet(nn.Module):
         return params.permute(0, 3, 1, 2)
 
     def band(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """The same for rows of which the first `reach` lack what is above them. Returns params (B, H, W, C')."""
+        """Parameters (B, H, W, C') of a band of rows, wrong in its first `reach` ones unless the image starts there."""
         h = silu_rows(rows_of(self.stem.sums(x)), None if context is None else rows_of(context))
         for layer in self.layers:
             h = gated_rows(h, rows_of(layer.sums(h.permute(0, 3, 1, 2))))  # type: ignore[operator]
@@ -245,7 +244,7 @@ class LocalNet(nn.Module):
         return LocalState(self, shape, context, stride)
 
     def in_waves(self, shape: tuple[int, int, int], context: Tensor | None, draw: Draw, stride: int = 1) -> None:
-        """The same, wave by wave. shape: (B, H, W); context and stride as for `forward`.
+        """As `forward`, wave by wave, when pixels are not known yet. shape: (B, H, W); context, stride: as there.
 
         draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
         the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.

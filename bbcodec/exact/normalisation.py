@@ -1,6 +1,6 @@
 """Layer normalisation (Ba et al. 2016) and learned scales, in whole numbers.
 
-The channels of a place are taken less their mean, over their standard deviation. With C channels x_c, whole numbers:
+The channels of a place less their mean, divided by their standard deviation. With C channels x_c, whole numbers:
 
     S = sum x_c     d_c = C x_c - S     V = sum d_c**2     D = V // C + C**2     R = isqrt(2**16 D)
     n_c = (d_c * (2**48 // R) + 2**31) >> 32     clamped to +-2047
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bbcodec.coder.compilation import compiled
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, straight
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, straight
 from bbcodec.exact.layers import ExactLayer
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -30,7 +30,7 @@ class Scale(ExactLayer):
     """y_c = w_c x_c + b_c for each channel, (..., C) -> (..., C); one channel stands for all."""
 
     def __init__(self, channels: int = 1, start: float = 0.0, bias: bool = True) -> None:
-        """start: the real weights to begin with; bias: whether biases are learnt, or stay 0."""
+        """start: initial real weights; bias: whether biases are learned, or stay 0."""
         super().__init__((channels, 1), 1)
         with torch.no_grad():
             self.weight.fill_(start)
@@ -48,7 +48,7 @@ class LayerNorm(Scale):
     def __init__(self, channels: int) -> None:
         """Raises ValueError for more than 1,024 channels: sums would not fit."""
         if channels > MOST_CHANNELS:
-            raise ValueError(f"a normalisation of {channels} channels: at most {MOST_CHANNELS} were expected")
+            raise ValueError(f"expected a normalisation of at most {MOST_CHANNELS} channels, got {channels}")
         super().__init__(channels, start=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,12 +67,12 @@ def normalised(x: Tensor, exact: bool = True) -> Tensor:
     if exact and not (torch.is_grad_enabled() and x.requires_grad):
         return exact_normalised(x)
     centred = x - x.mean(-1, keepdim=True)
-    smooth = clamped(centred * (centred.square().mean(-1, keepdim=True) + 1).rsqrt() * UNIT)
+    smooth = clamped(centred * (centred.square().mean(-1, keepdim=True) + 1).rsqrt() * ACTIVATION_UNIT)
     return straight(exact_normalised(x.detach()), smooth) if exact else smooth
 
 
 def exact_normalised(x: Tensor) -> Tensor:
-    """The definition: compiled on the CPU, else in int64 by PyTorch."""
+    """n of the definition: compiled on the CPU, else in int64 by PyTorch."""
     if x.device.type == "cpu":
         rows = x.detach().contiguous()
         out = torch.empty_like(rows)
@@ -82,7 +82,7 @@ def exact_normalised(x: Tensor) -> Tensor:
 
 
 def in_int64(x: Tensor) -> Tensor:
-    """The definition on any device."""
+    """n of the definition, in PyTorch, on any device."""
     channels = x.shape[-1]
     d = x.long() * channels
     d = d - torch.div(d.sum(-1, keepdim=True), channels, rounding_mode="floor")
@@ -92,7 +92,7 @@ def in_int64(x: Tensor) -> Tensor:
 
 
 def integer_root(n: Tensor) -> Tensor:
-    """The whole part of the square root of int64 numbers from 0 to 2**60 - 1; a float root is off by at most one."""
+    """Square roots, rounded down, of int64 numbers from 0 to 2**60 - 1; a float root is off by at most one."""
     root = n.double().sqrt().long()
     root = root - (root * root > n).long()
     return root + ((root + 1) * (root + 1) <= n).long()

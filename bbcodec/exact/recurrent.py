@@ -13,23 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from bbcodec.exact.activations import sigmoid, tanh
-from bbcodec.exact.arithmetic import BOUND, UNIT, clamped, rounded
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, rounded
 from bbcodec.exact.layers import Linear
 
 State = tuple[Tensor, Tensor]  # h and c, (B, hidden) each
 
 
 class Lstm(nn.Module):
-    """(B, n, C) -> (B, n, hidden), row after row; `step` is one row. A row sees itself and those before it."""
+    """(B, n, C) -> (B, n, hidden): each row sees itself and those before it. `step` takes one row."""
 
     def __init__(self, cin: int, hidden: int, bound: int = BOUND) -> None:
-        """cin: channels of a row; bound: their greatest magnitude, in units of 1/256."""
+        """cin: channels of a row; bound: their largest magnitude, in units of 1/256."""
         super().__init__()
         self.hidden = hidden
         self.inputs = Linear(cin, 4 * hidden, bound)
-        self.states = Linear(hidden, 4 * hidden, int(UNIT))
+        self.states = Linear(hidden, 4 * hidden, int(ACTIVATION_UNIT))
         with torch.no_grad():
-            self.inputs.bias[hidden : 2 * hidden] = 1.0  # remember, to begin with
+            self.inputs.bias[hidden : 2 * hidden] = 1.0  # forget gates start open: cells remember
 
     def begin(self, batch: int) -> State:
         """The state before the first row: zeros."""
@@ -44,9 +44,9 @@ class Lstm(nn.Module):
         exact = self.inputs.exact
         h, c = state
         i, f, g, o = (y + self.states(h)).chunk(4, 1)
-        total = (sigmoid(f, exact) * c + sigmoid(i, exact) * tanh(g, exact)) / UNIT
+        total = (sigmoid(f, exact) * c + sigmoid(i, exact) * tanh(g, exact)) / ACTIVATION_UNIT
         c = clamped(rounded(total) if exact else total)
-        out = sigmoid(o, exact) * tanh(c, exact) / UNIT
+        out = sigmoid(o, exact) * tanh(c, exact) / ACTIVATION_UNIT
         return rounded(out) if exact else out, c
 
     def forward(self, x: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ def importance_weights(
 def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:
     """The importance-weighted bound on log p(x) with k draws (Burda et al. 2016, eq. 8): (B,) nats.
 
-    log_weights: (draws, B) of `importance_weights`, k <= draws. It is averaged over as many groups of k as there are.
-    The largest weight is subtracted before the exponential, so that no sum overflows or vanishes.
+    log_weights: (draws, B) of `importance_weights`, k <= draws. The bound is averaged over as many groups of k draws
+    as there are. The largest weight is subtracted before the exponential, so that no sum overflows or vanishes.
 
     >>> iwae(np.log([[1.0], [3.0]]), 2).round(6) == np.log(2).round(6)
     array([ True])

@@ -13,12 +13,12 @@ from bbcodec.distributions.base import Distribution
 from bbcodec.exact.arithmetic import guard
 from bbcodec.model.program import Latent, LatentModel, Observed, Program, Thunk
 
-# Called with what was coded at a site: its name, its prior or likelihood, its posterior (None of pixels), its value.
+# Called for each coded site: its name, its prior or likelihood, its posterior (None for pixels), its value.
 Visit = Callable[[str, Distribution, Distribution | None, Tensor], None]
 
 
 def run(program: Program, latent: Callable[[Latent], Tensor], observed: Callable[[Observed], Tensor]) -> Tensor:
-    """Run a program to its end, answering each yield; returns what the program returns, the images."""
+    """Run a program to its end, answering each yield; returns the images that it returns."""
     try:
         site = next(program)
         while True:
@@ -77,9 +77,9 @@ def encode(
     """Put images on the stack by bits-back coding (Townsend et al. 2019, section 2.2).
 
     Latents are popped under their posteriors on the way down; then every site is pushed under its prior or likelihood,
-    last first. This is the one place where the order is reversed. images: (B, C, H, W), float32 whole numbers.
-    account, if given, collects per site what each image costs, net, in 2**-24 bits; visit, if given, is called
-    for each site once it is pushed. Raises StackUnderflow if the stack holds too little to pop from.
+    last first. Nowhere else is the order reversed. images: (B, C, H, W), float32 whole numbers.
+    account, if given, collects the net cost of each image per site, in 2**-24 bits; visit, if given, is called for
+    each site once it is pushed. Raises StackUnderflow if the stack holds too little to pop from.
     """
     pushes: list[tuple[str, Thunk, Distribution | None, Tensor]] = []
 
@@ -108,10 +108,10 @@ def encode(
 
 @torch.no_grad()
 def decode(model: LatentModel, stack: AnsStack, shape: torch.Size) -> Tensor:
-    """Take images (B, C, H, W) off the stack and leave it as it was before they were encoded.
+    """Take images (B, C, H, W) off the stack, which is then as it was before they were encoded.
 
     Latents are popped under their priors and pixels under their likelihoods; then the program runs again with the
-    pixels, and the latents go back under their posteriors, last first.
+    pixels, and the latents are pushed under their posteriors, last first.
     """
     known: dict[str, Tensor] = {}
 
@@ -148,9 +148,9 @@ def sample(model: LatentModel, shape: torch.Size, generator: torch.Generator | N
 
 
 def account(model: LatentModel, stack: AnsStack, images: Tensor) -> dict[str, np.ndarray]:
-    """Encode the images and say what each costs, net, at every site: (B,) int64, in 2**-24 bits.
+    """Encode images on the stack; the net cost of each at every site, (B,) int64, in 2**-24 bits.
 
-    The sum over sites and images is what the stack grows by, and its expectation is close to the negative ELBO.
+    The stack grows by the sum over sites and images, whose expectation is close to the negative ELBO.
     """
     rows: dict[str, list[np.ndarray]] = {}
     encode(model, stack, images, rows)

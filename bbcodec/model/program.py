@@ -43,9 +43,9 @@ Program = Generator[Site, Tensor, Tensor]
 
 
 class LatentModel(nn.Module, ABC):
-    """A network with a program. `program(shape)` generates or decodes; `program(shape, images)` encodes or learns."""
+    """A network with a program: `program(shape)` to sample or decode, `program(shape, images)` to encode or train."""
 
-    image_size: tuple[int, int] | None = None  # height and width of the only images that it takes; None: of any size
+    image_size: tuple[int, int] | None = None  # height and width of the only images it takes; None: any size
 
     @abstractmethod
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:

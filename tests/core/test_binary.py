@@ -45,7 +45,7 @@ def test_varint_golden_bytes():
 
 @pytest.mark.parametrize("number", [-1, 2**32])
 def test_numbers_that_are_no_varint_are_a_bug_of_the_caller(number):
-    with pytest.raises(ValueError, match="a varint holds"):
+    with pytest.raises(ValueError, match="for a varint"):
         pack_varint(number)
 
 

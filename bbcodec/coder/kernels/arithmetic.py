@@ -19,11 +19,11 @@ def clamp(x, low, high):
 
 @compiled
 def to_whole(numbers, integers):
-    """Convert (N,) floats to int32; whether all of them were whole and within int32."""
+    """Convert (N,) floats to int32. Returns whether all were whole and within int32."""
     good = True
     for i in range(len(numbers)):
         x = numbers[i]
-        inside = (x >= -2147483648.0) & (x < 2147483648.0)  # not so for nan; outside, conversion is undefined
+        inside = (x >= -2147483648.0) & (x < 2147483648.0)  # False for nan; outside, conversion is undefined
         integers[i] = np.int32(x if inside else 0)
         good &= inside & (integers[i] == x)
     return good
@@ -34,8 +34,8 @@ def cubic(table, x):
     """A cumulative of `tables`, in 2**-44, at x intervals after the first knot, in 2**-24; clamped to the table.
 
     The terms are at most 2**38 and t < 2**24, so products stay below 2**62. Each step rounds down by less than a unit
-    and the coefficients are rounded by half of one, so values are off by -5 to 2 units. Neighbouring symbols are apart
-    by 48 (normal, at 6.25 sigma and the widest sigma) and 148 (logistic) or more, so the cumulative increases.
+    and the coefficients are rounded by half of one, so values are off by -5 to 2 units. Neighbouring symbols are
+    at least 48 (normal, at 6.25 sigma and the widest sigma) and 148 (logistic) apart, so the cumulative increases.
     """
     x = min(max(x, 0), (len(table) << FRACTION_BITS) - 1)
     i, t = x >> FRACTION_BITS, x & ((1 << FRACTION_BITS) - 1)

@@ -67,7 +67,7 @@ def push(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, normal, in
 
 @compiled
 def pop(heads, words, n, x, means, log_sigmas, steps, log_sigma_min, normal, inverse_scale, quantile, log2):
-    """Pop x: (N,) int32. The search begins at a quantile from a coarse table and gallops from there."""
+    """Pop x: (N,) int32. The search starts at a quantile from a coarse table and gallops from there."""
     lane = 0
     bound, spacing = 8 * steps - 1, 128 // steps
     for i in range(len(x)):

@@ -66,7 +66,7 @@ def fill_components(row, c, channels, count, joint, red, green, components, exp_
 
 @inlined
 def normalise_weights(count, components, total):
-    """Weights of sum total, below 2**34, to weights of sum 2**32; at most K + 16 units are left for the first."""
+    """Scale weights of sum `total`, below 2**34, to sum to 2**32; the first takes the rest, at most K + 16 units."""
     share, rest = np.int64(np.uint64(1 << 62) // np.uint64(total)), np.int64(1 << _WEIGHT_BITS)
     for j in range(count):
         components[j, WEIGHT] = components[j, WEIGHT] * share >> (62 - _WEIGHT_BITS)
@@ -83,7 +83,7 @@ def component_cumulative(k, j, components, logistic):
 
 @inlined
 def condition_weights(k, count, components, logistic):
-    """Weights given that the channel was k: times the mass of k under each component, plus one so that none is lost.
+    """Weights given that the channel was k: times the mass of k under each component, plus one so that none vanishes.
 
     Weights sum to 2**32 and masses are at most 2**30, so the products sum to less than 2**63, and to 2**32 or more.
     """

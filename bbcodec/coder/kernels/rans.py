@@ -28,7 +28,7 @@ def put(heads, words, n, lane, start, mass, precision):
 
 @inlined
 def peek(heads, lane, precision):
-    """The slot, 0 .. 2**precision - 1, whose symbol a pop would give."""
+    """The slot, 0 .. 2**precision - 1: the next pop gives the symbol whose interval holds it."""
     return np.int64(heads[lane] & np.uint64((1 << precision) - 1))
 
 
@@ -52,7 +52,7 @@ def last_lane(heads, count):
 
 @inlined
 def lane_before(heads, lane):
-    """The lane of the symbol before, without the cost of a division."""
+    """The lane of the symbol before, without a division."""
     return lane - 1 if lane > 0 else len(heads) - 1
 
 
@@ -64,7 +64,7 @@ def lane_after(heads, lane):
 
 @compiled
 def push_intervals(heads, words, n, starts, masses, precision):
-    """Push intervals as they are. starts, masses: (N,) int64."""
+    """Push given intervals. starts, masses: (N,) int64."""
     lane = last_lane(heads, starts.size)
     for i in range(len(starts) - 1, -1, -1):
         n = put(heads, words, n, lane, starts[i], masses[i], precision)
@@ -74,7 +74,7 @@ def push_intervals(heads, words, n, starts, masses, precision):
 
 @compiled
 def pop_intervals(heads, words, n, starts, masses, precision):
-    """Pop intervals that the caller knows. starts, masses: (N,) int64."""
+    """Pop given intervals. starts, masses: (N,) int64."""
     lane = 0
     for i in range(len(starts)):
         slot = peek(heads, lane, precision)

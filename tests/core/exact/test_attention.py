@@ -84,7 +84,7 @@ def test_all_paths_agree_with_the_oracle(seed, n, m, size, bound):
 def test_parts_do_not_matter(scores, run, monkeypatch):
     """However few queries or images are worked on together, and with however many threads."""
     q, k, v, runs, starts, stops = example(5, 11, 9, 4, 200)
-    monkeypatch.setattr(attention, "SCORES", scores)
+    monkeypatch.setattr(attention, "MAX_SCORES", scores)
     monkeypatch.setattr(attention, "RUN", run)
     with threads(4):
         check_equal(attend(tensor(q), tensor(k), tensor(v), starts, stops), attend_oracle(q, k, v, runs))

@@ -120,8 +120,8 @@ def numbers(**changes):
         ({"means": torch.zeros(K + 1, M, dtype=torch.int16)}, "shape"),
         ({"log_sigmas": torch.zeros(K, M + 1, dtype=torch.int16)}, "shape"),
         ({"log_weights": torch.zeros(1, dtype=torch.int16)}, "shape"),
-        ({"means": torch.full((K, M), 2048, dtype=torch.int16)}, "beyond"),
-        ({"log_weights": torch.full((K,), -32768, dtype=torch.int16)}, "beyond"),
+        ({"means": torch.full((K, M), 2048, dtype=torch.int16)}, "within"),
+        ({"log_weights": torch.full((K,), -32768, dtype=torch.int16)}, "within"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(changes, message):
