@@ -25,7 +25,7 @@ from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.distributions.pixels import Pixels
 from bbcodec.exact.activations import silu
-from bbcodec.exact.arithmetic import UNIT, clamped
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, clamped
 from bbcodec.exact.attention import DepthAttention, Lift, NonLocal
 from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.masked_conv import LocalNet
@@ -314,7 +314,7 @@ class Attentive(TrainableModel):
         """Latents z1 .. zL from the top down, then pixels x."""
         batch, _, height, width = shape
         features = [] if images is None else self.bottom_up(images)  # posteriors are asked for only with images
-        inside = torch.full((batch, 1, *self.sizes(height, width)[-1]), UNIT, device=self.start.bias.device)
+        inside = torch.full((batch, 1, *self.sizes(height, width)[-1]), ACTIVATION_UNIT, device=self.start.bias.device)
         context = silu(self.start(inside), self.start.exact)
         memories: Memories = []
         active = torch.empty(0)  # the first layer has none above it

@@ -29,7 +29,7 @@ from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.distributions.rowwise import ALPHA_BITS, FirstOrder, Rowwise
 from bbcodec.errors import BadCodecFile
 from bbcodec.exact.activations import gated, sigmoid, silu
-from bbcodec.exact.arithmetic import UNIT, clamped, rounded, straight
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, clamped, rounded, straight
 from bbcodec.exact.attention import Attention, Cache
 from bbcodec.exact.layers import Conv, ExactPart, Linear
 from bbcodec.exact.masked_conv import BAND_PIXELS, LocalNet, MaskedConv, row_functions
@@ -137,7 +137,7 @@ def build(config: Mapping[str, Any]) -> DeltaVae:
 
 def log_sigma_min(steps_per_unit: int) -> int:
     """The least log sigma of a Gaussian on this grid, in 1/256."""
-    return round(UNIT * math.log(0.75 / steps_per_unit))
+    return round(ACTIVATION_UNIT * math.log(0.75 / steps_per_unit))
 
 
 def committed_nats(alphas: list[int], rows: int) -> Decimal:
@@ -207,7 +207,7 @@ def floors_of(nats: Decimal, least: int) -> tuple[int, list[int]]:
             means.append(-int((-256 * square.sqrt()).to_integral_value(ROUND_FLOOR)))
     if lowest is None or max(means) > MEAN_BOUND:
         raise ValueError(
-            f"a latent cannot commit to {float(nats):.3f} nats: {MEAN_BOUND / UNIT:.0f} is the largest mean"
+            f"a latent cannot commit to {float(nats):.3f} nats: {MEAN_BOUND / ACTIVATION_UNIT:.0f} is the largest mean"
         )
     return lowest, means
 
@@ -469,7 +469,7 @@ class Auxiliary(nn.Module):
         super().__init__()
         self.base = base
         self.lstm = Lstm(latents, hidden)
-        self.prior_head = Linear(hidden, 2 * latents, int(UNIT), gain=0.0)
+        self.prior_head = Linear(hidden, 2 * latents, int(ACTIVATION_UNIT), gain=0.0)
 
     def rows(self, z: Tensor) -> Tensor:
         """Parameters (B, n, 2 Z) of all rows z (B, n, Z)."""
@@ -606,12 +606,12 @@ class DeltaVae(TrainableModel):
         log sigma = lowest + rne(span * sigmoid[output] / 256), all that is possible; mean = floor + max(0, output).
         """
         exact, span = self.posterior_head.exact, len(self.floors) - 1
-        above = sigmoid(log_sigma, exact) * span / UNIT
+        above = sigmoid(log_sigma, exact) * span / ACTIVATION_UNIT
         above = rounded(above) if exact else above
         floors = self.floors[above.detach().round().long()]
-        log_variance = 2 * (above + self.lowest) / UNIT
+        log_variance = 2 * (above + self.lowest) / ACTIVATION_UNIT
         square = 2 * float(self.committed_each()) + 1 + log_variance - log_variance.exp()
-        smooth = UNIT * square.clamp_min(1e-3).sqrt()
+        smooth = ACTIVATION_UNIT * square.clamp_min(1e-3).sqrt()
         return straight(floors, smooth) + mean.clamp_min(0), above + self.lowest
 
     def prior(self, batch: int, rows: int) -> Rowwise:
@@ -636,7 +636,7 @@ class DeltaVae(TrainableModel):
     def memory(self, z: Tensor) -> Tensor:
         """What the decoder is told of the latents: (B, H, Z + 9), activations, 256, and where the row is."""
         rows = torch.arange(z.shape[1], device=z.device)
-        known = torch.cat([torch.full_like(triangles(rows)[:, :1], UNIT), triangles(rows)], 1)
+        known = torch.cat([torch.full_like(triangles(rows)[:, :1], ACTIVATION_UNIT), triangles(rows)], 1)
         return torch.cat([activation(z, self.config.steps_per_unit), known.expand(len(z), -1, -1)], 2)
 
     def likelihood(self, z: Tensor | None, shape: torch.Size) -> Autoregressive:

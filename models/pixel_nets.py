@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import gated
-from bbcodec.exact.arithmetic import UNIT
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT
 from bbcodec.exact.layers import Conv, Linear
 from bbcodec.exact.masked_conv import LocalNet
 
@@ -95,12 +95,12 @@ def halved_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]
 
 def with_inside(x: Tensor) -> Tensor:
     """One more channel, 256 everywhere: beyond the border it reads as zero, which shows nets the border."""
-    return torch.cat([x, torch.full_like(x[:, :1], UNIT)], 1)
+    return torch.cat([x, torch.full_like(x[:, :1], ACTIVATION_UNIT)], 1)
 
 
 def embed_binary(pixels: Tensor) -> Tensor:
     """0 and 1 to -1 and 1."""
-    return with_inside((2 * pixels - 1) * UNIT)
+    return with_inside((2 * pixels - 1) * ACTIVATION_UNIT)
 
 
 def embed_levels(pixels: Tensor) -> Tensor:

@@ -15,8 +15,7 @@ from PIL import Image
 
 from bbcodec.archive.compress import compress
 from bbcodec.codec.codec import Codec, PixelFormat
-from bbcodec.codec.file import load_codec
-from bbcodec.codec.file import save_codec
+from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.errors import OutputError
 from bbcodec.images import encode_alone
 from bbcodec.models.families import Family, TrainableModel

@@ -25,8 +25,8 @@ import torch.distributed as dist
 
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.codec import Codec
-from bbcodec.codec.file import load_codec
 from bbcodec.codec.device import check_device
+from bbcodec.codec.file import load_codec
 from bbcodec.errors import InputError, OutputError, TargetExists, TrainingDiverged
 from bbcodec.models.families import PRESETS, Family, Strength, TrainableModel, find_family
 from bbcodec.models.training.cards import (

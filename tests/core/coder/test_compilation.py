@@ -60,7 +60,7 @@ def test_a_change_of_another_file_is_noticed(site):
     assert hits == 0
 
 
-def test_a_numba_without_this_cache_still_compiles(monkeypatch):
+def test_a_numba_without_this_cache_still_compiles():
     """As with compilation switched off, where a kernel is the function itself."""
     compilation.depend_on_sources(lambda: 0, Path(__file__).parent)
 
