@@ -25,7 +25,7 @@ from PIL import Image
 
 # Own time of every function goes to the first room whose mark is in its file name or name.
 ROOMS = {
-    "coder kernels": ("kernels.py", "/ans.py", "distributions/"),
+    "coder kernels": ("coder/kernels/", "/ans.py", "distributions/"),
     "network": ("torch/", "built-in method torch", "method 'round", "exact/", "TensorBase"),
     "classical trials": ("PIL/", "ImagingEncoder", "ImagingDecoder", "_webp", "imagecodecs", "zlib", "'encode' of"),
     "files and digests": ("_io", "posix", "hashlib", "blake2", "pathlib", "crc32"),

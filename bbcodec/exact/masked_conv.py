@@ -25,7 +25,6 @@ from bbcodec.exact.wave_order import SKEW, Ring, Wave, WaveOrder
 
 BAND_PIXELS = 2**15  # of several images, or of rows of one, processed together: their activations take some 40 MB
 
-
 MaskType = Literal["A", "B"]  # van den Oord et al. 2016: without the pixel itself, or with it
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]  # params (rows, B, C') of pixels (i, j) -> embedded values
 
