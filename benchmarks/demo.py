@@ -32,7 +32,7 @@ def bundled() -> Path:
     """The folder of images inside the installed scikit-image; it is not imported."""
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
-        sys.exit("the demo needs scikit-image, which `make demo` installs: pip install 'bbcodec[test]'")
+        sys.exit("the demo needs scikit-image: run `make demo`, or pip install scikit-image")
     return Path(spec.origin).parent / "data"
 
 
@@ -55,7 +55,7 @@ def row(path: Path, entry: dict[str, object]) -> list[int]:
 
 
 def main() -> None:
-    """Run the demo; leaves with status 1 if a pixel differs."""
+    """Run the demo; exits with status 1 if a pixel differs."""
     screen = Console()
     with tempfile.TemporaryDirectory(prefix="bbcodec-demo-") as folder:
         photos, archive, restored = Path(folder, "photos"), Path(folder, "photos.bb"), Path(folder, "restored")
@@ -70,7 +70,7 @@ def main() -> None:
         back = {path.name: path for path in restored.rglob("*") if path.is_file()}
 
         table = Table(title="Bytes, lossless", box=SIMPLE_HEAD, padding=0)
-        table.caption = "equal: every pixel and the mode are back"
+        table.caption = "equal: mode, palette and every pixel are restored"
         table.add_column("file", no_wrap=True)
         for heading in ("PNG", "WebP", "bbcodec", "bits/dim"):
             table.add_column(heading, justify="right", no_wrap=True)
@@ -92,11 +92,11 @@ def main() -> None:
         table.add_row("the archive", "", "", f"{whole:,}", f"{8 * whole / totals[0]:.3f}")
         screen.print(table)
         screen.print(
-            f"compress {seconds_in:.1f} s (with a check of the result), decompress {seconds_out:.1f} s, "
+            f"compress {seconds_in:.1f} s (result checked), decompress {seconds_out:.1f} s, "
             f"WebP and comparison {seconds_peers:.1f} s"
         )
         if not all(equal):
-            sys.exit("some pixels differ")
+            sys.exit("demo: some restored images differ")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Render the measured results into README.md, between its two markers.
+"""Render benchmarks/results/*.json into docs/results.md and the tables of README.md, between two markers each.
 
-    python benchmarks/readme_table.py            # write
-    python benchmarks/readme_table.py --check    # leave with status 1 if README.md says something else
+python benchmarks/readme_table.py            # write
+python benchmarks/readme_table.py --check    # exit with status 1 if a page says something else
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ Result = dict[str, Any]
 
 
 def source(name: str, result: Result) -> str:
-    """The line under a table that says where it comes from."""
+    """The line under a table: command, data, machine, file."""
     rows = result["rows"] if isinstance(result.get("rows"), list) else []
     environments = [row["environment"] for row in rows if "environment" in row] or [result["environment"]]
-    told = [f"{one['cpu']}, {one['cores']} cores, torch {one['versions']['torch']}" for one in environments]
-    machines = " and ".join(dict.fromkeys(told))  # rows are measured one by one, and not all on one machine
+    machines = " and ".join(dict.fromkeys(machine(one) for one in environments))  # rows differ in their machines
     return f"`{result['command']}` ({result['data']}; {machines}) -> `benchmarks/results/{name}.json`"
+
+
+def machine(environment: Result) -> str:
+    """A machine and its torch."""
+    return f"{environment['cpu']}, {environment['cores']} cores, torch {environment['versions']['torch']}"
 
 
 def kodak(result: Result) -> Iterator[str]:
@@ -34,20 +38,76 @@ def kodak(result: Result) -> Iterator[str]:
     learned, files = ours["stored_as"].get("learned", 0), sum(ours["stored_as"].values())
     yield "| Kodak, 24 photos | bytes | bits/dim |"
     yield "| --- | ---: | ---: |"
-    names = {
-        "png_as_they_come": "PNG, as they come",
-        "webp_m6": "WebP lossless, m6",
-        "webp_m6_q100": "WebP lossless, m6, quality 100",
-        "jpegxl_e7": "JPEG XL lossless, e7",
-        "jpegxl_e9": "JPEG XL lossless, e9",
-    }
-    for key, name in names.items():
+    for key, name in FORMATS.items():
         peer = result["peers"].get(key)
         if peer is not None:
             yield f"| {name} | {peer['bytes']:,} | {peer['bits_per_dim']:.3f} |"
     yield f"| **bbcodec**, one archive | **{ours['archive_bytes']:,}** | **{ours['bits_per_dim']:.3f}** |"
     yield ""
-    yield f"{learned} of {files} photos are stored by the learned codec."
+    yield f"The learned codec stores {learned} of {files} photos."
+
+
+FORMATS = {
+    "png_as_they_come": "PNG, files as they come",
+    "webp_m6": "WebP lossless, m6",
+    "webp_m6_q100": "WebP lossless, m6, quality 100",
+    "jpegxl_e7": "JPEG XL lossless, e7",
+    "jpegxl_e9": "JPEG XL lossless, e9",
+}
+
+
+def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
+    """README's table: sizes and speeds side by side, longest files first."""
+    ours, rates, whole = kodak["bbcodec"], speed["peers"], speed["command_line_with_start_up"]
+    dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
+    yield "| Kodak, 24 photos | bits/dim | bytes | MB/s in | MB/s out |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for key in ("png_as_they_come", "webp_m6", "jpegxl_e7", "jpegxl_e9"):
+        peer, ways = kodak["peers"][key], [rates.get(key, {}).get(way) for way in ("encode", "decode")]
+        told = " | ".join("" if rate is None else two_digits(rate) for rate in ways)
+        yield f"| {FORMATS[key]} | {peer['bits_per_dim']:.3f} | {peer['bytes']:,} | {told} |"
+    checked = f"{whole['compress_and_verify']:.2f} (unchecked {whole['compress']:.2f})"
+    yield (
+        f"| **bbcodec, `{ours['codecs'][0]}`** | **{ours['bits_per_dim']:.3f}** | **{ours['archive_bytes']:,}** | "
+        f"**{checked}** | **{whole['decompress']:.2f}** |"
+    )
+    for row in published["rows"]:
+        told = " | ".join(two_digits(dims / 1e6 / row["seconds"][way]) for way in ("encode", "decode"))
+        yield f"| {row['codec']} \\* | {8 * row['bytes'] / dims:.3f} | {row['bytes']:,} | {told} |"
+    yield ""
+    environment = speed["environment"]
+    yield (
+        "MB/s of raw pixels, start-up included for bbcodec, which decodes what it wrote before it reports success; "
+        f"measured on {environment['cores']} cores of an {environment['cpu']}. \\* Published for another machine "
+        f"({published['machine']}): [{published['source'].removeprefix('https://github.com/')}]({published['source']})."
+    )
+
+
+def two_digits(rate: float) -> str:
+    """A rate above 0 to two significant digits, or to whole numbers: 0.56, 7.0, 23, 120."""
+    return f"{rate:,.{max(0, 1 - math.floor(math.log10(rate)))}f}"
+
+
+OWN_CODECS = {"cifar10-2": "CIFAR-10", "mnist-1": "MNIST, 8-bit", "microscopy-1": "microscopy"}
+WRITE_FILES = {"BB-ANS", "Bit-Swap", "HiLLoC", "LBB"}  # figures of others that are sizes of files, not bounds
+
+
+def own_codecs(trained: Result) -> Iterator[str]:
+    """README's second table: codecs trained for a collection."""
+    yield "| test images | best classical | **bbcodec** | published, learned | codec pays for itself from |"
+    yield "| --- | ---: | ---: | --- | ---: |"
+    for row in trained["rows"]:
+        if row["codec"] not in OWN_CODECS:
+            continue
+        best = best_peer(trained["classical"][row["test_file"]])
+        if best is None:
+            continue
+        others = [one for one in row["figures_of_others"] if one["what"] in WRITE_FILES]
+        told = ", ".join(f"{one['what']} {one['value']:g}" for one in others)
+        yield (
+            f"| {OWN_CODECS[row['codec']]} | {best['bits_per_dim']:.3f} | **{row['measured_bits_per_dim']:.3f}** | "
+            f"{told} | {pays_after(row, best):,} images |"
+        )
 
 
 def mnist_binary(result: Result) -> Iterator[str]:
@@ -71,7 +131,7 @@ def determinism(result: Result) -> Iterator[str]:
         f"{len(result['settings'])} settings of threads, kernels, instruction sets and precision: {messages} distinct "
         f"message for every batch, where an ordinary float network gives "
         f"{result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs "
-        "of encoder and decoder give every pixel back. Of the codecs "
+        "of encoder and decoder restore every pixel. Codecs: "
         f"{', '.join(f'`{name}`' for name in result['codecs'].values())}."
     )
 
@@ -92,16 +152,16 @@ def speed(result: Result) -> Iterator[str]:
 
 
 def folders(result: Result) -> Iterator[str]:
-    """Folders that come back, and the sprites beside their peers."""
+    """Folders restored, and the sprites beside their peers."""
     odd, sprites = result["strange_images"], result["sprites"]
     made = ", ".join(f"{count:,} files {how}" for how, count in result["strange_images_made"].items())
     for what, one in (("strange images", odd), ("sprites", sprites)):
         yield (
-            f"{one['files_the_same']:,} of {one['files']:,} {what} come back the same "
+            f"{one['files_the_same']:,} of {one['files']:,} {what} are restored "
             f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
         )
     parts = odd["files"] - sum(result["strange_images_made"].values())
-    yield f"Strange ones were made: {made}{f', and {parts} more where it writes several for one' if parts else ''}."
+    yield f"Strange images: {made}{f', and {parts} more where one call wrote several' if parts else ''}."
     yield ""
     yield "| 4,265 sprites, as PNG files | bytes |"
     yield "| --- | ---: |"
@@ -109,7 +169,7 @@ def folders(result: Result) -> Iterator[str]:
         yield f"| {name} | {size:,} |"
     yield f"| **bbcodec**, one archive | **{sprites['archive_bytes']:,}** |"
     yield ""
-    yield "WebP figures are of colours alone, without the palettes, names, times and metadata that the archive holds."
+    yield "WebP figures count colours alone; the archive also holds palettes, names, times and metadata."
 
 
 def many(result: Result) -> Iterator[str]:
@@ -117,12 +177,11 @@ def many(result: Result) -> Iterator[str]:
     index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]
     yield (
         f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
-        f"{result['archive_bytes']:,} bytes. Memory of all processes, {result['jobs']} of them workers: "
-        f"{memory['compress']:,} MB compressing, "
-        f"{memory['decompress']:,} MB restoring. The index takes {index['index']} bytes a file, names included, the "
-        f"directories that replace it when it is lost {index['directory_chunks']}. After a start of "
-        f"{one['start_up']} s, one image is read in {one['median'] or 'less than 0.001'} s (median of 40; at most "
-        f"{one['most']} s)."
+        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
+        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore. The index takes "
+        f"{index['index']} bytes a file, names included; the directories that replace a lost index take "
+        f"{index['directory_chunks']}. After {one['start_up']} s of start-up, reading one image takes "
+        f"{one['median'] or 'less than 0.001'} s (median of 40; at most {one['most']} s)."
     )
 
 
@@ -131,9 +190,8 @@ def large(result: Result) -> Iterator[str]:
     memory = result["memory_mb"]
     yield (
         f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
-        f"{result['archive_bytes']:,} bytes, with {memory['compress']:,} MB of memory in all processes, "
-        f"{result['jobs']} of them workers, and comes back "
-        f"with {memory['decompress']:,} MB."
+        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
+        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore."
     )
 
 
@@ -141,7 +199,7 @@ def trained(result: Result) -> Iterator[str]:
     """Every codec on its test images: a row each, and notes below."""
     yield "| test images | codec | negative ELBO | IWAE | **file** | over the ELBO | best classical | others |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
-    first = {row["test"]: row["codec"] for row in reversed(result["rows"])}  # here, what is known of the images is told
+    first = {row["test"]: row["codec"] for row in reversed(result["rows"])}  # its row has what concerns the images
     for row in result["rows"]:
         bound = f"{row['iwae_bits_per_dim']:.4f}" if row["iwae_bits_per_dim"] else ""
         figures = "; ".join(f"{one['what']} {one['value']:g}{nats(one)}" for one in row["figures_of_others"])
@@ -152,8 +210,8 @@ def trained(result: Result) -> Iterator[str]:
         yield f"| {test} | {row['codec']} | {measured} | {over} | {peer} | {figures} |"
     yield ""
     yield (
-        "Bits/dim. The file is a whole archive, without the codec. The best classical form is the shortest of PNG, "
-        "WebP, JPEG XL, contact sheets and an archive without a codec (`benchmarks/classical.py`)."
+        "Bits/dim. The file is a whole archive, without the codec. Best classical: the shortest of PNG, WebP, JPEG XL, "
+        "contact sheets of them, and an archive without a codec (`benchmarks/classical.py`)."
     )
     for row in result["rows"]:
         note = row["note"] if first[row["test"]] == row["codec"] else ""
@@ -183,12 +241,12 @@ def peer_cell(peer: Result | None) -> str:
 
 
 def codec_note(row: Result, peer: Result | None) -> str:
-    """How a codec came to be, and what else is to be known."""
+    """How a codec was trained, its bounds in nats, and when it pays for itself."""
     trained = row["trained"]
     start = f", from {trained['began_with'].partition(',')[0]}" if "began_with" in trained else ""
     words = [
         f"`{row['codec']}`: {row['model']}, {row['parameters']:,} parameters, {row['codec_file_bytes']:,} bytes; "
-        f"{trained['minutes']:g} minutes on {trained['device']}{start}."
+        f"trained {trained['minutes']:g} minutes on {trained['device']}{start}."
     ]
     if row["iwae_nats_per_image"]:
         words.append(
@@ -196,14 +254,18 @@ def codec_note(row: Result, peer: Result | None) -> str:
             f"{row['iwae']['images']:,} images) {row['iwae_nats_per_image']:.2f} nats an image."
         )
     if peer is not None and peer["bytes"] > row["file_bytes"]:
-        images = -(-row["codec_chunk_bytes"] * row["images"] // (peer["bytes"] - row["file_bytes"]))
-        words.append(f"With its codec inside, an archive is the shortest from {images:,} images on.")
+        words.append(f"With the codec embedded, an archive is the shortest from {pays_after(row, peer):,} images on.")
     return " ".join(words) + (f" {row['note'][0].upper()}{row['note'][1:]}." if row["note"] else "")
+
+
+def pays_after(row: Result, peer: Result) -> int:
+    """Images after which an archive with its codec is shorter than the best classical form."""
+    return int(-(-row["codec_chunk_bytes"] * row["images"] // (peer["bytes"] - row["file_bytes"])))
 
 
 def presets(result: Result) -> Iterator[str]:
     """What the presets of `bbcodec train` reach in the same time."""
-    yield "| images | preset | parameters | images/s learnt | MB/s coded | bits/dim | WebP | JPEG XL |"
+    yield "| images | preset | parameters | images/s trained | MB/s coded | bits/dim | WebP | JPEG XL |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in result["rows"]:
         rates = f"{row['images_per_second']:.0f} | {row['coded_mb_per_second']:.2f} | **{row['bits_per_dim']:.4f}**"
@@ -212,14 +274,14 @@ def presets(result: Result) -> Iterator[str]:
         yield f"| {row['test']} | {preset} | {row['parameters']:,} | {rates} | {peers} |"
     yield ""
     if any(row["busy"] for row in result["rows"]):
-        yield "\\* With other work on the machine, so that speeds are low, and bits/dim what fewer steps gave."
-    yield f"After {result['minutes']:g} minutes of training each. Bits/dim are of whole archives, without the codec."
+        yield "\\* The machine was busy: fewer training steps, and lower speeds, than it could have done."
+    yield f"After {result['minutes']:g} minutes of training each. Bits/dim of whole archives, without the codec."
 
 
 def families(result: Result) -> Iterator[str]:
     """What the model families cost besides their bound."""
     yield (
-        "| codec | parameters | images/s in | out | MB/s in | out | of it the network | the coder | "
+        "| codec | parameters | images/s in | out | MB/s in | out | network | coder | "
         "100 images, over the ELBO | initial bits | popped by an image |"
     )
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -232,12 +294,13 @@ def families(result: Result) -> Iterator[str]:
             ", ".join(f"{100 * row['shares_of_time'][way][room]:.0f}" for way in ("encode", "decode")) + " %"
             for room in ("network", "coder kernels")
         )
-        popped = f"{few['popped_over_image']:.2f} images' worth"
+        popped = f"{few['popped_over_image']:.2f} images"
         yield f"| {row['codec']} ({row['model']}) | {row['parameters']:,} | {told} | {shares} | {over} | {popped} |"
     yield ""
     yield (
-        "On one thread. Shares of the time are of encoding and of decoding; the rest is files, checks and Python. The "
-        "bound is of latents without a grid: a decoder that learned on a coarse one can do a little better with it."
+        "One thread. *Network* and *coder* are shares of the time, encoding and decoding; files, checks and Python "
+        "take the rest. *Popped by an image*: the bits its latents pop, in units of an average image. The bound has "
+        "latents without a grid; a decoder trained on a coarse grid can do a little better with it."
     )
 
 
@@ -257,34 +320,34 @@ def ablations(result: Result) -> Iterator[str]:
             yield f"| {row['arm']} | {row['parameters']:,} | {row['steps']:,} | {rate} | {bounds} |"
         yield ""
         ranked = sorted(rows, key=lambda row: row["negative_elbo_nats"])
-        yield f"Here, by negative ELBO: {'; '.join(row['arm'] for row in ranked)}."
+        yield f"Measured, best first: {'; '.join(row['arm'] for row in ranked)}."
         yield ""
     yield (
-        f"Nats an image, after short training, {result['data']}. All arms of a table did the same steps, once each: "
-        "small differences may be chance. Rates are as coded: of the delta-VAE under its auxiliary prior, which is "
-        "below the rate that the other prior commits to where latents are idle."
+        f"Nats an image after short training, {result['data']}. All arms of a table took the same number of steps, "
+        "once each: small differences may be chance. Rates are as coded: the delta-VAE uses its auxiliary prior, "
+        "so that its rate is below the committed one where latents are idle."
     )
 
 
 def curves(result: Result) -> Iterator[str]:
-    """How training came on."""
-    yield "| codec | minutes | after a quarter | half | three quarters | all | the last quarter gave |"
+    """Bits/dim over training."""
+    yield "| codec | minutes | after a quarter | half | three quarters | all | gain of the last quarter |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in result["rows"]:
         quarters = " | ".join(f"{bits:.4f}" for bits in row["quarters"])
         gain = 100 * (row["quarters"][-1] / row["quarters"][-2] - 1)
         yield f"| {row['codec']} ({row['model']}) | {row['minutes']:g} | {quarters} | {gain:+.1f} % |"
     yield ""
-    yield "Bits/dim on held-out images. Rates fall to the end of a run: a longer one gains more than the tail tells."
+    yield "Bits/dim on held-out images. Learning rates fall at the end: a longer run gains more than the tail shows."
     yield ""
-    yield "![bits/dim over the minutes of each run](docs/curves.png)"
+    yield "![bits/dim over the minutes of each run](curves.png)"
 
 
 def roundtrips(result: Result) -> Iterator[str]:
     """Every family on every set."""
     rows = {(row["set"], row["family"]): row for row in result["rows"]}
     families = list(dict.fromkeys(row["family"] for row in result["rows"]))
-    yield f"| messages that give every pixel back | {' | '.join(families)} |"
+    yield f"| messages that restore every pixel | {' | '.join(families)} |"
     yield f"| --- |{' ---: |' * len(families)}"
     refused: dict[str, str] = {}
     for name in dict.fromkeys(row["set"] for row in result["rows"]):
@@ -296,7 +359,7 @@ def roundtrips(result: Result) -> Iterator[str]:
             cells.append("does not fit" if "refused" in row else f"{row['same']} of {row['messages']}")
         yield f"| {name} | {' | '.join(cells)} |"
     yield ""
-    yield "Codecs of some seconds of training, decoded in another process with other threads."
+    yield "Codecs trained for a few seconds; decoded in another process, with another number of threads."
     for name, why in refused.items():
         yield ""
         yield f"{name}: {why}."
@@ -306,55 +369,69 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak": ("Photos", kodak),
     "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
-    "folders": ("Folders of anything", folders),
+    "folders": ("Folders of any files", folders),
     "many": ("Many small images", many),
     "large": ("A large image", large),
     "speed": ("Speed", speed),
     "determinism": ("The same bits everywhere", determinism),
     "mnist_binary": ("From the bound to the file", mnist_binary),
     "families": ("The model families", families),
-    "curves": ("How training came on", curves),
+    "curves": ("Training curves", curves),
     "roundtrips": ("Every family on every data set", roundtrips),
-    "ablations": ("What the parts are for", ablations),
+    "ablations": ("Ablations", ablations),
 }
 
 
-def rendered(results: Path) -> str:
-    """The text between the markers: one block for every result that has been measured."""
+def read(results: Path, name: str) -> Result:
+    """A result; with the codecs of data sets, their classical forms."""
+    result: Result = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+    if name == "trained":
+        result["classical"] = {row["test"]: row for row in read(results, "classical")["rows"]}
+    return result
+
+
+def overview(results: Path) -> str:
+    """README's tables."""
+    kodak, speed, published, trained = (read(results, name) for name in ("kodak", "speed", "published", "trained"))
+    text = "A codec trained on images like those it will store does far better on them than a general one (bits/dim):"
+    return "\n".join([*photos(kodak, speed, published), "", text, "", *own_codecs(trained)])
+
+
+def sections(results: Path) -> str:
+    """The results page: a section for everything measured."""
     blocks = []
     for name, (heading, render) in SECTIONS.items():
-        path = results / f"{name}.json"
-        if path.exists():
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if name == "trained":
-                others = results / "classical.json"
-                rows = json.loads(others.read_text(encoding="utf-8"))["rows"] if others.exists() else []
-                result["classical"] = {row["test"]: row for row in rows}
-            blocks.append("\n".join([f"### {heading}", "", *render(result), "", source(name, result)]))
+        if (results / f"{name}.json").exists():
+            result = read(results, name)
+            blocks.append("\n".join([f"## {heading}", "", *render(result), "", source(name, result)]))
     return "\n\n".join(blocks)
 
 
-def replaced(readme: str, text: str) -> str:
-    """README with the text between its markers."""
-    before, _, rest = readme.partition(START)
-    _, _, after = rest.partition(END)
-    if not rest or END not in readme:
-        sys.exit("README.md has lost its markers")
+PAGES: dict[str, Callable[[Path], str]] = {"README.md": overview, "docs/results.md": sections}
+
+
+def replaced(page: str, text: str) -> str:
+    """A page with the text between its markers. Raises ValueError if it has none."""
+    before, start, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"expected the markers {START} and {END}")
     return f"{before}{START}\n\n{text}\n\n{END}{after}"
 
 
 def main() -> None:
-    """Write or check README.md."""
+    """Write or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, do not write")
     options = parser.parse_args()
-    readme = HERE.parent / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = replaced(old, rendered(HERE / "results"))
-    if options.check and new != old:
-        sys.exit("README.md differs from benchmarks/results: run python benchmarks/readme_table.py")
-    if not options.check:
-        readme.write_text(new, encoding="utf-8")
+    for name, render in PAGES.items():
+        page = HERE.parent / name
+        old = page.read_text(encoding="utf-8")
+        new = replaced(old, render(HERE / "results"))
+        if options.check and new != old:
+            sys.exit(f"{name} differs from benchmarks/results: run python benchmarks/readme_table.py")
+        if not options.check:
+            page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":
