@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format, tiny
 
 import bbcodec.codec.codec
-from bbcodec.archive.format.container import pack_varint
+from bbcodec.binary import pack_varint
 from bbcodec.codec.catalogue import shipped_codecs
 from bbcodec.codec.codec import (
     GROWTH_UNIT,
