@@ -1,17 +1,15 @@
-"""Writing to the file system: files appear under their final names when they are whole, and only where they may."""
+"""Writing single files: they appear under their final names when they are whole, and only where they may."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bbcodec.archive.format.index import Entry, printable
-from bbcodec.errors import OutputError, TargetExists, UnsafePath
+from bbcodec.errors import OutputError, TargetExists
 
 
 def refuse_existing(target: Path, force: bool) -> None:
@@ -53,80 +51,3 @@ def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
         if path is not None:
             with suppress(OSError):
                 path.unlink()
-
-
-def check_target(folder: Path, file: Entry, force: bool) -> None:
-    """Raise unless `file` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
-    try:
-        _check_target(folder, file, force)
-    except OSError as error:  # a name that is too long for this file system, for one
-        raise OutputError(f"{printable(file.name)} cannot be written: {error.strerror or error}") from None
-
-
-def _check_target(folder: Path, file: Entry, force: bool) -> None:
-    parts = os.fsdecode(file.name).split("/")
-    path = folder
-    for part in parts if file.form == "folder" else parts[:-1]:
-        path = path / part
-        if path.is_symlink():
-            raise UnsafePath(f"{path} is a link: {printable(file.name)} would be written through it, out of {folder}")
-        if path.exists() and not path.is_dir():
-            raise OutputError(f"{path} is a file, where {printable(file.name)} needs a folder")
-    if file.form == "folder":
-        return
-    path = path / parts[-1]
-    if path.is_dir() and not path.is_symlink():
-        raise OutputError(f"{path} is a folder, where a file is to be written")
-    if os.path.lexists(path) and not force:
-        raise TargetExists(f"{path} exists; use --force to overwrite it")
-
-
-@contextmanager
-def staging_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder in `folder`, gone at the end; where it fails, so are folders that had to be made for it."""
-    made: list[Path] = []
-    stage: Path | None = None
-    try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir()
-            made.insert(0, path)
-        stage = Path(tempfile.mkdtemp(prefix=".bbcodec-", dir=folder))
-        yield stage
-        made = []
-    except OSError as error:
-        path = error.filename2 or error.filename or folder
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-        for path in made:
-            with suppress(OSError):  # not empty: some files had been restored
-                path.rmdir()
-
-
-def put_in_place(staged: Path, folder: Path, file: Entry) -> None:
-    """Give a staged file its permissions, its time and its name. Of a folder only the name: see `finish_folder`."""
-    final = folder / os.fsdecode(file.name)
-    times = (file.modified_ns, file.modified_ns)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if file.form == "folder":
-        final.mkdir(exist_ok=True)
-        return
-    if file.form == "link":
-        link = staged.with_suffix(".link")
-        link.symlink_to(os.fsdecode(staged.read_bytes()))
-        if os.utime in os.supports_follow_symlinks:
-            os.utime(link, ns=times, follow_symlinks=False)
-        staged = link
-    else:
-        staged.chmod(file.permissions)
-        os.utime(staged, ns=times)
-    os.replace(staged, final)
-
-
-def finish_folder(folder: Path, file: Entry) -> None:
-    """Give a restored folder its permissions and time, after all that is in it was written."""
-    final = folder / os.fsdecode(file.name)
-    final.chmod(file.permissions)
-    os.utime(final, ns=(file.modified_ns, file.modified_ns))

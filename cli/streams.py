@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 import click
 
-from bbcodec.archive.format.index import check_name
+from bbcodec.archive.format.names import check_name
 from bbcodec.errors import BBCodecError, InputError, OutputError, UnsafePath
 
 STANDARD: Final = "-"

@@ -11,7 +11,8 @@ settings.load_profile("patient")
 @pytest.fixture
 def careful_webp(monkeypatch):
     """WebP as it is, within `folders.quick_webp`: where sizes matter, or in processes of one's own."""
-    from bbcodec.images import codings as classical
-    from bbcodec.images import encode_webp
+    from folders import encode_webp  # imported before it was replaced
 
-    monkeypatch.setattr(classical, "encode_webp", encode_webp)
+    from bbcodec.images.formats import webp
+
+    monkeypatch.setattr(webp, "encode_webp", encode_webp)

@@ -11,10 +11,11 @@ from fake_codec import fake_codec, familiar, load_fake
 from PIL import Image
 
 from bbcodec.archive.format.container import Writer
+from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read.archive import Archive
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import codings as classical
-from bbcodec.images import encode_webp
+from bbcodec.images.formats import webp
+from bbcodec.images.formats.webp import encode_webp
 from bbcodec.options import RunOptions
 
 GREY = fake_codec("grey-1")
@@ -77,7 +78,7 @@ def quick_webp():
         return encode_webp(pixels, quality=20, method=0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classical, "encode_webp", quick)
+        patch.setattr(webp, "encode_webp", quick)
         yield
 
 
@@ -162,7 +163,27 @@ def damage(path: Path, name: str, which: int = 0):
     """Change the last byte of a chunk of a file's content: guaranteed to differ."""
     with Archive(path) as archive:
         file = next(file for file in archive.files if file.name == os.fsencode(name))
-        chunk = archive._directory.chunks[file.content[which].chunk]
+        chunk = archive._file.directory.chunks[file.content[which].chunk]
     data = bytearray(path.read_bytes())
     data[chunk.offset + chunk.length - 1] ^= 0x55
     path.write_bytes(data)
+
+
+def text(name, content, position=0, chunk=0):
+    """The entry of a small file, a part of a chunk of bytes."""
+    return Entry(name, "bytes", size=len(content), places=(Place(chunk, position, len(content)),))
+
+
+def counting():
+    """Counts of images of each message that is decoded, and a setting that sees to it."""
+    calls = []
+
+    class Counting:
+        def __init__(self, content, device):
+            self.codec = load_fake(content, device)
+
+        def decode_message(self, *message):
+            calls.append(message[1])
+            return self.codec.decode_message(*message)
+
+    return calls, RunOptions(1, "cpu", None, Counting)

@@ -19,7 +19,7 @@ from PIL import Image
 from reference_reader import Archive, Codec, ReaderError, filler, shapes, tables
 
 import bbcodec
-from bbcodec.archive.format.index import tile_bounds
+from bbcodec.archive.format.tiles import tile_bounds
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 from bbcodec.exact.layers import exact_layers

@@ -63,7 +63,7 @@ def compress(
 
     check_device(device)
     if jpegxl:
-        from bbcodec.images.codings import require_jpegxl
+        from bbcodec.images.codings.jpegxl import require_jpegxl
 
         require_jpegxl()
     setting = RunOptions(jobs, device, progress, None, report)

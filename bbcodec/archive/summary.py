@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bbcodec.archive.format.chunks import LEARNED, SHEET
+
+
+def how_stored(chunk_type: str, coding: str) -> str:
+    """How content is stored, in a word: `learned`, `sheet`, the storage coding of an image alone, or `original`."""
+    named = {LEARNED: "learned", SHEET: "sheet"}.get(chunk_type, coding)
+    return "original" if named == "bytes" else named
+
 
 @dataclass
 class Summary:
     """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored.
 
-    rewritten: of how many files the pictures or arrays come back, but not the very bytes (told by `compress` alone).
+    rewritten: how many files keep their picture or arrays, but not their very bytes (only `compress` counts them).
     """
 
     files: int = 0
@@ -27,8 +35,8 @@ class Summary:
 class FileReport:
     """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
 
-    how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by coding. copy_of: the
-    file whose contents these are too.
+    how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by storage coding.
+    copy_of: the file whose contents these are too.
     """
 
     name: str

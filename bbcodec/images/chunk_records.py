@@ -1,7 +1,7 @@
-"""Metadata as a row of records: chunks of a file, in order, without what can be computed again.
+"""Skeletons as a row of records: chunks of a file, in order, without what can be computed again.
 
-A record is a type of four bytes, the length as a varint, and the data. The chunk that holds the pixels stands there as
-its type alone; where that is missing, it is the last.
+A record is a type of four bytes, the length as a varint, and the data. The chunk that holds the pixels is its
+type alone; where that is missing, it is the last.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ def pack_records(chunks: Iterable[tuple[bytes, bytes]], pixels: bytes) -> bytes:
     >>> pack_records([(b"tEXt", b"a"), (b"IDAT", b""), (b"tIME", b"")], b"IDAT")
     b'tEXt\\x01aIDATtIME\\x00'
     """
-    packed = [kind if kind == pixels else kind + pack_varint(len(data)) + data for kind, data in chunks]
+    packed = [name if name == pixels else name + pack_varint(len(data)) + data for name, data in chunks]
     return b"".join(packed[:-1] if packed[-1:] == [pixels] else packed)
 
 
-def take_records(metadata: bytes, position: int, pixels: bytes) -> Iterator[tuple[bytes, bytes]]:
+def take_records(skeleton: bytes, position: int, pixels: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of the records from `position` on, with empty data for pixels. Raises DamagedArchive.
 
     There is exactly one of type `pixels` among them.
     """
     seen = False
-    while position < len(metadata):
-        kind = metadata[position : position + 4]
+    while position < len(skeleton):
+        chunk_type = skeleton[position : position + 4]
         position += 4
-        if kind == pixels:
+        if chunk_type == pixels:
             if seen:
-                raise DamagedArchive("the metadata of an image of the archive has pixels twice")
+                raise DamagedArchive("the skeleton of an image of the archive has pixels twice")
             seen = True
-            yield kind, b""
+            yield chunk_type, b""
             continue
-        length, position = take_varint(metadata, position)
-        data = metadata[position : position + length]
+        length, position = take_varint(skeleton, position)
+        data = skeleton[position : position + length]
         position += length
-        if len(kind) != 4 or position > len(metadata):
-            raise DamagedArchive("the metadata of an image of the archive is cut short")
-        yield kind, data
+        if len(chunk_type) != 4 or position > len(skeleton):
+            raise DamagedArchive("the skeleton of an image of the archive is cut short")
+        yield chunk_type, data
     if not seen:
         yield pixels, b""

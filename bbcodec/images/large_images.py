@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,84 +15,100 @@ import numpy as np
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.formats import png, raw
+from bbcodec.images.formats import form_named, form_of_format
+from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, join_bands
-from bbcodec.images.probe import BAD_IMAGE, MAX_PIXELS, facts, probe_of, strictly
-from bbcodec.sample_formats import SAMPLE_FORMATS, Samples, band_rows, image_samples
-
-Shape = tuple[int, int, int]
+from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
+from bbcodec.images.probe import facts, probe_of
+from bbcodec.images.samples import Samples, band_rows, image_bands
+from bbcodec.sample_formats import SAMPLE_FORMATS, SampleFormat
 
 COMPARE_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class _Spool:
+    """A file of samples (H, W, C), read in bands: the pages of a memory map would count as memory in use."""
+
+    path: Path
+    sample_format: SampleFormat
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: Image.Image, sample_format: SampleFormat, path: Path) -> _Spool:
+        """That of an image, which is loaded for it."""
+        image.load()
+        with open(path, "wb") as out:
+            for band in image_bands(image, sample_format):
+                out.write(band.data)
+        return cls(path, sample_format, image.width, image.height)
+
+    def bands(self) -> Iterator[Samples]:
+        """Its samples in bands of rows."""
+        channels, dtype = self.sample_format.channels, self.sample_format.dtype
+        step = band_rows(self.width * channels * dtype.itemsize)
+        with open(self.path, "rb") as stream:
+            for top in range(0, self.height, step):
+                rows = min(step, self.height - top)
+                yield np.fromfile(stream, dtype, rows * self.width * channels).reshape(rows, self.width, channels)
+
+    def mapped(self) -> Samples:
+        """Its samples as a read-only memory map."""
+        shape = self.height, self.width, self.sample_format.channels
+        return np.memmap(self.path, self.sample_format.dtype, "r", shape=shape)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """An image file taken apart, and what Pillow knows of it."""
+
+    outline: Outline
+    spool: _Spool
+    known: tuple[object, ...]
 
 
 def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture | None:
     """The picture of an image file, its samples in the file `spool` (as a read-only memory map), or None.
 
-    As `split_image`, for png and raw. A second file, as large as the image file, is beside `spool` for a while. None
-    also where there is no room for them, and for an interlaced PNG, which cannot be written in bands.
+    As `split_image`, for files that are joined in bands: no WebP, no interlaced PNG. A second file, as large as the
+    image file, is beside `spool` for a while; None also where there is no room for them.
     """
     try:
         with strictly(MAX_PIXELS):
-            found = _spooled(path, spool, exact)
-            if found is None:
+            split = _split(path, spool, exact)
+            if split is None:
                 return None
-            form, kind, shape, metadata, known = found
+            outline = split.outline
             with tempfile.TemporaryFile(dir=spool.parent) as joined:
-                bands = spool_bands(spool, kind, shape)
-                join_bands(form, kind, shape[1], shape[0], metadata, bands, joined, png.TRIAL_LEVEL)
-                same = _same_bytes(path, joined) or (form == "png" and _shows(joined, known, spool, kind, shape))
-        samples = np.memmap(spool, SAMPLE_FORMATS[kind].dtype, "r", shape=shape)
-        return Picture(form, kind, samples, metadata) if same else None
+                join_bands(outline, split.spool.bands(), joined, trial=True)
+                exactly = form_named(outline.form).same_bytes
+                same = _same_bytes(path, joined) or (not exactly and _shows(joined, split))
+        return Picture(outline.form, outline.sample_format, split.spool.mapped(), outline.skeleton) if same else None
     except (*BAD_IMAGE, DamagedArchive):
         return None
 
 
-def _spooled(path: str | Path, spool: Path, exact: bool) -> tuple[str, str, Shape, bytes, tuple[object, ...]] | None:
-    """Form, kind, shape and metadata of an image whose samples are now in `spool`, and what Pillow knows of it.
-
-    Pillow's copy of the image is gone on return.
-    """
+def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
+    """An image file taken apart, not yet joined again. Pillow's copy of the image is gone on return."""
     with open(path, "rb") as stream, Image.open(path) as image:
         seen = probe_of(image)
-        if not seen.may_split or seen.format == "WEBP" or (exact and seen.format == "PNG"):
+        form = form_of_format(seen.format)
+        if form is None or not seen.may_split or (exact and not form.same_bytes):
             return None
-        place = raw.place_of(image)
-        parts = png.take_apart(stream) if seen.format == "PNG" else None
-        if parts is not None and not parts[0].interlaced and (parts[0].width, parts[0].height) == image.size:
-            form, (header, metadata) = "png", parts
-            kind = header.sample_format
-        elif seen.format != "PNG" and place is not None:
-            form, kind, metadata = "raw", place.sample_format, None
-        else:
+        written: list[_Spool] = []
+
+        def bands(sample_format: SampleFormat) -> Iterator[Samples]:
+            if not written:
+                written.append(_Spool.of(image, sample_format, spool))
+            return written[0].bands()
+
+        parts = form.take_apart(image, stream, bands)
+        if parts is None or not form.joins_in_bands(parts.skeleton):
             return None
-        shape = (image.height, image.width, SAMPLE_FORMATS[kind].channels)
-        image.load()
-        with open(spool, "wb") as out:
-            for band in image_bands(image, kind):
-                out.write(band.data)
-        known = facts(image)
-        if metadata is None and place is not None:
-            metadata = raw.take_apart(stream, place, image.width, image.height, lambda: spool_bands(spool, kind, shape))
-    return None if metadata is None else (form, kind, shape, metadata, known)
-
-
-def image_bands(image: Image.Image, kind: str) -> Iterator[Samples]:
-    """The samples of a loaded image in bands of rows."""
-    step = band_rows(image.width * SAMPLE_FORMATS[kind].channels * SAMPLE_FORMATS[kind].dtype.itemsize)
-    for top in range(0, image.height, step):
-        bottom = min(top + step, image.height)
-        yield image_samples(image.crop((0, top, image.width, bottom)), SAMPLE_FORMATS[kind])
-
-
-def spool_bands(spool: Path, kind: str, shape: Shape) -> Iterator[Samples]:
-    """The samples in a file in bands of rows. Not by a memory map, whose pages would count as memory in use."""
-    height, width, channels = shape
-    dtype = SAMPLE_FORMATS[kind].dtype
-    step = band_rows(width * channels * dtype.itemsize)
-    with open(spool, "rb") as stream:
-        for top in range(0, height, step):
-            rows = min(step, height - top)
-            yield np.fromfile(stream, dtype, rows * width * channels).reshape(rows, width, channels)
+        samples = written[0] if written else _Spool.of(image, SAMPLE_FORMATS[parts.sample_format], spool)
+        outline = Outline(form.name, parts.sample_format, image.width, image.height, parts.skeleton)
+        return _Split(outline, samples, facts(image))
 
 
 def _same_bytes(path: str | Path, joined: BinaryIO) -> bool:
@@ -105,12 +122,12 @@ def _same_bytes(path: str | Path, joined: BinaryIO) -> bool:
                 return True
 
 
-def _shows(joined: BinaryIO, known: tuple[object, ...], spool: Path, kind: str, shape: Shape) -> bool:
-    """Whether Pillow sees in a file the samples of `spool`, and knows of it what it is to know."""
+def _shows(joined: BinaryIO, split: _Split) -> bool:
+    """Whether Pillow sees in a file the same samples as in the original, and knows the same of it."""
     joined.seek(0)
     with Image.open(joined) as image:
         image.load()
-        if facts(image) != known:
+        if facts(image) != split.known:
             return False
-        pairs = zip(image_bands(image, kind), spool_bands(spool, kind, shape), strict=True)
+        pairs = zip(image_bands(image, split.spool.sample_format), split.spool.bands(), strict=True)
         return all(np.array_equal(one, two) for one, two in pairs)

@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 
 from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive
+from bbcodec.sample_formats import pixel_mode
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
 USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
-USUAL_SHAPES: Final = ((), (), (1,), (3,))  # what follows (N, H, W) in these, by way; of way 0 nothing is known
+
+# Of arrays without a skeleton, what follows (N, H, W) in their shape, by the number that the index has for it. 0 stands
+# for any other array, whose header is in the skeleton.
+USUAL_SHAPES: Final = ((), (), (1,), (3,))
 
 
 class Images(NamedTuple):
@@ -29,6 +33,11 @@ class Images(NamedTuple):
 
     pixels: NDArray[np.uint8]
     levels: int
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode of one image."""
+        return pixel_mode(self.pixels.shape[3], self.levels)
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,8 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one member is put together: its header, then `n_chunks` chunks."""
+class MemberLayout:
+    """How one member of an array file is put together: its header, then the content of `n_chunks` chunks."""
 
     name: str
     method: int
@@ -76,13 +85,15 @@ def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
     return data[:start].tobytes(), Images(pixels, levels)
 
 
-def usual_header(way: int, size: int, height: int, width: int) -> bytes:
-    """The header of an npy file of `size` bytes, whose arrays have no skeleton. Raises DamagedArchive.
+def usual_header(usual_shape: int, size: int, height: int, width: int) -> bytes:
+    """The header of an npy file of `size` bytes without a skeleton.
+
+    Raises DamagedArchive for a size that no number of such images has.
 
     >>> usual_header(2, 128 + 5 * 28 * 28, 28, 28).split(b"  ")[0]
     b"\\x93NUMPY\\x01\\x00v\\x00{'descr': '|u1', 'fortran_order': False, 'shape': (5, 28, 28, 1), }"
     """
-    more = USUAL_SHAPES[way]
+    more = USUAL_SHAPES[usual_shape]
     count, rest = divmod(size - USUAL_BYTES, height * width * int(np.prod(more, dtype=int)))
     if count < 1 or rest:
         raise DamagedArchive("an array has another size than its shape")
@@ -90,14 +101,14 @@ def usual_header(way: int, size: int, height: int, width: int) -> bytes:
     return b"\x93NUMPY\x01\0v\0" + text.encode().ljust(USUAL_BYTES - 11) + b"\n"
 
 
-def usual_way(recipes: Sequence[Recipe], size: int, height: int, width: int) -> int:
-    """The way of an array file that needs no skeleton, as its header is the usual one; 0 of others."""
-    if len(recipes) != 1 or recipes[0].name or not height * width:
+def usual_shape(members: Sequence[MemberLayout], size: int, height: int, width: int) -> int:
+    """The number in `USUAL_SHAPES` of an array file that needs no skeleton, as its header is the usual one; else 0."""
+    if len(members) != 1 or members[0].name or not height * width:
         return 0
-    for way in range(1, len(USUAL_SHAPES)):
+    for number in range(1, len(USUAL_SHAPES)):
         with suppress(DamagedArchive):
-            if usual_header(way, size, height, width) == recipes[0].header:
-                return way
+            if usual_header(number, size, height, width) == members[0].header:
+                return number
     return 0
 
 
@@ -159,42 +170,42 @@ def _npz_members(path: str, infos: list[zipfile.ZipInfo]) -> Iterator[Member]:
             yield Member(info.filename, info.compress_type, info.date_time, header, images, rest)
 
 
-def pack_recipes(recipes: Iterable[Recipe], *, zipped: bool) -> bytes:
+def pack_members(members: Iterable[MemberLayout], *, zipped: bool) -> bytes:
     """The skeleton of an array file."""
-    members = [[recipe.name, recipe.method, list(recipe.date), recipe.header, recipe.n_chunks] for recipe in recipes]
-    packed: bytes = msgpack.packb([zipped, members])
+    rows = [[member.name, member.method, list(member.date), member.header, member.n_chunks] for member in members]
+    packed: bytes = msgpack.packb([zipped, rows])
     return packed
 
 
-def unpack_recipes(metadata: bytes) -> tuple[bool, list[Recipe]]:
+def unpack_members(skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
     """Whether the file is a zip, and how its members are put together. Raises DamagedArchive."""
     try:
-        zipped, members = msgpack.unpackb(metadata)
-        recipes = [_recipe(*member) for member in members]
+        zipped, rows = msgpack.unpackb(skeleton)
+        members = [_member_layout(*row) for row in rows]
     except (ValueError, TypeError, msgpack.UnpackException):
-        raise DamagedArchive("the metadata of an array file is malformed") from None
-    names = {recipe.name for recipe in recipes}
-    zippable = len(names) == len(recipes) and all(recipe.name and recipe.date for recipe in recipes)
-    if not recipes or not (zippable if zipped else len(recipes) == 1):
-        raise DamagedArchive(f"the metadata of an array file has {len(recipes)} arrays, or one without name or date")
-    return bool(zipped), recipes
+        raise DamagedArchive("the skeleton of an array file is malformed") from None
+    names = {member.name for member in members}
+    zippable = len(names) == len(members) and all(member.name and member.date for member in members)
+    if not members or not (zippable if zipped else len(members) == 1):
+        raise DamagedArchive(f"the skeleton of an array file has {len(members)} arrays, or one without name or date")
+    return bool(zipped), members
 
 
-def _recipe(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> Recipe:
+def _member_layout(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> MemberLayout:
     fields = isinstance(name, str) and "\0" not in name and method in (0, 8) and isinstance(header, bytes)
     fields = fields and len(name.encode()) < 2**16  # as zip files have it
     dated = date == [] or (all(isinstance(part, int) for part in date) and is_date(tuple(date)))
     if not fields or not dated or not isinstance(n_chunks, int) or n_chunks < 1:
         raise TypeError("a member's fields are not those of the format")
-    return Recipe(name, method, tuple(date), header, n_chunks)
+    return MemberLayout(name, method, tuple(date), header, n_chunks)
 
 
 class ArrayWriter:
     """Puts an array file together in `stream` from the contents of its chunks, given in order to `add`."""
 
-    def __init__(self, stream: BinaryIO, zipped: bool, recipes: Iterable[Recipe]) -> None:
+    def __init__(self, stream: BinaryIO, zipped: bool, members: Iterable[MemberLayout]) -> None:
         """Begin; `zipped` is whether the file is a zip."""
-        self._recipes = list(recipes)
+        self._members = list(members)
         self._stream = stream
         self._zip = zipfile.ZipFile(stream, "w", allowZip64=True) if zipped else None
         self._sink: Any = None
@@ -202,14 +213,14 @@ class ArrayWriter:
 
     def add(self, content: bytes) -> None:
         """Append the content of the next chunk."""
-        if not self._recipes:
-            raise DamagedArchive("an array file has more chunks than its metadata says")
+        if not self._members:
+            raise DamagedArchive("an array file has more chunks than its skeleton says")
         self._sink.write(content)
-        self._recipes[0] = replace(self._recipes[0], n_chunks=self._recipes[0].n_chunks - 1)
-        if self._recipes[0].n_chunks == 0:
+        self._members[0] = replace(self._members[0], n_chunks=self._members[0].n_chunks - 1)
+        if self._members[0].n_chunks == 0:
             if self._zip:
                 self._sink.close()
-            self._recipes.pop(0)
+            self._members.pop(0)
             self._advance()
 
     def abandon(self) -> None:
@@ -222,18 +233,18 @@ class ArrayWriter:
 
     def close(self) -> None:
         """Finish the file; DamagedArchive if chunks are missing."""
-        if self._recipes:
-            raise DamagedArchive("an array file has fewer chunks than its metadata says")
+        if self._members:
+            raise DamagedArchive("an array file has fewer chunks than its skeleton says")
         if self._zip:
             self._zip.close()
 
     def _advance(self) -> None:
         """Open the next member, if there is one, and write its header."""
-        if self._recipes:
-            recipe = self._recipes[0]
+        if self._members:
+            member = self._members[0]
             self._sink = self._stream
             if self._zip:
-                info = zipfile.ZipInfo(recipe.name, recipe.date)  # type: ignore[arg-type]  # six ints, checked by zipfile
-                info.compress_type = recipe.method
+                info = zipfile.ZipInfo(member.name, member.date)  # type: ignore[arg-type]  # six ints, checked by zipfile
+                info.compress_type = member.method
                 self._sink = self._zip.open(info, "w", force_zip64=True)
-            self._sink.write(recipe.header)
+            self._sink.write(member.header)

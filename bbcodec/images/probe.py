@@ -1,34 +1,20 @@
-"""What Pillow sees of an image file: the measure of whether a file came back."""
+"""What Pillow sees of an image file: what its header says, and the facts by which a restored file is judged."""
 
 from __future__ import annotations
 
 import io
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-MAX_PIXELS: Final = 2**30  # of an image that is opened at all
-
-# Formats of which some files are split, and the modes in which Pillow shows samples of some kind.
-SPLIT_FORMATS: Final = ("PNG", "WEBP", "BMP", "DIB", "PPM", "TIFF", "TGA", "SGI", "SUN")
-SPLIT_MODES: Final = ("1", "L", "P", "LA", "RGB", "RGBA", "I", "I;16", "I;16L", "I;16B", "I;16N")
-
-# What Pillow raises on a broken or hostile file is not documented; these have been seen.
-BAD_IMAGE: Final = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, ArithmeticError,
-    MemoryError, RuntimeError, Warning, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
+from bbcodec.images.formats import form_of_format
+from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 
 
 class Probe(NamedTuple):
-    """What the header of an image file says."""
+    """What the header of an image file says: Pillow's format and mode, pixels, and frames."""
 
     format: str
     mode: str
@@ -38,26 +24,10 @@ class Probe(NamedTuple):
 
     @property
     def may_split(self) -> bool:
-        """Whether its samples may be taken out of it. Cheap: the last word is `split_image`'s."""
-        known = self.mode in SPLIT_MODES and self.format in SPLIT_FORMATS and self.frames == 1
+        """Whether its samples may be taken out of it. Cheap: `split_image` has the last word."""
+        form = form_of_format(self.format)
+        known = form is not None and self.mode in form.modes and self.frames == 1
         return known and 1 <= self.width * self.height <= MAX_PIXELS
-
-
-@contextmanager
-def strictly(max_pixels: int | None = None) -> Iterator[None]:
-    """Pillow's warnings (among them that of a decompression bomb) as errors, so that such files are kept as bytes.
-
-    With `max_pixels`, images up to that size are opened here. Changes state of the whole process: not for threads.
-    """
-    before = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            if max_pixels is not None:
-                Image.MAX_IMAGE_PIXELS = max_pixels
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def probe(source: str | Path | bytes | io.BytesIO) -> Probe | None:
@@ -76,7 +46,7 @@ def probe_of(image: Image.Image) -> Probe:
 
 
 def facts(image: Image.Image) -> tuple[object, ...]:
-    """All that Pillow knows of a loaded image of one frame, but its pixels; made to be compared."""
+    """All that Pillow knows of a loaded image of one frame except its pixels, to be compared."""
     palette = image.palette and (image.palette.mode, image.palette.rawmode, bytes(image.palette.palette))
     exif = image.getexif()
     parts = [_plain(exif.get_ifd(number)) for number in ExifTags.IFD]

@@ -19,9 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.archive.write.tasks import ScannedEntry, find_copies, read_file, scan
-from bbcodec.images import encode_alone, encode_webp, image_shown, probe, split_image, to_planes
-from bbcodec.images.codings import require_jpegxl
+from bbcodec.images.codings import coding_named
+from bbcodec.images.codings.jpegxl import require_jpegxl
+from bbcodec.images.display import image_shown
+from bbcodec.images.formats.webp import encode_webp
+from bbcodec.images.image_files import split_image
 from bbcodec.images.npy import split_npy, split_npz
+from bbcodec.images.planes import to_planes
+from bbcodec.images.probe import probe
 from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.report import Peer
 
@@ -312,4 +317,4 @@ def _coded(samples: NDArray[Any], levels: int, coding: str, effort: int = EFFORT
     if coding == "webp" and levels <= 256:
         with suppress(ValueError):
             return encode_webp(pixels)
-    return encode_alone(samples, levels, "png")
+    return coding_named("png").encode(samples, levels)

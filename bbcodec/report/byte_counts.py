@@ -11,22 +11,23 @@ from typing import Final
 
 import numpy as np
 
-from bbcodec.archive.format.container import HEADER, Reader, SheetBody, read_chunk, unpack_bytes
-from bbcodec.archive.format.index import (
+from bbcodec.archive.format.chunks import (
     BYTES,
     CODEC,
     DIRECTORY,
     LEARNED,
-    PIXEL_FORMS,
     SHEET,
     Chunk,
-    Directory,
-    Entry,
-    Place,
+    SheetBody,
+    read_chunk,
+    unpack_bytes,
 )
+from bbcodec.archive.format.container import HEADER, Reader
+from bbcodec.archive.format.index import Directory, Entry, Place
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
+from bbcodec.images.formats import PIXEL_FORMS
 
 # What bytes are for, in the order in which reports show them. The first two are images, the third whatever else files
 # hold; all others are the container.

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.format.container import read_chunk
-from bbcodec.archive.format.index import Chunk
+from bbcodec.archive.format.chunks import Chunk, read_chunk
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from bbcodec.archive.format.container import pack_bytes
+from bbcodec.archive.format.chunks import pack_bytes
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.catalogue import CodecFile, find_codec
 from bbcodec.errors import InputError

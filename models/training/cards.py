@@ -17,7 +17,7 @@ from bbcodec.archive.compress import compress
 from bbcodec.codec.codec import Codec, PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.errors import OutputError
-from bbcodec.images import encode_alone
+from bbcodec.images.codings import coding_named
 from bbcodec.models.families import Family, TrainableModel
 from bbcodec.report.byte_counts import DIRECTORIES, HEADS, SKELETONS, dissect
 
@@ -62,9 +62,9 @@ def file_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int, codin
     total = 0
     for image in images:
         try:
-            total += len(encode_alone(image, levels, coding))
+            total += len(coding_named(coding).encode(image, levels))
         except ValueError:
-            total += len(encode_alone(image, levels, "png"))
+            total += len(coding_named("png").encode(image, levels))
     return 8 * total / sum(image.size for image in images)
 
 

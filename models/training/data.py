@@ -27,7 +27,7 @@ from bbcodec.codec.codec import PixelFormat
 from bbcodec.errors import InputError
 from bbcodec.images.display import image_shown
 from bbcodec.images.npy import image_shape
-from bbcodec.images.probe import BAD_IMAGE, MAX_PIXELS, strictly
+from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 from bbcodec.models.training.recipes import TrainingSettings
 
 Pixels = NDArray[np.uint8]

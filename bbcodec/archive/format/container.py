@@ -9,37 +9,20 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from bbcodec.archive.format.chunks import CHUNK_TYPES, CODEC, DIRECTORY, HEAD_BYTES, Chunk, pack_bytes, pack_frame
 from bbcodec.archive.format.index import (
-    BYTES,
-    CODEC,
-    DIRECTORY,
-    LEARNED,
     MAX_CHUNKS,
     MAX_DIRECTORY_BYTES,
-    SHEET,
-    Chunk,
     CodecRecord,
     Directory,
     Entry,
-    Place,
-    check_names,
     pack_directory,
     unpack_directory,
 )
-from bbcodec.binary import (
-    FRAME_BYTES,
-    MAX_BODY_BYTES,
-    MAX_CONTENT_BYTES,
-    digest64,
-    pack_varint,
-    shortest,
-    take_shape,
-    take_varint,
-    unpack_method,
-)
+from bbcodec.archive.format.names import check_names
+from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, digest64
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
 
 MAGIC: Final = b"\x89BBC\r\n\x1a\n"
@@ -54,56 +37,6 @@ SEGMENT_BYTES: Final = 2**24
 SEGMENT_FILES: Final = 2**12
 
 
-# --- bodies of chunks ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SheetBody:
-    """Images stored together by a classical codec; `coding` is a number of `directory.CODINGS`."""
-
-    digest: bytes
-    coding: int
-    channels: int
-    count: int
-    height: int
-    width: int
-    stream: bytes
-
-    def pack(self) -> bytes:
-        """The body of the chunk."""
-        shape = pack_varint(self.count) + pack_varint(self.height) + pack_varint(self.width)
-        return self.digest + bytes([self.coding, self.channels]) + shape + self.stream
-
-    @classmethod
-    def unpack(cls, body: bytes) -> SheetBody:
-        """The parts of a body; DamagedArchive or UnsupportedVersion where one is out of bounds."""
-        if len(body) < 10 or not 1 <= body[9] <= 4:
-            raise DamagedArchive("a chunk of images is cut short, or has a wrong number of channels")
-        if body[8] not in (1, 3, 4, 5):
-            raise UnsupportedVersion(f"the archive uses image coding {body[8]}, which this bbcodec does not know")
-        count, height, width, position = take_shape(body, 10, body[9])
-        return cls(body[:8], body[8], body[9], count, height, width, body[position:])
-
-
-def pack_bytes(content: bytes, *, compress: bool = True) -> bytes:
-    """The body of a `B` or `C` chunk: `content` in the shortest of stored, deflate and LZMA2, or just stored."""
-    method, coded = shortest(content) if compress else (0, content)
-    return digest64(content) + bytes([method]) + pack_varint(len(content)) + coded
-
-
-def unpack_bytes(body: bytes, limit: int = MAX_CONTENT_BYTES) -> bytes:
-    """The content of a `B` or `C` chunk; DamagedArchive if it is not what was stored, or more than `limit` bytes."""
-    if len(body) < 10:
-        raise DamagedArchive("a chunk is shorter than its own header")
-    size, position = take_varint(body, 9)
-    if size > limit:
-        raise DamagedArchive(f"a chunk says it holds {size} bytes; at most {limit} are allowed")
-    content = unpack_method(body[8], body[position:], size)
-    if len(content) != size or digest64(content) != body[:8]:
-        raise DamagedArchive("a chunk does not hold what was stored in it: its digest differs")
-    return content
-
-
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
@@ -114,6 +47,8 @@ class Writer:
     are named in the next directory chunk and in the index.
 
     >>> import io
+    >>> from bbcodec.archive.format.chunks import BYTES
+    >>> from bbcodec.archive.format.index import Place
     >>> stream = io.BytesIO()
     >>> writer = Writer(stream)
     >>> writer.add(BYTES, pack_bytes(b"hello"))
@@ -142,16 +77,15 @@ class Writer:
         """Whether enough chunks were written for a directory chunk: see `end_segment`."""
         return self._offset - self._segment_start >= SEGMENT_BYTES
 
-    def add(self, kind: str, body: bytes) -> int:
+    def add(self, chunk_type: str, body: bytes) -> int:
         """Append one chunk and return its number. Raises InputError past the bounds of the format."""
         if len(body) > MAX_BODY_BYTES or len(self.chunks) >= MAX_CHUNKS - 2:
             raise InputError(f"a chunk of {len(body)} bytes, number {len(self.chunks)}, exceeds the archive format")
-        head = kind.encode("ascii") + struct.pack("<I", len(body))
-        crc = zlib.crc32(body, zlib.crc32(head))
+        head, crc = pack_frame(chunk_type, body)
         self._stream.write(head)
         self._stream.write(body)
-        self._stream.write(struct.pack("<I", crc))
-        self.chunks.append(Chunk(kind, self._offset + 5, len(body)))
+        self._stream.write(crc)
+        self.chunks.append(Chunk(chunk_type, self._offset + HEAD_BYTES, len(body)))
         self._offset += len(body) + FRAME_BYTES
         return len(self.chunks) - 1
 
@@ -169,7 +103,7 @@ class Writer:
         return self._offset - before
 
     def add_need(self, need: str) -> None:
-        """Note what a reader needs, one of `directory.NEEDS`."""
+        """Note what a reader needs, one of `NEEDS` of the index."""
         self._needs.add(need)
 
     def add_files(self, files: Iterable[Entry]) -> None:
@@ -179,7 +113,7 @@ class Writer:
     def end_segment(self) -> None:
         """Write a directory chunk of all chunks and files since the last one."""
         first = self._first_chunk
-        files = [_moved(file, -first) for file in self._files[self._first_file :]]
+        files = [file.moved(-first) for file in self._files[self._first_file :]]
         codecs = [
             CodecRecord(one.digest, one.name, None if one.chunk is None or one.chunk < first else one.chunk - first)
             for one in self._codecs.values()
@@ -200,13 +134,6 @@ class Writer:
         files = sorted(files, key=lambda file: file.name)
         check_names(files)
         return pack_directory(Directory(files, codecs, chunks, sorted(self._needs)))
-
-
-def _moved(file: Entry, by: int) -> Entry:
-    """A file with the numbers of its chunks changed by `by`."""
-    places = tuple(Place(place.chunk + by, place.position, place.length, place.coding) for place in file.places)
-    about = file.mode, file.sample_format, file.way, file.width, file.height, file.size, file.modified_ns, file.permissions
-    return Entry(file.name, file.form, *about, file.skeleton, places)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -276,7 +203,7 @@ def _outermost(parts: list[tuple[int, Directory]]) -> list[Directory]:
     for start, part in reversed(parts):
         if first is None or start < first:
             kept.insert(0, part)
-            first = part.chunks[0].offset - 5 if part.chunks else start
+            first = part.chunks[0].start if part.chunks else start
     return kept
 
 
@@ -291,7 +218,7 @@ def _merged(parts: list[Directory]) -> Directory:
             if record.chunk is not None:
                 codecs[record.digest] = CodecRecord(record.digest, record.name, record.chunk + len(chunks))
             codecs.setdefault(record.digest, record)
-        files.update((file.name, _moved(file, len(chunks))) for file in part.files)
+        files.update((file.name, file.moved(len(chunks))) for file in part.files)
         chunks.extend(part.chunks)
         needs.update(part.needs)
     ordered = [files[name] for name in sorted(files)]
@@ -304,14 +231,15 @@ def _find_directories(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]
     position = len(HEADER)
     while position + FRAME_BYTES <= size:
         stream.seek(position)
-        head = stream.read(5)
+        head = stream.read(HEAD_BYTES)
         length = struct.unpack("<I", head[1:])[0]
         end = position + length + FRAME_BYTES
-        most = MAX_DIRECTORY_BYTES if head[:1] == b"D" else MAX_BODY_BYTES
-        if head[:1] in (b"L", b"S", b"B", b"C", b"D") and length <= most and end <= size:
+        chunk_type = head[:1].decode("latin-1")
+        most = MAX_DIRECTORY_BYTES if chunk_type == DIRECTORY else MAX_BODY_BYTES
+        if chunk_type in CHUNK_TYPES and length <= most and end <= size:
             data = stream.read(length + 4)
             if struct.pack("<I", zlib.crc32(memoryview(data)[:-4], zlib.crc32(head))) == data[-4:]:
-                if head[:1] == b"D":
+                if chunk_type == DIRECTORY:
                     yield position, data[:-4]
                 position = end
                 continue
@@ -329,22 +257,6 @@ def _next_letter(stream: BinaryIO, position: int, size: int) -> int:
     return size
 
 
-def read_chunk(path: str, chunk: Chunk) -> bytes:
-    """The body of a chunk of the archive at `path`, its CRC-32 checked; DamagedArchive where that fails.
-
-    Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
-    """
-    with open(path, "rb") as stream:
-        stream.seek(max(0, chunk.offset - 5))
-        data = stream.read(chunk.length + FRAME_BYTES)
-    head = chunk.type.encode("ascii") + struct.pack("<I", chunk.length)
-    if len(data) != chunk.length + FRAME_BYTES or data[:5] != head:
-        raise DamagedArchive(f"the chunk at byte {chunk.offset - 5} is damaged: its header differs from the index")
-    if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
-        raise DamagedArchive(f"the chunk at byte {chunk.offset - 5} is damaged: its CRC-32 differs")
-    return data[5:-4]
-
-
 def _check_header(header: bytes, size: int) -> None:
     if not header:
         raise NotAnArchive("the file is empty, not a bbcodec archive")
@@ -359,9 +271,3 @@ def _check_header(header: bytes, size: int) -> None:
         )
     if size < len(HEADER) + FOOTER_BYTES:
         raise DamagedArchive(f"the archive is cut short: it has only {size} bytes")
-
-
-__all__ = [
-    "BYTES", "CODEC", "DIRECTORY", "LEARNED", "SHEET", "Chunk", "CodecRecord", "Directory", "Entry",
-    "Place", "Reader", "SheetBody", "Writer", "pack_bytes", "read_chunk", "unpack_bytes",
-]  # fmt: skip

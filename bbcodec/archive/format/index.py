@@ -5,51 +5,47 @@ The index of an archive is a directory of all its chunks, and a directory chunk 
 
 from __future__ import annotations
 
-import math
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from bbcodec.archive.format.chunks import BYTES, CHUNK_TYPES, CODEC, HEAD_BYTES, LEARNED, SHEET, Chunk
+from bbcodec.archive.format.names import check_names, printable
+from bbcodec.archive.format.tiles import tile_grid
 from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, MAX_CONTENT_BYTES, shortest, unpack_method
-from bbcodec.errors import DamagedArchive, InputError, UnsafePath, UnsupportedVersion
-
-LEARNED: Final = "L"
-SHEET: Final = "S"
-BYTES: Final = "B"
-CODEC: Final = "C"
-DIRECTORY: Final = "D"
+from bbcodec.errors import DamagedArchive, InputError, UnsupportedVersion
+from bbcodec.images.codings import CODINGS, coding_number
+from bbcodec.images.formats import PIXEL_FORMS
+from bbcodec.sample_formats import SAMPLE_FORMATS, mode_channels
 
 MAX_DIRECTORY_BYTES: Final = 2**26
 MAX_DIRECTORY_CONTENT: Final = 2**28
 MAX_FILES: Final = 2**24
 MAX_CHUNKS: Final = 2**24
 MAX_SIDE: Final = 2**31
-TILE_PIXELS: Final = 2**17
 
-FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
-PIXEL_FORMS: Final = ("png", "webp", "raw")
-SAMPLE_FORMAT_NAMES: Final = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
-CODINGS: Final = ("bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar")
-SPLIT, COLOURS = 1, 2  # bits of a way
+# The place of a name here is its number in archives, fixed forever: new ones go to the end.
+FORMS: Final = ("folder", "link", "bytes", "arrays", *PIXEL_FORMS)
+SAMPLE_FORMAT_NAMES: Final = ("", *SAMPLE_FORMATS)
+SPLIT: Final = 1  # bit of a plane layout (`bbcodec.images.planes`)
 MODES: Final = (
     "", "1", "L", "RGB", "P", "RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16", "PA", "La", "RGBa", "RGBX", "LAB", "HSV",
     "I;16B", "other",
 )  # fmt: skip
-NEEDS: Final = ("jpegxl",)
+NEEDS: Final = tuple(coding.needs for coding in CODINGS if coding.needs)
 
-N_FILE_COLUMNS: Final = 12
-N_PLACE_COLUMNS: Final = 4
+# What a part of a `B` chunk may be coded as, by number.
+PART_CODINGS: Final = {number: one.name for number, one in enumerate(CODINGS) if one.alone or one.name == "bytes"}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a piece of content lies: an image of an `L` or `S` chunk, or a part of a `B` chunk.
 
-    length and coding are those of a part: its bytes, and whether they are plain (`bytes`), WebP, PNG or JPEG XL.
+    length and coding are those of a part: its bytes, and the storage coding of the image that it is, or `bytes`.
     """
 
     chunk: int
@@ -62,14 +58,15 @@ class Place:
 class Entry:
     """One entry of an archive: a file, a link, or a folder. Times are nanoseconds since 1970, sizes bytes or pixels.
 
-    way: how samples are made into planes; of arrays without a skeleton, their shape (`arrays.USUAL_SHAPES`).
+    plane_layout: that of its samples (`bbcodec.images.planes`); of arrays without a skeleton, the number of their shape
+    (`bbcodec.images.npy.USUAL_SHAPES`). skeleton: whether the first of its places is that of its skeleton.
     """
 
     name: bytes
     form: str
     mode: str = ""
     sample_format: str = ""
-    way: int = 0
+    plane_layout: int = 0
     width: int = 0
     height: int = 0
     size: int = 0
@@ -86,7 +83,17 @@ class Entry:
     @property
     def n_planes(self) -> int:
         """How many planes its pixels are stored as."""
-        return 2 if self.way & SPLIT else 1
+        return 2 if self.plane_layout & SPLIT else 1
+
+    @property
+    def channels(self) -> int:
+        """How many values a pixel has."""
+        return SAMPLE_FORMATS[self.sample_format].channels if self.sample_format else mode_channels(self.mode)
+
+    def moved(self, by: int) -> Entry:
+        """The entry with `by` added to the numbers of its chunks."""
+        places = (Place(place.chunk + by, place.position, place.length, place.coding) for place in self.places)
+        return replace(self, places=tuple(places))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +105,6 @@ class CodecRecord:
     chunk: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Where a chunk lies: `offset` and `length` are those of its body."""
-
-    type: str
-    offset: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        """The offset of the byte after its frame."""
-        return self.offset + self.length + FRAME_BYTES - 5
-
-
 @dataclass(frozen=True)
 class Directory:
     """What some chunks hold: files sorted by name, and what it takes to read them."""
@@ -120,31 +113,6 @@ class Directory:
     codecs: list[CodecRecord]
     chunks: list[Chunk]
     needs: list[str] = field(default_factory=list)
-
-
-def tile_bounds(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """The tiles of a plane, row by row, as (top, bottom, left, right).
-
-    >>> tile_bounds(768, 512)
-    [(0, 512, 0, 256), (0, 512, 256, 512), (0, 512, 512, 768)]
-    >>> tile_bounds(512, 256)
-    [(0, 256, 0, 512)]
-    """
-    rows, columns = tile_grid(width, height)
-    tops = [height * row // rows for row in range(rows + 1)]
-    lefts = [width * column // columns for column in range(columns + 1)]
-    return [
-        (tops[row], tops[row + 1], lefts[column], lefts[column + 1]) for row in range(rows) for column in range(columns)
-    ]
-
-
-def tile_grid(width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of tiles of a plane."""
-    least = -(-width * height // TILE_PIXELS)
-    if least <= 1:
-        return 1, 1
-    rows = min(height, max(1, math.isqrt(least * height // width)))
-    return rows, min(width, -(-least // rows))
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------
@@ -189,31 +157,93 @@ def is_int(value: Any) -> bool:
 # --- packing ---------------------------------------------------------------------------------------------------------
 
 
-def pack_directory(directory: Directory) -> bytes:
-    """The bytes of a directory. Its files must be sorted by name. Raises InputError beyond the bounds of the format."""
-    files = directory.files
-    rows = [
-        (
-            FORMS.index(file.form),
-            MODES.index(file.mode),
-            SAMPLE_FORMAT_NAMES.index(file.sample_format),
-            file.way,
-            file.width,
-            file.height,
-            file.size,
-            file.modified_ns // 10**9,
-            file.modified_ns % 10**9,
-            file.permissions,
-            int(file.skeleton),
-            len(file.places),
+class _EntryRow(NamedTuple):
+    """An entry as a number in each column; of names, their place in the lists above."""
+
+    form: int
+    mode: int
+    sample_format: int
+    plane_layout: int
+    width: int
+    height: int
+    size: int
+    seconds: int
+    nanoseconds: int
+    permissions: int
+    skeleton: int
+    n_places: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> _EntryRow:
+        """That of an entry."""
+        seconds, nanoseconds = divmod(entry.modified_ns, 10**9)
+        return cls(
+            form=FORMS.index(entry.form),
+            mode=MODES.index(entry.mode),
+            sample_format=SAMPLE_FORMAT_NAMES.index(entry.sample_format),
+            plane_layout=entry.plane_layout,
+            width=entry.width,
+            height=entry.height,
+            size=entry.size,
+            seconds=seconds,
+            nanoseconds=nanoseconds,
+            permissions=entry.permissions,
+            skeleton=int(entry.skeleton),
+            n_places=len(entry.places),
         )
-        for file in files
-    ]
+
+    def entry(self, name: bytes, places: tuple[Place, ...]) -> Entry:
+        """The entry of a row that is within bounds."""
+        return Entry(
+            name=name,
+            form=FORMS[self.form],
+            mode=MODES[self.mode],
+            sample_format=SAMPLE_FORMAT_NAMES[self.sample_format],
+            plane_layout=self.plane_layout,
+            width=self.width,
+            height=self.height,
+            size=self.size,
+            modified_ns=self.seconds * 10**9 + self.nanoseconds,
+            permissions=self.permissions,
+            skeleton=bool(self.skeleton),
+            places=places,
+        )
+
+
+_ENTRY_BOUNDS: Final = {
+    "form": range(len(FORMS)),
+    "mode": range(len(MODES)),
+    "sample_format": range(len(SAMPLE_FORMAT_NAMES)),
+    "plane_layout": range(4),
+    "width": range(MAX_SIDE),
+    "height": range(MAX_SIDE),
+    "size": range(2**63),
+    "seconds": range(-(2**62), 2**62),
+    "nanoseconds": range(10**9),
+    "permissions": range(0o1000),
+    "skeleton": range(2),
+    "n_places": range(MAX_FILES * 2),
+}
+
+
+class _PlaceRow(NamedTuple):
+    """A place as a number in each column. step: its position, less the next one expected in its chunk."""
+
+    chunk: int
+    step: int
+    length: int
+    coding: int
+
+
+def pack_directory(directory: Directory) -> bytes:
+    """The bytes of a directory, its entries sorted by name. Raises InputError beyond the bounds of the format."""
+    files = directory.files
+    rows = [_EntryRow.of(file) for file in files]
     places = _pack_places([place for file in files for place in file.places])
     content: list[Any] = [
         b"".join(file.name + b"\0" for file in files),
-        [pack_column(column) for column in zip(*rows, strict=True)] or [0] * N_FILE_COLUMNS,
-        [pack_column(column) for column in zip(*places, strict=True)] or [0] * N_PLACE_COLUMNS,
+        [pack_column(column) for column in zip(*rows, strict=True)] or [0] * len(_EntryRow._fields),
+        [pack_column(column) for column in zip(*places, strict=True)] or [0] * len(_PlaceRow._fields),
         [[codec.digest, codec.name, codec.chunk] for codec in directory.codecs],
         directory.needs,
         "".join(chunk.type for chunk in directory.chunks),
@@ -226,13 +256,12 @@ def pack_directory(directory: Directory) -> bytes:
     return bytes([method]) + coded
 
 
-def _pack_places(places: Iterable[Place]) -> list[tuple[int, int, int, int]]:
-    """Rows of the place columns. Positions are told as their distance from the next one expected in their chunk."""
+def _pack_places(places: Iterable[Place]) -> list[_PlaceRow]:
     expected: dict[int, int] = defaultdict(int)
     rows = []
     for place in places:
         step = place.position - expected[place.chunk]
-        rows.append((place.chunk, step, place.length, CODINGS.index(place.coding)))
+        rows.append(_PlaceRow(place.chunk, step, place.length, coding_number(place.coding)))
         expected[place.chunk] = max(expected[place.chunk], place.position + 1)
     return rows
 
@@ -250,15 +279,15 @@ def unpack_directory(data: bytes, end: int, start: int | None = None) -> Directo
         content = msgpack.unpackb(packed, raw=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise DamagedArchive(f"the index is malformed ({type(error).__name__})") from None
-    kinds: tuple[Any, ...] = (bytes, list, list, list, list, str, (int, list))
-    pairs = zip(content, kinds, strict=True) if isinstance(content, list) and len(content) == len(kinds) else None
-    if pairs is None or not all(isinstance(value, kind) for value, kind in pairs):
+    types: tuple[Any, ...] = (bytes, list, list, list, list, str, (int, list))
+    pairs = zip(content, types, strict=True) if isinstance(content, list) and len(content) == len(types) else None
+    if pairs is None or not all(isinstance(value, expected) for value, expected in pairs):
         raise DamagedArchive("the index is malformed: its fields are not those of the format")
-    names, files, places, codecs, needs, types, lengths = content
+    names, rows, places, codecs, needs, chunk_types, lengths = content
     _check_needs(needs)
-    chunks = _place_chunks(types, lengths, end, start)
-    directory = Directory(_unpack_files(names, files, places), [_codec_record(one, chunks) for one in codecs], chunks)
-    directory.needs.extend(needs)
+    chunks = _place_chunks(chunk_types, lengths, end, start)
+    entries = _unpack_entries(names, rows, places)
+    directory = Directory(entries, [_codec_record(one, chunks) for one in codecs], chunks, needs)
     _check_places(directory)
     return directory
 
@@ -269,70 +298,60 @@ def _check_needs(needs: list[Any]) -> None:
         raise UnsupportedVersion(f"the archive needs {unknown[0]!r}, which this bbcodec does not know: use a newer one")
 
 
-def _place_chunks(types: str, lengths: Any, end: int, start: int | None) -> list[Chunk]:
+def _place_chunks(chunk_types: str, lengths: Any, end: int, start: int | None) -> list[Chunk]:
     """Chunks one after another, the last of which ends at `end`."""
-    if len(types) > MAX_CHUNKS:
-        raise DamagedArchive(f"the index says {len(types)} chunks: out of bounds")
-    sizes = unpack_column(lengths, len(types))
+    if len(chunk_types) > MAX_CHUNKS:
+        raise DamagedArchive(f"the index says {len(chunk_types)} chunks: out of bounds")
+    sizes = unpack_column(lengths, len(chunk_types))
     if not all(0 <= size <= MAX_BODY_BYTES for size in sizes):
         raise DamagedArchive("the index gives a chunk a length out of bounds")
     offset = end - sum(sizes) - FRAME_BYTES * len(sizes)
     if start is not None and offset != start:
         raise DamagedArchive("the chunks of a directory do not fill the space before it")
     chunks = []
-    for kind, size in zip(types, sizes, strict=True):
-        if kind not in (LEARNED, SHEET, BYTES, CODEC, DIRECTORY):
-            raise UnsupportedVersion(f"the archive holds a chunk of type {kind!r}, which this bbcodec does not know")
-        chunks.append(Chunk(kind, offset + 5, size))
+    for chunk_type, size in zip(chunk_types, sizes, strict=True):
+        if chunk_type not in CHUNK_TYPES:
+            raise UnsupportedVersion(
+                f"the archive holds a chunk of type {chunk_type!r}, which this bbcodec does not know"
+            )
+        chunks.append(Chunk(chunk_type, offset + HEAD_BYTES, size))
         offset += size + FRAME_BYTES
     return chunks
 
 
-def _unpack_files(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[Entry]:
+def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[Entry]:
     if names[-1:] not in (b"", b"\0") or names.count(b"\0") > MAX_FILES:
         raise DamagedArchive("the names of the index are not each followed by a zero byte, or too many")
-    if len(columns) != N_FILE_COLUMNS or len(place_columns) != N_PLACE_COLUMNS:
+    if len(columns) != len(_EntryRow._fields) or len(place_columns) != len(_PlaceRow._fields):
         raise DamagedArchive("the index has other columns than the format")
     split = names.split(b"\0")[:-1]
-    numbers = [unpack_column(column, len(split)) for column in columns]
-    counts = numbers.pop()
-    if any(count < 0 for count in counts) or sum(counts) > MAX_FILES * 2:
-        raise DamagedArchive("the index gives an entry a number of places out of bounds")
-    places = _unpack_places(place_columns, sum(counts))
-    files, first = [], 0
-    for name, count, *row in zip(split, counts, *numbers, strict=True):
-        files.append(_build_file(name, tuple(places[first : first + count]), *row))
-        first += count
-    check_names(files)
-    return files
+    rows = [_EntryRow(*row) for row in zip(*(unpack_column(column, len(split)) for column in columns), strict=True)]
+    for name, row in zip(split, rows, strict=True):
+        if not all(value in bounds for value, bounds in zip(row, _ENTRY_BOUNDS.values(), strict=True)):
+            raise DamagedArchive(f"the index entry of {printable(name)} holds a number out of bounds")
+    n_places = sum(row.n_places for row in rows)
+    if n_places > MAX_FILES * 2:
+        raise DamagedArchive(f"the index gives its entries {n_places} places: out of bounds")
+    places = _unpack_places(place_columns, n_places)
+    entries, first = [], 0
+    for name, row in zip(split, rows, strict=True):
+        entries.append(row.entry(name, tuple(places[first : first + row.n_places])))
+        first += row.n_places
+    check_names(entries)
+    return entries
 
 
 def _unpack_places(columns: list[Any], count: int) -> list[Place]:
     expected: dict[int, int] = defaultdict(int)
     places = []
-    for chunk, step, length, coding in zip(*(unpack_column(column, count) for column in columns), strict=True):
-        position = expected[chunk] + step
-        bounds = (chunk, MAX_CHUNKS), (position, MAX_FILES), (length, MAX_CONTENT_BYTES + 1), (coding, 4)
-        if not all(0 <= value < bound for value, bound in bounds):
+    for row in map(_PlaceRow._make, zip(*(unpack_column(column, count) for column in columns), strict=True)):
+        position = expected[row.chunk] + row.step
+        bounds = (row.chunk, MAX_CHUNKS), (position, MAX_FILES), (row.length, MAX_CONTENT_BYTES + 1)
+        if row.coding not in PART_CODINGS or not all(0 <= value < bound for value, bound in bounds):
             raise DamagedArchive("the index holds a place out of bounds")
-        places.append(Place(chunk, position, length, CODINGS[coding]))
-        expected[chunk] = max(expected[chunk], position + 1)
+        places.append(Place(row.chunk, position, row.length, PART_CODINGS[row.coding]))
+        expected[row.chunk] = max(expected[row.chunk], position + 1)
     return places
-
-
-def _build_file(
-    name: bytes, places: tuple[Place, ...], form: int, mode: int, kind: int, way: int, width: int, height: int,
-    size: int, seconds: int, nanoseconds: int, permissions: int, skeleton: int,
-) -> Entry:  # fmt: skip
-    bounds = (
-        (form, len(FORMS)), (mode, len(MODES)), (kind, len(SAMPLE_FORMAT_NAMES)), (way, 4), (width, MAX_SIDE), (height, MAX_SIDE),
-        (size, 2**63), (seconds + 2**62, 2**63), (nanoseconds, 10**9), (permissions, 0o1000), (skeleton, 2),
-    )  # fmt: skip
-    if not all(0 <= value < bound for value, bound in bounds):
-        raise DamagedArchive(f"the index entry of {printable(name)} holds a number out of bounds")
-    modified = seconds * 10**9 + nanoseconds
-    pixels = MODES[mode], SAMPLE_FORMAT_NAMES[kind], way, width, height
-    return Entry(name, FORMS[form], *pixels, size, modified, permissions, bool(skeleton), places)
 
 
 def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
@@ -376,53 +395,10 @@ def _fits(file: Entry, types: list[str]) -> bool:
         if not file.sample_format or not 1 <= file.width * file.height <= 2**40:
             return False
         rows, columns = tile_grid(file.width, file.height)
-        coded = all(kind != BYTES or place.coding != "bytes" for kind, place in zip(types, content, strict=True))
+        coded = all(one != BYTES or place.coding != "bytes" for one, place in zip(types, content, strict=True))
         return coded and len(content) == file.n_planes * rows * columns
     if file.form == "arrays":
-        told = not file.way if file.skeleton else file.way > 0 and file.width * file.height > 0
+        told = not file.plane_layout if file.skeleton else file.plane_layout > 0 and file.width * file.height > 0
         return told and len(content) > 0 and all(place.coding == "bytes" for place in content)
     plain = set(types) <= {BYTES} and all(place.coding == "bytes" for place in content) and not file.skeleton
     return plain and (file.form != "folder" or not content)
-
-
-def check_names(files: Iterable[Entry]) -> None:
-    """Raise UnsafePath for a name that could leave the target folder, DamagedArchive for disorder and doubles."""
-    previous: bytes | None = None
-    needed: set[bytes] = set()  # the folders that names lie in
-    others: set[bytes] = set()
-    for file in files:
-        check_name(file.name)
-        if previous is not None and file.name <= previous:
-            raise DamagedArchive(f"the names of the index are not in order at {printable(file.name)}")
-        previous = file.name
-        if file.form != "folder":
-            others.add(file.name)
-        parts = file.name.split(b"/")
-        needed.update(b"/".join(parts[:depth]) for depth in range(1, len(parts)))
-    both = others & needed
-    if both:
-        raise DamagedArchive(f"the index has {printable(min(both))} both as a file and as a folder")
-
-
-def check_name(name: bytes) -> None:
-    """Raise UnsafePath where a name is not a plain relative path."""
-    foreign = os.name == "nt" and (b"\\" in name or b":" in name)
-    if foreign or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
-        raise UnsafePath(f"the archive holds the name {printable(name)}, which could leave the target folder: refused")
-
-
-def link_stays_inside(name: bytes, target: bytes) -> bool:
-    """Whether a link called `name` that points to `target` is plain and cannot lead out of the folder that holds all.
-
-    Plain: `..` only at the front, and no more of them than folders above the link. Then each step starts inside and
-    ends inside, whatever other links of the same kind it passes.
-    """
-    parts = target.split(b"/")
-    ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
-    plain = not any(part in (b"", b".", b"..") for part in parts[ups:]) and b"\0" not in target
-    return plain and ups <= name.count(b"/") and os.name != "nt"
-
-
-def printable(name: bytes) -> str:
-    """A name for a message on one line, in quotes, whatever its bytes are."""
-    return repr(name.decode("utf-8", "backslashreplace"))

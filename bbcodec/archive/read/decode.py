@@ -1,199 +1,138 @@
-"""From chunks to files: the work on one task, in any process.
+"""From chunks to entries: the work on one task, in any process.
 
-A task is either the files of a chunk, each given whole, or one stretch of a long file: a tile of an image, a chunk of
-an array, a piece of a large file. Chunks that were decoded last are kept, as neighbouring tasks may need them too.
+Chunks that were decoded last are kept, as neighbouring tasks may need them too.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.format.container import SheetBody, read_chunk, unpack_bytes
-from bbcodec.archive.format.index import BYTES, CODINGS, LEARNED, PIXEL_FORMS, Chunk, Entry
+from bbcodec.archive.format.chunks import BYTES, LEARNED, Chunk, SheetBody, read_chunk, unpack_bytes
+from bbcodec.archive.read.archive_file import ResolvedPlace
+from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
 from bbcodec.binary import digest64
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool
 from bbcodec.errors import DamagedArchive, InputError
-from bbcodec.images import (
-    Picture,
-    Samples,
-    decode_alone,
-    decode_together,
-    from_planes,
-    join_image,
-    palette,
-    plane_shapes,
-)
+from bbcodec.images.codings import coding_named
+from bbcodec.images.formats import PIXEL_FORMS
+from bbcodec.images.image_files import Picture, join_image, palette
+from bbcodec.images.pillow import pillow_alone
+from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
+from bbcodec.images.samples import Samples
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
-
-_pillow = threading.RLock()
-
-
-def pillow_alone() -> AbstractContextManager[Any]:
-    """One thread at a time: while an image is decoded, Pillow's limits and warnings are set for the whole process."""
-    return _pillow
-
-
-def _renew_lock() -> None:
-    """In a forked process nobody is left to release what another thread held."""
-    global _pillow
-    _pillow = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
-
-
-class ResolvedPlace(NamedTuple):
-    """A place with all that it takes to read it. offset, length, size: of a part, in a content of `size` bytes."""
-
-    chunk: Chunk
-    position: int
-    offset: int
-    length: int
-    size: int
-    coding: str
-
-
-@dataclass(frozen=True)
-class FilesTask:
-    """Files that are wanted whole, with the spots of all their places. `restore`: give their bytes, else only check."""
-
-    path: str
-    files: tuple[tuple[Entry, tuple[ResolvedPlace, ...]], ...]
-    restore: bool
-    size: int  # bytes of its chunks, for progress
-
-
-@dataclass(frozen=True)
-class StretchTask:
-    """A stretch of a long file: the spots of one tile in each plane, or of one place; and the spot of the skeleton.
-
-    height and width are those of the tile.
-    """
-
-    path: str
-    file: Entry
-    skeleton: ResolvedPlace | None
-    spots: tuple[ResolvedPlace, ...]
-    height: int
-    width: int
-    restore: bool
-    size: int
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What came of a file or stretch: bytes, or the samples (h, w, C) of a tile; or what is wrong with it."""
+    """What came of an entry or stretch: bytes, or the samples (h, w, C) of a tile; or what is wrong with it."""
 
     content: Any
     damage: str = ""
 
 
-def decode_task(pool: CodecPool, task: FilesTask | StretchTask) -> list[Decoded]:
-    """The files or the stretch of a task. Damage is told, not raised: other files go on."""
+class ChunkImages(NamedTuple):
+    """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk always 256)."""
+
+    pixels: NDArray[np.uint8]
+    levels: int
+
+
+def decode_task(pool: CodecPool, task: Task) -> list[Decoded]:
+    """The entries or the stretch of a task. Damage is reported, not raised: other entries go on."""
+    reader = _ChunkReader(pool, task.path)
     if isinstance(task, StretchTask):
-        return [_told(_stretch, pool, task)]
-    return [_told(_whole, pool, task, file, spots) for file, spots in task.files]
+        return [_attempt(lambda: _decode_stretch(reader, task))]
+    return [_attempt(lambda one=one: _decode_whole(reader, one, task.restore)) for one in task.entries]  # type: ignore[misc]
 
 
-def decode_part(pool: CodecPool, path: str, spot: ResolvedPlace) -> bytes:
+def decode_part(pool: CodecPool, path: str, place: ResolvedPlace) -> bytes:
     """A part of a `B` chunk. Raises DamagedArchive."""
-    return _Chunks(pool, path).part(spot)
+    return _ChunkReader(pool, path).part(place)
 
 
-def _told(function: Any, pool: CodecPool, task: FilesTask | StretchTask, *arguments: Any) -> Decoded:
+def _attempt(decode: Callable[[], Any]) -> Decoded:
     try:
-        return Decoded(function(pool, task, *arguments))
+        return Decoded(decode())
     except DamagedArchive as error:
         return Decoded(b"", str(error))
 
 
-def _whole(pool: CodecPool, task: FilesTask, file: Entry, spots: Sequence[ResolvedPlace]) -> bytes:
-    """The bytes of a file."""
-    reader = _Chunks(pool, task.path)
-    if file.form not in PIXEL_FORMS:
-        return b"".join(reader.part(spot) for spot in spots)
-    skeleton = reader.part(spots[0]) if file.skeleton else b""
-    samples = _samples(reader, file, skeleton, spots[int(file.skeleton) :], file.height, file.width)
-    return join_image(Picture(file.form, file.sample_format, samples, skeleton)) if task.restore else b""
+def _decode_whole(reader: _ChunkReader, resolved: ResolvedEntry, restore: bool) -> bytes:
+    """The bytes of an entry; only checked, and empty, unless they are to be restored."""
+    entry = resolved.entry
+    if entry.form not in PIXEL_FORMS:
+        return b"".join(map(reader.part, resolved.content))
+    samples, skeleton = _decode_samples(reader, resolved, entry.height, entry.width)
+    return join_image(Picture(entry.form, entry.sample_format, samples, skeleton)) if restore else b""
 
 
-def _stretch(pool: CodecPool, task: StretchTask) -> bytes | Samples:
-    """The samples of a tile, or bytes."""
-    reader = _Chunks(pool, task.path)
-    if task.file.form in PIXEL_FORMS:
-        skeleton = reader.part(task.skeleton) if task.skeleton else b""
-        samples = _samples(reader, task.file, skeleton, task.spots, task.height, task.width)
-        return samples if task.restore else b""
-    spot = task.spots[0]
-    content = reader.part(spot) if spot.chunk.type == BYTES else reader.images(spot.chunk)[0].tobytes()
+def _decode_stretch(reader: _ChunkReader, task: StretchTask) -> bytes | Samples:
+    """The samples of a tile, or bytes; only checked, and empty, unless they are to be restored."""
+    content: bytes | Samples
+    if task.stretch.entry.form in PIXEL_FORMS:
+        content, _ = _decode_samples(reader, task.stretch, task.height, task.width)
+    else:
+        (place,) = task.stretch.content
+        content = reader.part(place) if place.chunk.type == BYTES else reader.images(place.chunk).pixels.tobytes()
     return content if task.restore else b""
 
 
-def _samples(
-    reader: _Chunks, file: Entry, skeleton: bytes, spots: Sequence[ResolvedPlace], height: int, width: int
-) -> Samples:
-    """The samples (height, width, C) of an image or a tile."""
-    colours = palette(file.form, file.sample_format, skeleton)
-    shapes = plane_shapes(file.sample_format, file.way, 0 if colours is None else colours.shape[1])
-    if len(shapes) != len(spots):
-        raise DamagedArchive("an image has another number of planes than its kind")
-    planes = [
-        reader.plane(spot, (height, width, channels), levels)
-        for spot, (channels, levels) in zip(spots, shapes, strict=True)
-    ]
-    return from_planes(planes, file.sample_format, file.way, colours)
+def _decode_samples(reader: _ChunkReader, resolved: ResolvedEntry, height: int, width: int) -> tuple[Samples, bytes]:
+    """The samples (height, width, C) of an image or a tile, and the skeleton."""
+    entry, places = resolved.entry, resolved.content
+    skeleton = reader.part(resolved.skeleton) if resolved.skeleton else b""
+    colours = palette(entry.form, entry.sample_format, skeleton)
+    shapes = plane_shapes(entry.sample_format, entry.plane_layout, 0 if colours is None else colours.shape[1])
+    if len(shapes) != len(places):
+        raise DamagedArchive("an image has another number of planes than its sample format")
+    planes = [reader.plane(place, height, width, shape) for place, shape in zip(places, shapes, strict=True)]
+    return from_planes(planes, entry.sample_format, entry.plane_layout, colours), skeleton
 
 
-class _Chunks:
+class _ChunkReader:
     """Chunks of an archive, as one process reads them."""
 
     def __init__(self, pool: CodecPool, path: str) -> None:
         self._pool, self._path = pool, path
 
-    def part(self, spot: ResolvedPlace) -> bytes:
+    def part(self, place: ResolvedPlace) -> bytes:
         """The bytes of a part. Raises DamagedArchive."""
-        content = self._content(spot.chunk)
-        if not isinstance(content, bytes) or len(content) != spot.size:
+        content = self._content(place.chunk)
+        if not isinstance(content, bytes) or len(content) != place.size:
             raise DamagedArchive("the parts of a chunk do not add up to its content")
-        return content[spot.offset : spot.offset + spot.length]
+        return content[place.offset : place.offset + place.length]
 
-    def images(self, chunk: Chunk) -> tuple[NDArray[np.uint8], int]:
-        """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk always 256)."""
+    def images(self, chunk: Chunk) -> ChunkImages:
+        """The images of an `L` or `S` chunk. Raises DamagedArchive."""
         content = self._content(chunk)
         if isinstance(content, bytes):
             raise DamagedArchive("a chunk holds bytes where images are expected")
-        images: tuple[NDArray[np.uint8], int] = content
-        return images
+        return content
 
-    def plane(self, spot: ResolvedPlace, shape: tuple[int, int, int], levels: int) -> Samples:
-        """The plane at a spot, which must have this shape (h, w, C) and so many levels."""
-        if spot.chunk.type == BYTES:
-            height, width, channels = shape
-            data = self.part(spot)
+    def plane(self, place: ResolvedPlace, height: int, width: int, shape: PlaneShape) -> Samples:
+        """The plane (height, width, C) at a place. Raises DamagedArchive unless it has this shape."""
+        if place.chunk.type == BYTES:
+            data = self.part(place)
             with pillow_alone():
-                return decode_alone(data, levels, spot.coding, height, width, channels)
-        images, coded_levels = self.images(spot.chunk)
-        fits = images.shape[1:] == shape and spot.position < len(images)
-        if not fits or (spot.chunk.type == LEARNED and coded_levels != levels):
+                return coding_named(place.coding).decode(data, (height, width, shape.channels), shape.levels)
+        images = self.images(place.chunk)
+        fits = images.pixels.shape[1:] == (height, width, shape.channels) and place.position < len(images.pixels)
+        if not fits or (place.chunk.type == LEARNED and images.levels != shape.levels):
             raise DamagedArchive("a chunk holds other images than the index says")
-        image: Samples = images[spot.position]
+        image: Samples = images.pixels[place.position]
         return image
 
-    def _content(self, chunk: Chunk) -> Any:
+    def _content(self, chunk: Chunk) -> bytes | ChunkImages:
         key = self._path, chunk.offset
         kept = self._pool.kept
-        found = kept.get(key)
+        found: bytes | ChunkImages | None = kept.get(key)
         if found is None:
             found = self._decode(chunk)
             kept[key] = found
@@ -203,7 +142,7 @@ class _Chunks:
                 kept.pop(old, None)
         return found
 
-    def _decode(self, chunk: Chunk) -> Any:
+    def _decode(self, chunk: Chunk) -> bytes | ChunkImages:
         try:
             body = read_chunk(self._path, chunk)
         except OSError as error:
@@ -211,16 +150,16 @@ class _Chunks:
         if chunk.type == BYTES:
             return unpack_bytes(body)
         if chunk.type == LEARNED:
-            source, images = self._pool.decode(LearnedMessage.unpack(body))
-            return images, source.levels
+            source, pixels = self._pool.decode(LearnedMessage.unpack(body))
+            return ChunkImages(pixels, source.levels)
         sheet = SheetBody.unpack(body)
-        shape = sheet.count, sheet.height, sheet.width, sheet.channels
         with pillow_alone():
-            images = decode_together(sheet.stream, CODINGS[sheet.coding], *shape)
-        if digest64(images.tobytes()) != sheet.digest:
+            shape = sheet.count, sheet.height, sheet.width, sheet.channels
+            pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
+        if digest64(pixels.tobytes()) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
-        return images, 256
+        return ChunkImages(pixels, 256)
 
 
-def _size(content: Any) -> int:
-    return len(content) if isinstance(content, bytes) else int(content[0].nbytes)
+def _size(content: bytes | ChunkImages) -> int:
+    return len(content) if isinstance(content, bytes) else int(content.pixels.nbytes)

@@ -1,77 +1,93 @@
-"""Long files put together from their stretches: tiles of an image, chunks of an array, pieces of other files."""
+"""Long entries put together from their stretches: tiles of an image, chunks of an array, pieces of other files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bbcodec.archive.format.index import PIXEL_FORMS, Entry, tile_grid
+from bbcodec.archive.format.index import Entry
+from bbcodec.archive.format.tiles import tile_grid
 from bbcodec.errors import DamagedArchive
+from bbcodec.images.formats import PIXEL_FORMS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bbcodec.archive.read.decode import Decoded
-    from bbcodec.images.npy import Recipe
+    from bbcodec.images.npy import MemberLayout
+    from bbcodec.images.samples import Samples
 
 
-def write_long(file: Entry, skeleton: bytes, results: Iterator[list[Decoded]], stream: BinaryIO) -> None:
-    """Write a long file to a stream that can seek, from what its tasks gave, in order. Raises DamagedArchive."""
-    from bbcodec.images.npy import ArrayWriter
-
-    start = stream.tell()
-    contents = (sound(decoded) for some in results for decoded in some)
-    if file.form in PIXEL_FORMS:
-        _write_tiles(file, skeleton, contents, stream)
-    elif file.form == "arrays":
-        writer = ArrayWriter(stream, *recipes_of(file, skeleton))
-        try:
-            for content in contents:
-                writer.add(content)
-            writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
-        if not file.skeleton and stream.tell() - start != file.size:
-            raise DamagedArchive("an array has another size than its shape")
+def write_long(entry: Entry, skeleton: bytes, results: Iterable[list[Decoded]], stream: BinaryIO) -> None:
+    """Write a long entry to a stream that can seek, from what its tasks gave, in order. Raises DamagedArchive."""
+    contents = _contents(results)
+    if entry.form in PIXEL_FORMS:
+        _write_image(entry, skeleton, contents, stream)
+    elif entry.form == "arrays":
+        _write_arrays(entry, skeleton, contents, stream)
     else:
         stream.writelines(contents)
 
 
-def recipes_of(file: Entry, skeleton: bytes) -> tuple[bool, list[Recipe]]:
-    """Whether an array file is a zip, and how its members are put together. Raises DamagedArchive."""
-    from bbcodec.images.npy import Recipe, unpack_recipes, usual_header
-
-    if file.skeleton:
-        return unpack_recipes(skeleton)
-    return False, [Recipe("", 0, (), usual_header(file.way, file.size, file.height, file.width), len(file.content))]
-
-
-def sound(decoded: Decoded) -> Any:
-    """What was decoded. Raises DamagedArchive where it could not be."""
-    if decoded.damage:
-        raise DamagedArchive(decoded.damage)
-    return decoded.content
+def _contents(results: Iterable[list[Decoded]]) -> Iterator[Any]:
+    """What was decoded. Raises DamagedArchive where something could not be."""
+    for some in results:
+        for decoded in some:
+            if decoded.damage:
+                raise DamagedArchive(decoded.damage)
+            yield decoded.content
 
 
-def _write_tiles(file: Entry, skeleton: bytes, tiles: Iterator[NDArray[Any]], stream: BinaryIO) -> None:
-    """Write an image from its tiles, one row of tiles after another."""
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def join_samples(entry: Entry, results: Iterable[list[Decoded]]) -> Samples:
+    """The samples (H, W, C) of an image from what its tasks gave. Raises DamagedArchive."""
     import numpy as np
 
-    from bbcodec.images import Picture, join_bands, join_image
-
-    rows = bands(file, tiles)
-    if file.form == "webp":  # which libwebp writes from memory
-        stream.write(join_image(Picture(file.form, file.sample_format, np.concatenate(list(rows)), skeleton)))
-    else:
-        join_bands(file.form, file.sample_format, file.width, file.height, skeleton, rows, stream)
+    return np.concatenate(list(_rows_of_tiles(entry, _contents(results))))
 
 
-def bands(file: Entry, tiles: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """The tiles of an image, joined to rows of tiles."""
+def _write_image(entry: Entry, skeleton: bytes, tiles: Iterator[Samples], stream: BinaryIO) -> None:
+    from bbcodec.images.formats.base import Outline
+    from bbcodec.images.image_files import join_bands
+
+    outline = Outline(entry.form, entry.sample_format, entry.width, entry.height, skeleton)
+    join_bands(outline, _rows_of_tiles(entry, tiles), stream)
+
+
+def _rows_of_tiles(entry: Entry, tiles: Iterator[Samples]) -> Iterator[Samples]:
+    """The tiles of an image joined to bands, each a row of tiles."""
     import numpy as np
 
-    rows, columns = tile_grid(file.width, file.height)
+    rows, columns = tile_grid(entry.width, entry.height)
     for _ in range(rows):
         yield np.concatenate(list(islice(tiles, columns)), axis=1)
+
+
+# --- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def member_layouts(entry: Entry, skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
+    """Whether an array file is a zip, and how its members are put together. Raises DamagedArchive."""
+    from bbcodec.images.npy import MemberLayout, unpack_members, usual_header
+
+    if entry.skeleton:
+        return unpack_members(skeleton)
+    header = usual_header(entry.plane_layout, entry.size, entry.height, entry.width)
+    return False, [MemberLayout("", 0, (), header, len(entry.content))]
+
+
+def _write_arrays(entry: Entry, skeleton: bytes, contents: Iterable[bytes], stream: BinaryIO) -> None:
+    from bbcodec.images.npy import ArrayWriter
+
+    start = stream.tell()
+    writer = ArrayWriter(stream, *member_layouts(entry, skeleton))
+    try:
+        for content in contents:
+            writer.add(content)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    if not entry.skeleton and stream.tell() - start != entry.size:
+        raise DamagedArchive("an array has another size than its shape")

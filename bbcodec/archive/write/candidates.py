@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.format.container import PIECE_BYTES, SheetBody, pack_bytes
-from bbcodec.archive.format.index import BYTES, CODINGS, COLOURS, LEARNED, MODES, SHEET
+from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, SheetBody, pack_bytes
+from bbcodec.archive.format.container import PIECE_BYTES
+from bbcodec.archive.format.index import MODES
 from bbcodec.archive.write.tasks import (
     ArrayTask,
     BytesTask,
@@ -31,19 +32,12 @@ from bbcodec.archive.write.tasks import (
 from bbcodec.binary import FRAME_BYTES, digest64, shortest
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
-from bbcodec.images import (
-    SAMPLE_FORMATS,
-    Picture,
-    Probe,
-    encode_alone,
-    encode_together,
-    palette,
-    plane_shapes,
-    split_image,
-    to_planes,
-    ways,
-)
+from bbcodec.images.codings import coding_named
+from bbcodec.images.image_files import Picture, palette, split_image
+from bbcodec.images.planes import COLOURS, plane_layouts, plane_shapes, to_planes
+from bbcodec.images.probe import Probe
 from bbcodec.options import StorageOptions
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 # A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
 # access. Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
@@ -190,7 +184,7 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions) -> Group:
         coded: dict[str, bytes] = {}
         for coding in ALONE[: 3 if options.jpegxl else 2]:
             with suppress(ValueError):  # too large, or too many levels
-                coded[coding] = encode_alone(image, levels, coding)
+                coded[coding] = coding_named(coding).encode(image, levels)
             tried[coding].append(len(coded[coding]) + PLACE_BYTES if coding in coded else np.inf)
         coding = min(coded, key=lambda one: len(coded[one]))
         pieces.append((Piece(length=len(coded[coding]), coding=coding, data=coded[coding]),))
@@ -229,11 +223,11 @@ def _encode_sheets(images: Pixels, options: StorageOptions, best: Group) -> Iter
     codings = ["lzma"] + ["lzma-planar"] * (channels > 1)
     if max(height, width) <= SHEET_HEIGHT:
         codings = ["webp"] + ["jpegxl"] * options.jpegxl + codings
-    sizes = {coding: len(encode_together(few, coding, hard=False)) for coding in codings}
+    sizes = {coding: len(coding_named(coding).encode_sheet(few, hard=False)) for coding in codings}
     bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
     for coding in codings:
         if sizes[coding] < bar or len(few) == count:
-            hard = coding == "webp" and len(encode_together(few, coding)) < HARD_GAIN * sizes[coding]
+            hard = coding == "webp" and len(coding_named(coding).encode_sheet(few)) < HARD_GAIN * sizes[coding]
             most = 2**24 if coding.startswith("lzma") else SHEET_HEIGHT // height
             yield _encode_sheet(images, coding, best, hard, most)
 
@@ -244,7 +238,7 @@ def _encode_apart(images: Pixels, options: StorageOptions, best: Group) -> Itera
     if max(height, width) > SHEET_HEIGHT or height * width > MAX_APART_PIXELS:
         return
     for coding in ["webp"] + ["jpegxl"] * options.jpegxl:
-        if count == 1 or len(encode_together(images[:1], coding, hard=False)) < SAMPLE_SLACK * best.costs[0]:
+        if count == 1 or len(coding_named(coding).encode_sheet(images[:1], hard=False)) < SAMPLE_SLACK * best.costs[0]:
             yield _encode_sheet(images, coding, best, False, 1)
 
 
@@ -256,9 +250,9 @@ def _encode_sheet(images: Pixels, coding: str, best: Group, hard: bool, most: in
     need = coding if coding == "jpegxl" else ""
     for number, part in enumerate(split_evenly(len(images), most)):
         count, height, width, channels = images[part].shape
-        stream = encode_together(images[part], coding, hard)
+        stream = coding_named(coding).encode_sheet(images[part], hard=hard)
         digest = digest64(images[part].tobytes())
-        body = SheetBody(digest, CODINGS.index(coding), channels, count, height, width, stream).pack()
+        body = SheetBody(digest, coding, channels, count, height, width, stream).pack()
         drafts.append(Draft(SHEET, body, need=need))
         pieces.extend((Piece(number, position),) for position in range(count))
         share = best.costs[part] / best.costs[part].sum()
@@ -297,8 +291,8 @@ class Opened:
     @classmethod
     def of(cls, entry: int, data: bytes, picture: Picture) -> Opened:
         """With its palette, and the ways that its samples can go and be found again."""
-        colours = palette(picture.form, picture.sample_format, picture.metadata)
-        some = ways(picture.sample_format, colours)
+        colours = palette(picture.form, picture.sample_format, picture.skeleton)
+        some = plane_layouts(picture.sample_format, colours)
         if any(way & COLOURS for way in some) and to_planes(picture.samples, picture.sample_format, COLOURS, colours) is None:
             some = tuple(way for way in some if not way & COLOURS)
         return cls(entry, data, picture, colours, some)
@@ -416,14 +410,14 @@ def _encode_way(pool: CodecPool, files: list[Opened], way: int, options: Storage
 
 def _skeleton_costs(files: list[Opened]) -> Costs:
     """What each file's skeleton costs, with those of all packed together and equal ones stored once."""
-    distinct = list(dict.fromkeys(file.picture.metadata for file in files if file.picture.metadata))
+    distinct = list(dict.fromkeys(file.picture.skeleton for file in files if file.picture.skeleton))
     whole = len(shortest(b"".join(distinct))[1]) if distinct else 0
     share = whole / max(1, sum(map(len, distinct)))
     uses: dict[bytes, int] = defaultdict(int)
     for file in files:
-        uses[file.picture.metadata] += 1
+        uses[file.picture.skeleton] += 1
     return np.array(
-        [len(file.picture.metadata) * share / uses[file.picture.metadata] + PLACE_BYTES * bool(file.picture.metadata)
+        [len(file.picture.skeleton) * share / uses[file.picture.skeleton] + PLACE_BYTES * bool(file.picture.skeleton)
          for file in files]
     )  # fmt: skip
 
@@ -436,7 +430,7 @@ def _tried(group: Group, number: int, skeleton: float) -> dict[str, int]:
 def _as_pixels(file: Opened, way: int, group: Group, number: int, skeleton: float) -> Stored:
     picture = file.picture
     height, width = picture.samples.shape[:2]
-    about = SAMPLE_FORMATS[picture.sample_format].mode, picture.sample_format, way, width, height, picture.metadata
+    about = SAMPLE_FORMATS[picture.sample_format].mode, picture.sample_format, way, width, height, picture.skeleton
     tried = _tried(group, number, skeleton) | {"original": len(file.data)}
     cost = round(float(group.costs[number]) + skeleton)
     return Stored(file.entry, picture.form, len(file.data), *about, group.pieces[number], tried, cost)

@@ -21,21 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.archive.format.container import PIECE_BYTES
-from bbcodec.archive.format.index import TILE_PIXELS, printable, tile_bounds
+from bbcodec.archive.format.names import printable
+from bbcodec.archive.format.tiles import TILE_PIXELS, tile_bounds
 from bbcodec.errors import InputError
-from bbcodec.images import (
-    Picture,
-    Probe,
-    Samples,
-    palette,
-    plane_shapes,
-    probe,
-    split_image,
-    split_large,
-    to_planes,
-    ways,
-)
 from bbcodec.images import npy as arrays
+from bbcodec.images.image_files import Picture, palette, split_image
+from bbcodec.images.large_images import split_large
+from bbcodec.images.planes import plane_layouts, plane_shapes, to_planes
+from bbcodec.images.probe import Probe, probe
+from bbcodec.images.samples import Samples
 from bbcodec.options import StorageOptions
 
 # Images of one mode and size are coded together, about so many values at a time.
@@ -124,7 +118,7 @@ class ArrayTask:
     images: NDArray[np.uint8] | None
     levels: int
     rest: bytes
-    recipe: arrays.Recipe | None
+    recipe: arrays.MemberLayout | None
     last: bool
     options: StorageOptions
     work: int
@@ -399,10 +393,10 @@ def _read_rows(spool: Path, samples: Samples, top: int, bottom: int) -> Samples:
 
 def _tile_planes(picture: Picture, tile: NDArray[np.uint8]) -> Planes:
     """The planes of a tile, and their levels, for each way that the picture allows and that gives the tile back."""
-    colours = palette(picture.form, picture.sample_format, picture.metadata)
+    colours = palette(picture.form, picture.sample_format, picture.skeleton)
     depth = 0 if colours is None else colours.shape[1]
     found = {}
-    for way in ways(picture.sample_format, colours):
+    for way in plane_layouts(picture.sample_format, colours):
         planes = to_planes(tile, picture.sample_format, way, colours)
         if planes is not None:
             levels = [levels for _, levels in plane_shapes(picture.sample_format, way, depth)]
@@ -461,7 +455,7 @@ def _member_tasks(task: FileTask, member: arrays.Member) -> Iterator[ArrayTask]:
     else:
         starts = range(0, len(member.rest), PIECE_BYTES)
         pieces = [(None, 0, member.rest[start : start + PIECE_BYTES]) for start in starts]
-    recipe = arrays.Recipe(member.name, member.method, member.date, member.header, 0)
+    recipe = arrays.MemberLayout(member.name, member.method, member.date, member.header, 0)
     for number, (images, levels, rest) in enumerate(pieces, 1):
         work = len(rest) if images is None else images.size
         ends = recipe if number == len(pieces) else None

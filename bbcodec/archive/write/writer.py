@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from bbcodec.archive.format.container import SEGMENT_FILES, Writer, pack_bytes
-from bbcodec.archive.format.index import BYTES, LEARNED, NEEDS, SHEET, Entry, Place
+from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, pack_bytes
+from bbcodec.archive.format.container import SEGMENT_FILES, Writer
+from bbcodec.archive.format.index import NEEDS, Entry, Place
 from bbcodec.archive.summary import FileReport, Summary
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Assembler:
         """Write the chunks of an array file, or its bytes where these are fewer (an npz is compressed already)."""
         from bbcodec.archive.write.candidates import Piece, Stored, total_bytes
         from bbcodec.archive.write.tasks import ArrayTask
-        from bbcodec.images.npy import pack_recipes, usual_way
+        from bbcodec.images.npy import pack_members, usual_shape
 
         entry = self._entries[number]
         tasks = [part.task for part in parts if isinstance(part.task, ArrayTask)]
@@ -214,8 +215,8 @@ class Assembler:
                 count = 0
         zipped = bool(recipes[0].name)
         height, width, channels = next((part.shape[1:] for part in parts if part.shape), (0, 0, 0))
-        way = usual_way(recipes, entry.size, height, width)
-        skeleton = b"" if way else pack_recipes(recipes, zipped=zipped)
+        way = usual_shape(recipes, entry.size, height, width)
+        skeleton = b"" if way else pack_members(recipes, zipped=zipped)
         cost = sum(total_bytes(part.drafts) for part in parts) + len(skeleton)
         tried = _array_costs(parts) | {"original": entry.size}
         if zipped and cost >= entry.size:
@@ -238,7 +239,7 @@ class Assembler:
         """Write the tiles of an image in the way that is shortest for all, or its bytes where these are fewer."""
         from bbcodec.archive.write.candidates import Stored
         from bbcodec.archive.write.tasks import TileTask
-        from bbcodec.images import SAMPLE_FORMATS
+        from bbcodec.sample_formats import SAMPLE_FORMATS
 
         entry = self._entries[number]
         first = parts[0].task
@@ -251,7 +252,7 @@ class Assembler:
         groups = [part.tiles[way] for part in parts]
         tried = _tile_costs(groups) | {"original": entry.size}
         mode = SAMPLE_FORMATS[picture.sample_format].mode
-        if totals[way] + len(picture.metadata) >= entry.size:
+        if totals[way] + len(picture.skeleton) >= entry.size:
             self._take_whole(number, mode, first.width, first.height, tried)
             return
         numbers = []
@@ -263,8 +264,8 @@ class Assembler:
                     numbers.append(self._add(group.drafts[piece.draft]))
                     piece = piece._replace(draft=len(numbers) - 1)
                 pieces.append(piece)
-        about = mode, picture.sample_format, way, first.width, first.height, picture.metadata
-        cost = round(totals[way]) + len(picture.metadata)
+        about = mode, picture.sample_format, way, first.width, first.height, picture.skeleton
+        cost = round(totals[way]) + len(picture.skeleton)
         self._place(Stored(number, picture.form, entry.size, *about, tuple(pieces), tried, cost), numbers)
 
     def _take_whole(

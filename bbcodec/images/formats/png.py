@@ -2,9 +2,9 @@
 
 The numbers cited are sections of the PNG specification, third edition (W3C, 2025).
 
-Metadata of a PNG is empty for a plain one (not interlaced, no chunks but IHDR, IDAT, IEND). Else it is one byte, 1 if
-the file is interlaced and 0 if not, and the records (`bbcodec.images.chunk_records`) of all chunks but IHDR and IEND. Bytes
-after IEND are a record, too.
+The skeleton of a plain PNG (not interlaced, no chunks but IHDR, IDAT, IEND) is empty. Else it is one byte, 1 if the
+file is interlaced and 0 if not, and the records (`bbcodec.images.chunk_records`) of all chunks but IHDR and IEND.
+Bytes after IEND are a record, too.
 """
 
 from __future__ import annotations
@@ -21,33 +21,31 @@ from PIL import Image
 
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
-from bbcodec.images.probe import BAD_IMAGE, strictly
-from bbcodec.sample_formats import (
-    MAX_METADATA_BYTES,
-    SAMPLE_FORMATS,
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Outline, Parts
+from bbcodec.images.pillow import BAD_IMAGE, strictly
+from bbcodec.images.samples import (
     Bytes,
-    SampleFormat,
     Samples,
     bands_of,
     check_samples,
-    counted,
+    checked_bands,
     image_samples,
     packed_rows,
-    sample_format_named,
 )
+from bbcodec.sample_formats import SAMPLE_FORMATS, SampleFormat, sample_format_named
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 IDAT_BYTES: Final = 2**20  # of a chunk of pixels that is written; any size is allowed
-FILE_LEVEL: Final = 6  # zlib's effort for files that are given back
+FILE_LEVEL: Final = 6  # zlib's effort for files that are restored
 TRIAL_LEVEL: Final = 1  # and for those that are only looked at: the same code, the same content
 READ_BYTES: Final = 2**20
 
-# Bit depth and colour type (11.2.1 IHDR) of each kind. 16-bit colour and alpha are reduced by Pillow, so not split.
-COLOR_TYPES: Final = {
+# Bit depth and colour type (11.2.1 IHDR) of each sample format. Pillow reduces 16-bit colour and alpha: not split.
+COLOUR_TYPES: Final = {
     "L1": (1, 0), "L2": (2, 0), "L4": (4, 0), "L8": (8, 0), "L16": (16, 0), "LA8": (8, 4), "RGB8": (8, 2),
     "RGBA8": (8, 6), "P1": (1, 3), "P2": (2, 3), "P4": (4, 3), "P8": (8, 3),
 }  # fmt: skip
-KIND_OF: Final = {color: name for name, color in COLOR_TYPES.items()}
+SAMPLE_FORMAT_OF: Final = {colour: name for name, colour in COLOUR_TYPES.items()}
 ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
 TAIL: Final = b"\0end"  # stands for the bytes after IEND: no type of a chunk, which is letters
 
@@ -74,14 +72,14 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """
     if stream.read(len(SIGNATURE)) != SIGNATURE:
         raise ValueError("not a PNG")
-    kind, around = b"", 0
-    while kind != b"IEND":
-        before = kind
-        left, kind = struct.unpack(">I4s", stream.read(8))
-        around += left + 12 if kind != b"IDAT" else 0
-        if around > MAX_METADATA_BYTES:
-            raise ValueError("its chunks exceed the bound of metadata")
-        crc, data = zlib.crc32(kind), b""
+    chunk_type, around = b"", 0
+    while chunk_type != b"IEND":
+        before = chunk_type
+        left, chunk_type = struct.unpack(">I4s", stream.read(8))
+        around += left + 12 if chunk_type != b"IDAT" else 0
+        if around > MAX_SKELETON_BYTES:
+            raise ValueError("its chunks exceed the bound of a skeleton")
+        crc, data = zlib.crc32(chunk_type), b""
         while left:
             data = stream.read(min(left, READ_BYTES))
             if not data:
@@ -89,58 +87,58 @@ def read_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             crc, left = zlib.crc32(data, crc), left - len(data)
         if stream.read(4) != struct.pack(">I", crc):
             raise ValueError("a CRC is wrong")
-        if kind == TAIL:
+        if chunk_type == TAIL:
             raise ValueError("a chunk's type is not letters")
-        if kind != b"IDAT":
-            yield kind, data
+        if chunk_type != b"IDAT":
+            yield chunk_type, data
         elif before != b"IDAT":
-            yield kind, b""
-    tail = stream.read(MAX_METADATA_BYTES + 1)
-    if len(tail) > MAX_METADATA_BYTES:
-        raise ValueError("the bytes after IEND exceed the bound of metadata")
+            yield chunk_type, b""
+    tail = stream.read(MAX_SKELETON_BYTES + 1)
+    if len(tail) > MAX_SKELETON_BYTES:
+        raise ValueError("the bytes after IEND exceed the bound of a skeleton")
     if tail:
         yield TAIL, tail
 
 
 def parse_header(data: bytes) -> Header | None:
     """The header in the data of IHDR, or None where the specification or Pillow does not take its samples plainly."""
-    width, height, depth, color, compression, filters, interlaced = struct.unpack(">IIBBBBB", data)
-    if (depth, color) not in KIND_OF or compression or filters or interlaced > 1 or not width or not height:
+    width, height, depth, colour, compression, filters, interlaced = struct.unpack(">IIBBBBB", data)
+    if (depth, colour) not in SAMPLE_FORMAT_OF or compression or filters or interlaced > 1 or not width or not height:
         return None
-    return Header(KIND_OF[depth, color], width, height, bool(interlaced))
+    return Header(SAMPLE_FORMAT_OF[depth, colour], width, height, bool(interlaced))
 
 
 def take_apart(stream: BinaryIO) -> tuple[Header, bytes] | None:
-    """Header and metadata of a PNG, or None where it cannot be put together again from samples.
+    """Header and skeleton of a PNG, or None where it could not be joined again.
 
     Raises what `read_chunks` raises.
     """
     chunks = list(read_chunks(stream))
     tail = [chunks.pop()] if chunks[-1][0] == TAIL else []
-    kinds = [kind for kind, _ in chunks]
-    header = parse_header(chunks[0][1]) if kinds[0] == b"IHDR" else None
-    once = kinds.count(b"IHDR") == kinds.count(b"IDAT") == 1
-    if header is None or not once or chunks[-1][1] or any(kind in ANIMATION for kind in kinds):
+    types = [chunk_type for chunk_type, _ in chunks]
+    header = parse_header(chunks[0][1]) if types[0] == b"IHDR" else None
+    once = types.count(b"IHDR") == types.count(b"IDAT") == 1
+    if header is None or not once or chunks[-1][1] or any(chunk_type in ANIMATION for chunk_type in types):
         return None
     records = pack_records(chunks[1:-1] + tail, b"IDAT")
     return header, bytes([header.interlaced]) + records if header.interlaced or records else b""
 
 
-def _parsed(metadata: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
+def _parsed(skeleton: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
     """Whether interlaced, and the chunks between IHDR and IEND. Raises DamagedArchive."""
-    if metadata[:1] not in (b"", b"\0", b"\1"):
-        raise DamagedArchive("the metadata of a PNG of the archive starts with a byte that is not 0 or 1")
-    return metadata[:1] == b"\1", list(take_records(metadata, 1, b"IDAT"))
+    if skeleton[:1] not in (b"", b"\0", b"\1"):
+        raise DamagedArchive("the skeleton of a PNG of the archive starts with a byte that is not 0 or 1")
+    return skeleton[:1] == b"\1", list(take_records(skeleton, 1, b"IDAT"))
 
 
-def palette(kind: SampleFormat, metadata: bytes) -> Bytes | None:
+def palette(sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
     """The palette as uint8 (n, 3), or (n, 4) with transparent colours; None without one (11.2.2 PLTE, 11.3.1.1 tRNS).
 
-    Raises DamagedArchive for metadata that is not of a PNG.
+    Raises DamagedArchive for a skeleton that is not of a PNG.
     """
-    chunks = dict(_parsed(metadata)[1])
+    chunks = dict(_parsed(skeleton)[1])
     flat = chunks.get(b"PLTE", b"")
-    if not kind.indexed or not flat or len(flat) % 3 or len(flat) > 768:
+    if not sample_format.indexed or not flat or len(flat) % 3 or len(flat) > 768:
         return None
     colours = np.frombuffer(flat, np.uint8).reshape(-1, 3)
     alpha = np.full(len(colours), 255, np.uint8)
@@ -153,33 +151,36 @@ def palette(kind: SampleFormat, metadata: bytes) -> Bytes | None:
 
 
 def write_png(
-    stream: BinaryIO, kind: str, width: int, height: int, metadata: bytes, bands: Iterable[Samples],
-    level: int = FILE_LEVEL, filtering: bool | None = None,
-) -> None:  # fmt: skip
+    stream: BinaryIO, outline: Outline, bands: Iterable[Samples], level: int, filtering: bool | None = None
+) -> None:
     """Write the PNG of samples that come as bands of rows (h, W, C), from top to bottom.
 
     Holds one band at a time; of an interlaced PNG, all. `filtering` says whether rows are filtered; with None it is
-    tried on the first rows. Raises DamagedArchive for metadata that is not of a PNG, ValueError for bands that are not
-    of this kind and size.
+    tried on the first rows. Raises DamagedArchive for a skeleton that is not of a PNG, ValueError for bands that are
+    not of this sample format and size.
     """
-    interlaced, chunks = _parsed(metadata)
-    depth, color = COLOR_TYPES[kind]
+    interlaced, chunks = _parsed(outline.skeleton)
+    sample_format = sample_format_named(outline.sample_format)
+    size = outline.width, outline.height
     stream.write(SIGNATURE)
-    _write_chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced))
-    for name, data in chunks:
-        if name == b"IDAT":
-            pixels = _Pixels(stream, SAMPLE_FORMATS[kind], level, filtering)
-            for image in _reduced_images(counted(bands, SAMPLE_FORMATS[kind], width, height), interlaced):
+    _write_chunk(
+        stream, b"IHDR", struct.pack(">IIBBBBB", *size, *COLOUR_TYPES[outline.sample_format], 0, 0, interlaced)
+    )
+    for chunk_type, data in chunks:
+        if chunk_type == b"IDAT":
+            pixels = _Pixels(stream, sample_format, level, filtering)
+            for image in _reduced_images(checked_bands(bands, sample_format, *size), interlaced):
                 pixels.add_image(image)
             pixels.finish()
-        elif name != TAIL:
-            _write_chunk(stream, name, data)
+        elif chunk_type != TAIL:
+            _write_chunk(stream, chunk_type, data)
     _write_chunk(stream, b"IEND", b"")
     stream.write(dict(chunks).get(TAIL, b""))
 
 
-def _write_chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
-    stream.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+def _write_chunk(stream: BinaryIO, chunk_type: bytes, data: bytes) -> None:
+    crc = zlib.crc32(data, zlib.crc32(chunk_type))
+    stream.write(struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", crc))
 
 
 def _reduced_images(bands: Iterable[Samples], interlaced: bool) -> Iterator[Iterable[Samples]]:
@@ -197,11 +198,11 @@ def _reduced_images(bands: Iterable[Samples], interlaced: bool) -> Iterator[Iter
 class _Pixels:
     """The compressed stream of filtered rows, written as IDAT chunks."""
 
-    def __init__(self, stream: BinaryIO, kind: SampleFormat, level: int, filtering: bool | None) -> None:
-        self._stream, self._depth, self._level, self._filtering = stream, kind.depth, level, filtering
-        if kind.indexed or kind.depth < 8:
-            self._filtering = False  # 12.7: filters seldom help there
-        self._pixel_bytes = max(1, kind.channels * kind.depth // 8)
+    def __init__(self, stream: BinaryIO, sample_format: SampleFormat, level: int, filtering: bool | None) -> None:
+        self._stream, self._depth, self._level = stream, sample_format.depth, level
+        # 12.7: filters seldom help there
+        self._filtering = False if sample_format.indexed or sample_format.depth < 8 else filtering
+        self._pixel_bytes = max(1, sample_format.channels * sample_format.depth // 8)
         self._deflate: zlib._Compress | None = None
         self._waiting = b""
 
@@ -214,16 +215,16 @@ class _Pixels:
             above = rows[-1].copy()
 
     def _add_rows(self, rows: Bytes, above: Bytes) -> None:
-        way = unfiltered(rows) if self._filtering is False else filtered(rows, above, self._pixel_bytes)
+        lines = unfiltered(rows) if self._filtering is False else filtered(rows, above, self._pixel_bytes)
         if self._filtering is None:
             plain = unfiltered(rows)
-            self._filtering = len(zlib.compress(way.data, TRIAL_LEVEL)) < len(zlib.compress(plain.data, TRIAL_LEVEL))
-            way = way if self._filtering else plain
+            self._filtering = len(zlib.compress(lines.data, TRIAL_LEVEL)) < len(zlib.compress(plain.data, TRIAL_LEVEL))
+            lines = lines if self._filtering else plain
         if self._deflate is None:
             # Z_FILTERED: zlib's setting for filtered rows. memLevel 9, as libpng and Pillow have it.
             strategy = zlib.Z_FILTERED if self._filtering else zlib.Z_DEFAULT_STRATEGY
             self._deflate = zlib.compressobj(self._level, zlib.DEFLATED, 15, 9, strategy)
-        self._put(self._deflate.compress(way.data))
+        self._put(self._deflate.compress(lines.data))
 
     def _put(self, data: bytes) -> None:
         self._waiting += data
@@ -283,26 +284,59 @@ def paeth(left: Bytes, above: Bytes, corner: Bytes) -> Bytes:
     return np.where((from_left <= from_above) & (from_left <= from_corner), left, second)
 
 
+# --- the file form ---------------------------------------------------------------------------------------------------
+
+
+class PNGFile(FileForm):
+    """All chunks but the pixels are kept verbatim, and pixels are compressed anew: the same picture."""
+
+    name = "png"
+    pillow_formats = ("PNG",)
+
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource) -> Parts | None:
+        """As `FileForm` says."""
+        parts = take_apart(stream)
+        if parts is None or (parts[0].width, parts[0].height) != image.size:
+            return None
+        return Parts(parts[0].sample_format, parts[1])
+
+    def join(self, outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, trial: bool = False) -> None:
+        """As `FileForm` says; of an interlaced PNG all samples are held."""
+        write_png(stream, outline, bands, TRIAL_LEVEL if trial else FILE_LEVEL)
+
+    def joins_in_bands(self, skeleton: bytes) -> bool:
+        """Unless it is interlaced."""
+        return not _parsed(skeleton)[0]
+
+    def palette(self, sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
+        """That of PLTE and tRNS."""
+        return palette(sample_format, skeleton)
+
+
+FORM: Final = PNGFile()
+
+
 # --- samples as a PNG, for an archive --------------------------------------------------------------------------------
 
 
-def encode_png(samples: Samples, kind: str, level: int = 9) -> bytes:
+def encode_png(samples: Samples, sample_format: str, level: int = 9) -> bytes:
     """A PNG of the samples (H, W, C) alone; indices as grey. The shorter of filtered and not filtered."""
-    check_samples(samples, SAMPLE_FORMATS[kind])
+    check_samples(samples, SAMPLE_FORMATS[sample_format])
+    height, width = samples.shape[:2]
+    outline = Outline("png", _grey(sample_format), width, height, b"")
     streams = [io.BytesIO(), io.BytesIO()]
     for filtering, stream in enumerate(streams):
-        height, width = samples.shape[:2]
-        write_png(stream, _grey(kind), width, height, b"", bands_of(samples), level, bool(filtering))
+        write_png(stream, outline, bands_of(samples), level, bool(filtering))
     return min((stream.getvalue() for stream in streams), key=len)
 
 
-def decode_png(data: bytes, kind: str, width: int, height: int) -> Samples:
-    """The samples (H, W, C) of a PNG that an archive holds; DamagedArchive unless it is of this kind and size."""
-    grey = _grey(kind)
+def decode_png(data: bytes, sample_format: str, width: int, height: int) -> Samples:
+    """The samples (H, W, C) of a PNG that an archive holds; DamagedArchive unless it is of this format and size."""
+    grey = _grey(sample_format)
     try:
         parts = take_apart(io.BytesIO(data))
         if parts is None or parts[0] != Header(grey, width, height, False):
-            raise DamagedArchive(f"a PNG of the archive is not {kind} of {width}x{height}, as the archive says")
+            raise DamagedArchive(f"a PNG of the archive is not {grey} of {width}x{height}, as the archive says")
         with strictly(width * height), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
             return image_samples(image, SAMPLE_FORMATS[grey])
@@ -310,6 +344,7 @@ def decode_png(data: bytes, kind: str, width: int, height: int) -> Samples:
         raise DamagedArchive(f"a PNG of the archive cannot be decoded ({type(error).__name__})") from None
 
 
-def _grey(kind: str) -> str:
-    """The kind as which samples are stored where there is no palette: indices are grey."""
-    return f"L{sample_format_named(kind).depth}" if sample_format_named(kind).indexed else kind
+def _grey(sample_format: str) -> str:
+    """The sample format to store samples in where there is no palette: indices are grey."""
+    description = sample_format_named(sample_format)
+    return f"L{description.depth}" if description.indexed else sample_format

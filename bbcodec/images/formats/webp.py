@@ -1,23 +1,26 @@
 """Lossless WebP files of a single frame: what is in them besides samples, and samples written anew.
 
-The container and the lossless format are RFC 9649. Metadata of a file that is one VP8L chunk and nothing else is empty;
-of others it is the records (`bbcodec.images.chunk_records`) of all chunks of the RIFF container, VP8L for the pixels.
+The container and the lossless format are RFC 9649. The skeleton of a file that is one VP8L chunk and nothing else is
+empty; of others it is the records (`bbcodec.images.chunk_records`) of all chunks of the RIFF container, VP8L for the
+pixels.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Final
 
 import numpy as np
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
-from bbcodec.images.probe import BAD_IMAGE, strictly
-from bbcodec.sample_formats import MAX_METADATA_BYTES, Bytes, Samples
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Outline, Parts
+from bbcodec.images.pillow import BAD_IMAGE, strictly
+from bbcodec.images.samples import Bytes, Samples, checked_bands
+from bbcodec.sample_formats import sample_format_named
 
 MAX_SIDE: Final = 16383  # 14 bits each (RFC 9649, 3.4)
 MODES: Final = {1: "RGB", 2: "RGBA", 3: "RGB", 4: "RGBA"}
@@ -25,7 +28,7 @@ NOT_STILL: Final = (b"ANIM", b"ANMF", b"ALPH", b"VP8 ")  # animated or lossy
 VP8L_HEADER_BYTES: Final = 5
 ALPHA_BIT: Final = 0x10  # of the last byte of that header: alpha_is_used
 
-FILE_METHOD: Final = 4  # libwebp's effort for files that are given back
+FILE_METHOD: Final = 4  # libwebp's effort for files that are restored
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -37,44 +40,65 @@ def read_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("not a WebP file, or not as long as it says")
     position = 12
     while position < len(data):
-        kind, length = struct.unpack("<4sI", data[position : position + 8])
+        chunk_type, length = struct.unpack("<4sI", data[position : position + 8])
         end = position + 8 + length
         if end + length % 2 > len(data) or (length % 2 and data[end]):
             raise ValueError("a chunk is cut short or its filling is not zero")
-        yield kind, data[position + 8 : end]
+        yield chunk_type, data[position + 8 : end]
         position = end + length % 2
 
 
-def take_apart(data: bytes) -> bytes | None:
-    """The metadata of a lossless WebP, or None for one that is lossy or animated, or has too much of it.
+def skeleton_of(data: bytes) -> bytes | None:
+    """The skeleton of a lossless WebP, or None for one that is lossy or animated, or whose skeleton is too large.
 
     Raises what `read_chunks` raises.
     """
     chunks = list(read_chunks(data))
-    kinds = [kind for kind, _ in chunks]
-    around = sum(len(content) for kind, content in chunks if kind != b"VP8L")
-    if kinds.count(b"VP8L") != 1 or any(kind in NOT_STILL for kind in kinds) or around > MAX_METADATA_BYTES:
+    types = [chunk_type for chunk_type, _ in chunks]
+    around = sum(len(content) for chunk_type, content in chunks if chunk_type != b"VP8L")
+    if types.count(b"VP8L") != 1 or not set(NOT_STILL).isdisjoint(types) or around > MAX_SKELETON_BYTES:
         return None
     # The records of a lone VP8L are empty, as pixels come last by themselves.
     return pack_records(chunks, b"VP8L")
 
 
-def join(pixels: Bytes, kind: str, metadata: bytes) -> bytes:
-    """The WebP file of pixels (H, W, C) and its metadata. Raises DamagedArchive where that cannot be."""
-    if kind not in ("RGB8", "RGBA8"):
-        raise DamagedArchive(f"an image of the archive is a WebP of kind {kind}")
-    try:
-        coded = bytearray(dict(read_chunks(encode_webp(pixels, method=FILE_METHOD)))[b"VP8L"])
-    except ValueError as error:
-        raise DamagedArchive(f"an image of the archive cannot be a WebP: {error}") from None
-    # An opaque image may be marked as one with alpha, and Pillow opens it as RGBA. libwebp would not mark it.
-    if kind == "RGBA8":
-        coded[VP8L_HEADER_BYTES - 1] |= ALPHA_BIT
-    body = b""
-    for name, data in take_records(metadata, 0, b"VP8L"):
-        content = bytes(coded) if name == b"VP8L" else data
-        body += struct.pack("<4sI", name, len(content)) + content + bytes(len(content) % 2)
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+class WebPFile(FileForm):
+    """All chunks but the pixels are kept verbatim, and pixels are compressed anew: the same picture."""
+
+    name = "webp"
+    pillow_formats = ("WEBP",)
+    modes = ("RGB", "RGBA")
+
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource) -> Parts | None:
+        """As `FileForm` says."""
+        skeleton = skeleton_of(stream.read())
+        return None if skeleton is None else Parts(f"{image.mode}8", skeleton)
+
+    def join(self, outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, trial: bool = False) -> None:
+        """As `FileForm` says; all samples are held, as libwebp writes from memory, and `trial` makes no difference."""
+        if outline.sample_format not in ("RGB8", "RGBA8"):
+            raise DamagedArchive(f"an image of the archive is a WebP of {outline.sample_format}")
+        checked = checked_bands(bands, sample_format_named(outline.sample_format), outline.width, outline.height)
+        pixels: Bytes = np.concatenate(list(checked))
+        try:
+            coded = bytearray(dict(read_chunks(encode_webp(pixels, method=FILE_METHOD)))[b"VP8L"])
+        except ValueError as error:
+            raise DamagedArchive(f"an image of the archive cannot be a WebP: {error}") from None
+        # An opaque image may be marked as one with alpha, and Pillow opens it as RGBA. libwebp would not mark it.
+        if outline.sample_format == "RGBA8":
+            coded[VP8L_HEADER_BYTES - 1] |= ALPHA_BIT
+        body = b""
+        for chunk_type, data in take_records(outline.skeleton, 0, b"VP8L"):
+            content = bytes(coded) if chunk_type == b"VP8L" else data
+            body += struct.pack("<4sI", chunk_type, len(content)) + content + bytes(len(content) % 2)
+        stream.write(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
+
+    def joins_in_bands(self, skeleton: bytes) -> bool:
+        """No."""
+        return False
+
+
+FORM: Final = WebPFile()
 
 
 # --- pixels as a WebP, for an archive --------------------------------------------------------------------------------
@@ -100,7 +124,7 @@ def decode_webp(data: bytes, channels: int, width: int, height: int) -> Bytes:
     """The pixels (H, W, C) of a WebP that an archive holds. Raises DamagedArchive unless it has this form and size."""
     try:
         chunks = list(read_chunks(data))
-        if [kind for kind, _ in chunks] != [b"VP8L"] or _size(chunks[0][1]) != (width, height):
+        if [chunk_type for chunk_type, _ in chunks] != [b"VP8L"] or _size(chunks[0][1]) != (width, height):
             raise DamagedArchive(f"a WebP of the archive is not lossless of {width}x{height}, as the archive says")
         with strictly(width * height), Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             # An image without transparent pixels is written without alpha.

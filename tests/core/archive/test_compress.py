@@ -30,7 +30,7 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
-from bbcodec.images import codings as classical
+from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import RunOptions, StorageOptions
 
 
@@ -184,7 +184,7 @@ def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
         with pytest.raises(MissingCodec, match="pip install imagecodecs"):
             bbcodec.compress(folder, tmp_path / "b.bb", codec="none", jpegxl=True)
         assert not (tmp_path / "b.bb").exists()
-    assert classical.require_jpegxl()
+    assert require_jpegxl()
 
 
 def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format
 
 import bbcodec.codec.codec
-from bbcodec.archive.format.container import pack_varint
+from bbcodec.binary import pack_varint
 from bbcodec.codec.codec import GROWTH_UNIT, SEED, PixelFormat, batch_widths
 from bbcodec.codec.file import load_codec
 from bbcodec.coder.ans import AnsStack

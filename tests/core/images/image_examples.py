@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from bbcodec.images import SAMPLE_FORMATS
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 PNG_HEADER = {
     "L1": (1, 0), "L2": (2, 0), "L4": (4, 0), "L8": (8, 0), "L16": (16, 0), "LA8": (8, 4), "RGB8": (8, 2),
@@ -16,9 +16,9 @@ PNG_HEADER = {
 }  # fmt: skip
 
 
-def random_samples(kind, width, height, seed=0):
-    """Samples of a kind that a filter can shorten, with the highest and the lowest value among them."""
-    about = SAMPLE_FORMATS[kind]
+def random_samples(sample_format, width, height, seed=0):
+    """Samples of a sample_format that a filter can shorten, with the highest and the lowest value among them."""
+    about = SAMPLE_FORMATS[sample_format]
     generator = np.random.default_rng(seed)
     top = 2**about.depth
     steps = generator.integers(-max(1, top // 30), max(1, top // 30) + 1, (height, width, about.channels))
@@ -43,11 +43,11 @@ def opened(data):
     return image
 
 
-def pillow_image(samples, kind):
-    """The Pillow image of samples of a kind, made by Pillow's own means."""
-    about = SAMPLE_FORMATS[kind]
+def pillow_image(samples, sample_format):
+    """The Pillow image of samples of a sample_format, made by Pillow's own means."""
+    about = SAMPLE_FORMATS[sample_format]
     height, width = samples.shape[:2]
-    if kind == "L1":
+    if sample_format == "L1":
         return Image.fromarray(samples[:, :, 0].astype(bool))
     if about.mode == "P":
         image = Image.frombytes("P", (width, height), samples.tobytes())
@@ -66,8 +66,8 @@ def random_palette(count, channels=3, seed=0):
     return colours
 
 
-def png_chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png_chunk(sample_format, data):
+    return struct.pack(">I", len(data)) + sample_format + data + struct.pack(">I", zlib.crc32(sample_format + data))
 
 
 def png_file(width, height, depth, color, rows, before=b"", after=b"", interlaced=0):
@@ -87,11 +87,11 @@ def png_rows(samples, depth):
     return rows
 
 
-def png_of(samples, kind, before=b"", after=b"", interlaced=False):
+def png_of(samples, sample_format, before=b"", after=b"", interlaced=False):
     """A PNG of samples, written without help: bits as text, Adam7 pixel by pixel."""
-    depth, color = PNG_HEADER[kind]
+    depth, color = PNG_HEADER[sample_format]
     height, width = samples.shape[:2]
-    if SAMPLE_FORMATS[kind].mode == "P" and b"PLTE" not in before:
+    if SAMPLE_FORMATS[sample_format].mode == "P" and b"PLTE" not in before:
         before += png_chunk(b"PLTE", random_palette(2**depth).tobytes())
     if not interlaced:
         return png_file(width, height, depth, color, png_rows(samples, depth), before, after)

@@ -12,9 +12,10 @@ from image_examples import opened, pillow_image, png_chunk, png_of, random_sampl
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import SAMPLE_FORMATS, Picture, join_bands, join_image, palette, split_image
 from bbcodec.images import image_files as pictures
-from bbcodec.images.formats import png
+from bbcodec.images.formats import PIXEL_FORMS, form_named, form_of_format, png
+from bbcodec.images.image_files import Picture, join_bands, join_image, palette, split_image
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
 def check_same_picture(first, second):
@@ -28,20 +29,20 @@ def check_same_picture(first, second):
     assert getattr(one, "text", None) == getattr(two, "text", None)
 
 
-def picture(kind="RGB8", width=13, height=9, seed=0):
-    return pillow_image(random_samples(kind, width, height, seed), kind)
+def picture(sample_format="RGB8", width=13, height=9, seed=0):
+    return pillow_image(random_samples(sample_format, width, height, seed), sample_format)
 
 
 @settings(max_examples=120)
 @given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(20), st.booleans(), st.integers(0, 99))
-def test_every_kind_of_png_comes_back(kind, size, interlaced, seed):
-    samples = random_samples(kind, *size, seed)
-    data = png_of(samples, kind, interlaced=interlaced)
+def test_every_sample_format_of_png_comes_back(sample_format, size, interlaced, seed):
+    samples = random_samples(sample_format, *size, seed)
+    data = png_of(samples, sample_format, interlaced=interlaced)
     split = split_image(data)
-    assert (split.form, split.sample_format) == ("png", kind)
+    assert (split.form, split.sample_format) == ("png", sample_format)
     assert np.array_equal(split.samples, samples)
     check_same_picture(data, join_image(split))
-    assert (palette("png", kind, split.metadata) is not None) == SAMPLE_FORMATS[kind].indexed
+    assert (palette("png", sample_format, split.skeleton) is not None) == SAMPLE_FORMATS[sample_format].indexed
 
 
 def test_all_that_a_png_says_comes_back():
@@ -116,7 +117,7 @@ def test_bytes_after_the_end_come_back():
 def test_indices_without_colours_are_split():
     data = png_of(random_samples("P8", 3, 3), "P8", png_chunk(b"PLTE", b""))
     split = split_image(data)
-    assert palette("png", "P8", split.metadata) is None
+    assert palette("png", "P8", split.skeleton) is None
     check_same_picture(data, join_image(split))
 
 
@@ -132,7 +133,7 @@ def test_a_picture_that_joins_differently_is_not_split(monkeypatch):
     raw = saved(picture(), "BMP")
     good, right = saved(picture(), "PNG"), join_image
     for wrong in (good, saved(picture(seed=1), "PNG", dpi=(300, 300)), saved(picture(), "PNG", dpi=(300, 301)), raw):
-        monkeypatch.setattr(pictures, "join_image", lambda *_, wrong=wrong: wrong)
+        monkeypatch.setattr(pictures, "join_image", lambda *_, wrong=wrong, **__: wrong)
         assert split_image(data) is None
     monkeypatch.setattr(pictures, "join_image", right)
     assert split_image(data) is not None
@@ -148,10 +149,10 @@ def test_decompression_bombs_are_not_opened(monkeypatch):
 @given(st.data())
 def test_damaged_files_are_split_right_or_not_at_all(data):
     """Whatever a changed byte does to a file, what is split gives the same picture again."""
-    kind = data.draw(st.sampled_from(["L8", "P4", "RGBA8"]))
-    format = data.draw(st.sampled_from(["PNG", "TIFF", "TGA"] + (["WEBP"] if kind == "RGBA8" else ["BMP"])))
+    sample_format = data.draw(st.sampled_from(["L8", "P4", "RGBA8"]))
+    format = data.draw(st.sampled_from(["PNG", "TIFF", "TGA"] + (["WEBP"] if sample_format == "RGBA8" else ["BMP"])))
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
-    file = bytearray(saved(picture(kind), format, **options))
+    file = bytearray(saved(picture(sample_format), format, **options))
     file[data.draw(st.integers(0, len(file) - 1))] ^= data.draw(st.integers(1, 255))
     split = split_image(bytes(file))
     if split is not None:
@@ -164,7 +165,7 @@ def test_damaged_files_are_split_right_or_not_at_all(data):
 
 
 @pytest.mark.parametrize(
-    ("form", "kind", "samples", "metadata"),
+    ("form", "sample_format", "samples", "skeleton"),
     [
         ("png", "RGB8", random_samples("L8", 3, 2), b""),
         ("png", "L4", random_samples("L8", 3, 2), b""),
@@ -177,11 +178,38 @@ def test_damaged_files_are_split_right_or_not_at_all(data):
         ("raw", "L8", random_samples("L8", 3, 2), b""),
     ],
 )
-def test_parts_that_do_not_fit_are_damage(form, kind, samples, metadata):
+def test_parts_that_do_not_fit_are_damage(form, sample_format, samples, skeleton):
     with pytest.raises(DamagedArchive):
-        join_image(Picture(form, kind, samples, metadata))
+        join_image(Picture(form, sample_format, samples, skeleton))
 
 
-def test_webp_is_not_written_in_bands():
-    with pytest.raises(DamagedArchive):
-        join_bands("webp", "RGB8", 3, 2, b"", [random_samples("RGB8", 3, 2)], io.BytesIO())
+@pytest.mark.parametrize(("form", "in_bands"), [("png", True), ("raw", True), ("webp", False)])
+def test_files_are_the_same_from_bands_and_from_memory(form, in_bands):
+    samples = random_samples("RGB8", 13, 9)
+    options = {"lossless": True} if form == "webp" else {}
+    split = split_image(saved(picture(), {"raw": "BMP"}.get(form, form), **options))
+    assert form_named(form).joins_in_bands(split.skeleton) == in_bands
+    stream = io.BytesIO()
+    join_bands(split.outline, iter([samples[:4], samples[4:5], samples[5:]]), stream)
+    assert stream.getvalue() == join_image(split)
+    for bands in ([samples[:4]], [samples, samples[:1]], [samples[:, :5]], [samples[:, :, :1]]):
+        with pytest.raises(ValueError, match="expected"):
+            join_bands(split.outline, bands, io.BytesIO())
+
+
+def test_an_interlaced_png_is_not_joined_in_bands():
+    split = split_image(png_of(random_samples("RGB8", 13, 9), "RGB8", interlaced=True))
+    assert not form_named("png").joins_in_bands(split.skeleton)
+
+
+def test_every_file_form_is_as_the_registry_says():
+    assert PIXEL_FORMS == ("png", "webp", "raw")
+    forms = [form_named(name) for name in PIXEL_FORMS]
+    assert [form.name for form in forms] == list(PIXEL_FORMS)
+    assert [form.name for form in forms if form.same_bytes] == ["raw"]
+    taken = [pillow_format for form in forms for pillow_format in form.pillow_formats]
+    assert len(taken) == len(set(taken))
+    assert all(form_of_format(pillow_format) is form for form in forms for pillow_format in form.pillow_formats)
+    assert form_of_format("JPEG") is None
+    with pytest.raises(DamagedArchive, match="unknown file form 'jpg'"):
+        form_named("jpg")

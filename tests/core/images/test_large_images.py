@@ -9,9 +9,11 @@ import pytest
 from image_examples import opened, pillow_image, png_of, random_samples, saved
 from PIL import Image
 
-from bbcodec.images import SAMPLE_FORMATS, join_bands, join_image, split_image, split_large
 from bbcodec.images import large_images as large
-from bbcodec.sample_formats import bands_of
+from bbcodec.images.image_files import join_bands, join_image, split_image
+from bbcodec.images.large_images import split_large
+from bbcodec.images.samples import bands_of
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
 def split(tmp_path, data, **options):
@@ -20,27 +22,27 @@ def split(tmp_path, data, **options):
     return split_large(path, tmp_path / "spool", **options)
 
 
-@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
-def test_as_for_small_images(tmp_path, kind):
-    data = png_of(random_samples(kind, 300, 200), kind)
+@pytest.mark.parametrize("sample_format", SAMPLE_FORMATS)
+def test_as_for_small_images(tmp_path, sample_format):
+    data = png_of(random_samples(sample_format, 300, 200), sample_format)
     found, expected = split(tmp_path, data), split_image(data)
-    assert (found.form, found.sample_format, found.metadata) == (expected.form, expected.sample_format, expected.metadata)
+    assert found.outline == expected.outline
     assert isinstance(found.samples, np.memmap)
     assert not found.samples.flags.writeable
-    assert found.samples.dtype == SAMPLE_FORMATS[kind].dtype
+    assert found.samples.dtype == SAMPLE_FORMATS[sample_format].dtype
     assert np.array_equal(found.samples, expected.samples)
     assert join_image(found) == join_image(expected)
 
 
 @pytest.mark.parametrize("format", ["BMP", "PPM", "TIFF", "TGA"])
-@pytest.mark.parametrize("kind", ["L1", "L8", "RGB8"])
-def test_raw_files_in_bands(tmp_path, format, kind):
-    samples = random_samples(kind, 701, 600)
-    data = saved(pillow_image(samples, kind), format)
+@pytest.mark.parametrize("sample_format", ["L1", "L8", "RGB8"])
+def test_raw_files_in_bands(tmp_path, format, sample_format):
+    samples = random_samples(sample_format, 701, 600)
+    data = saved(pillow_image(samples, sample_format), format)
     found = split(tmp_path, data, exact=True)
-    assert (found.form, found.sample_format) == ("raw", kind)
+    assert (found.form, found.sample_format) == ("raw", sample_format)
     stream = io.BytesIO()
-    join_bands("raw", kind, 701, 600, found.metadata, bands_of(found.samples), stream)
+    join_bands(found.outline, bands_of(found.samples), stream)
     assert stream.getvalue() == data
 
 
@@ -49,7 +51,7 @@ def test_several_bands_of_a_png(tmp_path):
     data = saved(pillow_image(samples, "RGB8"), "PNG", dpi=(300, 300))
     found = split(tmp_path, data)
     stream = io.BytesIO()
-    join_bands("png", "RGB8", 701, 600, found.metadata, bands_of(found.samples), stream)
+    join_bands(found.outline, bands_of(found.samples), stream)
     assert np.array_equal(np.asarray(opened(stream.getvalue())), samples)
     assert opened(stream.getvalue()).info == opened(data).info
 
@@ -81,7 +83,7 @@ def test_a_picture_that_joins_differently_is_not_split(tmp_path, monkeypatch, wr
         "facts": (saved(image, "PNG"), saved(image, "PNG", dpi=(72, 72))),
         "bytes": (saved(image, "BMP"), saved(image, "BMP") + b"more"),
     }[wrong]
-    monkeypatch.setattr(large, "join_bands", lambda *arguments: arguments[6].write(joined))
+    monkeypatch.setattr(large, "join_bands", lambda _, __, stream, **___: stream.write(joined))
     assert split(tmp_path, data) is None
 
 

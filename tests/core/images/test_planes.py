@@ -1,4 +1,4 @@
-"""Samples as planes and back, in each way."""
+"""Samples as planes and back, in each layout."""
 
 import numpy as np
 import pytest
@@ -7,34 +7,34 @@ from hypothesis import strategies as st
 from image_examples import pillow_image, random_palette, random_samples, sizes
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import PLANE_LAYOUTS, SAMPLE_FORMATS, from_planes, plane_shapes, to_planes, ways
-from bbcodec.images.planes import COLOURS, SPLIT
+from bbcodec.images.planes import COLOURS, PLANE_LAYOUTS, SPLIT, from_planes, plane_layouts, plane_shapes, to_planes
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
-def palette_of(kind, channels):
-    return random_palette(2 ** SAMPLE_FORMATS[kind].depth, channels) if channels else None
+def palette_of(sample_format, channels):
+    return random_palette(2 ** SAMPLE_FORMATS[sample_format].depth, channels) if channels else None
 
 
 CASES = [
-    (kind, way, channels)
-    for kind in SAMPLE_FORMATS
-    for channels in ((0, 3, 4) if SAMPLE_FORMATS[kind].indexed else (0,))
-    for way in ways(kind, palette_of(kind, channels))
+    (sample_format, layout, channels)
+    for sample_format in SAMPLE_FORMATS
+    for channels in ((0, 3, 4) if SAMPLE_FORMATS[sample_format].indexed else (0,))
+    for layout in plane_layouts(sample_format, palette_of(sample_format, channels))
 ]
 
 
-def test_the_ways_that_there_are():
+def test_the_plane_layouts_that_there_are():
     assert sorted(PLANE_LAYOUTS) == [0, SPLIT, COLOURS, SPLIT | COLOURS]
     assert len(CASES) == 5 + 3 * 2 + 4 * (1 + 2 + 3)
-    assert ways("RGBA8", None) == (0, 1)
-    assert ways("RGB8", None) == (0,)
-    assert ways("P4", None) == (0,)
-    assert ways("P4", random_palette(16)) == (0, 2)
-    assert ways("P4", random_palette(16, 4)) == (0, 2, 3)
+    assert plane_layouts("RGBA8", None) == (0, 1)
+    assert plane_layouts("RGB8", None) == (0,)
+    assert plane_layouts("P4", None) == (0,)
+    assert plane_layouts("P4", random_palette(16)) == (0, 2)
+    assert plane_layouts("P4", random_palette(16, 4)) == (0, 2, 3)
 
 
 def test_the_shapes_of_planes():
-    for kind, way, channels, shapes in [
+    for sample_format, layout, channels, shapes in [
         ("L1", 0, 0, [(1, 2)]),
         ("L2", 0, 0, [(1, 256)]),
         ("L16", 0, 0, [(1, 65536)]),
@@ -48,8 +48,8 @@ def test_the_shapes_of_planes():
         ("P8", 2, 4, [(4, 256)]),
         ("P8", 3, 4, [(3, 256), (1, 256)]),
     ]:
-        assert plane_shapes(kind, way, channels) == shapes
-    for kind, way, channels in [
+        assert plane_shapes(sample_format, layout, channels) == shapes
+    for sample_format, layout, channels in [
         ("L8", 1, 0),
         ("RGB8", 2, 0),
         ("P8", 2, 0),
@@ -59,21 +59,21 @@ def test_the_shapes_of_planes():
         ("L8", 4, 0),
     ]:
         with pytest.raises(DamagedArchive):
-            plane_shapes(kind, way, channels)
+            plane_shapes(sample_format, layout, channels)
 
 
 @given(st.sampled_from(CASES), sizes(12), st.integers(0, 99))
 def test_planes_give_the_samples_back(case, size, seed):
-    kind, way, channels = case
-    palette = palette_of(kind, channels)
-    samples = random_samples(kind, *size, seed)
-    planes = to_planes(samples, kind, way, palette)
-    for plane, (depth, levels) in zip(planes, plane_shapes(kind, way, channels), strict=True):
+    sample_format, layout, channels = case
+    palette = palette_of(sample_format, channels)
+    samples = random_samples(sample_format, *size, seed)
+    planes = to_planes(samples, sample_format, layout, palette)
+    for plane, (depth, levels) in zip(planes, plane_shapes(sample_format, layout, channels), strict=True):
         assert plane.shape == (size[1], size[0], depth)
         assert plane.dtype == (np.uint16 if levels == 65536 else np.uint8)
         assert int(plane.max()) < levels
         assert plane.flags.c_contiguous
-    again = from_planes(planes, kind, way, palette)
+    again = from_planes(planes, sample_format, layout, palette)
     assert again.dtype == samples.dtype
     assert np.array_equal(again, samples)
 
@@ -89,10 +89,12 @@ def test_what_planes_hold():
     assert to_planes(np.array([[[1]]], np.uint8), "P1", 2, palette)[0].tolist() == [[[5, 4, 3, 2]]]
 
 
-@pytest.mark.parametrize("kind", ["L2", "L4"])
-def test_grey_is_what_pillow_shows(kind):
-    samples = random_samples(kind, 9, 7)
-    assert np.array_equal(to_planes(samples, kind, 0)[0][:, :, 0], np.asarray(pillow_image(samples, kind)))
+@pytest.mark.parametrize("sample_format", ["L2", "L4"])
+def test_grey_is_what_pillow_shows(sample_format):
+    samples = random_samples(sample_format, 9, 7)
+    assert np.array_equal(
+        to_planes(samples, sample_format, 0)[0][:, :, 0], np.asarray(pillow_image(samples, sample_format))
+    )
 
 
 def test_colours_that_are_twice_in_the_palette():
@@ -111,7 +113,7 @@ def test_indices_beyond_the_palette_stay_indices():
 
 
 @pytest.mark.parametrize(
-    ("planes", "kind", "way", "palette"),
+    ("planes", "sample_format", "layout", "palette"),
     [
         ([np.full((1, 1, 1), 2, np.uint8)], "L1", 0, None),
         ([np.full((1, 1, 1), 2, np.uint8)], "P1", 0, None),
@@ -129,6 +131,6 @@ def test_indices_beyond_the_palette_stay_indices():
         ([np.full((1, 1, 1), 256, np.uint16), np.zeros((1, 1, 1), np.uint8)], "L16", 1, None),
     ],
 )
-def test_planes_that_no_encoder_writes_are_damage(planes, kind, way, palette):
+def test_planes_that_no_encoder_writes_are_damage(planes, sample_format, layout, palette):
     with pytest.raises(DamagedArchive):
-        from_planes(planes, kind, way, palette)
+        from_planes(planes, sample_format, layout, palette)

@@ -8,12 +8,13 @@ import pytest
 from image_examples import opened, pillow_image, png_chunk, random_samples, saved
 from PIL import Image, PngImagePlugin
 
-from bbcodec.images import SAMPLE_FORMATS, Probe, probe
-from bbcodec.images.probe import MAX_PIXELS, facts, strictly
+from bbcodec.images.pillow import MAX_PIXELS, strictly
+from bbcodec.images.probe import Probe, facts, probe
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
-def picture(kind="RGB8"):
-    return pillow_image(random_samples(kind, 13, 9), kind)
+def picture(sample_format="RGB8"):
+    return pillow_image(random_samples(sample_format, 13, 9), sample_format)
 
 
 def test_probe_reads_paths_bytes_and_streams(tmp_path):
@@ -26,9 +27,9 @@ def test_probe_reads_paths_bytes_and_streams(tmp_path):
         assert probe(nothing) is None
 
 
-@pytest.mark.parametrize("kind", SAMPLE_FORMATS)
-def test_every_kind_may_be_split(kind):
-    assert probe(saved(picture(kind), "PNG")).may_split
+@pytest.mark.parametrize("sample_format", SAMPLE_FORMATS)
+def test_every_sample_format_may_be_split(sample_format):
+    assert probe(saved(picture(sample_format), "PNG")).may_split
 
 
 @pytest.mark.parametrize("format", ["JPEG", "GIF", "ICO", "JPEG2000"])
@@ -68,7 +69,7 @@ def exif(value):
 
 
 @pytest.mark.parametrize(
-    ("kind", "one", "two"),
+    ("sample_format", "one", "two"),
     [
         ("RGB8", {}, {"dpi": (72, 72)}),
         ("RGB8", {}, {"transparency": (0, 0, 0)}),
@@ -78,10 +79,10 @@ def exif(value):
         ("P4", {}, {"transparency": bytes(4)}),
     ],
 )
-def test_facts_tell_files_apart(kind, one, two):
-    first, second = (opened(saved(picture(kind), "PNG", **options)) for options in (one, two))
+def test_facts_tell_files_apart(sample_format, one, two):
+    first, second = (opened(saved(picture(sample_format), "PNG", **options)) for options in (one, two))
     assert facts(first) != facts(second)
-    assert facts(first) == facts(opened(saved(picture(kind), "PNG", **one)))
+    assert facts(first) == facts(opened(saved(picture(sample_format), "PNG", **one)))
 
 
 def test_facts_tell_palettes_and_sizes_apart():

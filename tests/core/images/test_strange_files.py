@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from strange import check_same, make, seen
 
-from bbcodec.images import (
-    from_planes,
-    join_image,
-    palette,
-    plane_shapes,
-    probe,
-    split_image,
-    split_large,
-    to_planes,
-    ways,
-)
+from bbcodec.images.image_files import join_image, palette, split_image
+from bbcodec.images.large_images import split_large
+from bbcodec.images.planes import from_planes, plane_layouts, plane_shapes, to_planes
+from bbcodec.images.probe import probe
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +30,11 @@ def test_every_file_comes_back(files, tmp_path):
             joined = tmp_path / path.name
             joined.write_bytes(join_image(picture))
             check_same(path, joined)
-    assert {kind for form, kind in forms if form == "png"} == {
+    assert {sample_format for form, sample_format in forms if form == "png"} == {
         "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8",
     }  # fmt: skip
-    assert {kind for form, kind in forms if form == "webp"} == {"RGB8", "RGBA8"}
-    assert {kind for form, kind in forms if form == "raw"} >= {
+    assert {sample_format for form, sample_format in forms if form == "webp"} == {"RGB8", "RGBA8"}
+    assert {sample_format for form, sample_format in forms if form == "raw"} >= {
         "L1",
         "L8",
         "L16",
@@ -77,8 +70,8 @@ def test_planes_of_every_file(files):
         picture = split_image(path.read_bytes())
         if picture is None:
             continue
-        colours = palette(picture.form, picture.sample_format, picture.metadata)
-        for way in ways(picture.sample_format, colours):
+        colours = palette(picture.form, picture.sample_format, picture.skeleton)
+        for way in plane_layouts(picture.sample_format, colours):
             planes = to_planes(picture.samples, picture.sample_format, way, colours)
             if planes is not None:
                 shapes = plane_shapes(picture.sample_format, way, 0 if colours is None else colours.shape[1])
@@ -94,6 +87,6 @@ def test_as_large_images(files, tmp_path):
             large, small = split_large(path, tmp_path / "spool"), split_image(path.read_bytes())
         if large is not None:
             assert small is not None, path
-            assert (large.form, large.sample_format, large.metadata) == (small.form, small.sample_format, small.metadata)
+            assert large.outline == small.outline
             assert np.array_equal(large.samples, small.samples)
             large.samples._mmap.close()

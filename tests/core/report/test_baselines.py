@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from bbcodec.archive.write.tasks import scan
-from bbcodec.images import encode_alone, encode_webp
+from bbcodec.images.codings import coding_named
+from bbcodec.images.formats.webp import encode_webp
 from bbcodec.options import RunOptions
 from bbcodec.report import baselines as peers
 from bbcodec.report.baselines import alone_tasks, find_sources, in_company, measure_peers, peer_task, sheet_tasks
@@ -58,8 +59,8 @@ def test_a_file_each_is_the_sum_of_all(folder):
     grey = [*slopes(7, 12, 20), *slopes(5, 12, 20, seed=1)]
     bits = [(slopes(1, 9, 9, seed=number)[0] > 127).astype(np.uint8) for number in range(2)]
     large = slopes(1, 30, 31, 3)[0]
-    png = sum(len(encode_alone(image, 256, "png")) for image in [*grey, large])
-    assert found["png"].bytes == png + sum(len(encode_alone(image, 2, "png")) for image in bits)
+    png = sum(len(coding_named("png").encode(image, 256)) for image in [*grey, large])
+    assert found["png"].bytes == png + sum(len(coding_named("png").encode(image, 2)) for image in bits)
     assert found["webp"].bytes == sum(len(encode_webp(image)) for image in [*grey, large, *(255 * b for b in bits)])
     assert not any(peer.estimated for peer in found.values())
     files = [path for path in folder.iterdir() if path.name not in ("copy.png", "notes.txt")]
@@ -130,7 +131,7 @@ def test_of_many_images_some_stand_for_all(tmp_path, monkeypatch):
     same = np.repeat(slopes(1, 8, 8), 35, 0)
     np.save(tmp_path / "a.npy", same)
     found = measured(tmp_path / "a.npy")
-    assert found["png"].bytes == 35 * len(encode_alone(same[0], 256, "png"))
+    assert found["png"].bytes == 35 * len(coding_named("png").encode(same[0], 256))
     assert found["png"].estimated
     assert not found["webp_sheet"].estimated
     sources = list(find_sources(scan([tmp_path / "a.npy"]).entries))

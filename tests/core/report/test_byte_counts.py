@@ -5,7 +5,8 @@ import pytest
 from fake_codec import familiar, squeeze
 from folders import ALL, COLOUR, GREY, make_folder, quick_webp, save, smooth
 
-from bbcodec.archive.format.container import DIRECTORY, LEARNED, SHEET, Reader, read_chunk
+from bbcodec.archive.format.chunks import DIRECTORY, LEARNED, SHEET, read_chunk
+from bbcodec.archive.format.container import Reader
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError, NotAnArchive

@@ -7,7 +7,8 @@ import pytest
 from pattern_model import LOG_SIGMA, PRIOR, codec_content, familiar, load_pattern, pattern
 from tiny_models import KINDS, pictures, pixel_format, tiny
 
-from bbcodec.archive.format.container import LEARNED, Writer
+from bbcodec.archive.format.chunks import LEARNED
+from bbcodec.archive.format.container import Writer
 from bbcodec.codec import pool as workers
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from bbcodec.archive.format.container import BYTES, Reader, Writer, pack_bytes
+from bbcodec.archive.format.chunks import BYTES, pack_bytes
+from bbcodec.archive.format.container import Reader, Writer
 from bbcodec.archive.format.index import Entry, Place
 
 

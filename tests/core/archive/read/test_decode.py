@@ -8,31 +8,20 @@ import warnings
 import numpy as np
 import pytest
 from fake_codec import familiar, load_fake, squeeze
-from folders import ALL, FAKE, GREY, make_folder, noise, quick_webp, read_all, restore, save, smooth, write_archive
+from folders import ALL, FAKE, GREY, make_folder, noise, read_all, restore, save, smooth, write_archive
 from PIL import Image
 
-from bbcodec.archive.format import index as directories
-from bbcodec.archive.format.container import BYTES, LEARNED, SHEET, Entry, Place, SheetBody, pack_bytes
+from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, SheetBody, pack_bytes
+from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read import decode as decoding
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.read.tasks import plan_units
 from bbcodec.binary import digest64
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import encode_alone, encode_together
+from bbcodec.images.codings import coding_named
 from bbcodec.options import RunOptions
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick():
-    with quick_webp():
-        yield
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return make_folder(tmp_path / "in")
-
 
 # --- contradictions: right checksums, wrong content, as only a hostile or faulty writer makes them
 
@@ -47,17 +36,17 @@ def learned(**changes):
     return LEARNED, LearnedMessage(**{**about, "stream": message, **changes}).pack()
 
 
-def sheet(coding="lzma", pixels=PIXELS, code=None, **changes):
+def sheet(coding="lzma", pixels=PIXELS, coded_as="", **changes):
     count, height, width, channels = pixels.shape
-    about = {"coding": code or directories.CODINGS.index(coding), "channels": channels, "count": count}
+    about = {"coding": coded_as or coding, "channels": channels, "count": count}
     about |= {"height": height, "width": width, "digest": digest64(pixels.tobytes())}
-    about["stream"] = encode_together(pixels, coding)
+    about["stream"] = coding_named(coding).encode_sheet(pixels)
     return SHEET, SheetBody(**{**about, **changes}).pack()
 
 
 def pictures(chunk, count=2, **changes):
     about = {**L8, **changes}
-    planes = 2 if about.get("way", 0) & 1 else 1
+    planes = 2 if about.get("plane_layout", 0) & 1 else 1
     return [
         Entry(b"%d" % n, "png", places=tuple(Place(chunk, n * planes + plane) for plane in range(planes)), **about)
         for n in range(count)
@@ -78,15 +67,18 @@ CASES = {
     "a short chunk": (pictures(1), (LEARNED, b"short")),
     "a short sheet": (pictures(1), (SHEET, b"short")),
     "a sheet of another digest": (pictures(1), sheet(digest=bytes(8))),
-    "a sheet of another coding": (pictures(1), sheet(code=1)),
+    "a sheet of another coding": (pictures(1), sheet(coded_as="webp")),
     "a sheet of another size": (pictures(1), sheet(width=2, height=8)),
     "a sheet of more": (pictures(1), sheet(count=3)),
     "a sheet of less": (pictures(1), sheet(count=1)),
     "a sheet of junk": (pictures(1), sheet(stream=b"junk")),
     "grey of a sheet that is not 17 times": (pictures(1, sample_format="L4"), sheet(pixels=noise(2, 4, 4, 1) | 1)),
     "bits of a sheet that are bytes": (pictures(1, sample_format="L1"), sheet(pixels=noise(2, 4, 4, 1) | 2)),
-    "split without a split kind": (pictures(1, 1, way=1), learned()),
-    "a colour way without a palette": (pictures(1, sample_format="P8", way=2), sheet(pixels=noise(2, 4, 4, 3))),
+    "split without a split sample format": (pictures(1, 1, plane_layout=1), learned()),
+    "a colour plane_layout without a palette": (
+        pictures(1, sample_format="P8", plane_layout=2),
+        sheet(pixels=noise(2, 4, 4, 3)),
+    ),
     "WebP of grey": ([Entry(b"0", "webp", places=(Place(1, 0),), **L8)], learned()),
     "raw without a layout": ([Entry(b"0", "raw", places=(Place(1, 0),), **L8)], learned()),
 }
@@ -114,14 +106,15 @@ def test_the_cases_are_wrong_in_one_thing_each(tmp_path):
     ("coding", "changes"),
     [
         ("webp", {"sample_format": "L8", "width": 5}), ("webp", {"sample_format": "L16"}),
-        ("png", {"sample_format": "L8", "width": 5}), ("png", {"sample_format": "L1"}), ("png", {"sample_format": "L16"}),
-        ("png", {"sample_format": "P8", "way": 3}), ("jpegxl", {"sample_format": "L8"}),
+        ("png", {"sample_format": "L8", "width": 5}), ("png", {"sample_format": "L1"}),
+        ("png", {"sample_format": "L16"}), ("png", {"sample_format": "P8", "plane_layout": 3}),
+        ("jpegxl", {"sample_format": "L8"}),
     ],
 )  # fmt: skip
 def test_images_alone_must_be_what_the_directory_says(tmp_path, coding, changes):
-    data = encode_alone(smooth(4, 4), 256, "png" if coding == "png" else "webp")
+    data = coding_named("png" if coding == "png" else "webp").encode(smooth(4, 4), 256)
     about = {**L8, **changes}
-    places = tuple(Place(0, 0, len(data), coding) for _ in range(2 if about.get("way") else 1))
+    places = tuple(Place(0, 0, len(data), coding) for _ in range(2 if about.get("plane_layout") else 1))
     bad = write_archive(tmp_path / "a.bb", [Entry(b"0", "png", places=places, **about)], [(BYTES, pack_bytes(data))])
     assert read_all(bad) == {"0": None}
 
@@ -156,7 +149,7 @@ def test_decoded_chunks_are_kept_up_to_a_bound(tmp_path, monkeypatch):
     with Archive(path) as archive:
         for name in "0110012234567":
             assert archive.read_bytes(name) == noise(1000, seed=int(name)).tobytes()
-            assert sum(map(len, archive._pool.kept.values())) <= 2500
+            assert sum(map(len, archive._decoder._pool.kept.values())) <= 2500
     assert len(reads) == 8
 
 
@@ -166,7 +159,7 @@ def test_a_chunk_larger_than_the_bound_is_kept_alone(tmp_path, monkeypatch):
     path = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(bytes(100)))])
     with Archive(path) as archive:
         assert archive.read_bytes("0") == archive.read_bytes("1") == bytes(50)
-        assert len(archive._pool.kept) == 1
+        assert len(archive._decoder._pool.kept) == 1
 
 
 # --- threads and processes
@@ -276,5 +269,5 @@ def test_what_is_kept_is_told_apart_by_archive(tmp_path):
         file = Entry(b"x", "bytes", size=1, places=(Place(0, 0, 1),))
         path = write_archive(tmp_path / name, [file], [(BYTES, pack_bytes(name.encode()))])
         with Archive(path) as archive:
-            tasks += archive._units([0], restore=True)[0].tasks
+            tasks += plan_units(archive._file, [0], restore=True)[0].tasks
     assert [decoding.decode_task(pool, task)[0].content for task in tasks] == [b"a", b"b"]

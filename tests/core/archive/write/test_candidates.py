@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bbcodec.archive.format.index import LEARNED, SHEET
+from bbcodec.archive.format.chunks import LEARNED, SHEET
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import candidates as encoding
 from bbcodec.archive.write.candidates import (
@@ -26,8 +26,10 @@ from bbcodec.archive.write.candidates import (
 from bbcodec.archive.write.tasks import ArrayTask, TileTask, open_task, plan, scan
 from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.images import SAMPLE_FORMATS, encode_png, split_image
+from bbcodec.images.formats.png import encode_png
+from bbcodec.images.image_files import split_image
 from bbcodec.options import StorageOptions
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 PLAIN = StorageOptions()
 
@@ -174,7 +176,7 @@ def test_palettes_go_as_colours_where_these_are_shorter(tmp_path):
         restore(tmp_path / f"{name}.bb", tmp_path / f"{name} out")
         check_same_tree(tmp_path / name, tmp_path / f"{name} out")
     with Archive(tmp_path / "shuffled.bb") as one, Archive(tmp_path / "ordered.bb") as two:
-        assert one.files[0].way == 2
+        assert one.files[0].plane_layout == 2
         assert two.files[0].sample_format == "P8"
 
 
@@ -185,7 +187,7 @@ def test_alpha_is_split_where_that_is_shorter(tmp_path):
         save(tmp_path / "in" / f"{number}.png", pixels)
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
     with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
-        assert {file.way for file in archive.files} == {1}
+        assert {file.plane_layout for file in archive.files} == {1}
         assert {len(file.places) for file in archive.files} == {2}
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(tmp_path / "in", tmp_path / "out")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import bbcodec
-from bbcodec.images import encode_webp
+from bbcodec.images.formats.webp import encode_webp
 
 
 @pytest.mark.parametrize("size", [(16384, 2), (2, 16384)])

@@ -9,7 +9,7 @@ from folders import familiar, make_folder, noise, save, smooth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbcodec.archive.format import index as directories
+from bbcodec.archive.format import tiles as tiling
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write.tasks import (
     ArrayTask,
@@ -198,7 +198,7 @@ def test_tasks_are_bounded(tmp_path, monkeypatch):
 
 
 def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path, monkeypatch):
-    for module in (planning, directories):
+    for module in (planning, tiling):
         monkeypatch.setattr(module, "TILE_PIXELS", 200)
     pixels = smooth(33, 50, 3)
     save(tmp_path / "a.png", pixels)
@@ -206,7 +206,7 @@ def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path, monkeypatch):
     assert isinstance(task, FileTask)
     tiles = list(open_task(task))
     seen = np.zeros_like(pixels)
-    for tile, (top, bottom, left, right) in zip(tiles, directories.tile_bounds(50, 33), strict=True):
+    for tile, (top, bottom, left, right) in zip(tiles, tiling.tile_bounds(50, 33), strict=True):
         ((plane, levels),) = tile.planes[0]
         assert levels == 256
         seen[top:bottom, left:right] = plane

@@ -2,7 +2,8 @@
 
 import io
 
-from bbcodec.archive.format.container import Reader, Writer, read_chunk, unpack_bytes
+from bbcodec.archive.format.chunks import read_chunk, unpack_bytes
+from bbcodec.archive.format.container import Reader, Writer
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.write.candidates import Stored
 from bbcodec.archive.write.writer import _Pending, _Shared

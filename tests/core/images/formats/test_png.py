@@ -22,16 +22,30 @@ from image_examples import (
 from skimage import data as photos
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import SAMPLE_FORMATS, decode_png, encode_png, palette, write_png
-from bbcodec.images.formats.png import ADAM7, Header, filtered, paeth, parse_header, read_chunks, take_apart
-from bbcodec.sample_formats import image_samples
+from bbcodec.images.formats.base import Outline
+from bbcodec.images.formats.png import (
+    ADAM7,
+    FILE_LEVEL,
+    Header,
+    decode_png,
+    encode_png,
+    filtered,
+    paeth,
+    parse_header,
+    read_chunks,
+    take_apart,
+    write_png,
+)
+from bbcodec.images.image_files import palette
+from bbcodec.images.samples import image_samples
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
-def written(samples, kind, metadata=b"", step=None, **options):
+def written(samples, sample_format, skeleton=b"", step=None, **options):
     stream = io.BytesIO()
     height, width = samples.shape[:2]
     bands = [samples[top : top + (step or height)] for top in range(0, height, step or height)]
-    write_png(stream, kind, width, height, metadata, bands, **options)
+    write_png(stream, Outline("png", sample_format, width, height, skeleton), bands, **{"level": FILE_LEVEL, **options})
     return stream.getvalue()
 
 
@@ -40,33 +54,35 @@ def written(samples, kind, metadata=b"", step=None, **options):
 
 @settings(deadline=None, max_examples=80)
 @given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(20), st.booleans(), st.integers(0, 99))
-def test_every_kind_is_taken_apart_and_written(kind, size, interlaced, seed):
-    samples = random_samples(kind, *size, seed)
-    file = png_of(samples, kind, interlaced=interlaced)
-    header, metadata = take_apart(io.BytesIO(file))
-    assert header == Header(kind, *size, interlaced)
-    again = written(samples, kind, metadata, step=3)
-    assert take_apart(io.BytesIO(again)) == (header, metadata)
+def test_every_sample_format_is_taken_apart_and_written(sample_format, size, interlaced, seed):
+    samples = random_samples(sample_format, *size, seed)
+    file = png_of(samples, sample_format, interlaced=interlaced)
+    header, skeleton = take_apart(io.BytesIO(file))
+    assert header == Header(sample_format, *size, interlaced)
+    again = written(samples, sample_format, skeleton, step=3)
+    assert take_apart(io.BytesIO(again)) == (header, skeleton)
     for each in (file, again):
-        assert np.array_equal(image_samples(opened(each), SAMPLE_FORMATS[kind]), samples)
+        assert np.array_equal(image_samples(opened(each), SAMPLE_FORMATS[sample_format]), samples)
 
 
-@pytest.mark.parametrize("kind", ["L1", "L8", "L16", "LA8", "RGB8", "RGBA8", "P8"])
+@pytest.mark.parametrize("sample_format", ["L1", "L8", "L16", "LA8", "RGB8", "RGBA8", "P8"])
 @pytest.mark.parametrize("filtering", [None, False, True])
-def test_large_images_in_many_bands_and_chunks(kind, filtering):
+def test_large_images_in_many_bands_and_chunks(sample_format, filtering):
     generator = np.random.default_rng(0)
-    shape = (700, 900, SAMPLE_FORMATS[kind].channels)
-    samples = generator.integers(0, 2 ** SAMPLE_FORMATS[kind].depth, shape).astype(SAMPLE_FORMATS[kind].dtype)
-    metadata = b"\0PLTE\x06abcdef" if kind == "P8" else b""
-    files = [written(samples, kind, metadata, step, filtering=filtering) for step in (None, 7, 300)]
+    shape = (700, 900, SAMPLE_FORMATS[sample_format].channels)
+    samples = generator.integers(0, 2 ** SAMPLE_FORMATS[sample_format].depth, shape).astype(
+        SAMPLE_FORMATS[sample_format].dtype
+    )
+    skeleton = b"\0PLTE\x06abcdef" if sample_format == "P8" else b""
+    files = [written(samples, sample_format, skeleton, step, filtering=filtering) for step in (None, 7, 300)]
     assert len(set(files)) == 1
-    assert np.array_equal(image_samples(opened(files[0]), SAMPLE_FORMATS[kind]), samples)
+    assert np.array_equal(image_samples(opened(files[0]), SAMPLE_FORMATS[sample_format]), samples)
 
 
 def test_metadata_is_what_is_not_pixels():
     samples = random_samples("L8", 3, 2)
     gamma, text = png_chunk(b"gAMA", struct.pack(">I", 45455)), png_chunk(b"tEXt", b"Author\0me")
-    for before, after, interlaced, metadata in [
+    for before, after, interlaced, skeleton in [
         (b"", b"", False, b""),
         (b"", b"", True, b"\x01"),
         (gamma, b"", False, b"\x00gAMA\x04\x00\x00\xb1\x8f"),
@@ -76,9 +92,9 @@ def test_metadata_is_what_is_not_pixels():
     ]:
         tail = after if after == b"more" else b""
         file = png_of(samples, "L8", before, b"" if tail else after, interlaced) + tail
-        assert take_apart(io.BytesIO(file)) == (Header("L8", 3, 2, interlaced), metadata)
-        kinds = [kind for kind, _ in read_chunks(io.BytesIO(file))]
-        assert [kind for kind, _ in read_chunks(io.BytesIO(written(samples, "L8", metadata)))] == kinds
+        assert take_apart(io.BytesIO(file)) == (Header("L8", 3, 2, interlaced), skeleton)
+        types = [chunk_type for chunk_type, _ in read_chunks(io.BytesIO(file))]
+        assert [chunk_type for chunk_type, _ in read_chunks(io.BytesIO(written(samples, "L8", skeleton)))] == types
 
 
 def test_interlacing_covers_each_pixel_once():
@@ -112,7 +128,7 @@ REFUSED = {
     "data in IEND": GOOD[:-12] + png_chunk(b"IEND", b"x"),
     "wrong CRC of IDAT": GOOD[:-20] + bytes([GOOD[-20] ^ 1]) + GOOD[-19:],
     "an animation": png_of(random_samples("L8", 5, 4), "L8", png_chunk(b"acTL", struct.pack(">II", 1, 0))),
-    "too much metadata": png_of(random_samples("L8", 5, 4), "L8", png_chunk(b"tEXt", b"a\0" + bytes(2**18))),
+    "too much skeleton": png_of(random_samples("L8", 5, 4), "L8", png_chunk(b"tEXt", b"a\0" + bytes(2**18))),
     "too many chunks": png_of(random_samples("L8", 5, 4), "L8", png_chunk(b"tEXt", b"") * 2**15),
     "16-bit RGB": png_file(2, 2, 16, 2, (b"\0" + bytes(range(12))) * 2),
     "16-bit grey with alpha": png_file(2, 2, 16, 4, (b"\0" + bytes(range(8))) * 2),
@@ -147,21 +163,21 @@ def test_headers():
 
 
 @given(st.binary(max_size=40), st.sampled_from(sorted(SAMPLE_FORMATS)))
-def test_any_metadata_writes_a_file_or_is_damage(metadata, kind):
-    samples = random_samples(kind, 3, 2)
+def test_any_skeleton_writes_a_file_or_is_damage(skeleton, sample_format):
+    samples = random_samples(sample_format, 3, 2)
     try:
-        palette("png", kind, metadata)
-        written(samples, kind, metadata)
+        palette("png", sample_format, skeleton)
+        written(samples, sample_format, skeleton)
     except DamagedArchive:
         pass
 
 
-@pytest.mark.parametrize("metadata", [b"\x02", b"\0abc", b"\0tEXt\x09abc", b"\xff"])
-def test_malformed_metadata_is_damage(metadata):
+@pytest.mark.parametrize("skeleton", [b"\x02", b"\0abc", b"\0tEXt\x09abc", b"\xff"])
+def test_malformed_skeleton_is_damage(skeleton):
     with pytest.raises(DamagedArchive):
-        written(random_samples("L8", 3, 2), "L8", metadata)
+        written(random_samples("L8", 3, 2), "L8", skeleton)
     with pytest.raises(DamagedArchive):
-        palette("png", "P8", metadata)
+        palette("png", "P8", skeleton)
 
 
 # --- palettes
@@ -172,8 +188,8 @@ def test_palette_with_transparency(alpha):
     colours = random_palette(4)
     before = png_chunk(b"PLTE", colours.tobytes()) + (png_chunk(b"tRNS", alpha) if alpha else b"")
     file = png_of(random_samples("P2", 5, 4), "P2", before)
-    _, metadata = take_apart(io.BytesIO(file))
-    found = palette("png", "P2", metadata)
+    _, skeleton = take_apart(io.BytesIO(file))
+    found = palette("png", "P2", skeleton)
     assert np.array_equal(found[:, :3], colours)
     shown = np.asarray(opened(file).convert("RGBA"))
     assert np.array_equal(np.asarray(found)[random_samples("P2", 5, 4)[:, :, 0]], shown[:, :, : found.shape[1]])
@@ -224,9 +240,9 @@ def test_paeth_is_the_nearest(three):
 
 @settings(deadline=None, max_examples=80)
 @given(st.sampled_from(sorted(SAMPLE_FORMATS)), sizes(), st.integers(0, 99))
-def test_encoded_samples_are_decoded(kind, size, seed):
-    samples = random_samples(kind, *size, seed)
-    again = decode_png(encode_png(samples, kind), kind, *size)
+def test_encoded_samples_are_decoded(sample_format, size, seed):
+    samples = random_samples(sample_format, *size, seed)
+    again = decode_png(encode_png(samples, sample_format), sample_format, *size)
     assert again.dtype == samples.dtype
     assert np.array_equal(again, samples)
 
@@ -234,7 +250,7 @@ def test_encoded_samples_are_decoded(kind, size, seed):
 def test_decoding_takes_only_what_was_said():
     samples = random_samples("RGB8", 4, 3)
     data = encode_png(samples, "RGB8")
-    for bad, kind, width, height in [
+    for bad, sample_format, width, height in [
         (data, "RGB8", 5, 3),
         (data, "RGB8", 4, 2),
         (data, "RGBA8", 4, 3),
@@ -247,7 +263,7 @@ def test_decoding_takes_only_what_was_said():
         (png_file(2**31 - 1, 2**31 - 1, 8, 2, b""), "RGB8", 4, 3),
     ]:
         with pytest.raises(DamagedArchive):
-            decode_png(bad, kind, width, height)
+            decode_png(bad, sample_format, width, height)
 
 
 @settings(deadline=None, max_examples=100)
@@ -283,7 +299,10 @@ def compared():
 
 @pytest.mark.parametrize("case", compared())
 def test_not_larger_than_pillow_makes_it(case):
-    kind, samples = compared()[case]
-    ours, pillows = encode_png(samples, kind), saved(pillow_image(samples, kind), "PNG", optimize=True)
+    sample_format, samples = compared()[case]
+    ours, pillows = (
+        encode_png(samples, sample_format),
+        saved(pillow_image(samples, sample_format), "PNG", optimize=True),
+    )
     # Python and Pillow may be linked with different builds of zlib, which differ by a little at equal effort.
     assert len(ours) <= len(pillows) + 64 + len(pillows) // 200

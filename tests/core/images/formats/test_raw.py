@@ -12,31 +12,35 @@ from image_examples import opened, pillow_image, random_palette, random_samples,
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import SAMPLE_FORMATS, Picture, join_bands, join_image, split_image
-from bbcodec.images.formats.raw import LAYOUTS, Layout, Place, place_of, take_apart
+from bbcodec.images.formats.base import Outline
+from bbcodec.images.formats.raw import ROW_LAYOUTS, RawStart, RowLayout, find_skeleton, start_of
+from bbcodec.images.image_files import Picture, join_bands, join_image, split_image
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
-PAIRS = [(number, kind) for number, layout in enumerate(LAYOUTS) for kind in layout.kinds]
+PAIRS = [
+    (number, sample_format) for number, layout in enumerate(ROW_LAYOUTS) for sample_format in layout.sample_formats
+]
 
 
 @settings(max_examples=300)
 @given(st.sampled_from(PAIRS), sizes(12), st.binary(max_size=9), st.binary(max_size=9), st.integers(0, 99))
 def test_every_layout_is_written_and_found(pair, size, before, after, seed):
-    number, kind = pair
-    samples = random_samples(kind, *size, seed)
-    body = LAYOUTS[number].rows(samples, SAMPLE_FORMATS[kind])
-    body = (body[::-1] if LAYOUTS[number].bottom_up else body).tobytes()
-    metadata = bytes([number, len(before)]) + before + after
-    joined = join_image(Picture("raw", kind, samples, metadata))
+    number, sample_format = pair
+    samples = random_samples(sample_format, *size, seed)
+    body = ROW_LAYOUTS[number].rows(samples, SAMPLE_FORMATS[sample_format])
+    body = (body[::-1] if ROW_LAYOUTS[number].bottom_up else body).tobytes()
+    skeleton = bytes([number, len(before)]) + before + after
+    joined = join_image(Picture("raw", sample_format, samples, skeleton))
     assert joined == before + body + after
     stream = io.BytesIO(b"???")  # what is written begins where the stream stands
     stream.seek(3)
     bands = [samples[top : top + 2] for top in range(0, len(samples), 2)]
-    join_bands("raw", kind, *size, metadata, bands, stream)
+    join_bands(Outline("raw", sample_format, *size, skeleton), bands, stream)
     assert stream.getvalue() == b"???" + joined
-    found = take_apart(io.BytesIO(joined), Place(kind, len(before)), *size, lambda: bands)
+    found = find_skeleton(io.BytesIO(joined), RawStart(sample_format, len(before)), *size, lambda _: bands)
     # A small image may be the same in an earlier layout; what is found joins to the same file in any case.
     assert found[0] <= number
-    assert join_image(Picture("raw", kind, samples, found)) == joined
+    assert join_image(Picture("raw", sample_format, samples, found)) == joined
 
 
 def test_layouts_by_hand():
@@ -46,7 +50,7 @@ def test_layouts_by_hand():
     bits = np.array([[[1], [0], [1]], [[0], [1], [1]]], np.uint8)
     nibbles = np.array([[[1], [2], [3]], [[4], [5], [6]]], np.uint8)
     wide = np.array([[[0x0102]], [[0x0304]]], np.uint16)
-    for number, kind, samples, expected in [
+    for number, sample_format, samples, expected in [
         (0, "RGB8", rgb, "010203040506 0708090a0b0c"),
         (0, "L1", bits, "a0 60"),
         (0, "P4", nibbles, "1230 4560"),
@@ -70,12 +74,12 @@ def test_layouts_by_hand():
         (12, "RGB8", rgb, "0302010006050400 090807000c0b0a00"),
         (13, "RGB8", rgb, "030201ff060504ff 090807ff0c0b0aff"),
     ]:
-        joined = join_image(Picture("raw", kind, samples, bytes([number, 0])))
-        assert joined == bytes.fromhex(expected), (number, kind)
-    assert len(LAYOUTS) == 14
+        joined = join_image(Picture("raw", sample_format, samples, bytes([number, 0])))
+        assert joined == bytes.fromhex(expected), (number, sample_format)
+    assert len(ROW_LAYOUTS) == 14
 
 
-# Format, kind in the file, the layout that is expected there (or None where any will do).
+# Format, sample_format in the file, the layout that is expected there (or None where any will do).
 FILES = [
     ("BMP", "L1", 2), ("BMP", "L8", 2), ("BMP", "RGB8", 5), ("BMP", "P8", 2), ("DIB", "RGB8", 5),
     ("PPM", "L1", 6), ("PPM", "L8", 0), ("PPM", "RGB8", 0), ("PPM", "L16", 0),
@@ -86,18 +90,18 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("format", "kind", "layout"), FILES)
+@pytest.mark.parametrize(("format", "sample_format", "layout"), FILES)
 @pytest.mark.parametrize("size", [(1, 1), (13, 9), (33, 2)])
-def test_files_of_pillow(format, kind, layout, size):
-    samples = random_samples(kind, *size)
-    data = saved(pillow_image(samples, kind), format)
+def test_files_of_pillow(format, sample_format, layout, size):
+    samples = random_samples(sample_format, *size)
+    data = saved(pillow_image(samples, sample_format), format)
     picture = split_image(data)
-    assert (picture.form, picture.sample_format) == ("raw", kind)
+    assert (picture.form, picture.sample_format) == ("raw", sample_format)
     assert np.array_equal(picture.samples, samples)
     assert join_image(picture) == data
-    assert split_image(data, exact=True).metadata == picture.metadata
+    assert split_image(data, exact=True).skeleton == picture.skeleton
     if size == (13, 9):
-        assert picture.metadata[0] == layout
+        assert picture.skeleton[0] == layout
 
 
 def bmp(bits, body, colours=b"", height=2, width=3):
@@ -108,7 +112,7 @@ def bmp(bits, body, colours=b"", height=2, width=3):
 
 
 @pytest.mark.parametrize(
-    ("bits", "body", "height", "kind", "layout"),
+    ("bits", "body", "height", "sample_format", "layout"),
     [
         (1, "a0000000 60000000", 2, "P1", 2),
         (4, "01200000 12000000", 2, "P4", 2),
@@ -119,33 +123,33 @@ def bmp(bits, body, colours=b"", height=2, width=3):
         (24, "010203040506070809000000" * 2, 2, "RGB8", 5),
     ],
 )
-def test_bmp_by_hand(bits, body, height, kind, layout):
+def test_bmp_by_hand(bits, body, height, sample_format, layout):
     colours = np.pad(random_palette(2**bits), ((0, 0), (0, 1))).tobytes() if bits < 8 else b""
     data = bmp(bits, bytes.fromhex(body), colours, height)
     picture = split_image(data)
-    assert (picture.form, picture.sample_format, picture.metadata[0]) == ("raw", kind, layout)
+    assert (picture.form, picture.sample_format, picture.skeleton[0]) == ("raw", sample_format, layout)
     assert join_image(picture) == data
 
 
 def tiff(mode_tags, body, width, height):
     entries = [(256, 3, width), (257, 3, height), (259, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, height)]
     entries = sorted([*entries, (279, 4, len(body)), *mode_tags])
-    packed = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    packed = b"".join(struct.pack("<HHII", tag, value_type, 1, value) for tag, value_type, value in entries)
     place = 8 + len(body) + len(body) % 2
     directory = struct.pack("<H", len(entries)) + packed + bytes(4)
     return b"II*\0" + struct.pack("<I", place) + body + bytes(len(body) % 2) + directory
 
 
 @pytest.mark.parametrize(
-    ("bits", "white_is_zero", "kind", "layout"),
+    ("bits", "white_is_zero", "sample_format", "layout"),
     [(2, 0, "L2", 0), (4, 0, "L4", 0), (2, 1, "L2", 6), (4, 1, "L4", 6), (8, 1, "L8", 6), (1, 1, "L1", 6)],
 )
-def test_grey_tiff_of_few_bits(bits, white_is_zero, kind, layout):
-    samples = random_samples(kind, 9, 5)
-    body = LAYOUTS[layout].rows(samples, SAMPLE_FORMATS[kind]).tobytes()
+def test_grey_tiff_of_few_bits(bits, white_is_zero, sample_format, layout):
+    samples = random_samples(sample_format, 9, 5)
+    body = ROW_LAYOUTS[layout].rows(samples, SAMPLE_FORMATS[sample_format]).tobytes()
     data = tiff([(258, 3, bits), (262, 3, 0 if white_is_zero else 1)], body, 9, 5)
     picture = split_image(data)
-    assert (picture.sample_format, picture.metadata[0]) == (kind, layout)
+    assert (picture.sample_format, picture.skeleton[0]) == (sample_format, layout)
     assert np.array_equal(picture.samples, samples)
     assert join_image(picture) == data
 
@@ -181,24 +185,24 @@ def test_black_headers_do_not_confuse():
 
 
 @given(st.binary(max_size=30), st.sampled_from(sorted(SAMPLE_FORMATS)))
-def test_any_metadata_joins_or_is_damage(metadata, kind):
+def test_any_skeleton_joins_or_is_damage(skeleton, sample_format):
     with contextlib.suppress(DamagedArchive):
-        join_image(Picture("raw", kind, random_samples(kind, 3, 2), metadata))
+        join_image(Picture("raw", sample_format, random_samples(sample_format, 3, 2), skeleton))
 
 
-@pytest.mark.parametrize("metadata", [b"", b"\x63\x00", b"\x00", b"\x00\x80", b"\x00\x05abc", b"\x07\x00"])
-def test_malformed_metadata_is_damage(metadata):
+@pytest.mark.parametrize("skeleton", [b"", b"\x63\x00", b"\x00", b"\x00\x80", b"\x00\x05abc", b"\x07\x00"])
+def test_malformed_skeleton_is_damage(skeleton):
     with pytest.raises(DamagedArchive):
-        join_image(Picture("raw", "RGB8", random_samples("RGB8", 3, 2), metadata))
+        join_image(Picture("raw", "RGB8", random_samples("RGB8", 3, 2), skeleton))
 
 
 def test_row_bytes():
-    assert Layout((), align=4).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
-    assert Layout((), align=4).row_bytes(SAMPLE_FORMATS["L1"], 33) == 8
-    assert Layout((), filler=0).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
+    assert RowLayout((), align=4).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
+    assert RowLayout((), align=4).row_bytes(SAMPLE_FORMATS["L1"], 33) == 8
+    assert RowLayout((), filler=0).row_bytes(SAMPLE_FORMATS["RGB8"], 3) == 12
 
 
 def test_images_without_a_place():
-    assert place_of(Image.new("L", (2, 2))) is None
-    assert place_of(opened(saved(Image.new("L", (2, 2)), "BMP"))) is None  # loaded already
-    assert place_of(Image.open(io.BytesIO(saved(Image.new("CMYK", (2, 2)), "TIFF")))) is None
+    assert start_of(Image.new("L", (2, 2))) is None
+    assert start_of(opened(saved(Image.new("L", (2, 2)), "BMP"))) is None  # loaded already
+    assert start_of(Image.open(io.BytesIO(saved(Image.new("CMYK", (2, 2)), "TIFF")))) is None

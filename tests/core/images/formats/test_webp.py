@@ -12,35 +12,37 @@ from image_examples import opened, random_samples, saved, sizes
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images import Picture, decode_webp, encode_webp, join_image, split_image
-from bbcodec.images.formats.webp import MAX_SIDE, read_chunks, take_apart
+from bbcodec.images.formats.webp import MAX_SIDE, decode_webp, encode_webp, read_chunks, skeleton_of
+from bbcodec.images.image_files import Picture, join_image, split_image
 
 CHANNELS = {1: "L8", 2: "LA8", 3: "RGB8", 4: "RGBA8"}
 EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0"
 
 
-def webp(kind="RGB8", seed=0, **options):
-    samples = random_samples(kind, 13, 9, seed)
+def webp(sample_format="RGB8", seed=0, **options):
+    samples = random_samples(sample_format, 13, 9, seed)
     return saved(Image.fromarray(samples), "WEBP", lossless=True, exact=True, **options)
 
 
 def riff(*chunks):
-    body = b"".join(struct.pack("<4sI", kind, len(data)) + data + bytes(len(data) % 2) for kind, data in chunks)
+    body = b"".join(
+        struct.pack("<4sI", chunk_type, len(data)) + data + bytes(len(data) % 2) for chunk_type, data in chunks
+    )
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 # --- files
 
 
-@pytest.mark.parametrize("kind", ["RGB8", "RGBA8"])
+@pytest.mark.parametrize("sample_format", ["RGB8", "RGBA8"])
 @pytest.mark.parametrize("options", [{}, {"exif": EXIF}, {"xmp": b"<x/>"}, {"icc_profile": b"p" * 131, "exif": EXIF}])
-def test_metadata_comes_back(kind, options):
-    data = webp(kind, **options)
+def test_metadata_comes_back(sample_format, options):
+    data = webp(sample_format, **options)
     picture = split_image(data)
     assert picture.form == "webp"
-    assert picture.sample_format == kind
-    assert np.array_equal(picture.samples, random_samples(kind, 13, 9))
-    assert bool(picture.metadata) == bool(options)
+    assert picture.sample_format == sample_format
+    assert np.array_equal(picture.samples, random_samples(sample_format, 13, 9))
+    assert bool(picture.skeleton) == bool(options)
     joined = join_image(picture)
     assert opened(joined).info == opened(data).info
     assert opened(joined).mode == opened(data).mode
@@ -55,7 +57,7 @@ def test_unknown_chunks_come_back_in_their_place():
     chunks = [(b"VP8X", head), (b"abcd", b"odd"), (b"VP8L", payload), (b"EXIF", EXIF), (b"wxyz", b"")]
     picture = split_image(riff(*chunks))
     again = list(read_chunks(join_image(picture)))
-    assert [kind for kind, _ in again] == [kind for kind, _ in chunks]
+    assert [chunk_type for chunk_type, _ in again] == [chunk_type for chunk_type, _ in chunks]
     assert [chunk for chunk in again if chunk[0] != b"VP8L"] == [chunk for chunk in chunks if chunk[0] != b"VP8L"]
 
 
@@ -92,22 +94,22 @@ def test_others_are_not_split():
 
 
 def test_chunks_are_read_strictly():
-    assert take_apart(riff((b"abcd", b""))) is None
+    assert skeleton_of(riff((b"abcd", b""))) is None
     for bad in (b"", b"RIFF", riff()[:-1], riff((b"abcd", b"x"))[:-1] + b"\1", b"RIFF\x0c\0\0\0WEBPVP8L\x09\0\0\0"):
         with pytest.raises((ValueError, struct.error)):
             list(read_chunks(bad))
 
 
 @given(st.binary(max_size=40))
-def test_any_metadata_joins_or_is_damage(metadata):
+def test_any_skeleton_joins_or_is_damage(skeleton):
     with contextlib.suppress(DamagedArchive):
-        join_image(Picture("webp", "RGB8", random_samples("RGB8", 3, 2), metadata))
+        join_image(Picture("webp", "RGB8", random_samples("RGB8", 3, 2), skeleton))
 
 
-@pytest.mark.parametrize("kind", ["L8", "P8", "L16", "LA8"])
-def test_other_kinds_are_damage(kind):
+@pytest.mark.parametrize("sample_format", ["L8", "P8", "L16", "LA8"])
+def test_other_sample_formats_are_damage(sample_format):
     with pytest.raises(DamagedArchive):
-        join_image(Picture("webp", kind, random_samples(kind, 3, 2), b""))
+        join_image(Picture("webp", sample_format, random_samples(sample_format, 3, 2), b""))
 
 
 # --- as a classical form
@@ -134,7 +136,9 @@ def test_bounds_of_the_format():
 
 
 def test_decoding_takes_only_what_was_said():
-    grey, colour, alpha = (encode_webp(random_samples(kind, 4, 3)) for kind in ("L8", "RGB8", "RGBA8"))
+    grey, colour, alpha = (
+        encode_webp(random_samples(sample_format, 4, 3)) for sample_format in ("L8", "RGB8", "RGBA8")
+    )
     huge = riff((b"VP8L", b"\x2f" + struct.pack("<I", 16382 | 16382 << 14)))
     lossy = saved(Image.new("RGB", (4, 3)), "WEBP")
     for data, channels, width, height in [

@@ -1,0 +1,56 @@
+"""Names of entries: which are safe to restore, and how messages show them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bbcodec.errors import DamagedArchive, UnsafePath
+
+if TYPE_CHECKING:
+    from bbcodec.archive.format.index import Entry
+
+
+def check_names(entries: Iterable[Entry]) -> None:
+    """Raise UnsafePath for a name that could leave the target folder, DamagedArchive for disorder and duplicates."""
+    previous: bytes | None = None
+    needed: set[bytes] = set()  # the folders that names lie in
+    others: set[bytes] = set()
+    for entry in entries:
+        name = entry.name
+        check_name(name)
+        if previous is not None and name <= previous:
+            raise DamagedArchive(f"the names of the index are not in order at {printable(name)}")
+        previous = name
+        if entry.form != "folder":
+            others.add(name)
+        parts = name.split(b"/")
+        needed.update(b"/".join(parts[:depth]) for depth in range(1, len(parts)))
+    both = others & needed
+    if both:
+        raise DamagedArchive(f"the index has {printable(min(both))} both as a file and as a folder")
+
+
+def check_name(name: bytes) -> None:
+    """Raise UnsafePath where a name is not a plain relative path."""
+    foreign = os.name == "nt" and (b"\\" in name or b":" in name)
+    if foreign or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
+        raise UnsafePath(f"the archive holds the name {printable(name)}, which could leave the target folder: refused")
+
+
+def link_stays_inside(name: bytes, target: bytes) -> bool:
+    """Whether a link called `name` that points to `target` is plain and cannot lead out of the folder that holds all.
+
+    Plain: `..` only at the front, and no more of them than folders above the link. Then each step starts inside and
+    ends inside, whatever other plain links it passes.
+    """
+    parts = target.split(b"/")
+    ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
+    plain = not any(part in (b"", b".", b"..") for part in parts[ups:]) and b"\0" not in target
+    return plain and ups <= name.count(b"/") and os.name != "nt"
+
+
+def printable(name: bytes) -> str:
+    """A name for a message on one line, in quotes, whatever its bytes are."""
+    return repr(name.decode("utf-8", "backslashreplace"))

@@ -1,0 +1,100 @@
+"""An archive as it lies on disk: its directory, the bodies of its chunks, and where the parts of chunks are."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from bbcodec.archive.format.chunks import BYTES, Chunk, read_chunk
+from bbcodec.archive.format.container import Reader
+from bbcodec.archive.format.index import CodecRecord, Entry, Place
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError
+
+
+class ResolvedPlace(NamedTuple):
+    """A place with all that it takes to read it. offset, length, size: of a part, in a content of `size` bytes."""
+
+    chunk: Chunk
+    position: int
+    offset: int
+    length: int
+    size: int
+    coding: str
+
+
+class _Parts(NamedTuple):
+    """Where each part of a `B` chunk begins, and the bytes of all."""
+
+    offsets: list[int]
+    size: int
+
+
+class ArchiveFile:
+    """An archive, its index read. Holds no open file, so that threads and forked processes may share it.
+
+    rebuilt: why the index was put together from directory chunks, in one line; empty where it is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the index.
+
+        Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath.
+        """
+        self.path = path
+        try:
+            with open(path, "rb") as stream:
+                reader = Reader(stream)
+                self.size = stream.seek(0, os.SEEK_END)
+        except BBCodecError as error:
+            raise type(error)(f"{path}: {error}") from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        self.directory = reader.directory
+        self.rebuilt = reader.rebuilt
+        self._parts = self._find_parts()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries, sorted by name."""
+        return self.directory.files
+
+    @property
+    def codecs(self) -> list[CodecRecord]:
+        """The codecs that its learned chunks need."""
+        return self.directory.codecs
+
+    def chunk(self, place: Place) -> Chunk:
+        """The chunk of a place."""
+        return self.directory.chunks[place.chunk]
+
+    def body(self, chunk: Chunk) -> bytes:
+        """The body of a chunk. Raises DamagedArchive or InputError, with the name of the archive."""
+        try:
+            return read_chunk(str(self.path), chunk)
+        except DamagedArchive as error:
+            raise DamagedArchive(f"{self.path}: {error}") from None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+
+    def resolve(self, place: Place) -> ResolvedPlace:
+        """A place, with where its part lies."""
+        chunk = self.chunk(place)
+        parts = self._parts.get(place.chunk, _Parts([], 0))
+        offset = parts.offsets[place.position] if chunk.type == BYTES else 0
+        return ResolvedPlace(chunk, place.position, offset, place.length, parts.size, place.coding)
+
+    def part_bytes(self, place: Place) -> int:
+        """The bytes of all parts of the `B` chunk of a place."""
+        return self._parts[place.chunk].size
+
+    def _find_parts(self) -> dict[int, _Parts]:
+        lengths: dict[int, dict[int, int]] = defaultdict(dict)
+        for entry in self.entries:
+            for place in entry.places:
+                if self.chunk(place).type == BYTES:
+                    lengths[place.chunk][place.position] = place.length
+        ends = {chunk: [0, *accumulate(parts[key] for key in sorted(parts))] for chunk, parts in lengths.items()}
+        return {chunk: _Parts(edges[:-1], edges[-1]) for chunk, edges in ends.items()}

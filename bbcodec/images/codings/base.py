@@ -1,0 +1,125 @@
+"""What a storage coding is: the contract that the modules of this folder fulfil.
+
+They import NumPy and Pillow where these are used, as an archive is listed without them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bbcodec.binary import MAX_VALUES
+from bbcodec.errors import DamagedArchive
+
+if TYPE_CHECKING:
+    from bbcodec.images.samples import Bytes, Samples
+
+Effort = Literal["image", "sheet", "hard sheet"]
+Shape = tuple[int, int, int]  # height, width, channels of an image
+SheetShape = tuple[int, int, int, int]  # count, height, width, channels of images of one size
+
+
+class StorageCoding(ABC):
+    """A way of storing images: each alone, or several of one size together, in a sheet; or bytes as they are.
+
+    name: in archives and reports. needs: what an archive that uses it says its readers need. alone, together: which of
+    the two it does. max_side: pixels that an encoded image, or sheet, may have at most in height and width.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[str] = ""
+    alone: ClassVar[bool] = False
+    together: ClassVar[bool] = False
+    max_side: ClassVar[int | None] = None
+
+    def takes(self, channels: int, levels: int) -> bool:
+        """Whether it codes images of these channels and levels (2, 256 or 65536) alone."""
+        return self.alone and ((channels, levels) == (1, 2) or (1 <= channels <= 4 and levels == 256))
+
+    def encode(self, image: Samples, levels: int) -> bytes:
+        """An image (H, W, C) alone.
+
+        Raises ValueError for one that it does not take, MissingCodec where a package is not installed.
+        """
+        if not self.takes(image.shape[2], levels):
+            raise ValueError(f"{self.name} does not take {image.shape[2]} channels of {levels} levels")
+        return self._encode(image, levels)
+
+    def decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
+        """The image (H, W, C) of `encode`. Raises DamagedArchive for anything else, MissingCodec as there."""
+        check_size(shape)
+        if not self.takes(shape[2], levels):
+            raise DamagedArchive(f"the archive holds {self.name} of {shape[2]} channels and {levels} levels")
+        return self._decode(data, shape, levels)
+
+    def encode_sheet(self, images: Bytes, *, hard: bool = True) -> bytes:
+        """Images (N, H, W, C) of 256 levels as one stream.
+
+        hard: with an effort that takes ten to a hundred times as long, where the coding has one. Raises ValueError for
+        images that it does not take, MissingCodec where a package is not installed.
+        """
+        if not self.together:
+            raise ValueError(f"{self.name} does not take several images together")
+        return self._encode_sheet(images, hard)
+
+    def decode_sheet(self, data: bytes, shape: SheetShape) -> Bytes:
+        """The images (N, H, W, C) of `encode_sheet`. Raises DamagedArchive for anything else, MissingCodec as there."""
+        check_size(shape)
+        if not self.together or shape[3] > 4:
+            raise DamagedArchive(f"the archive holds images of {shape[3]} channels together as {self.name}")
+        return self._decode_sheet(data, shape)
+
+    def _encode(self, image: Samples, levels: int) -> bytes:
+        raise NotImplementedError
+
+    def _decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
+        raise NotImplementedError
+
+    def _encode_sheet(self, images: Bytes, hard: bool) -> bytes:
+        raise NotImplementedError
+
+    def _decode_sheet(self, data: bytes, shape: SheetShape) -> Bytes:
+        raise NotImplementedError
+
+
+class PictureCoding(StorageCoding):
+    """A coding of pictures of 8 bits: two levels are 0 and 255, and a sheet is all images one below the other."""
+
+    alone = True
+    together = True
+
+    def encode_picture(self, pixels: Bytes, effort: Effort) -> bytes:
+        """A lossless picture of pixels uint8 (H, W, C)."""
+        raise NotImplementedError
+
+    def decode_picture(self, data: bytes, shape: Shape) -> Bytes:
+        """The pixels (H, W, C) of a picture. Raises DamagedArchive unless it has this form and size."""
+        raise NotImplementedError
+
+    def _encode(self, image: Samples, levels: int) -> bytes:
+        return self.encode_picture(image * image.dtype.type(255) if levels == 2 else image, "image")
+
+    def _decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
+        pixels = self.decode_picture(data, shape)
+        if levels == 256:
+            return pixels
+        samples: Samples = pixels & pixels.dtype.type(1)
+        if (samples * pixels.dtype.type(255) != pixels).any():
+            raise DamagedArchive("an image of two levels in the archive has others")
+        return samples
+
+    def _encode_sheet(self, images: Bytes, hard: bool) -> bytes:
+        count, height, width, channels = images.shape
+        sheet = images.reshape(count * height, width, channels)
+        return self.encode_picture(sheet, "hard sheet" if hard else "sheet")
+
+    def _decode_sheet(self, data: bytes, shape: SheetShape) -> Bytes:
+        count, height, width, channels = shape
+        return self.decode_picture(data, (count * height, width, channels)).reshape(shape)
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Raise DamagedArchive where an array would be empty or larger than the format allows."""
+    if not 1 <= math.prod(shape) <= MAX_VALUES:
+        raise DamagedArchive(f"the archive says that something has {math.prod(shape)} samples: out of bounds")
