@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bbcodec.cli.output import escaped, format_duration, format_size, print_status
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from bbcodec.archive.summary import FileReport
 
@@ -29,7 +29,8 @@ def progress_bar(quiet: bool, *, time_left: bool) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = ["{task.description}", BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[details]}")]
+    details = TextColumn("{task.fields[details]}")
+    columns: list[str | ProgressColumn] = ["{task.description}", BarColumn(), TaskProgressColumn(), details]
     if time_left:
         columns.append(TimeRemainingColumn(compact=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -33,10 +33,8 @@ def make_report(**changes):
         batches=2,
         breakdown=rows,
         layers=[
-            LayerCosts(
-                "z", True, 100 * UNITS_PER_BYTE, 101 * UNITS_PER_BYTE, 101 * UNITS_PER_BYTE, 300 * UNITS_PER_BYTE, 3, 4
-            ),
-            LayerCosts("x", False, 800 * UNITS_PER_BYTE, 800 * UNITS_PER_BYTE, 801 * UNITS_PER_BYTE, 0),
+            LayerCosts("z", True, *(n * UNITS_PER_BYTE for n in (100, 101, 101, 300)), 3, 4),
+            LayerCosts("x", False, *(n * UNITS_PER_BYTE for n in (800, 800, 801, 0))),
         ],
         image_costs=[ImageCost("a[0]", 300 * UNITS_PER_BYTE, 100), ImageCost("a[1]", 602 * UNITS_PER_BYTE, 100)],
         how={"learned": 1},
@@ -49,3 +47,12 @@ def make_report(**changes):
         ],
     )
     return replace(report, **changes)
+
+
+def empty_report():
+    """A damaged archive without images."""
+    row = BreakdownRow("container", "container", 1000 * UNITS_PER_BYTE, 1000 * UNITS_PER_BYTE)
+    return make_report(
+        learned_images=0, learned_dims=0, images=0, dims=0, layers=[], image_costs=[], baselines=[], codecs=[], how={},
+        rebuilt="it was cut", copies=2, breakdown=[row],
+    )  # fmt: skip

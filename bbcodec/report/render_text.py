@@ -19,7 +19,7 @@ class Table:
 
 
 def render_text(report: Report) -> str:
-    """The report as plain text, in lines of at most 100 characters."""
+    """The report as plain text."""
     parts = [
         [report.title, *summary_lines(report)],
         *(_table_lines(table) for table in tables(report)),

@@ -24,6 +24,7 @@ from bbcodec.report.coding_costs import (
     Images,
     LayerShape,
     MeanMoments,
+    SiteCosts,
     units_from_nats,
 )
 
@@ -226,15 +227,26 @@ def build_report(title: str, counts: ByteCounts, costs: Mapping[int, ChunkCosts]
 
 def _layer_costs(chunks: Sequence[ChunkCosts]) -> list[LayerCosts]:
     """The costs of each layer, summed over all chunks."""
-    latent: dict[str, bool] = {}
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    sites: dict[str, list[SiteCosts]] = defaultdict(list)
     for chunk in chunks:
         for name, site in chunk.sites.items():
-            latent[name] = site.latent
-            for index, part in enumerate((site.elbo, site.discretised, site.integer, site.popped)):
-                sums[name][index] += int(part.sum())
+            sites[name].append(site)
     active = _active_latents(chunks)
-    return [LayerCosts(name, latent[name], *units, *active.get(name, (0, 0))) for name, units in sums.items()]
+    layers = []
+    for name, parts in sites.items():
+        active_latents, latents = active.get(name, (0, 0))
+        layer = LayerCosts(
+            name,
+            parts[0].latent,
+            elbo_units=sum(int(part.elbo.sum()) for part in parts),
+            discretised_units=sum(int(part.discretised.sum()) for part in parts),
+            integer_units=sum(int(part.integer.sum()) for part in parts),
+            popped_units=sum(int(part.popped.sum()) for part in parts),
+            active_latents=active_latents,
+            latents=latents,
+        )
+        layers.append(layer)
+    return layers
 
 
 def _active_latents(chunks: Sequence[ChunkCosts]) -> dict[str, tuple[int, int]]:
@@ -256,13 +268,13 @@ def _iwae_gaps(chunks: Sequence[ChunkCosts]) -> tuple[dict[int, IwaeGap], int]:
     """The gaps by number of draws, and the number of images they were measured on."""
     gaps: dict[int, list[float]] = defaultdict(list)
     for chunk in chunks:
-        for k, some in chunk.iwae_gaps_nats.items():
-            gaps[k].extend(some.tolist())
+        for k, nats in chunk.iwae_gaps_nats.items():
+            gaps[k].extend(nats.tolist())
     count = len(next(iter(gaps.values()), []))
     found = {}
-    for k, some in sorted(gaps.items()):
-        error = float(np.std(some, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
-        found[k] = IwaeGap(float(np.mean(some)), error)
+    for k, values in sorted(gaps.items()):
+        error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+        found[k] = IwaeGap(float(np.mean(values)), error)
     return found, count
 
 

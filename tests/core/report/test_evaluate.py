@@ -226,9 +226,8 @@ def test_images_of_the_bound_are_spread_evenly(codec, array, tmp_path, monkeypat
     found = iwae_positions(counts, (1, 100), 50)
     assert sum(map(len, found.values())) == 50
     assert set(found) == set(counts.learned)
-    assert iwae_positions(counts, (1, 100), 1000) == {
-        n: tuple(range(chunk.count)) for n, chunk in counts.learned.items()
-    }
+    every = {number: tuple(range(chunk.count)) for number, chunk in counts.learned.items()}
+    assert iwae_positions(counts, (1, 100), 1000) == every
     assert sum(map(len, iwae_positions(counts, (1, 100), None).values())) == 100
     assert sum(map(len, iwae_positions(counts, (1, 10_000), None).values())) == 6
     assert iwae_positions(counts, (), 50) == {}
