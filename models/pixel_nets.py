@@ -14,7 +14,7 @@ from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import gated
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT
 from bbcodec.exact.layers import Conv, Linear
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.masked_conv import WaveNet
 
 # --- configs ---------------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; that of o
 
 
 @torch.no_grad()
-def start_predictors(net: LocalNet, channels: int, components: int, joint: bool = False) -> None:
+def start_predictors(net: WaveNet, channels: int, components: int, joint: bool = False) -> None:
     """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
 
     The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry

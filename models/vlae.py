@@ -24,9 +24,12 @@ from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import silu
 from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.masked_conv import LocalNet, WaveNet
 from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.models import fused_blocks
 from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.fused_mixture import FusedMixture
 from bbcodec.models.pixel_nets import (
     Block,
     PixelSizes,
@@ -42,7 +45,7 @@ from bbcodec.models.pixel_nets import (
     with_inside,
 )
 
-RANGES: Final = {"latent_channels": (0, 256), "components": (1, 32)}  # other whole numbers: 1 to 256
+RANGES: Final = {"latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16)}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class VlaeConfig(PixelSizes):
     channels: int = 3  # of the image: 1 or 3
     levels: int = 256  # of a pixel: 2 or 256
     hidden: int = 64  # channels of the local decoder
-    layers: int = 5  # its gated layers
+    layers: int = 5  # its gated layers, or blocks of 8 bits that look around
+    inner: int = 0  # channels inside blocks of 8 bits; 0: gated layers
+    between: int = 0  # blocks of 8 bits that look at their own pixel only, after each that looks around
     radius: int = 3  # of its stem
     components: int = 5  # of the logistic mixture
     joint: bool = False  # the channels of a pixel come from one component
@@ -79,6 +84,11 @@ class VlaeConfig(PixelSizes):
         return self.pixel_params(self.components, self.joint)
 
     @property
+    def radii(self) -> list[int]:
+        """How far each block of 8 bits looks."""
+        return ([1] + [0] * self.between) * self.layers
+
+    @property
     def halvings(self) -> int:
         """From the image to the latents."""
         return self.latent_stride.bit_length() - 1
@@ -94,6 +104,13 @@ def build(config: Mapping[str, Any]) -> Vlae:
     return Vlae(VlaeConfig(**config))
 
 
+def local_net(c: VlaeConfig) -> WaveNet:
+    """The decoder of a config."""
+    if not c.inner:
+        return LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
+    return QuantisedLocalNet(c.channels + 1, c.hidden, c.inner, c.radii, c.params, c.radius, c.bound)
+
+
 class Vlae(TrainableModel):
     """The VLAE as a program of one latent map and the pixels."""
 
@@ -103,7 +120,7 @@ class Vlae(TrainableModel):
         self.config = c = config
         if c.latent_channels:
             self._make_latents()
-        self.local = LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
+        self.local = local_net(c)
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
@@ -129,10 +146,15 @@ class Vlae(TrainableModel):
         start_posterior(self.posterior_head)
 
     def speed_up(self) -> None:
-        """Compile the local decoder and the mixture's likelihood, the greatest costs of a training step."""
-        self.local.compile()
+        """Compile or fuse the local decoder and the mixture's likelihood, the greatest costs of a training step."""
+        on_cpu = self.local.stem.weight.device.type == "cpu"
+        if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
+            self.local.forward = partial(fused_blocks.params_of, self.local)  # type: ignore[method-assign]
+        else:
+            self.local.compile()
         if self.config.levels == 256:
-            self.family = partial(compiled_mixture(), channels=self.config.channels, joint=self.config.joint)
+            mixture = FusedMixture if on_cpu else compiled_mixture()
+            self.family = partial(mixture, channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """The image's size, and its size after each halving."""

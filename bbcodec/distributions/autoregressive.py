@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.masked_conv import WaveNet
 from bbcodec.exact.wave_order import WaveOrder
 
 ROW_PIXELS = 2**15  # whose parameters are converted at a time: a second copy of all of them would be large
@@ -25,7 +25,7 @@ class Autoregressive(Distribution):
 
     def __init__(
         self,
-        net: LocalNet,
+        net: WaveNet,
         family: Callable[[Tensor], Distribution],
         embed: Callable[[Tensor], Tensor],
         shape: tuple[int, int, int, int],

@@ -10,6 +10,7 @@ dj + skew * di < 0 (mask type A), or also at the pixel itself (B). A 3 x 3 kerne
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -174,7 +175,42 @@ class WaveState(Protocol):
         """Take in the embedded values x (rows, B, C) of those pixels."""
 
 
-class LocalNet(nn.Module):
+class WaveNet(nn.Module, ABC):
+    """A net that gives parameters of pixels from pixels of earlier waves, in parallel or wave by wave."""
+
+    stem: MaskedConv  # its first layer
+    skip: MaskedConv  # its linear path
+    head: MaskedConv  # its last layer
+    skew: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None, stride: int = 1) -> Tensor:
+        """x: (B, C, H, W) embedded values. Returns params (B, C', H, W).
+
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)), each value for stride x stride pixels.
+        """
+
+    @abstractmethod
+    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
+        """The net before the first wave of images of shape (B, H, W)."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int:
+        """How many rows up a pixel's parameters can depend on."""
+
+    def in_waves(self, shape: tuple[int, int, int], context: Tensor | None, draw: Draw, stride: int = 1) -> None:
+        """As `forward`, wave by wave, when pixels are not known yet. shape: (B, H, W); context, stride: as there.
+
+        draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
+        the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.
+        """
+        state = self.wave_state(shape, context, stride)
+        for wave in WaveOrder(*shape[1:], self.skew):
+            state.put(wave, draw(state.params(wave), *wave.pixels(self.stem.weight.device)))
+
+
+class LocalNet(WaveNet):
     """A stack of masked convolutions: a stem (type A), gated residual layers, a head, and a linear path beside them.
 
     params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units.
@@ -241,17 +277,6 @@ class LocalNet(nn.Module):
     def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
         """The net before the first wave of images of shape (B, H, W)."""
         return LocalState(self, shape, context, stride)
-
-    def in_waves(self, shape: tuple[int, int, int], context: Tensor | None, draw: Draw, stride: int = 1) -> None:
-        """As `forward`, wave by wave, when pixels are not known yet. shape: (B, H, W); context, stride: as there.
-
-        draw(params (rows, B, C'), i, j) is called once a wave, with the rows and columns of its pixels; it returns
-        the embedded values (rows, B, C) there. Equal to `forward` bit for bit, since both are exact.
-        """
-        state = self.wave_state(shape, context, stride)
-        for wave in WaveOrder(*shape[1:], self.skew):
-            state.put(wave, draw(state.params(wave), *wave.pixels(self.stem.weight.device)))
-
 
 class LocalState:
     """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""

@@ -1,0 +1,44 @@
+"""Fused training steps against the 8-bit net itself."""
+
+import pytest
+import torch
+
+from bbcodec.exact.layers import set_exact
+from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.models import fused_blocks
+
+
+def outputs_and_gradients(function, net, x, context):
+    net.zero_grad()
+    context.grad = None
+    params = function(x, context, 2)
+    weight = torch.linspace(-1, 1, params.numel()).view(params.shape)
+    (params * weight).sum().backward()
+    return params.detach(), {name: p.grad.clone() for name, p in net.named_parameters()} | {"context": context.grad}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("sides", [(1, 1), (9, 6)])
+def test_nearly_the_same_outputs_and_gradients(exact, sides):
+    torch.manual_seed(0)
+    net = QuantisedLocalNet(3, 16, 24, (1, 0, 1), 7, bound=1024)
+    with torch.no_grad():
+        net.skip.weight.normal_(0, 0.1)
+        net.stem.weight.mul_(0.3)
+    set_exact(net, exact)
+    x = torch.randint(-128, 128, (2, 3, *sides)).float() * 8
+    context = (100 * torch.randn(2, 16, -(-sides[0] // 2), -(-sides[1] // 2))).round().requires_grad_()
+    expected, slopes = outputs_and_gradients(net, net, x, context)
+    found, fused = outputs_and_gradients(lambda *given: fused_blocks.params_of(net, *given), net, x, context)
+    assert (found - expected).abs().mean() < 0.02 * expected.abs().mean()
+    if exact:
+        assert torch.equal(found, found.round())
+    for name, slope in slopes.items():
+        assert (fused[name] - slope).norm() <= 0.2 * slope.norm() + 1e-6, name
+
+
+def test_no_context_and_a_context_of_zeros_are_the_same():
+    torch.manual_seed(1)
+    net = QuantisedLocalNet(3, 16, 8, (1,), 5, bound=1024)
+    x = torch.randint(-128, 128, (1, 3, 5, 8)).float() * 8
+    assert torch.equal(fused_blocks.params_of(net, x), fused_blocks.params_of(net, x, torch.zeros(1, 16, 5, 8)))
