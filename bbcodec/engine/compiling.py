@@ -47,7 +47,7 @@ def part(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """A part that is always inlined."""
-    return cast(Function, nb.njit(nogil=True, forceinline=True, _nrt=False, error_model="numpy")(function))
+    return cast(Function, nb.njit(nogil=True, inline="always", _nrt=False, error_model="numpy")(function))
 
 
 class Kernels:

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.engine.compiling import compiled, inlined, part
+from bbcodec.engine.compiling import address, compiled, inlined, part
 from bbcodec.engine.rans import OUTSIDE, PRECISION, UNDERFLOW, put_all, slot_of, take
 from bbcodec.engine.vectors import (
     LANES,
@@ -42,6 +42,7 @@ from bbcodec.engine.vectors import (
     smallest,
     spread,
     store,
+    transpose,
 )
 from bbcodec.errors import InexactArithmetic
 
@@ -120,6 +121,7 @@ class Mixture(NamedTuple):
     components: int
     joint: bool
     size: int  # parameters of a pixel
+    rows: int  # as many, rounded up to a multiple of 16
     powers: Table
     cumulative: Table
 
@@ -133,12 +135,12 @@ def mixture(channels: int, components: int, joint: bool = False) -> Mixture:
         raise ValueError(f"expected 1 or 3 channels and 1 to 32 components, got {channels} and {components}")
     joint = joint and channels > 1
     size = components * (3 if channels == 1 else 10 if joint else 12)
-    return Mixture(channels, components, joint, size, POWERS, CUMULATIVE)
+    return Mixture(channels, components, joint, size, -(-size // LANES) * LANES, POWERS, CUMULATIVE)
 
 
 def room(family: Mixture) -> Table:
     """Memory that coding with a mixture works in; one for each thread."""
-    return np.zeros((family.size + _KINDS * family.components + _SINGLE, LANES), np.int32)
+    return np.zeros((family.rows + _KINDS * family.components + _SINGLE, LANES), np.int32)
 
 
 # Rows of a room: the parameters, then K rows each of the first line, then one each of the second.
@@ -155,13 +157,13 @@ def row(memory, i):
 @inlined
 def place(family, what, j):
     """Which row of a room holds `what` of component j."""
-    return family.size + what * family.components + j
+    return family.rows + what * family.components + j
 
 
 @inlined
 def single(family, what):
     """Which row of a room holds `what`."""
-    return family.size + _KINDS * family.components + what
+    return family.rows + _KINDS * family.components + what
 
 
 @inlined
@@ -232,7 +234,8 @@ def weigh(family, memory, total, top):
     rest, chosen = spread(np.int32(1 << WEIGHT_BITS)), spread(np.int32(-1))
     for j in range(family.components - 1, -1, -1):
         e = row(memory, place(family, _WEIGHT, j))
-        w = greatest((e * share + np.int32(1 << 17)) >> np.int32(30 - WEIGHT_BITS), np.int32(1))
+        x = e * share
+        w = greatest((x + np.int32(1 << 17)) >> np.int32(18), smallest(x >> np.int32(15), np.int32(1)))
         chosen = select(e == top, np.int32(j), chosen)
         rest = rest - w
         store(memory, LANES * place(family, _WEIGHT, j), w)
@@ -320,11 +323,16 @@ def learn(family, memory, c, k):
 
 @part
 def turn(family, params, order, first, count, memory):
-    """Parameters of `count` pixels (N, ...) from the `first` of `order` on, to columns of the room."""
-    for i in range(LANES):
-        source = order[first + min(i, count - 1)]
-        for p in range(family.size):
-            memory[p, i] = params[source, p]
+    """Parameters of `count` pixels from the `first` of `order` on, to columns of the room."""
+    for p in range(0, family.rows, LANES):
+        transpose(
+            address(params) + 4 * p,
+            np.int64(params.shape[1] * 4),
+            address(order) + 8 * first,
+            np.int64(count - 1),
+            memory,
+            np.int64(LANES * p),
+        )
 
 
 @part

@@ -38,8 +38,7 @@ ACTIVATION_BOUND: Final = 127
 BYTES: Final = 0  # u8: clamp(y, 0, 127)
 HALVES: Final = 1  # s16: clamp(y, 0, 127)
 STREAM: Final = 2  # s16: h = clamp(h + y, +-2047); and u8: clamp((h + 8) >> 4, 0, 127)
-WORDS: Final = 3  # s32: y
-ADDED: Final = 4  # s32: what was there plus y
+WORDS: Final = 3  # s32: what was there plus y
 
 _i8, _i16, _i32, _i64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
@@ -254,7 +253,7 @@ class _Tile:
             self.store(self.at(other, place), b.trunc(self.clamp(seen, 0, ACTIVATION_BOUND), bytes_))
         else:
             where = self.at(out, 4 * place)
-            self.store(where, y if self.finish == WORDS else b.add(y, self.load(where, self.vector)))
+            self.store(where, b.add(y, self.load(where, self.vector)))
 
 
 @intrinsic
@@ -309,7 +308,7 @@ def _tile(bits, finish, most_blocks):
 def _product(bits, finish):
     """A product of rows with a packed matrix: see `product` below for its arguments."""
     two, one = _tile(bits, finish, 2), _tile(bits, finish, 1)
-    size, other_size = {BYTES: (1, 0), HALVES: (2, 0), STREAM: (2, 1), WORDS: (4, 0), ADDED: (4, 0)}[finish]
+    size, other_size = {BYTES: (1, 0), HALVES: (2, 0), STREAM: (2, 1), WORDS: (4, 0)}[finish]
     group = GROUP[bits]
 
     @part
@@ -344,4 +343,3 @@ inner_to_halves = _product(INNER, HALVES)
 inner_to_stream = _product(INNER, STREAM)
 wide_to_stream = _product(WIDE, STREAM)
 wide_to_words = _product(WIDE, WORDS)
-wide_added = _product(WIDE, ADDED)

@@ -16,7 +16,8 @@ from typing import Final
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES: Final = 16
 
@@ -109,13 +110,22 @@ _OPERATORS: Final = {
 
 
 def _register(symbol, build):
-    operation = _operation(build)
+    """Teach numba an operator; directly, as an overload would be compiled for every pair of types."""
 
-    @overload(symbol)
-    def overloaded(x, y):
-        if _is_operand(x) and _is_operand(y) and (isinstance(x, VectorType) or isinstance(y, VectorType)):
-            return lambda x, y: operation(x, y)
-        return None
+    @infer_global(symbol)
+    class Template(AbstractTemplate):
+        def generic(self, arguments, keywords):
+            x, y = arguments
+            if _is_operand(x) and _is_operand(y) and (isinstance(x, VectorType) or isinstance(y, VectorType)):
+                return vector(x, y)
+            return None
+
+    def lowered(context, builder, signature, arguments):
+        operands = (_operand(context, builder, t, v) for t, v in zip(signature.args, arguments, strict=True))
+        return build(builder, *operands)
+
+    for pair in ((VectorType, VectorType), (VectorType, types.Integer), (types.Integer, VectorType)):
+        lower_builtin(symbol, *pair)(lowered)
 
 
 for _symbol, _build in _OPERATORS.items():
@@ -218,3 +228,39 @@ def leading_zeros(typing_context, x):
         return builder.call(function, [arguments[0], ir.Constant(bit, 1)])
 
     return vector(x), codegen
+
+
+@intrinsic
+def transpose(typing_context, rows, stride, order, last, array, index):
+    """Turn sixteen rows of sixteen int32 into columns.
+
+    Row i begins at address rows + stride * order[min(i, last)], order the address of int64 numbers. Element j of row i
+    becomes element index + 16 j + i of an int32 array in C order.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        rows, stride, order, last = arguments[:4]
+        lines = []
+        for i in range(LANES):
+            here = ir.Constant(_i64, i)
+            here = builder.select(builder.icmp_signed("<", here, last), here, last)
+            number = builder.inttoptr(builder.add(order, builder.shl(here, ir.Constant(_i64, 3))), _i64.as_pointer())
+            at = builder.add(rows, builder.mul(stride, builder.load(number, typ=_i64)))
+            line = builder.load(builder.inttoptr(at, _VECTOR.as_pointer()), typ=_VECTOR)
+            line.align = 4
+            lines.append(line)
+        for step in (8, 4, 2, 1):
+            first = [lane + LANES - step if lane & step else lane for lane in range(LANES)]
+            second = [lane + LANES if lane & step else lane + step for lane in range(LANES)]
+            masks = [ir.Constant(_VECTOR, mask) for mask in (first, second)]
+            for i in range(LANES):
+                if not i & step:
+                    pair = lines[i], lines[i + step]
+                    lines[i], lines[i + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        for j, line in enumerate(lines):
+            at = builder.add(arguments[5], ir.Constant(_i64, LANES * j))
+            place = _place(context, builder, signature.args[4], arguments[4], at)
+            builder.store(line, builder.bitcast(place, _VECTOR.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64, array, types.int64), codegen

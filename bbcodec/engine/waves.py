@@ -25,7 +25,6 @@ from bbcodec.engine.products import (
     inner_to_bytes,
     inner_to_halves,
     inner_to_stream,
-    wide_added,
     wide_to_stream,
     wide_to_words,
 )
@@ -180,8 +179,9 @@ def evaluate(kernels, net, work, wave, height, context, stride):
         )
     width = work.params.shape[1] * 4
     inner_to_halves(kernels, seen, hidden, here, hidden, net.neck, neck, 2 * net.neck_width, none, none, count)
+    work.params[:count] = 0
     wide_to_words(kernels, pixels, pixel, skip_at, net.channels, net.skip, params, width, none, none, count)
-    wide_added(kernels, neck, 2 * net.neck_width, here, net.neck_width, net.head, params, width, none, none, count)
+    wide_to_words(kernels, neck, 2 * net.neck_width, here, net.neck_width, net.head, params, width, none, none, count)
 
 
 @inlined
