@@ -1,4 +1,4 @@
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, disable-error-code=import-untyped
 """How the engine is compiled: which instructions multiply, and a disk cache that follows changes of any engine file.
 
 Every compiled entry point takes a `Kernels` as its first argument. Its numba type carries the name of an instruction

@@ -1,16 +1,17 @@
-"""A local net as it is stored, and packed for `bbcodec.engine.waves`.
+"""A local net packed for `bbcodec.engine.waves`, from the whole numbers of its layers.
 
     h = clamp(stem(x) + context)
     for each block:  h = clamp(h + pointwise(relu(spatial(relu(h)))))
     params = head(relu(neck(relu(h)))) + skip(x)
 
 The stem, the head and the skip are wide products, the rest inner ones (`bbcodec.engine.products`). Pixel (i, j) belongs
-to wave j + 2 i; tap (di, dj) of a kernel is open if dj + 2 di < 0 (kind A), or also at (0, 0) (kind B).
+to wave j + 2 i; a tap (di, dj) looks at a pixel of an earlier wave, or (0, 0) at the pixel's own activations.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,130 +20,142 @@ from bbcodec.engine.products import BLOCK, Matrix, pack
 
 SKEW: Final = 2
 
+Arrays = Mapping[str, npt.NDArray[Any]]
 Integers = npt.NDArray[np.int64]
-
-
-def taps(radius: int, own: bool) -> list[tuple[int, int]]:
-    """The open taps (di, dj) of a kernel, row by row; own: with the pixel itself (kind B)."""
-    return [
-        (di, dj)
-        for di in range(-radius, 1)
-        for dj in range(-radius, radius + 1)
-        if dj + SKEW * di < 0 or (own and di == dj == 0)
-    ]
-
-
-class Layer(NamedTuple):
-    """A layer as it is stored."""
-
-    weight: npt.NDArray[np.int8] | npt.NDArray[np.int16]  # (taps, inputs, outputs); int16 for wide layers
-    bias: npt.NDArray[np.int32]  # (outputs,)
-    shift: npt.NDArray[np.int8]  # (outputs,), 0 or more
-
-
-class LocalNet(NamedTuple):
-    """A local net as it is stored."""
-
-    stem: Layer  # (taps of kind A, channels + 1, hidden), wide
-    spatial: tuple[Layer, ...]  # (taps of kind B, hidden, inner)
-    pointwise: tuple[Layer, ...]  # (1, inner, hidden)
-    neck: Layer  # (1, hidden, neck)
-    head: Layer  # (1, neck, parameters), wide
-    skip: Layer  # (taps of kind A, channels + 1, parameters), wide
-    embedding: npt.NDArray[np.int16]  # (levels,): what the net sees of each level of a pixel
-    inside: int  # what it sees in the channel that tells pixels from what is outside the image
 
 
 class Packed(NamedTuple):
     """A local net as it is computed with. Make it with `packed`."""
 
     stem: Matrix
-    spatial: Matrix  # a block each
-    pointwise: Matrix
+    spatial: Matrix  # stacked, one of each block; steps of fewer taps than the widest are padded
+    pointwise: Matrix  # stacked, one of each block
     neck: Matrix
     head: Matrix
     skip: Matrix
-    stem_taps: Integers  # (taps, 2): di, and dj + 2 di
-    spatial_taps: Integers
+    stem_taps: Integers  # (taps, 2): di, and by how many waves a tap looks back, as a negative number
     skip_taps: Integers
-    embedding: npt.NDArray[np.int16]
-    inside: int
+    spatial_taps: Integers  # (blocks, most taps, 2)
+    spatial_count: Integers  # (blocks,): taps
+    depth: int  # how many waves back the stem and the skip look
+    block_depth: int  # how many waves back the blocks look
+    embedding: npt.NDArray[np.int16]  # (levels,): what the net sees of each level of a pixel
+    inside: int  # what it sees in the last channel, where there is a pixel
     channels: int  # of a pixel as the net sees it: 2 or 4
     stem_width: int  # channels of the stem and of a context
-    hidden: int  # channels, padded to a multiple of 16, as are the next two
+    hidden: int  # the same, padded to a multiple of 16, as are the next two
     inner: int
     neck_width: int
-    parameters: int  # as many as are stored
+    parameters: int
 
 
-def _kernel(count: int, own: bool) -> Integers:
-    """The open taps of the kernel that has so many: (taps, 2), di and dj + 2 di."""
-    radius = next((r for r in range(8) if len(taps(r, own)) == count), None)
-    if radius is None:
-        raise ValueError(f"{count} taps are not those of a kernel of kind {'B' if own else 'A'}")
-    return np.array([(di, dj + SKEW * di) for di, dj in taps(radius, own)], np.int64)
+class _Layer(NamedTuple):
+    """A layer as it is exported."""
 
+    weight: npt.NDArray[Any]  # (taps * inputs, outputs)
+    bias: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.int8]
+    taps: npt.NDArray[np.int8]  # (taps, 2)
 
-def _packed_layer(layer: Layer, inputs: int) -> Matrix:
-    """A layer whose inputs were padded to `inputs` channels."""
-    more = inputs - layer.weight.shape[1]
-    return pack(np.pad(layer.weight, ((0, 0), (0, more), (0, 0))), layer.bias, layer.shift)
+    @property
+    def inputs(self) -> int:
+        return len(self.weight) // len(self.taps)
 
+    @property
+    def outputs(self) -> int:
+        return int(self.weight.shape[1])
 
-def _stacked(layers: tuple[Layer, ...], inputs: int) -> Matrix:
-    matrices = [_packed_layer(layer, inputs) for layer in layers]
-    return Matrix(*(np.stack(parts) for parts in zip(*matrices, strict=True)))
+    @property
+    def waves(self) -> Integers:
+        """(taps, 2): rows, and waves that a tap looks back."""
+        taps = self.taps.astype(np.int64)
+        return np.stack([taps[:, 0], taps[:, 1] + SKEW * taps[:, 0]], 1)
 
 
 def padded(channels: int) -> int:
+    """Channels rounded up to a multiple of 16."""
     return -(-channels // BLOCK) * BLOCK
 
 
-def packed(net: LocalNet) -> Packed:
-    """A net ready to run. Raises ValueError if its layers do not fit together."""
-    hidden, neck = net.neck.weight.shape[1:]
-    inner = net.pointwise[0].weight.shape[1] if net.pointwise else BLOCK
-    channels = net.stem.weight.shape[1]
-    own = len(net.spatial[0].weight) if net.spatial else 1
-    parameters = net.head.weight.shape[2]
-    expected = {
-        "stem": (net.stem, (len(net.stem.weight), channels, hidden), np.int16),
-        "head": (net.head, (1, neck, parameters), np.int16),
-        "skip": (net.skip, (len(net.skip.weight), channels, parameters), np.int16),
-        "neck": (net.neck, (1, hidden, neck), np.int8),
-        **{f"spatial {i}": (layer, (own, hidden, inner), np.int8) for i, layer in enumerate(net.spatial)},
-        **{f"pointwise {i}": (layer, (1, inner, hidden), np.int8) for i, layer in enumerate(net.pointwise)},
-    }
-    for name, (layer, shape, dtype) in expected.items():
-        if layer.weight.shape != shape or layer.weight.dtype != dtype:
-            raise ValueError(
-                f"{name} has weights {layer.weight.shape} {layer.weight.dtype}, expected {shape} {np.dtype(dtype)}"
-            )
-    if len(net.spatial) != len(net.pointwise) or channels not in (2, 4):
+def _layer(arrays: Arrays, name: str, inputs: int | None, outputs: int | None, dtype: type, own: bool) -> _Layer:
+    """A layer by name. Raises ValueError if it lacks a part or its sizes, type or taps are not as expected."""
+    try:
+        layer = _Layer(*(arrays[f"{name}.{part}"] for part in _Layer._fields))
+    except KeyError as error:
+        raise ValueError(f"the net has no array {error}") from None
+    size = (layer.inputs if inputs is None else inputs, layer.outputs if outputs is None else outputs)
+    if layer.weight.shape != (len(layer.taps) * size[0], size[1]) or layer.weight.dtype != dtype:
         raise ValueError(
-            f"expected as many spatial as pointwise layers and 1 or 3 channels, got {len(net.spatial)}, "
-            f"{len(net.pointwise)} and {channels - 1}"
+            f"{name} has weights {layer.weight.shape} {layer.weight.dtype} for {len(layer.taps)} taps, "
+            f"expected {size[0]} inputs, {size[1]} outputs and {np.dtype(dtype)}"
         )
-    empty = Layer(np.zeros((1, BLOCK, BLOCK), np.int8), np.zeros(BLOCK, np.int32), np.zeros(BLOCK, np.int8))
-    blocks = len(net.spatial)
-    spatial = _stacked(net.spatial or (empty,), padded(hidden) if blocks else BLOCK)
-    pointwise = _stacked(net.pointwise or (empty,), padded(inner))
+    if layer.bias.shape != (size[1],) or layer.shift.shape != (size[1],) or layer.shift.min() < 0:
+        raise ValueError(f"{name} has {layer.bias.shape} biases and {layer.shift.shape} shifts for {size[1]} outputs")
+    back = layer.waves[:, 1].max()
+    if back > 0 or (back == 0) != own or (layer.waves[layer.waves[:, 1] == 0] != 0).any() or layer.taps[:, 0].max() > 0:
+        raise ValueError(f"{name} has taps at pixels that are not decoded yet")
+    return layer
+
+
+def _pack(layer: _Layer, inputs: int) -> Matrix:
+    """A layer whose inputs are padded to `inputs` channels."""
+    weight = layer.weight.reshape(len(layer.taps), layer.inputs, layer.outputs)
+    return pack(np.pad(weight, ((0, 0), (0, inputs - layer.inputs), (0, 0))), layer.bias, layer.shift)
+
+
+def _stack(layers: list[_Layer], inputs: int) -> Matrix:
+    """Layers of one size but for their taps, as one matrix with an axis in front."""
+    if not layers:
+        blank = np.zeros((0, BLOCK), np.int32)
+        return Matrix(np.zeros((0, 1, 1, BLOCK, 4), np.int8), blank, blank)
+    matrices = [_pack(layer, inputs) for layer in layers]
+    most = max(matrix.weight.shape[1] for matrix in matrices)
+    weights = [np.pad(m.weight, ((0, 0), (0, most - m.weight.shape[1]), (0, 0), (0, 0))) for m in matrices]
+    return Matrix(np.stack(weights), np.stack([m.start for m in matrices]), np.stack([m.shift for m in matrices]))
+
+
+def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Packed:
+    """A net ready to run, from the arrays of `bbcodec.exact.local_net.export`.
+
+    arrays: for each layer, `stem`, `blocks.0.spatial`, `blocks.0.pointwise` .. `neck`, `head`, `skip`: `.weight`
+    (taps * inputs, outputs), rows by tap, then input; int8, int16 of stem, head and skip; `.bias` (outputs,) int32, the
+    half that rounds included; `.shift` (outputs,) int8; `.taps` (taps, 2) int8, row and column.
+    Raises ValueError if layers lack or do not fit together.
+    """
+    stem = _layer(arrays, "stem", None, None, np.int16, False)
+    channels, hidden = stem.inputs, stem.outputs
+    if channels not in (2, 4):
+        raise ValueError(f"the stem has {channels} inputs, expected 1 or 3 channels of a pixel and one for the inside")
+    count = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
+    names = [f"blocks.{block}" for block in range(count)]
+    inner = _layer(arrays, f"{names[0]}.spatial", hidden, None, np.int8, True).outputs if names else BLOCK
+    spatial = [_layer(arrays, f"{name}.spatial", hidden, inner, np.int8, True) for name in names]
+    pointwise = [_layer(arrays, f"{name}.pointwise", inner, hidden, np.int8, True) for name in names]
+    neck = _layer(arrays, "neck", hidden, None, np.int8, True)
+    head = _layer(arrays, "head", neck.outputs, None, np.int16, True)
+    skip = _layer(arrays, "skip", channels, head.outputs, np.int16, False)
+    most = max((len(layer.taps) for layer in spatial), default=1)
+    taps = [np.pad(layer.waves, ((0, most - len(layer.taps)), (0, 0))) for layer in spatial]
+    block_taps = np.stack(taps) if taps else np.zeros((0, 1, 2), np.int64)
     return Packed(
-        _packed_layer(net.stem, channels),
-        Matrix(*(part[:blocks] for part in spatial)),
-        Matrix(*(part[:blocks] for part in pointwise)),
-        _packed_layer(net.neck, padded(hidden)),
-        _packed_layer(net.head, padded(neck)),
-        _packed_layer(net.skip, channels),
-        _kernel(len(net.stem.weight), False),
-        _kernel(own, True),
-        _kernel(len(net.skip.weight), False),
-        np.ascontiguousarray(net.embedding, np.int16),
-        int(net.inside),
+        _pack(stem, channels),
+        _stack(spatial, padded(hidden)),
+        _stack(pointwise, padded(inner)),
+        _pack(neck, padded(hidden)),
+        _pack(head, padded(neck.outputs)),
+        _pack(skip, channels),
+        stem.waves,
+        skip.waves,
+        block_taps,
+        np.array([len(layer.taps) for layer in spatial], np.int64),
+        int(-min(stem.waves[:, 1].min(), skip.waves[:, 1].min())),
+        int(-min(block_taps[..., 1].min(initial=0), 0)),
+        np.ascontiguousarray(embedding, np.int16),
+        int(inside),
         channels,
         hidden,
         padded(hidden),
         padded(inner),
-        padded(neck),
-        parameters,
+        padded(neck.outputs),
+        head.outputs,
     )

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ def _cumulative() -> Table:
         power = power * ratio >> _POINT
         upper.append(min((2 * total * _ONE // (_ONE + power) + 1) >> 1, upper[-1] + slope_max))
     values = [total - value for value in upper[:0:-1]] + upper
-    words = [low << SLOPE_BITS | high - low for low, high in zip(values, values[1:], strict=False)]
+    words = [low << SLOPE_BITS | high - low for low, high in pairwise(values)]
     return np.array(words, np.uint32).view(np.int32)
 
 

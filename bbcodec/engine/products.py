@@ -1,13 +1,13 @@
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, disable-error-code=import-untyped
 """Matrix products of small whole numbers, exact in int32, with what follows each of them done in registers.
 
     inner: u8 (0..127) x s8 -> s32        wide: s16 x s16 -> s32
 
-A product multiplies rows of activations, gathered from `taps` places, with a packed matrix; then it shifts each sum
-right by its channel's shift, half up, and finishes it in one of the ways below. It is written once, as LLVM vectors;
-what differs between instruction sets is one multiply-add of four (inner) or two (wide) neighbouring inputs, and the size
-of a tile. Sums wrap nowhere: the bound of the layers keeps them below 2**24, and the greatest pair of `vpmaddubsw`,
-2 * 127 * 127, is below 2**15.
+A product multiplies rows of activations, gathered from `taps` places, with a packed matrix; it adds the bias, shifts
+each sum right by its channel's shift, and finishes it in one of the ways below. It is written once, as LLVM vectors;
+instruction sets differ in one multiply-add of four (inner) or two (wide) neighbouring inputs, and in the size of tiles.
+Sums wrap nowhere: the bound of the layers keeps them below 2**24, and the greatest pair of `vpmaddubsw`, 2 * 127 * 127,
+is below 2**15.
 
 Packed weights do not depend on the instruction set: (blocks of 16 channels, steps, 16, 4 or 2), where a step is four or
 two neighbouring inputs, taps outermost.
@@ -16,12 +16,13 @@ two neighbouring inputs, taps outermost.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
+from numba.core.types.containers import Tuple
 from numba.extending import intrinsic
 
 from bbcodec.engine.compiling import address, part
@@ -63,28 +64,25 @@ _UNITS: Final = {
 class Matrix(NamedTuple):
     """A packed matrix; or several of one size, with an axis in front."""
 
-    weight: npt.NDArray[np.int8] | npt.NDArray[np.int16]  # (blocks, steps, 16, 4 or 2)
-    start: npt.NDArray[np.int32]  # (16 blocks,): bias plus the half that rounds
+    weight: npt.NDArray[Any]  # (blocks, steps, 16, 4 or 2)
+    start: npt.NDArray[np.int32]  # (16 blocks,): the bias, the half that rounds included
     shift: npt.NDArray[np.int32]  # (16 blocks,)
 
 
-def pack(
-    weight: npt.NDArray[np.int8] | npt.NDArray[np.int16], bias: npt.NDArray[np.int32], shift: npt.NDArray[np.int8]
-) -> Matrix:
+def pack(weight: npt.NDArray[Any], bias: npt.NDArray[np.int32], shift: npt.NDArray[np.int8]) -> Matrix:
     """A matrix in the order of the products.
 
     weight: (taps, inputs, outputs), int8 for inner products, int16 for wide ones; the inputs of a tap lie side by side
-    in memory and are a multiple of 4 (inner) or 2 (wide). bias, shift: (outputs,). Outputs are padded to a multiple
-    of 16 with channels that are zero.
+    in memory and are a multiple of 4 (inner) or 2 (wide). bias, shift: (outputs,); a bias includes the half that
+    rounds, 2**(shift - 1). Outputs are padded to a multiple of 16 with channels that are zero.
     """
     taps, inputs, outputs = weight.shape
     group = GROUP[WIDE if weight.dtype == np.int16 else INNER]
     more = -outputs % BLOCK
     padded = np.pad(weight, ((0, 0), (0, 0), (0, more)))
     blocks = padded.reshape(taps * inputs // group, group, -1, BLOCK).transpose(2, 0, 3, 1)
-    half = np.left_shift(1, shift.astype(np.int32)) >> 1
-    start = np.pad(bias.astype(np.int32) + half.astype(np.int32), (0, more))
-    return Matrix(np.ascontiguousarray(blocks), start, np.pad(shift.astype(np.int32), (0, more)))
+    start, shifts = (np.pad(numbers.astype(np.int32), (0, more)) for numbers in (bias, shift))
+    return Matrix(np.ascontiguousarray(blocks), start, shifts)
 
 
 def _declared(builder, name, result, arguments):
@@ -171,9 +169,11 @@ class _Tile:
         x = b.select(b.icmp_signed("<", x, low), low, x)
         return b.select(b.icmp_signed(">", x, high), high, x)
 
-    def sums(self, a, stride, offsets, taps, steps, w, w_block, start):
+    def sums(self, source, matrix):
         """Loop over taps and steps. Returns the sums, [row][vector]."""
         b = self.builder
+        a, stride, offsets, taps, steps = source
+        w, w_block, start = matrix
         before = b.basic_block
         first = [[self.channels(start, n) for n in range(self.vectors)] for _ in range(self.rows)]
         outer, inner = b.append_basic_block("tap"), b.append_basic_block("step")
@@ -222,9 +222,10 @@ class _Tile:
         b.position_at_end(done)
         return after
 
-    def finish_all(self, sums, shift, out, out_stride, other, other_stride, count):
+    def finish_all(self, sums, shift, target, count):
         """Shift, finish and store the first `count` rows."""
         b = self.builder
+        out, out_stride, other, other_stride = target
         shifts = [self.channels(shift, n) for n in range(self.vectors)]
         done = b.append_basic_block("finished")
         for r, row in enumerate(sums):
@@ -274,33 +275,17 @@ def _tile(bits, finish, most_blocks):
     """The intrinsic of a tile of `most_blocks` blocks (or fewer, if the instruction set has no tile as large)."""
 
     @intrinsic
-    def tile(
-        typing_context,
-        kernels,
-        a,
-        stride,
-        offsets,
-        taps,
-        steps,
-        w,
-        w_block,
-        start,
-        shift,
-        out,
-        out_stride,
-        other,
-        other_stride,
-        count,
-    ):
+    def tile(typing_context, kernels, source, matrix, target, count):
         name = kernels.kernels
 
         def codegen(context, builder, signature, arguments):
+            source, matrix, target = (cgutils.unpack_tuple(builder, part) for part in arguments[1:4])
             writer = _Tile(builder, name, bits, finish, min(most_blocks, _UNITS[name].blocks))
-            sums = writer.sums(*arguments[1:9])
-            writer.finish_all(sums, *arguments[9:])
+            writer.finish_all(writer.sums(source, matrix[:3]), matrix[3], target, arguments[4])
             return context.get_dummy_value()
 
-        return types.void(kernels, *[types.int64] * 14), codegen
+        numbers = [Tuple([types.int64] * size) for size in (5, 4, 4)]
+        return types.void(kernels, *numbers, types.int64), codegen
 
     return tile
 
@@ -317,22 +302,21 @@ def _product(bits, finish):
 
         inputs: of a tap. out, other: addresses of results, with bytes from row to row; other is for STREAM only.
         """
-        steps, taps, where = np.int64(inputs // group), np.int64(len(offsets)), address(offsets)
-        blocks, w_block = len(matrix.weight), np.int64(len(offsets) * steps * 4 * BLOCK)
-        w, start, shift = address(matrix.weight), address(matrix.start), address(matrix.shift)
-        height = _tile_rows(kernels)
+        steps, taps, blocks = np.int64(inputs // group), np.int64(len(offsets)), len(matrix.weight)
+        block_bytes, height = np.int64(matrix.weight.shape[1] * 4 * BLOCK), _tile_rows(kernels)
+        weights, start, shift = address(matrix.weight), address(matrix.start), address(matrix.shift)
         block = np.int64(0)
         while block < blocks:
-            pair = block + 2 <= blocks and _tile_blocks(kernels) == 2
-            w_here, channel = w + block * w_block, block * BLOCK
+            pair, channel = block + 2 <= blocks and _tile_blocks(kernels) == 2, block * BLOCK
+            here = weights + block * block_bytes, block_bytes, start + 4 * channel, shift + 4 * channel
+            y, z = out + channel * size, other + channel * other_size
             for row in range(0, count, height):
-                a, left = rows + row * stride, count - row
-                y, z = out + row * out_stride + channel * size, other + row * other_stride + channel * other_size
-                s, k = start + 4 * channel, shift + 4 * channel
+                source = rows + row * stride, stride, address(offsets), taps, steps
+                target = y + row * out_stride, out_stride, z + row * other_stride, other_stride
                 if pair:
-                    two(kernels, a, stride, where, taps, steps, w_here, w_block, s, k, y, out_stride, z, other_stride, left)  # noqa: E501
+                    two(kernels, source, here, target, count - row)
                 else:
-                    one(kernels, a, stride, where, taps, steps, w_here, w_block, s, k, y, out_stride, z, other_stride, left)  # noqa: E501
+                    one(kernels, source, here, target, count - row)
             block += 2 if pair else 1
 
     return product

@@ -1,12 +1,13 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+# mypy: disable-error-code="import-untyped, misc"
 """Sixteen int32 side by side, as a numba type: LLVM makes of them what the CPU has, from four registers down to one.
 
     x + y, x - y, x * y, x & y, x << y, x >> y     wrapping; shifts are arithmetic; y may be a plain number
     x < y, x == y                                  lanes of 1 or 0, for `select`
     load, store, spread, gather, select, smallest, greatest, shift_logical, leading_zeros, quotient
 
-Left to itself, LLVM vectorises loops over arrays only after it has checked that they do not overlap, which costs as much
-as sixteen lanes of work.
+Left to itself, LLVM vectorises a loop over arrays only behind a check that they do not overlap, which costs as much as
+sixteen lanes of work.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class VectorType(types.Type):
     """Sixteen int32."""
 
     def __init__(self) -> None:
+        """There is one."""
         super().__init__("int32x16")
 
 
@@ -86,7 +88,6 @@ def _chosen(sign):
 smallest = _operation(_chosen("<"))
 greatest = _operation(_chosen(">"))
 shift_logical = _operation(lambda b, x, y: b.lshr(x, y))
-
 
 
 def _quotient(builder, x, y):

@@ -5,8 +5,8 @@ Within a wave, rows of all arrays are (row of the image, image), images innermos
 pixels lie side by side. Symbols are coded image by image, in an image row by row from the top, in groups as `logistic`
 says; a wave is one push.
 
-Activations lie in rings: the last few waves, in each the rows of the image, with zeros above, below, and where a row has
-no pixel in a wave. Tap (di, dj) of all pixels of wave t is then a run of rows of wave t + dj + 2 di, di rows further up.
+Activations lie in rings: the last few waves, in each the rows of the image, with zeros above, below, and where a row
+has no pixel in a wave. So tap (di, dj) of the pixels of wave t is a run of rows of wave t + dj + 2 di, -di rows up.
 """
 
 from __future__ import annotations
@@ -56,29 +56,29 @@ class Work(NamedTuple):
 
 
 class Wave(NamedTuple):
-    """Wave t: image rows first .. last - 1 of `batch` images, `count` pixels in all."""
+    """Wave t: image rows first .. last - 1 of `batch` images, so many pixels in all."""
 
     t: int
     first: int
     last: int
     batch: int
-    count: int
+    pixels: int
 
 
 class Ring(NamedTuple):
-    """The shape of a ring: waves kept, rows of zeros above and below the image, rows with them, channels."""
+    """The shape of a ring: waves kept, rows of zeros above and below the image, and rows with these."""
 
     waves: int
     pad: int
     rows: int
-    channels: int
 
 
 def make_work(net: Packed, family: Mixture, shape: tuple[int, int, int]) -> Work:
     """Memory for runs of batches of this shape (B, H, W)."""
     batch, height, width = shape
     pixels = min(height, (width + 1) // 2) * batch
-    below, block = (_ring(kernel, height, 1) for kernel in (net.stem_taps, net.spatial_taps))
+    below, block = _ring(net.depth, height), _ring(net.block_depth, height)
+    taps = max(len(net.stem_taps), len(net.skip_taps), net.spatial_taps.shape[1])
     return Work(
         np.zeros((below.waves * below.rows * batch + SLACK_ROWS) * net.channels, np.int16),
         np.zeros((len(net.spatial.weight) * block.waves * block.rows * batch + SLACK_ROWS) * net.hidden, np.uint8),
@@ -87,17 +87,16 @@ def make_work(net: Packed, family: Mixture, shape: tuple[int, int, int]) -> Work
         np.zeros((pixels + SLACK_ROWS, net.inner), np.uint8),
         np.zeros((pixels + SLACK_ROWS, net.neck_width), np.int16),
         np.zeros((pixels, padded(net.parameters)), np.int32),
-        np.zeros((4, max(len(net.stem_taps), len(net.spatial_taps), len(net.skip_taps))), np.int64),
+        np.zeros((4, taps), np.int64),
         np.zeros(pixels, np.int64),
         np.zeros((pixels, net.channels - 1), np.int32),
         room(family),
     )
 
 
-def _ring(taps, height, channels):
-    """The ring that taps (di, dj + 2 di) look at; there are as many rows of zeros as waves that they look back."""
-    back = -taps[0, 1]  # the first is the oldest
-    return Ring(back + 1, back, height + 2 * back, channels)
+def _ring(depth, height):
+    """The ring of layers that look `depth` waves back, and so fewer rows than that beyond the ends of a wave."""
+    return Ring(depth + 1, depth, height + 2 * depth)
 
 
 ring_of = inlined(_ring)
@@ -119,7 +118,7 @@ def place(ring, wave, back, di):
 @inlined
 def place_taps(offsets, taps, ring, wave, size):
     """Offsets of the taps of a wave in a ring whose rows have `size` bytes."""
-    for tap in range(len(taps)):
+    for tap in range(len(offsets)):
         offsets[tap] = place(ring, wave, taps[tap, 1], taps[tap, 0]) * size
 
 
@@ -134,7 +133,7 @@ def clear_around(data, first, count, border, size):
 def start_stream(stream, context, stride, wave):
     """The context of the pixels of a wave, (h, w, B, hidden) with a value for stride x stride pixels; or zero."""
     if not stride:
-        stream[: wave.count] = 0
+        stream[: wave.pixels] = 0
         return
     row = 0
     for i in range(wave.first, wave.last):
@@ -148,35 +147,32 @@ def start_stream(stream, context, stride, wave):
 @part
 def evaluate(kernels, net, work, wave, height, context, stride):
     """Parameters of the pixels of a wave, into work.params, from the ring of pixels; fills the rings of the blocks."""
-    count, hidden, blocks, none = wave.count, net.hidden, len(net.spatial.weight), np.int64(0)
-    below, ring = ring_of(net.stem_taps, height, net.channels), ring_of(net.spatial_taps, height, hidden)
+    count, hidden, blocks, none = wave.pixels, net.hidden, len(net.spatial.weight), np.int64(0)
+    below, ring = ring_of(net.depth, height), ring_of(net.block_depth, height)
     stem_at, skip_at = work.offsets[0, : len(net.stem_taps)], work.offsets[1, : len(net.skip_taps)]
-    block_at, here = work.offsets[2, : len(net.spatial_taps)], work.offsets[3, :1]
+    here = work.offsets[3, :1]
     pixel = 2 * net.channels  # bytes
     place_taps(stem_at, net.stem_taps, below, wave, pixel)
     place_taps(skip_at, net.skip_taps, below, wave, pixel)
-    place_taps(block_at, net.spatial_taps, ring, wave, hidden)
     pixels, stream, between = address(work.pixels), address(work.stream), address(work.between)
     neck, params, seen = address(work.neck), address(work.params), address(work.seen)
     ring_rows, at = ring.waves * ring.rows * wave.batch, place(ring, wave, 0, 0)
 
     start_stream(work.stream, context, stride, wave)
     into = address(work.rings) + at * hidden if blocks else seen
-    wide_to_stream(
-        kernels, pixels, pixel, stem_at, net.channels, net.stem, stream, 2 * hidden, into, hidden, count
-    )
+    wide_to_stream(kernels, pixels, pixel, stem_at, net.channels, net.stem, stream, 2 * hidden, into, hidden, count)
     for block in range(blocks):
         a = address(work.rings) + block * ring_rows * hidden
         clear_around(work.rings, block * ring_rows + at, count, ring.pad * wave.batch, hidden)
+        block_at = work.offsets[2, : net.spatial_count[block]]
+        place_taps(block_at, net.spatial_taps[block], ring, wave, hidden)
         w = net.spatial
         matrix = Matrix(w.weight[block], w.start[block], w.shift[block])
         inner_to_bytes(kernels, a, hidden, block_at, hidden, matrix, between, net.inner, none, none, count)
         into = a + (ring_rows + at) * hidden if block + 1 < blocks else seen
         w = net.pointwise
         matrix = Matrix(w.weight[block], w.start[block], w.shift[block])
-        inner_to_stream(
-            kernels, between, net.inner, here, net.inner, matrix, stream, 2 * hidden, into, hidden, count
-        )
+        inner_to_stream(kernels, between, net.inner, here, net.inner, matrix, stream, 2 * hidden, into, hidden, count)
     width = work.params.shape[1] * 4
     inner_to_halves(kernels, seen, hidden, here, hidden, net.neck, neck, 2 * net.neck_width, none, none, count)
     work.params[:count] = 0
@@ -187,10 +183,10 @@ def evaluate(kernels, net, work, wave, height, context, stride):
 @inlined
 def show_pixels(net, work, wave, height):
     """Put the values of a wave into the ring of pixels, as the net sees them."""
-    ring = ring_of(net.stem_taps, height, net.channels)
+    ring = ring_of(net.depth, height)
     at = place(ring, wave, 0, 0)
-    clear_around(work.pixels, at, wave.count, ring.pad * wave.batch, net.channels)
-    for p in range(wave.count):
+    clear_around(work.pixels, at, wave.pixels, ring.pad * wave.batch, net.channels)
+    for p in range(wave.pixels):
         to = (at + p) * net.channels
         for c in range(net.channels - 1):
             work.pixels[to + c] = net.embedding[work.values[p, c]]
@@ -239,25 +235,25 @@ def run(kernels, net, family, work, images, context, stride, purpose, heads, wor
         evaluate(kernels, net, work, wave, height, context, stride)
         order_pixels(work.order, wave)
         if purpose == DECODE:
-            n = pop_pixels(family, heads, words, n, work.params, work.order, wave.count, work.values, work.room)
+            n = pop_pixels(family, heads, words, n, work.params, work.order, wave.pixels, work.values, work.room)
             if n < 0:
                 return n
             exchange(images, work.values, wave, True)
         elif purpose == ENCODE:
             position = note(
-                family, work.params, work.order, wave.count, work.values, work.room, starts, masses, position
+                family, work.params, work.order, wave.pixels, work.values, work.room, starts, masses, position
             )
             if position < 0:
                 return position
         else:
-            for p in range(wave.count):
+            for p in range(wave.pixels):
                 i = wave.first + p // batch
                 for k in range(net.parameters):
                     params[p % batch, i, t - SKEW * i, k] = work.params[p, k]
         show_pixels(net, work, wave, height)
     if purpose == ENCODE:
         for t in range(steps - 1, -1, -1):
-            first = position - wave_of(t, height, width, batch).count * channels
+            first = position - wave_of(t, height, width, batch).pixels * channels
             n = put_all(heads, words, n, starts, masses, first, position)
             position = first
     return n
@@ -270,7 +266,7 @@ class LocalCoder:
         """kernels: None for those of `compiling.choose`. Raises ValueError if net and family do not fit together."""
         if (net.parameters, net.channels - 1, len(net.embedding)) != (family.size, family.channels, 256):
             raise ValueError(
-                f"a net of {net.channels - 1} channels and {net.parameters} parameters for {len(net.embedding)} levels, "
+                f"a net of {net.channels - 1} channels, {net.parameters} parameters and {len(net.embedding)} levels, "
                 f"expected {family.channels}, {family.size} and 256 as the distribution has them"
             )
         self.net, self.family, self.kernels = net, family, kernels or choose()
@@ -280,8 +276,7 @@ class LocalCoder:
 
         context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) int16, each value for stride x stride pixels.
         """
-        batch, _, height, width = images.shape
-        params = np.empty((batch, height, width, self.net.parameters), np.int32)
+        params = np.empty((len(images), *images.shape[2:], self.net.parameters), np.int32)
         self._run(PARAMETERS, images, context, stride, np.empty(1, np.uint64), np.empty(1, np.uint32), 0, params=params)
         return params
 
@@ -311,6 +306,10 @@ class LocalCoder:
         n: int,
         params: Words | None = None,
     ) -> int:
+        if images.ndim != 4 or images.shape[1] != self.family.channels or images.dtype != np.uint8 or not images.size:
+            raise ValueError(
+                f"images are {images.shape} {images.dtype}, expected (B, {self.family.channels}, H, W) uint8"
+            )
         batch, _, height, width = images.shape
         net, symbols = self.net, images.size if purpose == ENCODE else 0
         if context is None:
@@ -326,7 +325,19 @@ class LocalCoder:
             params = np.empty((0, 0, 0, 0), np.int32)
         work = make_work(net, self.family, (batch, height, width))
         done = run(
-            self.kernels, net, self.family, work, images, np.ascontiguousarray(rows), stride, purpose,
-            heads, words, n, starts, masses, params,
+            self.kernels,
+            net,
+            self.family,
+            work,
+            images,
+            np.ascontiguousarray(rows),
+            stride,
+            purpose,
+            heads,
+            words,
+            n,
+            starts,
+            masses,
+            params,
         )
         return int(done)

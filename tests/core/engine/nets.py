@@ -1,83 +1,82 @@
-"""Random local nets within the bounds, and the numpy oracle: all pixels in parallel, in int64, tap by tap."""
+"""Random local nets within the bounds, and the numpy oracle: all pixels in parallel, in int64, tap by tap.
+
+A net is a dict of arrays by the names of its layers, as `bbcodec.engine.local_net.packed` takes it.
+"""
 
 import numpy as np
 
-from bbcodec.engine.local_net import Layer, LocalNet, taps
+
+def taps(radius, own):
+    """The open taps of a kernel; own: with the pixel itself (kind B)."""
+    rows, columns = range(-radius, 1), range(-radius, radius + 1)
+    return [(di, dj) for di in rows for dj in columns if dj + 2 * di < 0 or (own and di == dj == 0)]
 
 
-def half_up(sums, shift):
-    """Sums (..., channels) shifted right, half up."""
-    shift = shift.astype(np.int64)
-    return (sums + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)) >> shift
-
-
-def tap_sums(x, layer, offsets):
-    """x: (B, H, W, C) int64, zero outside. Sums of a layer, rounded: (B, H, W, outputs)."""
-    batch, height, width, _ = x.shape
-    r = max(max(-di, abs(dj)) for di, dj in offsets)
+def outputs(net, name, x):
+    """Rounded sums of a layer, (B, H, W, outputs); x: (B, H, W, C) int64, zero outside."""
+    batch, height, width, channels = x.shape
+    weight, shift, offsets = (
+        net[f"{name}.weight"].astype(np.int64),
+        net[f"{name}.shift"].astype(np.int64),
+        net[f"{name}.taps"],
+    )
+    r = int(np.abs(offsets).max())
     padded = np.pad(x, ((0, 0), (r, r), (r, r), (0, 0)))
-    sums = np.zeros((batch, height, width, layer.weight.shape[2]), np.int64) + layer.bias
-    for (di, dj), w in zip(offsets, layer.weight.astype(np.int64), strict=True):
+    sums = np.zeros((batch, height, width, len(shift)), np.int64) + net[f"{name}.bias"]
+    for (di, dj), w in zip(offsets.tolist(), weight.reshape(len(offsets), channels, -1), strict=True):
         sums += padded[:, r + di : r + di + height, r + dj : r + dj + width] @ w
     assert np.abs(sums).max() < 2**24
-    return half_up(sums, layer.shift)
+    return sums >> shift
 
 
-def radius_of(layer, own):
-    return next(r for r in range(8) if len(taps(r, own)) == len(layer.weight))
-
-
-def oracle(net, images, context=None, stride=1):
+def oracle(net, embedding, inside, images, context=None, stride=1):
     """Parameters (B, H, W, P) int64 of images (B, C, H, W)."""
     batch, _, height, width = images.shape
-    x = net.embedding.astype(np.int64)[images].transpose(0, 2, 3, 1)
-    x = np.concatenate([x, np.full((batch, height, width, 1), net.inside)], -1)
-    h = tap_sums(x, net.stem, taps(radius_of(net.stem, False), False))
+    x = embedding.astype(np.int64)[images].transpose(0, 2, 3, 1)
+    x = np.concatenate([x, np.full((batch, height, width, 1), inside)], -1)
+    h = outputs(net, "stem", x)
     if context is not None:
         spread = context.astype(np.int64).repeat(stride, 2).repeat(stride, 3)[:, :, :height, :width]
         h = h + spread.transpose(0, 2, 3, 1)
     h = h.clip(-2047, 2047)
-    for spatial, pointwise in zip(net.spatial, net.pointwise, strict=True):
+    for block in range(sum(name.endswith("spatial.weight") for name in net)):
         a = ((h + 8) >> 4).clip(0, 127)
-        z = tap_sums(a, spatial, taps(radius_of(spatial, True), True)).clip(0, 127)
-        h = (h + tap_sums(z, pointwise, [(0, 0)])).clip(-2047, 2047)
-    z = tap_sums(((h + 8) >> 4).clip(0, 127), net.neck, [(0, 0)]).clip(0, 127)
-    return tap_sums(z, net.head, [(0, 0)]) + tap_sums(x, net.skip, taps(radius_of(net.skip, False), False))
+        z = outputs(net, f"blocks.{block}.spatial", a).clip(0, 127)
+        h = (h + outputs(net, f"blocks.{block}.pointwise", z)).clip(-2047, 2047)
+    z = outputs(net, "neck", ((h + 8) >> 4).clip(0, 127)).clip(0, 127)
+    return outputs(net, "head", z) + outputs(net, "skip", x)
 
 
-def random_layer(rng, taps_, inputs, outputs, bound, gain, wide=False, extreme=False):
-    """A layer whose sums stay below 2**24 for inputs within +-bound, and whose rounded outputs are about `gain` large."""
-    shape, most = (taps_, inputs, outputs), 2047 if wide else 127
-    if extreme:
-        weight = rng.choice([-most, most], shape)
-    else:
-        weight = rng.integers(-most, most + 1, shape)
-    room = (2**24 - 2) // 2 / bound
-    keep = np.minimum(1, room / np.abs(weight).sum((0, 1)))
+def random_layer(rng, offsets, inputs, channels, bound, gain, wide=False, extreme=False):
+    """Parts of a layer whose sums stay below 2**24 for inputs within +-bound; its outputs are about `gain` large."""
+    shape, most = (len(offsets) * inputs, channels), 2047 if wide else 127
+    weight = rng.choice([-most, most], shape) if extreme else rng.integers(-most, most + 1, shape)
+    keep = np.minimum(1, (2**24 - 2) // 2 / bound / np.abs(weight).sum(0))
     weight = np.trunc(weight * keep).astype(np.int16 if wide else np.int8)
-    bias = rng.integers(-(2**22), 2**22, outputs) if extreme else rng.integers(-(2**14), 2**14, outputs)
-    size = bound / 2 * np.sqrt((weight.astype(np.float64) ** 2).sum((0, 1))) + 1
-    shift = np.clip(np.log2(size / gain).round() + rng.integers(-1, 2, outputs), 0, 20).astype(np.int8)
-    return Layer(weight, bias.astype(np.int32), shift)
+    large = 2**22 if extreme else 2**14
+    size = bound / 2 * np.sqrt((weight.astype(np.float64) ** 2).sum(0)) + 1
+    shift = np.clip(np.log2(size / gain).round() + rng.integers(-1, 2, channels), 0, 20).astype(np.int8)
+    bias = rng.integers(-large, large, channels) + ((1 << shift.astype(np.int64)) >> 1)
+    return {"weight": weight, "bias": bias.astype(np.int32), "shift": shift, "taps": np.array(offsets, np.int8)}
 
 
-def random_net(seed, channels=3, hidden=64, inner=64, blocks=5, params=60, radius=3, spatial=1, neck=None, extreme=False):
-    """A net of random weights; spatial: radius of the spatial layers; extreme: weights of the greatest size allowed."""
+EMBEDDING, INSIDE = ((np.arange(256) - 128) * 8).astype(np.int16), 256
+
+
+def random_net(seed, channels=3, hidden=64, inner=64, radii=(1,) * 5, params=60, radius=3, extreme=False):
+    """A net of random weights; radii: of the spatial layers; extreme: weights of the greatest size allowed."""
     rng = np.random.default_rng(seed)
-    neck = neck or hidden
-    a, b = len(taps(radius, False)), len(taps(min(radius, 2), False))
-    unit, bound = 8, 1024
-
-    def layer(*args, **kwargs):
-        return random_layer(rng, *args, **kwargs, extreme=extreme)
-
-    return LocalNet(
-        layer(a, channels + 1, hidden, bound, 400.0, wide=True),
-        tuple(layer(len(taps(spatial, True)), hidden, inner, 127, 60.0) for _ in range(blocks)),
-        tuple(layer(1, inner, hidden, 127, 200.0) for _ in range(blocks)),
-        layer(1, hidden, neck, 127, 60.0),
-        layer(1, neck, params, 127, 150.0, wide=True),
-        layer(b, channels + 1, params, bound, 100.0, wide=True),
-        ((np.arange(256) - 128) * unit).astype(np.int16),
-        256,
-    )
+    layers = {
+        "stem": (taps(radius, False), channels + 1, hidden, 1024, 400.0, True),
+        "neck": ([(0, 0)], hidden, hidden, 127, 60.0),
+        "head": ([(0, 0)], hidden, params, 127, 150.0, True),
+        "skip": (taps(min(radius, 2), False), channels + 1, params, 1024, 100.0, True),
+    }
+    for block, each in enumerate(radii):
+        layers[f"blocks.{block}.spatial"] = taps(each, True), hidden, inner, 127, 60.0
+        layers[f"blocks.{block}.pointwise"] = [(0, 0)], inner, hidden, 127, 200.0
+    return {
+        f"{name}.{part}": numbers
+        for name, layer in layers.items()
+        for part, numbers in random_layer(rng, *layer, extreme=extreme).items()
+    }

@@ -28,7 +28,9 @@ def test_kernels_that_the_cpu_lacks_are_refused(monkeypatch):
     monkeypatch.setattr(compiling.llvm, "get_host_cpu_features", lambda: {"avx2": True})
     assert available() == ["avx2", "portable"]
     monkeypatch.setenv(VARIABLE, "avx512vnni")
-    with pytest.raises(ValueError, match="BBCODEC_KERNELS: kernels 'avx512vnni' need avx512f, .*, which this CPU lacks"):
+    with pytest.raises(
+        ValueError, match=r"BBCODEC_KERNELS: kernels 'avx512vnni' need avx512f, .*, which this CPU lacks"
+    ):
         choose()
 
 

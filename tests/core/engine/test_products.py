@@ -40,7 +40,7 @@ RESULT = {BYTES: np.uint8, HALVES: np.int16, STREAM: np.int16, WORDS: np.int32}
 def expected(finish, sums, shift, before):
     """What a product must leave in out and other, in int64."""
     k = shift.astype(np.int64)
-    y = (sums + ((1 << k) >> 1)) >> k
+    y = sums >> k
     if finish in (BYTES, HALVES):
         return y.clip(0, 127), None
     if finish == STREAM:
@@ -61,7 +61,9 @@ def check(kernels, finish, wide, a, weight, bias, shift, count, seed=0):
     stride = np.int64(inputs * a.itemsize)
     run = multiply_wide if wide else multiply
     run(Kernels(kernels), finish, a, stride, places * stride, inputs, pack(weight, bias, shift), out, other, count)
-    sums = bias + sum(a[p : p + count].astype(np.int64) @ w for p, w in zip(places, weight.astype(np.int64), strict=True))
+    sums = bias + sum(
+        a[p : p + count].astype(np.int64) @ w for p, w in zip(places, weight.astype(np.int64), strict=True)
+    )
     assert np.abs(sums).max() < 2**24
     y, z = expected(finish, sums, shift, before[:count, :outputs])
     assert np.array_equal(out[:count, :outputs], y)
@@ -79,7 +81,13 @@ CASES = [(False, BYTES), (False, HALVES), (False, STREAM), (True, STREAM), (True
 @pytest.mark.parametrize(("wide", "finish"), CASES)
 def test_products_are_those_of_int64(kernels, wide, finish):
     rng = np.random.default_rng(1)
-    for count, taps, inputs, outputs in [(1, 1, 4, 1), (2, 5, 16, 16), (11, 2, 8, 33), (12, 1, 64, 48), (40, 3, 12, 70)]:
+    for count, taps, inputs, outputs in [
+        (1, 1, 4, 1),
+        (2, 5, 16, 16),
+        (11, 2, 8, 33),
+        (12, 1, 64, 48),
+        (40, 3, 12, 70),
+    ]:
         most, bound = (100, 1024) if wide else (127, 127)
         a = rng.integers(-bound if wide else 0, bound + 1, (120, inputs)).astype(np.int16 if wide else np.uint8)
         weight = rng.integers(-most, most + 1, (taps, inputs, outputs)).astype(np.int16 if wide else np.int8)
@@ -108,6 +116,6 @@ def test_halves_are_rounded_up(kernels):
     weight = np.zeros((1, 4, 16), np.int8)
     weight[0, 0] = np.arange(-8, 8)
     shift = np.full(16, 2, np.int8)
-    matrix, out = pack(weight, np.zeros(16, np.int32), shift), np.zeros((1, 16), np.int16)
+    matrix, out = pack(weight, np.full(16, 2, np.int32), shift), np.zeros((1, 16), np.int16)
     multiply(Kernels(kernels), STREAM, a, 4, np.zeros(1, np.int64), 4, matrix, out, np.zeros((1, 16), np.uint8), 1)
     assert out[0].tolist() == [-2, -2, -1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2]

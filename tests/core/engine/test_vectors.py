@@ -78,7 +78,9 @@ def test_operations_are_those_of_numpy():
 
 
 def test_quotients_are_rounded_down_whatever_the_divisor():
-    divisors = np.unique(np.concatenate([np.arange(1, 3000), 2**30 // np.arange(1, 3000), 2**30 // np.arange(1, 99) + 1]))
+    divisors = np.unique(
+        np.concatenate([np.arange(1, 3000), 2**30 // np.arange(1, 3000), 2**30 // np.arange(1, 99) + 1])
+    )
     divisors = np.resize(divisors, -(-len(divisors) // LANES) * LANES).astype(np.int32)
     out = np.zeros(len(divisors), np.int32)
     divide(divisors, out)

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import EMBEDDING, INSIDE, oracle, random_net
+
+from bbcodec.ans import AnsStack
+from bbcodec.engine.compiling import Kernels, available, choose
+from bbcodec.engine.local_net import packed
+from bbcodec.engine.logistic import mixture, mixture_push, room
+from bbcodec.engine.waves import LocalCoder
+from bbcodec.errors import StackUnderflow
+
+# images, channels, height, width, stride of the context (0: none), and the net
+CASES = [
+    ((1, 3, 9, 13), 0, {}),
+    ((3, 3, 16, 5), 4, {"hidden": 24, "inner": 40, "radii": (1, 0, 2)}),
+    ((2, 1, 1, 1), 1, {"radii": ()}),
+    ((2, 1, 7, 1), 8, {"radii": (0, 0), "radius": 1}),
+    ((1, 3, 1, 9), 0, {"extreme": True, "hidden": 16, "inner": 16}),
+    ((2, 3, 30, 33), 2, {"extreme": True}),
+    ((5, 3, 4, 40), 0, {"radius": 5, "hidden": 48, "inner": 20, "radii": (2,)}),
+]
+
+
+def some(shape, stride, net, kernels=None, seed=0):
+    """A coder, its net, images and a context (or None)."""
+    batch, channels, height, width = shape
+    family = mixture(channels, 5)
+    arrays = random_net(seed, channels, params=family.size, **net)
+    rng = np.random.default_rng(seed)
+    images, context = rng.integers(0, 256, shape).astype(np.uint8), None
+    if stride:
+        hidden = arrays["stem.weight"].shape[1]
+        size = (batch, hidden, -(-height // stride), -(-width // stride))
+        context = rng.integers(-1500, 1500, size).astype(np.int16)
+    return LocalCoder(packed(arrays, EMBEDDING, INSIDE), family, kernels), arrays, images, context
+
+
+def check(shape, stride, net, kernels=None, seed=0, lanes=(1, 16)):
+    """Parameters are those of the oracle, and popping undoes pushing; the messages."""
+    coder, arrays, images, context = some(shape, stride, net, kernels, seed)
+    expected = oracle(arrays, EMBEDDING, INSIDE, images, context, stride or 1)
+    assert np.array_equal(coder.parameters(images, context, stride or 1), expected)
+    messages = []
+    for n in lanes:
+        stack = AnsStack.seeded(seed, n)
+        before = stack.flatten()
+        coder.push(stack, images, context, stride or 1)
+        messages.append(stack.flatten())
+        popped = coder.pop(stack, (shape[0], *shape[2:]), context, stride or 1)
+        assert np.array_equal(popped, images)
+        assert np.array_equal(stack.flatten(), before)
+    return messages
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case[0])))
+def test_all_kernels_give_the_numbers_of_int64(case):
+    first, *others = [check(*case, Kernels(name)) for name in available()]
+    for other in others:
+        assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.tuples(st.integers(1, 4), st.sampled_from([1, 3]), st.integers(1, 20), st.integers(1, 20)),
+    st.integers(0, 5),
+    st.sampled_from([16, 30, 64]),
+    st.lists(st.integers(0, 2), max_size=3),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+)
+def test_sizes_of_all_sorts(shape, stride, hidden, radii, radius, seed):
+    check(shape, stride, {"hidden": hidden, "inner": 32, "radii": radii, "radius": radius}, seed=seed, lanes=(16,))
+
+
+def test_images_of_any_content_come_first_what_they_are_not_yet():
+    """Parameters of a pixel depend on pixels of earlier waves alone."""
+    coder, _, images, _ = some((1, 3, 9, 13), 0, {})
+    before = coder.parameters(images)
+    i, j = 4, 6
+    images[:, :, i, j] ^= 255
+    changed = (coder.parameters(images) != before).any(-1)[0]
+    wave = np.arange(9)[:, None] * 2 + np.arange(13)
+    assert changed.any()
+    assert not changed[wave <= wave[i, j]].any()
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_the_order_of_symbols_is_that_of_the_format(lanes):
+    """Wave by wave, a push each; in a wave image by image, in an image row by row."""
+    shape = (3, 3, 21, 10)
+    coder, arrays, images, _ = some(shape, 0, {"hidden": 16, "inner": 16, "radii": (1,)})
+    family, params = coder.family, oracle(arrays, EMBEDDING, INSIDE, images)
+    stack, expected = AnsStack.seeded(1, lanes), AnsStack.seeded(1, lanes)
+    coder.push(stack, images)
+    for t in range(10 + 2 * 20 - 1, -1, -1):
+        places = [(b, i, t - 2 * i) for b in range(3) for i in range(21) if 0 <= t - 2 * i < 10]
+        rows = np.pad(np.array([params[b, i, j] for b, i, j in places], np.int32), ((0, 0), (0, 4)))
+        values = np.array([images[b, :, i, j] for b, i, j in places], np.int32)
+        order, starts, masses = np.arange(len(rows)), np.zeros(values.size, np.int32), np.zeros(values.size, np.int32)
+        expected.push(
+            lambda *a: mixture_push(choose(), *a),  # heads, words, n, values and the rest
+            values,
+            (family, rows, order, room(family), starts, masses),
+        )
+    assert np.array_equal(stack.flatten(), expected.flatten())
+
+
+def test_a_pop_past_the_end_leaves_the_stack():
+    coder, _, _, _ = some((1, 3, 9, 13), 0, {})
+    stack = AnsStack(16)
+    with pytest.raises(StackUnderflow):
+        coder.pop(stack, (1, 9, 13))
+    assert np.array_equal(stack.flatten(), AnsStack(16).flatten())
+
+
+def test_a_context_must_fit():
+    coder, _, images, context = some((2, 3, 9, 13), 4, {})
+    for bad in (context.astype(np.int32), context[:1], context[:, :-1], context[..., :-1]):
+        with pytest.raises(ValueError, match=r"context is .*, expected \(2, 64, 3, 4\) int16"):
+            coder.parameters(images, bad, 4)
+
+
+def test_net_and_family_must_fit():
+    coder, _, _, _ = some((1, 3, 2, 2), 0, {})
+    with pytest.raises(ValueError, match="a net of 3 channels, 60 parameters and 256 levels, expected 3, 120 and 256"):
+        LocalCoder(coder.net, mixture(3, 10))
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 1, 4, 4), np.uint8), np.zeros((1, 3, 4, 4), np.int32), np.zeros((1, 3, 0, 4), np.uint8)]
+)
+def test_images_must_fit(images):
+    coder, _, _, _ = some((1, 3, 2, 2), 0, {})
+    with pytest.raises(ValueError, match=r"images are .*, expected \(B, 3, H, W\) uint8"):
+        coder.parameters(images)
