@@ -16,9 +16,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.engine.products import BLOCK, Matrix, pack
+from bbcodec.engine.products import ACTIVATION_BOUND, BLOCK, Matrix, pack
 
 SKEW: Final = 2
+SUM_BOUND: Final = 1 << 24
+WEIGHT_BOUND: Final[dict[type, int]] = {np.int8: 127, np.int16: 2047}
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Integers = npt.NDArray[np.int64]
@@ -77,8 +79,19 @@ def padded(channels: int) -> int:
     return -(-channels // BLOCK) * BLOCK
 
 
-def _layer(arrays: Arrays, name: str, inputs: int | None, outputs: int | None, dtype: type, own: bool) -> _Layer:
-    """A layer by name. Raises ValueError if it lacks a part or its sizes, type or taps are not as expected."""
+def _layer(
+    arrays: Arrays,
+    name: str,
+    inputs: int | None,
+    outputs: int | None,
+    dtype: type[np.int8] | type[np.int16],
+    own: bool,
+    bound: int,
+) -> _Layer:
+    """A layer by name, for inputs within +-bound.
+
+    Raises ValueError if it lacks a part, if sizes, type or taps are not as expected, or if sums could reach 2**24.
+    """
     try:
         layer = _Layer(*(arrays[f"{name}.{part}"] for part in _Layer._fields))
     except KeyError as error:
@@ -89,8 +102,13 @@ def _layer(arrays: Arrays, name: str, inputs: int | None, outputs: int | None, d
             f"{name} has weights {layer.weight.shape} {layer.weight.dtype} for {len(layer.taps)} taps, "
             f"expected {size[0]} inputs, {size[1]} outputs and {np.dtype(dtype)}"
         )
-    if layer.bias.shape != (size[1],) or layer.shift.shape != (size[1],) or layer.shift.min() < 0:
+    if layer.bias.shape != (size[1],) or layer.shift.shape != (size[1],):
         raise ValueError(f"{name} has {layer.bias.shape} biases and {layer.shift.shape} shifts for {size[1]} outputs")
+    most = (bound * np.abs(layer.weight.astype(np.int64)).sum(0) + np.abs(layer.bias.astype(np.int64))).max()
+    if most >= SUM_BOUND or np.abs(layer.weight.astype(np.int64)).max() > WEIGHT_BOUND[dtype]:
+        raise ValueError(f"{name} breaks the bound of exact sums: {most} of at most {SUM_BOUND - 1}")
+    if layer.shift.min() < 0 or layer.shift.max() > 24:
+        raise ValueError(f"{name} has shifts {layer.shift.min()} to {layer.shift.max()}, expected 0 to 24")
     back = layer.waves[:, 1].max()
     if back > 0 or (back == 0) != own or (layer.waves[layer.waves[:, 1] == 0] != 0).any() or layer.taps[:, 0].max() > 0:
         raise ValueError(f"{name} has taps at pixels that are not decoded yet")
@@ -120,22 +138,24 @@ def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Pac
     arrays: for each layer, `stem`, `blocks.0.spatial`, `blocks.0.pointwise` .. `neck`, `head`, `skip`: `.weight`
     (taps * inputs, outputs), rows by tap, then input; int8, int16 of stem, head and skip; `.bias` (outputs,) int32, the
     half that rounds included; `.shift` (outputs,) int8; `.taps` (taps, 2) int8, row and column.
-    Raises ValueError if layers lack or do not fit together.
+    embedding: (levels,) what the net sees of each level of a pixel; inside: what it sees in the channel after these.
+    Raises ValueError if layers lack, do not fit together, or break the bounds of exact sums.
     """
-    stem = _layer(arrays, "stem", None, None, np.int16, False)
+    seen, most = int(max(np.abs(embedding.astype(np.int64)).max(), abs(inside))), ACTIVATION_BOUND
+    stem = _layer(arrays, "stem", None, None, np.int16, False, seen)
     channels, hidden = stem.inputs, stem.outputs
     if channels not in (2, 4):
         raise ValueError(f"the stem has {channels} inputs, expected 1 or 3 channels of a pixel and one for the inside")
     count = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
     names = [f"blocks.{block}" for block in range(count)]
-    inner = _layer(arrays, f"{names[0]}.spatial", hidden, None, np.int8, True).outputs if names else BLOCK
-    spatial = [_layer(arrays, f"{name}.spatial", hidden, inner, np.int8, True) for name in names]
-    pointwise = [_layer(arrays, f"{name}.pointwise", inner, hidden, np.int8, True) for name in names]
-    neck = _layer(arrays, "neck", hidden, None, np.int8, True)
-    head = _layer(arrays, "head", neck.outputs, None, np.int16, True)
-    skip = _layer(arrays, "skip", channels, head.outputs, np.int16, False)
-    most = max((len(layer.taps) for layer in spatial), default=1)
-    taps = [np.pad(layer.waves, ((0, most - len(layer.taps)), (0, 0))) for layer in spatial]
+    inner = _layer(arrays, f"{names[0]}.spatial", hidden, None, np.int8, True, most).outputs if names else BLOCK
+    spatial = [_layer(arrays, f"{name}.spatial", hidden, inner, np.int8, True, most) for name in names]
+    pointwise = [_layer(arrays, f"{name}.pointwise", inner, hidden, np.int8, True, most) for name in names]
+    neck = _layer(arrays, "neck", hidden, None, np.int8, True, most)
+    head = _layer(arrays, "head", neck.outputs, None, np.int16, True, most)
+    skip = _layer(arrays, "skip", channels, head.outputs, np.int16, False, seen)
+    widest = max((len(layer.taps) for layer in spatial), default=1)
+    taps = [np.pad(layer.waves, ((0, widest - len(layer.taps)), (0, 0))) for layer in spatial]
     block_taps = np.stack(taps) if taps else np.zeros((0, 1, 2), np.int64)
     return Packed(
         _pack(stem, channels),

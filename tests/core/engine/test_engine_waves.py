@@ -1,3 +1,6 @@
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,3 +138,33 @@ def test_images_must_fit(images):
     coder, _, _, _ = some((1, 3, 2, 2), 0, {})
     with pytest.raises(ValueError, match=r"images are .*, expected \(B, 3, H, W\) uint8"):
         coder.parameters(images)
+
+
+def test_threads_work_side_by_side():
+    coder, arrays, images, _ = some((2, 3, 60, 50), 0, {})
+    expected = oracle(arrays, EMBEDDING, INSIDE, images)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(found, expected) for found in pool.map(coder.parameters, [images] * 12))
+
+
+GOLDEN_DRAWN = [129, 123, 130, 118, 126, 131, 123, 142, 108, 140, 134, 132, 127, 130, 132, 138, 130, 139]
+GOLDEN_DRAWN += [115, 128, 170, 133, 153, 116, 128, 128, 139, 147, 131, 129, 101, 133, 115, 143, 121, 125]
+
+
+def test_the_format_has_not_changed():
+    """Golden: what a pop draws from fixed words, and the digest of what pushing a ramp leaves."""
+    arrays = random_net(0, hidden=32, inner=32, radii=(1, 0))
+    for name, numbers in arrays.items():
+        layer, part = name.rsplit(".", 1)
+        shift = {"stem": 6, "neck": 6, "head": 2, "skip": 5}.get(layer, 7)
+        if part == "weight":
+            numbers[:] = (np.arange(numbers.size) * 7919 % 61 - 30).reshape(numbers.shape)
+        elif part != "taps":
+            numbers[:] = shift if part == "shift" else 1 << (shift - 1)
+    coder = LocalCoder(packed(arrays, EMBEDDING, INSIDE), mixture(3, 5))
+    stack = AnsStack.seeded(7, 16)
+    drawn = coder.pop(stack, (1, 3, 4))
+    ramp = (np.arange(2 * 3 * 40 * 30) // 5 % 256).astype(np.uint8).reshape(2, 3, 40, 30)
+    coder.push(stack, ramp)
+    assert drawn.reshape(-1).tolist() == GOLDEN_DRAWN
+    assert hashlib.blake2b(stack.flatten().astype("<u4").tobytes(), digest_size=8).hexdigest() == "5d40eefc5c20ddff"
