@@ -3,8 +3,8 @@
     python benchmarks/engine.py [--kernels NAME...] [--times 5]
 
 A photo of 768 x 512 is drawn from nets of random weights, coded and decoded. Microseconds of CPU time a pixel, the best
-of some runs, one thread: of the net, the distribution and rANS each way, and of the whole, with what that is in megabytes
-of pixels a second. The floor is the number of multiply-adds over the rate of products of a wave of this size.
+of some runs, one thread: of the net, the distribution and rANS each way, and of the whole, with megabytes of pixels a
+second. The floor is the number of multiply-adds over the rate of products of a wave of this size.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def measure(name: str, hidden: int, blocks: int, kernels: Kernels, times: int) -
     coder.push(full, images)
 
     values = np.ascontiguousarray(images.transpose(0, 2, 3, 1).reshape(PIXELS, 3).astype(np.int32))
-    params = np.pad(coder.parameters(images).reshape(PIXELS, -1), ((0, 0), (0, family.rows - family.size)))
+    params = np.pad(coder.parameters(images).reshape(PIXELS, -1), ((0, 0), (0, -family.size % 16)))
     order, memory, popped = np.arange(PIXELS), room(family), values.copy()
     starts, masses = np.zeros(values.size, np.int32), np.zeros(values.size, np.int32)
     heads, words = np.full(16, 1 << 31, np.uint64), np.zeros(values.size, np.uint32)

@@ -3,7 +3,7 @@
 
 Parameters and their meaning are those of `bbcodec.distributions.logistic.LogisticMixture`. The coded integers:
 
-- weights w_j of 12 bits, 1 or more, whose sum is 2**12;
+- weights w_j of 12 bits, whose sum is 2**12; one is 1 or more if it would be 2**-15 of the sum or more, else 0;
 - x = (d * m) >> e, the distance d = 256 k - 128 - mean in 1/256 level as 2**-14 scales, m * 2**-e the inverse scale;
 - C_j(x), the cumulative of a component below k - 1/2, in 2**-20 and below 2**20 - 1: linear between knots 1/64 scale
   apart, from -16 to 16 scales;
@@ -33,6 +33,7 @@ from bbcodec.engine.compiling import address, compiled, inlined, part
 from bbcodec.engine.rans import OUTSIDE, PRECISION, UNDERFLOW, put_all, slot_of, take
 from bbcodec.engine.vectors import (
     LANES,
+    clamp,
     gather,
     greatest,
     leading_zeros,
@@ -58,6 +59,7 @@ SLOPE_BITS: Final = 12
 WEIGHT_BITS: Final = 12
 OCTAVE: Final = 256  # entries of POWERS
 POWER_BITS: Final = 16
+MANTISSA_BITS: Final = 13
 NAT: Final = 23637  # 2**14 log2(e): from nats to octaves
 LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # 1/256 nat
 COEFFICIENT_BOUND: Final = 1023
@@ -122,9 +124,23 @@ class Mixture(NamedTuple):
     components: int
     joint: bool
     size: int  # parameters of a pixel
-    rows: int  # as many, rounded up to a multiple of 16
     powers: Table
     cumulative: Table
+
+
+class Room(NamedTuple):
+    """Memory that coding with a mixture works in, sixteen pixels side by side; one for each thread."""
+
+    params: Table  # (parameters, rounded up to a multiple of 16; 16)
+    distance: Table  # (components, 16), as the next three: -128 - mean, 1/256 level
+    mantissa: Table  # of the inverse scale, 13 bits
+    shift: Table
+    weight: Table
+    error: Table  # (2 components, 16): of the first channel and of the second, under each component
+    slot: Table  # (16,), as the next three
+    start: Table
+    end: Table
+    value: Table
 
 
 def mixture(channels: int, components: int, joint: bool = False) -> Mixture:
@@ -136,283 +152,241 @@ def mixture(channels: int, components: int, joint: bool = False) -> Mixture:
         raise ValueError(f"expected 1 or 3 channels and 1 to 32 components, got {channels} and {components}")
     joint = joint and channels > 1
     size = components * (3 if channels == 1 else 10 if joint else 12)
-    return Mixture(channels, components, joint, size, -(-size // LANES) * LANES, POWERS, CUMULATIVE)
+    return Mixture(channels, components, joint, size, POWERS, CUMULATIVE)
 
 
-def room(family: Mixture) -> Table:
-    """Memory that coding with a mixture works in; one for each thread."""
-    return np.zeros((family.rows + _KINDS * family.components + _SINGLE, LANES), np.int32)
-
-
-# Rows of a room: the parameters, then K rows each of the first line, then one each of the second.
-_DISTANCE, _MANTISSA, _SHIFT, _WEIGHT, _RED_ERROR, _GREEN_ERROR, _KINDS = range(7)
-_SLOT, _START, _END, _VALUE, _SINGLE = range(5)
-
-
-@inlined
-def row(memory, i):
-    """Row i of a room."""
-    return load(memory, LANES * i)
-
-
-@inlined
-def place(family, what, j):
-    """Which row of a room holds `what` of component j."""
-    return family.rows + what * family.components + j
-
-
-@inlined
-def single(family, what):
-    """Which row of a room holds `what`."""
-    return family.rows + _KINDS * family.components + what
-
-
-@inlined
-def clamp(x, low, high):
-    """Each lane within low..high."""
-    return smallest(greatest(x, np.int32(low)), np.int32(high))
+def room(family: Mixture) -> Room:
+    """Memory to work in."""
+    count = family.components
+    rows = (-(-family.size // LANES) * LANES, count, count, count, count, 2 * count)
+    return Room(*(np.zeros((n, LANES), np.int32) for n in rows), *(np.zeros(LANES, np.int32) for _ in range(4)))
 
 
 @inlined
 def octaves(x):
     """1/256 nat as 1/256 octave."""
-    return (x * np.int32(NAT) + np.int32(1 << 13)) >> np.int32(14)
+    return (x * NAT + (1 << 13)) >> 14
 
 
 @part
-def prepare(family, memory, c):
+def prepare(family, room, c):
     """Components of channel c from its parameters and the errors of the channels before. |parameters| < 2**24.
 
     Means are below 2**28 before they are clamped: 8 * 2**24 and twice 1023 * 2**17 / 2**8.
     """
-    count = family.components
+    count, params = family.components, room.params
     means = count if family.joint else family.channels * count
-    scales, coefficients = means + (family.channels + c) * count, means + 2 * family.channels * count
+    scales, coefficients = means + (family.channels + c) * count, means + (2 * family.channels + max(c - 1, 0)) * count
     for j in range(count):
-        mean = (row(memory, means + c * count + j) << np.int32(3)) + np.int32(128 * 256)
+        mean = (load(params, means + c * count + j) << 3) + 128 * 256
         if c > 0:
-            first = coefficients + (c - 1) * count + j
-            change = clamp(row(memory, first), -COEFFICIENT_BOUND, COEFFICIENT_BOUND)
-            change = change * row(memory, place(family, _RED_ERROR, j))
+            change = clamp(load(params, coefficients + j), -COEFFICIENT_BOUND, COEFFICIENT_BOUND) * load(room.error, j)
             if c > 1:
-                second = clamp(row(memory, first + count), -COEFFICIENT_BOUND, COEFFICIENT_BOUND)
-                change = change + second * row(memory, place(family, _GREEN_ERROR, j))
-            mean = mean + (change >> np.int32(8))
-        mean = clamp(mean, MEAN_MIN, MEAN_MAX)
-        store(memory, LANES * place(family, _DISTANCE, j), np.int32(-128) - mean)
-        t = octaves(clamp(row(memory, scales + j), LOG_SCALE_MIN, LOG_SCALE_MAX))
-        mantissa = gather(family.powers, t & np.int32(OCTAVE - 1)) >> np.int32(POWER_BITS - 13)
-        store(memory, LANES * place(family, _MANTISSA, j), mantissa)
-        # 2**6 levels a unit of x, by 13 bits of the mantissa; the scale is at least 2**-7 levels
-        store(memory, LANES * place(family, _SHIFT, j), (t >> np.int32(8)) + np.int32(13 - (X_BITS - 8)))
+                second = clamp(load(params, coefficients + count + j), -COEFFICIENT_BOUND, COEFFICIENT_BOUND)
+                change = change + second * load(room.error, count + j)
+            mean = mean + (change >> 8)
+        store(room.distance, j, -128 - clamp(mean, MEAN_MIN, MEAN_MAX))
+        t = octaves(clamp(load(params, scales + j), LOG_SCALE_MIN, LOG_SCALE_MAX))
+        store(room.mantissa, j, gather(family.powers, t & (OCTAVE - 1)) >> (POWER_BITS - MANTISSA_BITS))
+        # 2**6 units of x are a level at scale 1; the least scale is above 2**-7, so shifts are 0 or more
+        store(room.shift, j, (t >> 8) + (MANTISSA_BITS - (X_BITS - 8)))
     if c == 0 or not family.joint:
-        weigh_logits(family, memory, c * count)
-
-
-@inlined
-def weigh_logits(family, memory, logits):
-    """Weights from the logits in rows `logits` and on."""
-    top = row(memory, logits)
-    for j in range(1, family.components):
-        top = greatest(top, row(memory, logits + j))
-    total = spread(np.int32(0))
-    for j in range(family.components):
-        t = octaves(smallest(top - row(memory, logits + j), np.int32(4095)))
-        e = gather(family.powers, t & np.int32(OCTAVE - 1)) >> (t >> np.int32(8))
-        total = total + e
-        store(memory, LANES * place(family, _WEIGHT, j), e)
-    weigh(family, memory, total, spread(np.int32(1 << POWER_BITS)))
-
-
-@inlined
-def weigh(family, memory, total, top):
-    """Weights of 12 bits from numbers of sum `total`, 2**15 .. 2**21, the greatest of which is `top`.
-
-    What is over or lacking is at most K / 2 + 1 and K, and falls to the greatest, or the first of these, which is at
-    least 2**12 / K.
-    """
-    share = quotient(spread(np.int32(1 << 30)), total)
-    rest, chosen = spread(np.int32(1 << WEIGHT_BITS)), spread(np.int32(-1))
-    for j in range(family.components - 1, -1, -1):
-        e = row(memory, place(family, _WEIGHT, j))
-        x = e * share
-        w = greatest((x + np.int32(1 << 17)) >> np.int32(18), smallest(x >> np.int32(15), np.int32(1)))
-        chosen = select(e == top, np.int32(j), chosen)
-        rest = rest - w
-        store(memory, LANES * place(family, _WEIGHT, j), w)
-    for j in range(family.components):
-        at = place(family, _WEIGHT, j)
-        store(memory, LANES * at, row(memory, at) + select(chosen == np.int32(j), rest, np.int32(0)))
-
-
-@inlined
-def component(family, memory, j, k):
-    """C_j below k - 1/2. Distances are within +-2**17 + 128 and mantissas at most 2**13."""
-    x = ((k << np.int32(8)) + row(memory, place(family, _DISTANCE, j))) * row(memory, place(family, _MANTISSA, j))
-    x = x >> row(memory, place(family, _SHIFT, j))
-    x = clamp(x, -(RANGE << X_BITS), (RANGE << X_BITS) - 1) + np.int32(RANGE << X_BITS)
-    word = gather(family.cumulative, x >> np.int32(FRACTION_BITS))
-    rise = (word & np.int32((1 << SLOPE_BITS) - 1)) * (x & np.int32((1 << FRACTION_BITS) - 1))
-    return shift_logical(word, np.int32(SLOPE_BITS)) + (rise >> np.int32(FRACTION_BITS))
-
-
-@inlined
-def start_of(family, memory, k):
-    """start(k) for k = 1 .. 255."""
-    f = spread(np.int32(0))
-    for j in range(family.components):
-        f = f + row(memory, place(family, _WEIGHT, j)) * component(family, memory, j, k)
-    g = shift_logical(f, np.int32(8))
-    return g - (g >> np.int32(16)) + k
+        weigh_logits(family, room, c * count)
 
 
 @part
-def bisect(family, memory):
-    """Values whose intervals hold the slots; their starts and ends go to the room."""
-    slot = row(memory, single(family, _SLOT))
-    low, start, end = spread(np.int32(0)), spread(np.int32(0)), spread(np.int32(1 << PRECISION))
+def weigh_logits(family, room, logits):
+    """Weights from the logits in rows `logits` and on of the parameters."""
+    top, total = load(room.params, logits), spread(0)
+    for j in range(1, family.components):
+        top = greatest(top, load(room.params, logits + j))
+    for j in range(family.components):
+        t = octaves(smallest(top - load(room.params, logits + j), 4095))
+        e = gather(family.powers, t & (OCTAVE - 1)) >> (t >> 8)
+        total = total + e
+        store(room.weight, j, e)
+    weigh(family, room, total, spread(1 << POWER_BITS))
+
+
+@part
+def weigh(family, room, total, top):
+    """Weights of 12 bits from numbers of sum `total`, 2**15 .. 2**21, the greatest of which is `top`.
+
+    Less than half a unit becomes one, less than an eighth none. What is lacking or over falls to the greatest (the
+    first of these), which has 2**12 / K or more; it is less than 2 K.
+    """
+    share, rest, chosen = quotient(spread(1 << 30), total), spread(1 << WEIGHT_BITS), spread(-1)
+    for j in range(family.components - 1, -1, -1):
+        e = load(room.weight, j)
+        x = e * share  # in 2**-30
+        w = greatest((x + (1 << 17)) >> 18, smallest(x >> 15, 1))
+        chosen = select(e == top, j, chosen)
+        rest = rest - w
+        store(room.weight, j, w)
+    for j in range(family.components):
+        store(room.weight, j, load(room.weight, j) + select(chosen == j, rest, 0))
+
+
+@inlined
+def component(family, room, j, k):
+    """C_j below k - 1/2. Distances are within +-2**17 + 128 and mantissas at most 2**13."""
+    x = ((k << 8) + load(room.distance, j)) * load(room.mantissa, j) >> load(room.shift, j)
+    x = clamp(x, -(RANGE << X_BITS), (RANGE << X_BITS) - 1) + (RANGE << X_BITS)
+    word = gather(family.cumulative, x >> FRACTION_BITS)
+    rise = (word & ((1 << SLOPE_BITS) - 1)) * (x & ((1 << FRACTION_BITS) - 1))
+    return shift_logical(word, SLOPE_BITS) + (rise >> FRACTION_BITS)
+
+
+@inlined
+def start_of(family, room, k):
+    """start(k) for k = 1 .. 255."""
+    f = spread(0)
+    for j in range(family.components):
+        f = f + load(room.weight, j) * component(family, room, j, k)
+    g = shift_logical(f, 8)
+    return g - (g >> 16) + k
+
+
+@part
+def bisect(family, room):
+    """Values whose intervals hold the slots, with their starts and ends, to the room."""
+    slot = load(room.slot, 0)
+    low, start, end = spread(0), spread(0), spread(1 << PRECISION)
     for bit in range(7, -1, -1):
-        middle = low + np.int32(1 << bit)
-        f = start_of(family, memory, middle)
+        middle = low + (1 << bit)
+        f = start_of(family, room, middle)
         below = slot < f
         low = select(below, low, middle)
         start = select(below, start, f)
         end = select(below, f, end)
-    store(memory, LANES * single(family, _START), start)
-    store(memory, LANES * single(family, _END), end)
-    return low
+    store(room.start, 0, start)
+    store(room.end, 0, end)
+    store(room.value, 0, low)
 
 
 @part
-def locate(family, memory, k):
-    """Starts and ends of the values k, to the room."""
-    start = select(k == np.int32(0), np.int32(0), start_of(family, memory, k))
-    end = select(k == np.int32(255), np.int32(1 << PRECISION), start_of(family, memory, k + np.int32(1)))
-    store(memory, LANES * single(family, _START), start)
-    store(memory, LANES * single(family, _END), end)
+def locate(family, room):
+    """Starts and ends of the values in the room, to the room."""
+    k = load(room.value, 0)
+    for end in range(2):
+        start = select(k == 0, 0, start_of(family, room, k))
+        start = select(k == 256, 1 << PRECISION, start)
+        if end:
+            store(room.end, 0, start)
+        else:
+            store(room.start, 0, start)
+        k = k + 1
 
 
 @part
-def learn(family, memory, c, k):
-    """Keep the errors of channel c, whose values are k; of a joint mixture, weigh the components by what k tells.
+def learn(family, room, c):
+    """Keep the errors of channel c; of a joint mixture, weigh the components by what the values tell.
 
-    w_j times the mass of k under component j, 1 .. 2**20 - 1, is below 2**32. The greatest is 2**7 or more.
+    w_j times the mass of a value under component j, 1 .. 2**20 - 1, is below 2**32. The greatest is 2**7 or more.
     """
-    for j in range(family.components):
-        error = (k << np.int32(8)) + np.int32(128) + row(memory, place(family, _DISTANCE, j))
-        store(memory, LANES * place(family, _RED_ERROR + c, j), error)
+    k, count = load(room.value, 0), family.components
+    for j in range(count):
+        store(room.error, c * count + j, (k << 8) + 128 + load(room.distance, j))
     if family.joint:
-        top = spread(np.int32(0))
-        for j in range(family.components):
-            below = select(k == np.int32(0), np.int32(0), component(family, memory, j, k))
-            above = component(family, memory, j, k + np.int32(1))
-            above = select(k == np.int32(255), np.int32((1 << CUMULATIVE_BITS) - 1), above)
-            mass = greatest(above - below, np.int32(1))
-            at = LANES * place(family, _WEIGHT, j)
-            likely = shift_logical(load(memory, at) * mass, np.int32(1))
+        top = spread(0)
+        for j in range(count):
+            mass, at = spread(0), k
+            for _ in range(2):
+                f = select(at == 256, (1 << CUMULATIVE_BITS) - 1, select(at == 0, 0, component(family, room, j, at)))
+                mass, at = f - mass, at + 1
+            likely = shift_logical(load(room.weight, j) * greatest(mass, 1), 1)
             top = greatest(top, likely)
-            store(memory, at, likely)
-        up, total, most = leading_zeros(top) - np.int32(1), spread(np.int32(0)), spread(np.int32(0))
-        for j in range(family.components):
-            at = LANES * place(family, _WEIGHT, j)
-            e = (load(memory, at) << up) >> np.int32(15)
-            total = total + e
-            most = greatest(most, e)
-            store(memory, at, e)
-        weigh(family, memory, total, most)
+            store(room.weight, j, likely)
+        up, total, most = leading_zeros(top) - 1, spread(0), spread(0)
+        for j in range(count):
+            e = (load(room.weight, j) << up) >> 15
+            total, most = total + e, greatest(most, e)
+            store(room.weight, j, e)
+        weigh(family, room, total, most)
 
 
 @part
-def turn(family, params, order, first, count, memory):
+def turn(params, order, first, count, room):
     """Parameters of `count` pixels from the `first` of `order` on, to columns of the room."""
-    for p in range(0, family.rows, LANES):
-        transpose(
-            address(params) + 4 * p,
-            np.int64(params.shape[1] * 4),
-            address(order) + 8 * first,
-            np.int64(count - 1),
-            memory,
-            np.int64(LANES * p),
-        )
+    stride, where, last = np.int64(params.shape[1] * 4), address(order) + 8 * first, np.int64(count - 1)
+    for p in range(0, len(room.params), LANES):
+        transpose(address(params) + 4 * p, stride, where, last, room.params, p)
 
 
 @part
-def note(family, params, order, count, values, memory, starts, masses, position):
+def note(family, params, order, count, values, room, starts, masses, position):
     """Intervals of `count` pixels, to starts and masses from `position` on; where they end, or OUTSIDE.
 
-    params: (N, P or more) int32; order: which rows, in the order of coding; values: (N, C) int32.
+    params: (N, a multiple of 16) int32; order: which rows, in the order of coding; values: (N, C) int32.
     """
     for first in range(0, count, LANES):
         pixels = min(LANES, count - first)
-        turn(family, params, order, first, pixels, memory)
+        turn(params, order, first, pixels, room)
         for c in range(family.channels):
-            prepare(family, memory, c)
-            for i in range(LANES):
-                value = values[order[first + min(i, pixels - 1)], c]
-                if value < 0 or value > 255:
-                    return np.int64(OUTSIDE)
-                memory[single(family, _SLOT), i] = value
-            k = row(memory, single(family, _SLOT))
-            locate(family, memory, k)
-            start, end = single(family, _START), single(family, _END)
+            prepare(family, room, c)
             for i in range(pixels):
-                starts[position + i] = memory[start, i]
-                masses[position + i] = memory[end, i] - memory[start, i]
+                room.value[i] = values[order[first + i], c]
+                if room.value[i] < 0 or room.value[i] > 255:
+                    return np.int64(OUTSIDE)
+            locate(family, room)
+            for i in range(pixels):
+                starts[position + i] = room.start[i]
+                masses[position + i] = room.end[i] - room.start[i]
             position += pixels
             if c + 1 < family.channels:
-                learn(family, memory, c, k)
+                learn(family, room, c)
     return position
 
 
+@inlined
+def lane_after(lane, lanes):
+    """The head of the next symbol."""
+    return lane + 1 if lane + 1 < lanes else 0
+
+
 @part
-def pop_pixels(family, heads, words, n, params, order, count, values, memory):
+def pop_pixels(family, heads, words, n, params, order, count, values, room):
     """Pop `count` pixels into `values`; arguments as for `note`. Returns the new n, or UNDERFLOW."""
-    lanes, lane = len(heads), np.int64(0)
-    slot, start, end = single(family, _SLOT), single(family, _START), single(family, _END)
+    lanes, lane = len(heads), 0
     for first in range(0, count, LANES):
         pixels = min(LANES, count - first)
-        turn(family, params, order, first, pixels, memory)
+        turn(params, order, first, pixels, room)
         for c in range(family.channels):
-            prepare(family, memory, c)
-            done = np.int64(0)
-            while done < pixels:  # as many at a time as there are heads
-                some = min(lanes, pixels - done)
-                here = lane
-                for i in range(done, done + some):
-                    memory[slot, i] = slot_of(heads, here)
-                    here = here + 1 if here + 1 < lanes else np.int64(0)
-                store(memory, LANES * single(family, _VALUE), bisect(family, memory))
-                for i in range(done, done + some):
-                    s = memory[start, i]
-                    n = take(heads, words, n, lane, memory[slot, i], s, memory[end, i] - s)
+            prepare(family, room, c)
+            for done in range(0, pixels, lanes):  # as many at a time as there are heads
+                last, here = min(done + lanes, pixels), lane
+                for i in range(done, last):
+                    room.slot[i] = slot_of(heads, here)
+                    here = lane_after(here, lanes)
+                bisect(family, room)
+                for i in range(done, last):
+                    start = room.start[i]
+                    n = take(heads, words, n, lane, room.slot[i], start, room.end[i] - start)
                     if n < 0:
                         return np.int64(UNDERFLOW)
-                    lane = lane + 1 if lane + 1 < lanes else np.int64(0)
-                    values[order[first + i], c] = memory[single(family, _VALUE), i]
-                done += some
+                    lane = lane_after(lane, lanes)
+                    values[order[first + i], c] = room.value[i]
             if c + 1 < family.channels:
-                for i in range(LANES):
-                    memory[slot, i] = values[order[first + min(i, pixels - 1)], c]
-                learn(family, memory, c, row(memory, slot))
+                for i in range(pixels):
+                    room.value[i] = values[order[first + i], c]
+                learn(family, room, c)
     return n
 
 
 @compiled
-def mixture_intervals(kernels, family, params, order, values, memory, starts, masses):
+def mixture_intervals(kernels, family, params, order, values, room, starts, masses):
     """Starts and masses (N C,) int32, in the order of coding, of values (N, C); how many, or OUTSIDE."""
-    return note(family, params, order, len(order), values, memory, starts, masses, np.int64(0))
+    return note(family, params, order, len(order), values, room, starts, masses, np.int64(0))
 
 
 @compiled
-def mixture_push(kernels, heads, words, n, values, family, params, order, memory, starts, masses):
-    """Push values (N, C) int32; starts and masses: room for N C numbers."""
-    end = note(family, params, order, len(order), values, memory, starts, masses, np.int64(0))
-    if end < 0:
-        return end
-    return put_all(heads, words, n, starts, masses, 0, end)
+def mixture_push(kernels, heads, words, n, values, family, params, order, room, starts, masses):
+    """Push values (N, C) int32; starts and masses: space for N C numbers. Returns the new n, or OUTSIDE."""
+    end = note(family, params, order, len(order), values, room, starts, masses, np.int64(0))
+    return put_all(heads, words, n, starts, masses, 0, end) if end >= 0 else end
 
 
 @compiled
-def mixture_pop(kernels, heads, words, n, values, family, params, order, memory):
-    """Pop values (N, C) int32."""
-    return pop_pixels(family, heads, words, n, params, order, len(order), values, memory)
+def mixture_pop(kernels, heads, words, n, values, family, params, order, room):
+    """Pop values (N, C) int32. Returns the new n, or UNDERFLOW."""
+    return pop_pixels(family, heads, words, n, params, order, len(order), values, room)

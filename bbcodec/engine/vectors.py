@@ -4,7 +4,7 @@
 
     x + y, x - y, x * y, x & y, x << y, x >> y     wrapping; shifts are arithmetic; y may be a plain number
     x < y, x == y                                  lanes of 1 or 0, for `select`
-    load, store, spread, gather, select, smallest, greatest, shift_logical, leading_zeros, quotient
+    load, store, transpose, gather, spread, select, clamp, smallest, greatest, shift_logical, leading_zeros, quotient
 
 Left to itself, LLVM vectorises a loop over arrays only behind a check that they do not overlap, which costs as much as
 sixteen lanes of work.
@@ -144,6 +144,17 @@ def spread(typing_context, number):
 
 
 @intrinsic
+def clamp(typing_context, x, low, high):
+    """Each lane within low..high."""
+
+    def codegen(context, builder, signature, arguments):
+        x, low, high = (_operand(context, builder, *each) for each in zip(signature.args, arguments, strict=True))
+        return _chosen("<")(builder, _chosen(">")(builder, x, low), high)
+
+    return vector(x, low, high), codegen
+
+
+@intrinsic
 def select(typing_context, condition, x, y):
     """x where the condition is 1, y where it is 0."""
 
@@ -154,38 +165,37 @@ def select(typing_context, condition, x, y):
     return vector(condition, x, y), codegen
 
 
-def _place(context, builder, array_type, array, index):
-    """Pointer to element `index` of an array of int32 in C order, seen as one-dimensional."""
+def _place(context, builder, array_type, array, row):
+    """Address of element 16 * row of an array of int32 in C order, seen as one-dimensional; row: int64."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index], source_etype=_i32)
+    place = builder.gep(data, [builder.mul(row, ir.Constant(_i64, LANES))], source_etype=_i32)
+    return builder.bitcast(place, _VECTOR.as_pointer())
 
 
 @intrinsic
-def load(typing_context, array, index):
-    """Elements index .. index + 15 of an int32 array in C order."""
+def load(typing_context, array, row):
+    """Elements 16 * row .. 16 * row + 15 of an int32 array in C order, seen as one-dimensional."""
 
     def codegen(context, builder, signature, arguments):
-        index = context.cast(builder, arguments[1], signature.args[1], types.int64)
-        place = _place(context, builder, signature.args[0], arguments[0], index)
-        loaded = builder.load(builder.bitcast(place, _VECTOR.as_pointer()), typ=_VECTOR)
+        row = context.cast(builder, arguments[1], signature.args[1], types.int64)
+        loaded = builder.load(_place(context, builder, signature.args[0], arguments[0], row), typ=_VECTOR)
         loaded.align = 4
         return loaded
 
-    return vector(array, index), codegen
+    return vector(array, row), codegen
 
 
 @intrinsic
-def store(typing_context, array, index, x):
-    """Put sixteen elements at index .. index + 15 of an int32 array in C order."""
+def store(typing_context, array, row, x):
+    """Put sixteen elements where `load` would find them."""
 
     def codegen(context, builder, signature, arguments):
-        index = context.cast(builder, arguments[1], signature.args[1], types.int64)
-        place = _place(context, builder, signature.args[0], arguments[0], index)
+        row = context.cast(builder, arguments[1], signature.args[1], types.int64)
         value = _operand(context, builder, signature.args[2], arguments[2])
-        builder.store(value, builder.bitcast(place, _VECTOR.as_pointer())).align = 4
+        builder.store(value, _place(context, builder, signature.args[0], arguments[0], row)).align = 4
         return context.get_dummy_value()
 
-    return types.void(array, index, x), codegen
+    return types.void(array, row, x), codegen
 
 
 class _Pointers(ir.Instruction):
@@ -232,15 +242,15 @@ def leading_zeros(typing_context, x):
 
 
 @intrinsic
-def transpose(typing_context, rows, stride, order, last, array, index):
+def transpose(typing_context, rows, stride, order, last, array, row):
     """Turn sixteen rows of sixteen int32 into columns.
 
     Row i begins at address rows + stride * order[min(i, last)], order the address of int64 numbers. Element j of row i
-    becomes element index + 16 j + i of an int32 array in C order.
+    becomes element i of what `load` finds at row + j of an array. All numbers are int64.
     """
 
     def codegen(context, builder, signature, arguments):
-        rows, stride, order, last = arguments[:4]
+        rows, stride, order, last, array, row = arguments
         lines = []
         for i in range(LANES):
             here = ir.Constant(_i64, i)
@@ -259,9 +269,8 @@ def transpose(typing_context, rows, stride, order, last, array, index):
                     pair = lines[i], lines[i + step]
                     lines[i], lines[i + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
         for j, line in enumerate(lines):
-            at = builder.add(arguments[5], ir.Constant(_i64, LANES * j))
-            place = _place(context, builder, signature.args[4], arguments[4], at)
-            builder.store(line, builder.bitcast(place, _VECTOR.as_pointer())).align = 4
+            place = _place(context, builder, signature.args[4], array, builder.add(row, ir.Constant(_i64, j)))
+            builder.store(line, place).align = 4
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64, array, types.int64), codegen

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bbcodec.engine.compiling import Kernels, address, choose, compiled, inlined, part
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
-from bbcodec.engine.logistic import Mixture, note, pop_pixels, room
+from bbcodec.engine.logistic import Mixture, Room, note, pop_pixels, room
 from bbcodec.engine.products import (
     SLACK_ROWS,
     Matrix,
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     offsets: Integers  # (4, taps), bytes; the last row stays zero
     order: Integers  # (pixels,): their rows in the order of coding
     values: npt.NDArray[np.int32]  # (pixels, channels)
-    room: npt.NDArray[np.int32]
+    room: Room
 
 
 class Wave(NamedTuple):

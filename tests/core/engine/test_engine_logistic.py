@@ -39,7 +39,7 @@ def wild_params(family, n, seed=0):
 
 def in_rows(family, params):
     """As the kernels take them: rows of a multiple of 16."""
-    return np.pad(params, ((0, 0), (0, family.rows - family.size)))
+    return np.pad(params, ((0, 0), (0, -family.size % 16)))
 
 
 def intervals(family, params, values):

@@ -3,6 +3,7 @@ import numpy as np
 
 from bbcodec.engine.vectors import (
     LANES,
+    clamp,
     gather,
     greatest,
     leading_zeros,
@@ -18,7 +19,7 @@ from bbcodec.engine.vectors import (
 
 @nb.njit
 def everything(a, table, out):
-    x, y = load(a, 0), load(a, LANES)
+    x, y = load(a, 0), load(a, 1)
     results = (
         x + y,
         x - y,
@@ -38,9 +39,10 @@ def everything(a, table, out):
         shift_logical(y, x & 31),
         leading_zeros(greatest(x, 1)),
         quotient(1 << 30, greatest(y, 1)),
+        clamp(x, -3, y),
     )
     for i, result in enumerate(results):
-        store(out, LANES * i, result)
+        store(out, i, result)
 
 
 def test_operations_are_those_of_numpy():
@@ -49,7 +51,7 @@ def test_operations_are_those_of_numpy():
     for high in (10, 1000, 2**31):
         a = rng.integers(-high, high, (2, LANES)).astype(np.int32)
         a[1, :4] = a[0, :4]
-        out = np.zeros((18, LANES), np.int32)
+        out = np.zeros((19, LANES), np.int32)
         everything(a, table, out)
         x, y = a
         unsigned = x.view(np.uint32)
@@ -72,6 +74,7 @@ def test_operations_are_those_of_numpy():
             y.view(np.uint32) >> (x & 31).astype(np.uint32),
             [32 - int(v).bit_length() for v in np.maximum(x, 1)],
             (1 << 30) // np.maximum(y, 1),
+            np.minimum(np.maximum(x, -3), y),
         ]
         for i, right in enumerate(expected):
             assert np.array_equal(out[i], np.asarray(right).astype(np.int64).astype(np.uint32).view(np.int32)), i
@@ -89,5 +92,5 @@ def test_quotients_are_rounded_down_whatever_the_divisor():
 
 @nb.njit
 def divide(divisors, out):
-    for i in range(0, len(divisors), LANES):
+    for i in range(len(divisors) // LANES):
         store(out, i, quotient(spread(1 << 30), load(divisors, i)))
