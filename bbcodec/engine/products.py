@@ -147,7 +147,7 @@ class _Tile:
         return base
 
     def load(self, where, value):
-        loaded = self.builder.load(self.builder.inttoptr(where, value.as_pointer()), typ=value)
+        loaded = self.builder.load(self.builder.inttoptr(where, value.as_pointer()))
         loaded.align = 1
         return loaded
 

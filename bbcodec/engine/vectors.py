@@ -168,7 +168,7 @@ def select(typing_context, condition, x, y):
 def _place(context, builder, array_type, array, row):
     """Address of element 16 * row of an array of int32 in C order, seen as one-dimensional; row: int64."""
     data = context.make_array(array_type)(context, builder, array).data
-    place = builder.gep(data, [builder.mul(row, ir.Constant(_i64, LANES))], source_etype=_i32)
+    place = builder.gep(data, [builder.mul(row, ir.Constant(_i64, LANES))])
     return builder.bitcast(place, _VECTOR.as_pointer())
 
 
@@ -178,7 +178,7 @@ def load(typing_context, array, row):
 
     def codegen(context, builder, signature, arguments):
         row = context.cast(builder, arguments[1], signature.args[1], types.int64)
-        loaded = builder.load(_place(context, builder, signature.args[0], arguments[0], row), typ=_VECTOR)
+        loaded = builder.load(_place(context, builder, signature.args[0], arguments[0], row))
         loaded.align = 4
         return loaded
 
@@ -256,8 +256,8 @@ def transpose(typing_context, rows, stride, order, last, array, row):
             here = ir.Constant(_i64, i)
             here = builder.select(builder.icmp_signed("<", here, last), here, last)
             number = builder.inttoptr(builder.add(order, builder.shl(here, ir.Constant(_i64, 3))), _i64.as_pointer())
-            at = builder.add(rows, builder.mul(stride, builder.load(number, typ=_i64)))
-            line = builder.load(builder.inttoptr(at, _VECTOR.as_pointer()), typ=_VECTOR)
+            at = builder.add(rows, builder.mul(stride, builder.load(number)))
+            line = builder.load(builder.inttoptr(at, _VECTOR.as_pointer()))
             line.align = 4
             lines.append(line)
         for step in (8, 4, 2, 1):
