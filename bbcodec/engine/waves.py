@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.engine.compiling import Kernels, address, choose, compiled, inlined, part
+from bbcodec.engine.families import LEVELS, Family, Nothing, note, pop_pixels, room
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
-from bbcodec.engine.logistic import Mixture, Room, note, pop_pixels, room
+from bbcodec.engine.logistic import Room
 from bbcodec.engine.products import (
     SLACK_ROWS,
     Matrix,
@@ -29,6 +30,7 @@ from bbcodec.engine.products import (
     wide_to_words,
 )
 from bbcodec.engine.rans import put_all
+from bbcodec.errors import CoderError
 
 if TYPE_CHECKING:
     from bbcodec.ans import AnsStack
@@ -52,7 +54,7 @@ class Work(NamedTuple):
     offsets: Integers  # (4, taps), bytes; the last row stays zero
     order: Integers  # (pixels,): their rows in the order of coding
     values: npt.NDArray[np.int32]  # (pixels, channels)
-    room: Room
+    room: Room | Nothing
 
 
 class Wave(NamedTuple):
@@ -73,7 +75,7 @@ class Ring(NamedTuple):
     rows: int
 
 
-def make_work(net: Packed, family: Mixture, shape: tuple[int, int, int]) -> Work:
+def make_work(net: Packed, family: Family, shape: tuple[int, int, int]) -> Work:
     """Memory for runs of batches of this shape (B, H, W)."""
     batch, height, width = shape
     pixels = min(height, (width + 1) // 2) * batch
@@ -260,14 +262,15 @@ def run(kernels, net, family, work, images, context, stride, purpose, heads, wor
 
 
 class LocalCoder:
-    """Codes the pixels of batches of images with a local net and a mixture of logistics, without PyTorch."""
+    """Codes the pixels of batches of images with a local net and a distribution, without PyTorch."""
 
-    def __init__(self, net: Packed, family: Mixture, kernels: Kernels | None = None) -> None:
+    def __init__(self, net: Packed, family: Family, kernels: Kernels | None = None) -> None:
         """kernels: None for those of `compiling.choose`. Raises ValueError if net and family do not fit together."""
-        if (net.parameters, net.channels - 1, len(net.embedding)) != (family.size, family.channels, 256):
+        levels = LEVELS[type(family)]
+        if (net.parameters, net.channels - 1, len(net.embedding)) != (family.size, family.channels, levels):
             raise ValueError(
                 f"a net of {net.channels - 1} channels, {net.parameters} parameters and {len(net.embedding)} levels, "
-                f"expected {family.channels}, {family.size} and 256 as the distribution has them"
+                f"expected {family.channels}, {family.size} and {levels} as the distribution has them"
             )
         self.net, self.family, self.kernels = net, family, kernels or choose()
 
@@ -283,7 +286,10 @@ class LocalCoder:
     def push(
         self, stack: AnsStack, images: npt.NDArray[np.uint8], context: Context | None = None, stride: int = 1
     ) -> None:
-        """Put images (B, C, H, W) uint8 on a stack; context as for `parameters`."""
+        """Put images (B, C, H, W) uint8 on a stack; context as for `parameters`.
+
+        Raises CoderError for a level that the distribution does not have.
+        """
         stack.push(lambda heads, words, n, x: self._run(ENCODE, x, context, stride, heads, words, n), images, ())
 
     def pop(
@@ -310,6 +316,8 @@ class LocalCoder:
             raise ValueError(
                 f"images are {images.shape} {images.dtype}, expected (B, {self.family.channels}, H, W) uint8"
             )
+        if purpose != DECODE and images.max() >= len(self.net.embedding):
+            raise CoderError(f"a pixel is {images.max()}, expected 0 to {len(self.net.embedding) - 1}")
         batch, _, height, width = images.shape
         net, symbols = self.net, images.size if purpose == ENCODE else 0
         if context is None:

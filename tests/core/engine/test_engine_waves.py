@@ -3,16 +3,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import EMBEDDING, INSIDE, oracle, random_net
 
 from bbcodec.ans import AnsStack
+from bbcodec.distributions import Bernoulli
+from bbcodec.engine.bernoulli import bernoulli
 from bbcodec.engine.compiling import Kernels, available, choose
 from bbcodec.engine.local_net import packed
 from bbcodec.engine.logistic import mixture, mixture_push, room
 from bbcodec.engine.waves import LocalCoder
-from bbcodec.errors import StackUnderflow
+from bbcodec.errors import CoderError, StackUnderflow
 
 # images, channels, height, width, stride of the context (0: none), and the net
 CASES = [
@@ -138,6 +141,29 @@ def test_images_must_fit(images):
     coder, _, _, _ = some((1, 3, 2, 2), 0, {})
     with pytest.raises(ValueError, match=r"images are .*, expected \(B, 3, H, W\) uint8"):
         coder.parameters(images)
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_pixels_of_two_levels(lanes):
+    """Parameters are those of the oracle, the message that of the Bernoulli family, wave by wave."""
+    arrays = random_net(0, 1, params=1, hidden=16, inner=16, radii=(1,))
+    embedding, images = np.array([-256, 256], np.int16), np.random.default_rng(0).integers(0, 2, (3, 1, 21, 10))
+    images = images.astype(np.uint8)
+    coder = LocalCoder(packed(arrays, embedding, INSIDE), bernoulli(1))
+    params = oracle(arrays, embedding, INSIDE, images)
+    assert np.array_equal(coder.parameters(images), params)
+    stack, expected = AnsStack.seeded(1, lanes), AnsStack.seeded(1, lanes)
+    coder.push(stack, images)
+    for t in range(10 + 2 * 20 - 1, -1, -1):
+        places = [(b, i, t - 2 * i) for b in range(3) for i in range(21) if 0 <= t - 2 * i < 10]
+        logits, bits = (torch.tensor([float(x[place]) for place in places]) for x in (params[..., 0], images[:, 0]))
+        Bernoulli(logits).push(expected, bits)
+    assert np.array_equal(stack.flatten(), expected.flatten())
+    assert np.array_equal(coder.pop(stack, (3, 21, 10)), images)
+    assert np.array_equal(stack.flatten(), AnsStack.seeded(1, lanes).flatten())
+    images[0, 0, 0, 0] = 2
+    with pytest.raises(CoderError, match="a pixel is 2, expected 0 to 1"):
+        coder.push(stack, images)
 
 
 def test_threads_work_side_by_side():
