@@ -128,11 +128,11 @@ def measure(name: str, hidden: int, blocks: int, kernels: Kernels, times: int) -
 
     interleaved()
     filled = heads.copy()
-    n = push_intervals(kernels, filled, words, 0, starts, masses)
+    n = push_intervals(kernels, filled, words, 0, starts, masses, 24)
     rows = {
         "net": lambda: coder.parameters(images),
         "distribution, encoding": interleaved,
-        "rANS, encoding": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses),
+        "rANS, encoding": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses, 24),
         "distribution and rANS, decoding": lambda: mixture_pop(
             kernels, filled.copy(), words, n, popped, family, params, order, memory
         ),

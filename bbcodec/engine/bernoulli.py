@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.engine.compiling import inlined, part
-from bbcodec.engine.rans import OUTSIDE, PRECISION, UNDERFLOW, slot_of, take
+from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, slot_of, take
 from bbcodec.engine.vectors import LANES
 from bbcodec.tables import BERNOULLI
 
+PRECISION: Final = 24  # bits
 LOGIT_BOUND: Final = 2047
 
 
@@ -24,12 +25,14 @@ class Bernoulli(NamedTuple):
 
     channels: int
     size: int  # parameters of a pixel
+    precision: int
+    lowest: int  # of the values
     zero: npt.NDArray[np.int32]  # mass of a zero by logit + 2047
 
 
 def bernoulli(channels: int) -> Bernoulli:
     """Pixels of 1 or 3 channels, each with a logit of its own."""
-    return Bernoulli(channels, channels, BERNOULLI.astype(np.int32))
+    return Bernoulli(channels, channels, PRECISION, 0, BERNOULLI.astype(np.int32))
 
 
 @inlined
@@ -60,10 +63,10 @@ def pop_pixels(family, heads, words, n, params, order, count, values, room):
     for first in range(0, count, LANES):
         for c in range(family.channels):
             for i in range(first, min(first + LANES, count)):
-                zero, slot = zero_of(family, params[order[i], c]), slot_of(heads, lane)
+                zero, slot = zero_of(family, params[order[i], c]), slot_of(heads, lane, PRECISION)
                 value = np.int32(slot >= zero)
                 mass = zero + value * ((1 << PRECISION) - 2 * zero)
-                n = take(heads, words, n, lane, slot, zero * value, mass)
+                n = take(heads, words, n, lane, slot, zero * value, mass, PRECISION)
                 if n < 0:
                     return np.int64(UNDERFLOW)
                 lane = lane + 1 if lane + 1 < len(heads) else 0

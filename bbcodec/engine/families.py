@@ -1,20 +1,36 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-"""The distributions of pixels that compiled code knows, chosen by the type of the family when it is compiled."""
+"""The distributions of pixels and latents that compiled code knows, chosen by type when it is compiled."""
 
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from numba.extending import overload
 
-from bbcodec.engine import bernoulli, logistic
+from bbcodec.engine import bernoulli, gaussian, logistic
 from bbcodec.engine.bernoulli import Bernoulli
+from bbcodec.engine.gaussian import Gaussian
 from bbcodec.engine.logistic import Mixture
 
-Family = Mixture | Bernoulli
+Family = Mixture | Bernoulli | Gaussian
 
-LEVELS: Final[dict[type, int]] = {Mixture: 256, Bernoulli: 2}
-_MODULES: Final[dict[type, Any]] = {Mixture: logistic, Bernoulli: bernoulli}
+_MODULES: Final[dict[type, Any]] = {Mixture: logistic, Bernoulli: bernoulli, Gaussian: gaussian}
+
+
+class Support(NamedTuple):
+    """The values of a family, lowest to highest, and their type in arrays."""
+
+    lowest: int
+    highest: int
+    dtype: type[np.uint8] | type[np.int16]
+
+
+def support(family: Family) -> Support:
+    """What a family has mass for."""
+    if isinstance(family, Gaussian):
+        return Support(-family.bound, family.bound, np.int16)
+    return Support(0, 255 if isinstance(family, Mixture) else 1, np.uint8)
 
 
 class Nothing(NamedTuple):

@@ -41,9 +41,10 @@ class Packed(NamedTuple):
     spatial_count: Integers  # (blocks,): taps
     depth: int  # how many waves back the stem and the skip look
     block_depth: int  # how many waves back the blocks look
-    embedding: npt.NDArray[np.int16]  # (levels,): what the net sees of each level of a pixel
-    inside: int  # what it sees in the last channel, where there is a pixel
-    channels: int  # of a pixel as the net sees it: 2 or 4
+    embedding: npt.NDArray[np.int16]  # (levels,): what the net sees of each level of a pixel, from the lowest
+    inside: int  # what it sees in the channel after these, where there is a pixel
+    channels: int  # of a pixel
+    pixel_width: int  # the same and the inside, rounded up to a multiple of 2
     stem_width: int  # channels of the stem and of a context
     hidden: int  # the same, padded to a multiple of 16, as are the next two
     inner: int
@@ -143,9 +144,10 @@ def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Pac
     """
     seen, most = int(max(np.abs(embedding.astype(np.int64)).max(), abs(inside))), ACTIVATION_BOUND
     stem = _layer(arrays, "stem", None, None, np.int16, False, seen)
-    channels, hidden = stem.inputs, stem.outputs
-    if channels not in (2, 4):
-        raise ValueError(f"the stem has {channels} inputs, expected 1 or 3 channels of a pixel and one for the inside")
+    inputs, hidden = stem.inputs, stem.outputs
+    pixel_width = inputs + inputs % 2
+    if inputs < 2:
+        raise ValueError(f"the stem has {inputs} inputs, expected the channels of a pixel and one for the inside")
     count = len({name.split(".")[1] for name in arrays if name.startswith("blocks.")})
     names = [f"blocks.{block}" for block in range(count)]
     inner = _layer(arrays, f"{names[0]}.spatial", hidden, None, np.int8, True, most).outputs if names else BLOCK
@@ -153,17 +155,17 @@ def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Pac
     pointwise = [_layer(arrays, f"{name}.pointwise", inner, hidden, np.int8, True, most) for name in names]
     neck = _layer(arrays, "neck", hidden, None, np.int8, True, most)
     head = _layer(arrays, "head", neck.outputs, None, np.int16, True, most)
-    skip = _layer(arrays, "skip", channels, head.outputs, np.int16, False, seen)
+    skip = _layer(arrays, "skip", inputs, head.outputs, np.int16, False, seen)
     widest = max((len(layer.taps) for layer in spatial), default=1)
     taps = [np.pad(layer.waves, ((0, widest - len(layer.taps)), (0, 0))) for layer in spatial]
     block_taps = np.stack(taps) if taps else np.zeros((0, 1, 2), np.int64)
     return Packed(
-        _pack(stem, channels),
+        _pack(stem, pixel_width),
         _stack(spatial, padded(hidden)),
         _stack(pointwise, padded(inner)),
         _pack(neck, padded(hidden)),
         _pack(head, padded(neck.outputs)),
-        _pack(skip, channels),
+        _pack(skip, pixel_width),
         stem.waves,
         skip.waves,
         block_taps,
@@ -172,7 +174,8 @@ def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Pac
         int(-min(block_taps[..., 1].min(initial=0), 0)),
         np.ascontiguousarray(embedding, np.int16),
         int(inside),
-        channels,
+        inputs - 1,
+        pixel_width,
         hidden,
         padded(hidden),
         padded(inner),

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.engine.compiling import address, compiled, inlined, part
-from bbcodec.engine.rans import OUTSIDE, PRECISION, UNDERFLOW, put_all, slot_of, take
+from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, put_all, slot_of, take
 from bbcodec.engine.vectors import (
     LANES,
     clamp,
@@ -50,6 +50,7 @@ from bbcodec.errors import InexactArithmetic
 
 DIGEST: Final = "d68e1f067d5dbbbac2acfdce6076686a"
 
+PRECISION: Final = 24  # bits
 KNOTS: Final = 64  # a scale
 RANGE: Final = 16  # scales on each side, beyond which the logistic has less than 2**-23
 X_BITS: Final = 14  # x is in 2**-14 scales
@@ -124,6 +125,8 @@ class Mixture(NamedTuple):
     components: int
     joint: bool
     size: int  # parameters of a pixel
+    precision: int
+    lowest: int  # of the values
     powers: Table
     cumulative: Table
 
@@ -152,7 +155,7 @@ def mixture(channels: int, components: int, joint: bool = False) -> Mixture:
         raise ValueError(f"expected 1 or 3 channels and 1 to 32 components, got {channels} and {components}")
     joint = joint and channels > 1
     size = components * (3 if channels == 1 else 10 if joint else 12)
-    return Mixture(channels, components, joint, size, POWERS, CUMULATIVE)
+    return Mixture(channels, components, joint, size, PRECISION, 0, POWERS, CUMULATIVE)
 
 
 def room(family: Mixture) -> Room:
@@ -356,12 +359,12 @@ def pop_pixels(family, heads, words, n, params, order, count, values, room):
             for done in range(0, pixels, lanes):  # as many at a time as there are heads
                 last, here = min(done + lanes, pixels), lane
                 for i in range(done, last):
-                    room.slot[i] = slot_of(heads, here)
+                    room.slot[i] = slot_of(heads, here, PRECISION)
                     here = lane_after(here, lanes)
                 bisect(family, room)
                 for i in range(done, last):
                     start = room.start[i]
-                    n = take(heads, words, n, lane, room.slot[i], start, room.end[i] - start)
+                    n = take(heads, words, n, lane, room.slot[i], start, room.end[i] - start, PRECISION)
                     if n < 0:
                         return np.int64(UNDERFLOW)
                     lane = lane_after(lane, lanes)
@@ -383,7 +386,7 @@ def mixture_intervals(kernels, family, params, order, values, room, starts, mass
 def mixture_push(kernels, heads, words, n, values, family, params, order, room, starts, masses):
     """Push values (N, C) int32; starts and masses: space for N C numbers. Returns the new n, or OUTSIDE."""
     end = note(family, params, order, len(order), values, room, starts, masses, np.int64(0))
-    return put_all(heads, words, n, starts, masses, 0, end) if end >= 0 else end
+    return put_all(heads, words, n, starts, masses, 0, end, PRECISION) if end >= 0 else end
 
 
 @compiled

@@ -15,32 +15,31 @@ from bbcodec.engine.compiling import compiled, inlined
 UNDERFLOW: Final = -1  # the tail was empty when a pop needed a word
 OUTSIDE: Final = -2  # a symbol outside the support
 HEAD_MIN: Final = 1 << 31
-PRECISION: Final = 24  # bits
 
 
 @inlined
-def put(heads, words, n, lane, start, mass):
-    """Push [start, start + mass) of 2**24. At most one word leaves the head; returns the new n."""
+def put(heads, words, n, lane, start, mass, precision):
+    """Push [start, start + mass) of 2**precision. At most one word leaves the head; returns the new n."""
     head, size = heads[lane], np.uint64(mass)
-    if head >> np.uint64(63 - PRECISION) >= size:
+    if head >> np.uint64(63 - precision) >= size:
         words[n] = np.uint32(head & np.uint64(0xFFFFFFFF))
         n += 1
         head >>= np.uint64(32)
     quotient = head // size
-    heads[lane] = (quotient << np.uint64(PRECISION)) + (head - quotient * size) + np.uint64(start)
+    heads[lane] = (quotient << np.uint64(precision)) + (head - quotient * size) + np.uint64(start)
     return n
 
 
 @inlined
-def slot_of(heads, lane):
-    """The slot, 0 .. 2**24 - 1, whose symbol a pop would give."""
-    return np.int32(heads[lane] & np.uint64((1 << PRECISION) - 1))
+def slot_of(heads, lane, precision):
+    """The slot, 0 .. 2**precision - 1, whose symbol a pop would give."""
+    return np.int32(heads[lane] & np.uint64((1 << precision) - 1))
 
 
 @inlined
-def take(heads, words, n, lane, slot, start, mass):
+def take(heads, words, n, lane, slot, start, mass, precision):
     """Pop a symbol, the inverse of `put`. At most one word enters the head; returns -1 if there is none."""
-    head = np.uint64(mass) * (heads[lane] >> np.uint64(PRECISION)) + np.uint64(slot - start)
+    head = np.uint64(mass) * (heads[lane] >> np.uint64(precision)) + np.uint64(slot - start)
     if head < np.uint64(HEAD_MIN):
         n -= 1
         if n >= 0:
@@ -50,16 +49,16 @@ def take(heads, words, n, lane, slot, start, mass):
 
 
 @inlined
-def put_all(heads, words, n, starts, masses, first, last):
+def put_all(heads, words, n, starts, masses, first, last, precision):
     """Push symbols last - 1 to first of the intervals noted; symbol `first` is the first of its push."""
     lane = (last - first - 1) % len(heads)
     for i in range(last - 1, first - 1, -1):
-        n = put(heads, words, n, lane, starts[i], masses[i])
+        n = put(heads, words, n, lane, starts[i], masses[i], precision)
         lane = lane - 1 if lane > 0 else len(heads) - 1
     return n
 
 
 @compiled
-def push_intervals(kernels, heads, words, n, starts, masses):
-    """Push intervals (N,) int32 as one push."""
-    return put_all(heads, words, n, starts, masses, 0, len(starts))
+def push_intervals(kernels, heads, words, n, starts, masses, precision):
+    """Push intervals (N,) int32 of 2**precision as one push."""
+    return put_all(heads, words, n, starts, masses, 0, len(starts), precision)

@@ -11,13 +11,13 @@ has no pixel in a wave. So tap (di, dj) of the pixels of wave t is a run of rows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bbcodec.engine.compiling import Kernels, address, choose, compiled, inlined, part
-from bbcodec.engine.families import LEVELS, Family, Nothing, note, pop_pixels, room
+from bbcodec.engine.families import Family, Nothing, note, pop_pixels, room, support
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
 from bbcodec.engine.logistic import Room
 from bbcodec.engine.products import (
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 PARAMETERS, ENCODE, DECODE = range(3)  # what a run is for
 
 Context = npt.NDArray[np.int16]
+Pixels = npt.NDArray[Any]  # uint8, or int16 of latents
 Words = npt.NDArray[np.int32]
 
 
 class Work(NamedTuple):
     """Memory that a run works in; one for each thread."""
 
-    pixels: npt.NDArray[np.int16]  # ring of what the net sees: (waves, rows, images, channels + 1) and slack, flat
+    pixels: npt.NDArray[np.int16]  # ring of what the net sees: (waves, rows, images, pixel width) and slack, flat
     rings: npt.NDArray[np.uint8]  # a ring for each block: (blocks, waves, rows, images, hidden) and slack, flat
     seen: npt.NDArray[np.uint8]  # (pixels of a wave, hidden): the activations after the last block
     stream: npt.NDArray[np.int16]  # (pixels, hidden)
@@ -82,7 +83,7 @@ def make_work(net: Packed, family: Family, shape: tuple[int, int, int]) -> Work:
     below, block = _ring(net.depth, height), _ring(net.block_depth, height)
     taps = max(len(net.stem_taps), len(net.skip_taps), net.spatial_taps.shape[1])
     return Work(
-        np.zeros((below.waves * below.rows * batch + SLACK_ROWS) * net.channels, np.int16),
+        np.zeros((below.waves * below.rows * batch + SLACK_ROWS) * net.pixel_width, np.int16),
         np.zeros((len(net.spatial.weight) * block.waves * block.rows * batch + SLACK_ROWS) * net.hidden, np.uint8),
         np.zeros((pixels + SLACK_ROWS, net.hidden), np.uint8),
         np.zeros((pixels, net.hidden), np.int16),
@@ -91,7 +92,7 @@ def make_work(net: Packed, family: Family, shape: tuple[int, int, int]) -> Work:
         np.zeros((pixels, padded(net.parameters)), np.int32),
         np.zeros((4, taps), np.int64),
         np.zeros(pixels, np.int64),
-        np.zeros((pixels, net.channels - 1), np.int32),
+        np.zeros((pixels, net.channels), np.int32),
         room(family),
     )
 
@@ -153,7 +154,7 @@ def evaluate(kernels, net, work, wave, height, context, stride):
     below, ring = ring_of(net.depth, height), ring_of(net.block_depth, height)
     stem_at, skip_at = work.offsets[0, : len(net.stem_taps)], work.offsets[1, : len(net.skip_taps)]
     here = work.offsets[3, :1]
-    pixel = 2 * net.channels  # bytes
+    pixel = 2 * net.pixel_width  # bytes
     place_taps(stem_at, net.stem_taps, below, wave, pixel)
     place_taps(skip_at, net.skip_taps, below, wave, pixel)
     pixels, stream, between = address(work.pixels), address(work.stream), address(work.between)
@@ -162,7 +163,7 @@ def evaluate(kernels, net, work, wave, height, context, stride):
 
     start_stream(work.stream, context, stride, wave)
     into = address(work.rings) + at * hidden if blocks else seen
-    wide_to_stream(kernels, pixels, pixel, stem_at, net.channels, net.stem, stream, 2 * hidden, into, hidden, count)
+    wide_to_stream(kernels, pixels, pixel, stem_at, net.pixel_width, net.stem, stream, 2 * hidden, into, hidden, count)
     for block in range(blocks):
         a = address(work.rings) + block * ring_rows * hidden
         clear_around(work.rings, block * ring_rows + at, count, ring.pad * wave.batch, hidden)
@@ -178,21 +179,21 @@ def evaluate(kernels, net, work, wave, height, context, stride):
     width = work.params.shape[1] * 4
     inner_to_halves(kernels, seen, hidden, here, hidden, net.neck, neck, 2 * net.neck_width, none, none, count)
     work.params[:count] = 0
-    wide_to_words(kernels, pixels, pixel, skip_at, net.channels, net.skip, params, width, none, none, count)
+    wide_to_words(kernels, pixels, pixel, skip_at, net.pixel_width, net.skip, params, width, none, none, count)
     wide_to_words(kernels, neck, 2 * net.neck_width, here, net.neck_width, net.head, params, width, none, none, count)
 
 
 @inlined
-def show_pixels(net, work, wave, height):
+def show_pixels(net, work, wave, height, lowest):
     """Put the values of a wave into the ring of pixels, as the net sees them."""
-    ring = ring_of(net.depth, height)
+    ring, width = ring_of(net.depth, height), net.pixel_width
     at = place(ring, wave, 0, 0)
-    clear_around(work.pixels, at, wave.pixels, ring.pad * wave.batch, net.channels)
+    clear_around(work.pixels, at, wave.pixels, ring.pad * wave.batch, width)
     for p in range(wave.pixels):
-        to = (at + p) * net.channels
-        for c in range(net.channels - 1):
-            work.pixels[to + c] = net.embedding[work.values[p, c]]
-        work.pixels[to + net.channels - 1] = net.inside
+        to = (at + p) * width
+        for c in range(net.channels):
+            work.pixels[to + c] = net.embedding[work.values[p, c] - lowest]
+        work.pixels[to + net.channels] = net.inside
 
 
 @inlined
@@ -223,7 +224,7 @@ def order_pixels(order, wave):
 def run(kernels, net, family, work, images, context, stride, purpose, heads, words, n, starts, masses, params):
     """Code a batch of images, or note its parameters. Returns the new n, UNDERFLOW or OUTSIDE.
 
-    images: (B, C, H, W) uint8, to be filled by DECODE. context: (h, w, B, hidden) int16, stride 0 if there is none.
+    images: (B, C, H, W), to be filled by DECODE. context: (h, w, B, hidden) int16, stride 0 if there is none.
     ENCODE works in starts and masses, (symbols,) int32; PARAMETERS fills params, (B, H, W, parameters) int32.
     """
     batch, channels, height, width = images.shape
@@ -252,30 +253,33 @@ def run(kernels, net, family, work, images, context, stride, purpose, heads, wor
                 i = wave.first + p // batch
                 for k in range(net.parameters):
                     params[p % batch, i, t - SKEW * i, k] = work.params[p, k]
-        show_pixels(net, work, wave, height)
+        show_pixels(net, work, wave, height, family.lowest)
     if purpose == ENCODE:
         for t in range(steps - 1, -1, -1):
             first = position - wave_of(t, height, width, batch).pixels * channels
-            n = put_all(heads, words, n, starts, masses, first, position)
+            n = put_all(heads, words, n, starts, masses, first, position, family.precision)
             position = first
     return n
 
 
 class LocalCoder:
-    """Codes the pixels of batches of images with a local net and a distribution, without PyTorch."""
+    """Codes batches of images, or of maps of latents, with a local net and a distribution, without PyTorch.
+
+    Images are uint8, latents int16.
+    """
 
     def __init__(self, net: Packed, family: Family, kernels: Kernels | None = None) -> None:
         """kernels: None for those of `compiling.choose`. Raises ValueError if net and family do not fit together."""
-        levels = LEVELS[type(family)]
-        if (net.parameters, net.channels - 1, len(net.embedding)) != (family.size, family.channels, levels):
+        levels = support(family).highest - support(family).lowest + 1
+        if (net.parameters, net.channels, len(net.embedding)) != (family.size, family.channels, levels):
             raise ValueError(
-                f"a net of {net.channels - 1} channels, {net.parameters} parameters and {len(net.embedding)} levels, "
+                f"a net of {net.channels} channels, {net.parameters} parameters and {len(net.embedding)} levels, "
                 f"expected {family.channels}, {family.size} and {levels} as the distribution has them"
             )
         self.net, self.family, self.kernels = net, family, kernels or choose()
 
-    def parameters(self, images: npt.NDArray[np.uint8], context: Context | None = None, stride: int = 1) -> Words:
-        """Parameters of every pixel of images (B, C, H, W) uint8: (B, H, W, P) int32.
+    def parameters(self, images: Pixels, context: Context | None = None, stride: int = 1) -> Words:
+        """Parameters of every pixel of images (B, C, H, W): (B, H, W, P) int32.
 
         context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) int16, each value for stride x stride pixels.
         """
@@ -283,10 +287,8 @@ class LocalCoder:
         self._run(PARAMETERS, images, context, stride, np.empty(1, np.uint64), np.empty(1, np.uint32), 0, params=params)
         return params
 
-    def push(
-        self, stack: AnsStack, images: npt.NDArray[np.uint8], context: Context | None = None, stride: int = 1
-    ) -> None:
-        """Put images (B, C, H, W) uint8 on a stack; context as for `parameters`.
+    def push(self, stack: AnsStack, images: Pixels, context: Context | None = None, stride: int = 1) -> None:
+        """Put images (B, C, H, W) on a stack; context as for `parameters`.
 
         Raises CoderError for a level that the distribution does not have.
         """
@@ -294,17 +296,17 @@ class LocalCoder:
 
     def pop(
         self, stack: AnsStack, shape: tuple[int, int, int], context: Context | None = None, stride: int = 1
-    ) -> npt.NDArray[np.uint8]:
-        """Take images of shape (B, H, W) off a stack: (B, C, H, W) uint8. Raises StackUnderflow as the stack does."""
+    ) -> Pixels:
+        """Take images of shape (B, H, W) off a stack: (B, C, H, W). Raises StackUnderflow as the stack does."""
         batch, height, width = shape
-        images = np.empty((batch, self.family.channels, height, width), np.uint8)
+        images = np.empty((batch, self.family.channels, height, width), support(self.family).dtype)
         stack.pop(lambda heads, words, n, x: self._run(DECODE, x, context, stride, heads, words, n), images, ())
         return images
 
     def _run(
         self,
         purpose: int,
-        images: npt.NDArray[np.uint8],
+        images: Pixels,
         context: Context | None,
         stride: int,
         heads: npt.NDArray[np.uint64],
@@ -312,12 +314,14 @@ class LocalCoder:
         n: int,
         params: Words | None = None,
     ) -> int:
-        if images.ndim != 4 or images.shape[1] != self.family.channels or images.dtype != np.uint8 or not images.size:
+        lowest, highest, dtype = support(self.family)
+        if images.ndim != 4 or images.shape[1] != self.family.channels or images.dtype != dtype or not images.size:
             raise ValueError(
-                f"images are {images.shape} {images.dtype}, expected (B, {self.family.channels}, H, W) uint8"
+                f"images are {images.shape} {images.dtype}, "
+                f"expected (B, {self.family.channels}, H, W) {np.dtype(dtype)}"
             )
-        if purpose != DECODE and images.max() >= len(self.net.embedding):
-            raise CoderError(f"a pixel is {images.max()}, expected 0 to {len(self.net.embedding) - 1}")
+        if purpose != DECODE and not lowest <= images.min() <= images.max() <= highest:
+            raise CoderError(f"pixels are {images.min()} to {images.max()}, expected {lowest} to {highest}")
         batch, _, height, width = images.shape
         net, symbols = self.net, images.size if purpose == ENCODE else 0
         if context is None:

@@ -45,10 +45,10 @@ from bbcodec.engine import compiling
 from bbcodec.engine.rans import push_intervals
 for name in compiling.available():
     words, ones = np.zeros(4, np.uint32), np.ones(1, np.int32)
-    push_intervals(compiling.Kernels(name), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones)
+    push_intervals(compiling.Kernels(name), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones, 24)
 print(sum(push_intervals.stats.cache_hits.values()), sum(push_intervals.stats.cache_misses.values()))
 compiling.CODE = "other"
-push_intervals(compiling.Kernels("portable"), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones)
+push_intervals(compiling.Kernels("portable"), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones, 24)
 print(sum(push_intervals.stats.cache_hits.values()), sum(push_intervals.stats.cache_misses.values()))
 """
 
@@ -70,6 +70,6 @@ def test_kernels_have_no_value_at_run_time():
     results = []
     for name in available():
         heads = np.full(1, 1 << 31, np.uint64)
-        push_intervals(Kernels(name), heads, words, 0, ones, ones)
+        push_intervals(Kernels(name), heads, words, 0, ones, ones, 24)
         results.append(int(heads[0]))
     assert results == [(1 << 55) + 1] * len(results)

@@ -7,7 +7,8 @@ from bbcodec.engine.local_net import packed
 
 def test_channels_are_padded_and_taps_become_waves():
     net = packed(random_net(0, hidden=20, inner=36, radii=(1, 0), radius=2), EMBEDDING, INSIDE)
-    assert (net.channels, net.stem_width, net.hidden, net.inner, net.neck_width, net.parameters) == (
+    assert (net.channels, net.pixel_width, net.stem_width, net.hidden, net.inner, net.neck_width, net.parameters) == (
+        3,
         4,
         20,
         32,
@@ -41,7 +42,7 @@ BAD = {
     "skip has shifts -1 to": lambda net: change(net, "skip.shift", 0, -1),
     "blocks.4.spatial has shifts .* to 25": lambda net: change(net, "blocks.4.spatial.shift", 0, 25),
     "no array 'neck.bias'": lambda net: net.pop("neck.bias"),
-    "stem has 3 inputs": lambda net: net.update({"stem.weight": net["stem.weight"][: 22 * 3]}),
+    "stem has 1 inputs": lambda net: net.update({"stem.weight": net["stem.weight"][:22]}),
     "neck has weights .* expected 64 inputs": lambda net: net.update({"neck.weight": net["neck.weight"][:60]}),
     "head has weights .* int8 .* expected .* int16": lambda net: net.update(
         {"head.weight": net["head.weight"].astype(np.int8)}

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from nets import EMBEDDING, INSIDE, oracle, random_net
 
 from bbcodec.ans import AnsStack
-from bbcodec.distributions import Bernoulli
+from bbcodec.distributions import Bernoulli, Gaussian
 from bbcodec.engine.bernoulli import bernoulli
 from bbcodec.engine.compiling import Kernels, available, choose
+from bbcodec.engine.gaussian import gaussian
 from bbcodec.engine.local_net import packed
 from bbcodec.engine.logistic import mixture, mixture_push, room
 from bbcodec.engine.waves import LocalCoder
@@ -143,27 +144,71 @@ def test_images_must_fit(images):
         coder.parameters(images)
 
 
-@pytest.mark.parametrize("lanes", [1, 16])
-def test_pixels_of_two_levels(lanes):
-    """Parameters are those of the oracle, the message that of the Bernoulli family, wave by wave."""
-    arrays = random_net(0, 1, params=1, hidden=16, inner=16, radii=(1,))
-    embedding, images = np.array([-256, 256], np.int16), np.random.default_rng(0).integers(0, 2, (3, 1, 21, 10))
-    images = images.astype(np.uint8)
-    coder = LocalCoder(packed(arrays, embedding, INSIDE), bernoulli(1))
-    params = oracle(arrays, embedding, INSIDE, images)
-    assert np.array_equal(coder.parameters(images), params)
+def symbol_order(values, places):
+    """Values (B, C, H, W) at places (b, i, j), in the order of coding: groups of 16 places, in these by channel."""
+    rows = np.array([values[b, :, i, j] for b, i, j in places])
+    return np.concatenate([rows[first : first + 16].T.reshape(-1) for first in range(0, len(rows), 16)])
+
+
+def check_family(family, reference, values, embedding, lanes):
+    """Parameters are those of the oracle, the message that of a distribution, wave by wave.
+
+    reference(logits or whatever: (B, P, H, W) and the order) makes the distribution of some symbols.
+    """
+    batch, channels, height, width = values.shape
+    arrays = random_net(0, channels, params=family.size, hidden=16, inner=16, radii=(1,))
+    coder = LocalCoder(packed(arrays, embedding, INSIDE), family)
+    params = oracle(arrays, embedding, INSIDE, values - values.dtype.type(family.lowest))
+    assert np.array_equal(coder.parameters(values), params)
     stack, expected = AnsStack.seeded(1, lanes), AnsStack.seeded(1, lanes)
-    coder.push(stack, images)
-    for t in range(10 + 2 * 20 - 1, -1, -1):
-        places = [(b, i, t - 2 * i) for b in range(3) for i in range(21) if 0 <= t - 2 * i < 10]
-        logits, bits = (torch.tensor([float(x[place]) for place in places]) for x in (params[..., 0], images[:, 0]))
-        Bernoulli(logits).push(expected, bits)
+    coder.push(stack, values)
+    for t in range(width + 2 * (height - 1) - 1, -1, -1):
+        places = [(b, i, t - 2 * i) for b in range(batch) for i in range(height) if 0 <= t - 2 * i < width]
+        if places:
+            parts = np.split(params.transpose(0, 3, 1, 2), family.size // channels, 1)
+            ordered = [torch.from_numpy(symbol_order(part, places)).float() for part in parts]
+            reference(*ordered).push(expected, torch.from_numpy(symbol_order(values, places)).float())
     assert np.array_equal(stack.flatten(), expected.flatten())
-    assert np.array_equal(coder.pop(stack, (3, 21, 10)), images)
+    assert np.array_equal(coder.pop(stack, (batch, height, width)), values)
     assert np.array_equal(stack.flatten(), AnsStack.seeded(1, lanes).flatten())
+    drawn = coder.pop(stack, (batch, height, width))
+    coder.push(stack, drawn)
+    assert np.array_equal(coder.pop(stack, (batch, height, width)), drawn)
+    return coder
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_pixels_of_two_levels(lanes, channels):
+    images = np.random.default_rng(0).integers(0, 2, (3, channels, 21, 10)).astype(np.uint8)
+    coder = check_family(bernoulli(channels), Bernoulli, images, np.array([-256, 256], np.int16), lanes)
     images[0, 0, 0, 0] = 2
-    with pytest.raises(CoderError, match="a pixel is 2, expected 0 to 1"):
-        coder.push(stack, images)
+    with pytest.raises(CoderError, match="pixels are 0 to 2, expected 0 to 1"):
+        coder.push(AnsStack(), images)
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+@pytest.mark.parametrize(("channels", "steps"), [(1, 1), (2, 8), (5, 64)])
+def test_latents(channels, steps, lanes):
+    family = gaussian(channels, steps)
+    bound, rng = 8 * steps - 1, np.random.default_rng(0)
+    latents = np.clip(rng.normal(0, steps, (2, channels, 9, 11)).round(), -bound, bound).astype(np.int16)
+    latents[0, 0, :2, :2] = [[-bound, bound], [bound, -bound]]
+    # what nets see of latents are activations, +-2047; a table of half of them keeps random nets within the bounds
+    embedding = (np.arange(-bound, bound + 1) * (128 // steps)).astype(np.int16)
+
+    def reference(mean, log_sigma):
+        return Gaussian(mean, log_sigma, steps)
+
+    check_family(family, reference, latents, embedding, lanes)
+
+
+def test_the_grid_of_latents_is_that_of_the_family():
+    for steps in (1, 8, 64):
+        d, family = Gaussian(torch.zeros(1), torch.zeros(1), steps), gaussian(1, steps)
+        assert (d.bound, d.log_sigma_min) == (family.bound, family.log_sigma_min)
+    with pytest.raises(ValueError, match="expected a power of two"):
+        gaussian(1, 3)
 
 
 def test_threads_work_side_by_side():
