@@ -35,19 +35,22 @@ CODE: Final = hashlib.blake2b(
 Function = Callable[..., Any]
 
 
+_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
 def compiled(function: Function) -> Function:
     """An entry point: machine code, cached on disk, that lets other threads run and allocates nothing."""
-    return cast(Function, nb.njit(nogil=True, cache=True, _nrt=False, error_model="numpy")(function))
+    return cast(Function, nb.njit(cache=True, **_OPTIONS)(function))
 
 
 def part(function: Function) -> Function:
-    """A function that entry points call."""
-    return cast(Function, nb.njit(nogil=True, _nrt=False, error_model="numpy")(function))
+    """A function that entry points call; Python cannot, which spares the code that would unpack its arguments."""
+    return cast(Function, nb.njit(no_cpython_wrapper=True, **_OPTIONS)(function))
 
 
 def inlined(function: Function) -> Function:
     """A part that is always inlined."""
-    return cast(Function, nb.njit(nogil=True, inline="always", _nrt=False, error_model="numpy")(function))
+    return cast(Function, nb.njit(inline="always", no_cpython_wrapper=True, **_OPTIONS)(function))
 
 
 class Kernels:
@@ -116,3 +119,15 @@ def address(typing_context, array):
         return builder.ptrtoint(struct.data, ir.IntType(64))
 
     return types.int64(array), codegen
+
+
+@intrinsic
+def clear(typing_context, where, size):
+    """Zero `size` bytes from an address on; both int64."""
+
+    def codegen(context, builder, signature, arguments):
+        where = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        cgutils.memset(builder, where, arguments[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.engine.compiling import Kernels, address, choose, compiled, inlined, part
+from bbcodec.engine.compiling import Kernels, address, choose, clear, compiled, inlined, part
 from bbcodec.engine.families import Family, Nothing, note, pop_pixels, room, support
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
 from bbcodec.engine.logistic import Room
@@ -126,23 +126,24 @@ def place_taps(offsets, taps, ring, wave, size):
 
 
 @inlined
-def clear_around(data, first, count, border, size):
-    """Zero `border` rows before and after rows first .. first + count - 1 of `size` elements."""
-    data[(first - border) * size : first * size] = 0
-    data[(first + count) * size : (first + count + border) * size] = 0
+def clear_around(ring, first, count, border, size):
+    """Zero `border` rows of `size` bytes before and after rows first .. first + count - 1 of a ring at an address."""
+    clear(ring + (first - border) * size, border * size)
+    clear(ring + (first + count) * size, border * size)
 
 
 @inlined
 def start_stream(stream, context, stride, wave):
     """The context of the pixels of a wave, (h, w, B, hidden) with a value for stride x stride pixels; or zero."""
+    width = stream.shape[1]
     if not stride:
-        stream[: wave.pixels] = 0
+        clear(address(stream), 2 * wave.pixels * width)
         return
     row = 0
     for i in range(wave.first, wave.last):
         above, left = i // stride, (wave.t - SKEW * i) // stride
         for image in range(wave.batch):
-            for c in range(stream.shape[1]):
+            for c in range(width):
                 stream[row, c] = context[above, left, image, c]
             row += 1
 
@@ -166,7 +167,7 @@ def evaluate(kernels, net, work, wave, height, context, stride):
     wide_to_stream(kernels, pixels, pixel, stem_at, net.pixel_width, net.stem, stream, 2 * hidden, into, hidden, count)
     for block in range(blocks):
         a = address(work.rings) + block * ring_rows * hidden
-        clear_around(work.rings, block * ring_rows + at, count, ring.pad * wave.batch, hidden)
+        clear_around(a, at, count, ring.pad * wave.batch, hidden)
         block_at = work.offsets[2, : net.spatial_count[block]]
         place_taps(block_at, net.spatial_taps[block], ring, wave, hidden)
         w = net.spatial
@@ -178,7 +179,7 @@ def evaluate(kernels, net, work, wave, height, context, stride):
         inner_to_stream(kernels, between, net.inner, here, net.inner, matrix, stream, 2 * hidden, into, hidden, count)
     width = work.params.shape[1] * 4
     inner_to_halves(kernels, seen, hidden, here, hidden, net.neck, neck, 2 * net.neck_width, none, none, count)
-    work.params[:count] = 0
+    clear(params, width * count)
     wide_to_words(kernels, pixels, pixel, skip_at, net.pixel_width, net.skip, params, width, none, none, count)
     wide_to_words(kernels, neck, 2 * net.neck_width, here, net.neck_width, net.head, params, width, none, none, count)
 
@@ -188,7 +189,7 @@ def show_pixels(net, work, wave, height, lowest):
     """Put the values of a wave into the ring of pixels, as the net sees them."""
     ring, width = ring_of(net.depth, height), net.pixel_width
     at = place(ring, wave, 0, 0)
-    clear_around(work.pixels, at, wave.pixels, ring.pad * wave.batch, width)
+    clear_around(address(work.pixels), at, wave.pixels, ring.pad * wave.batch, 2 * width)
     for p in range(wave.pixels):
         to = (at + p) * width
         for c in range(net.channels):
@@ -229,8 +230,8 @@ def run(kernels, net, family, work, images, context, stride, purpose, heads, wor
     """
     batch, channels, height, width = images.shape
     steps, position = width + SKEW * (height - 1), np.int64(0)
-    work.pixels[:] = 0
-    work.rings[:] = 0
+    clear(address(work.pixels), 2 * work.pixels.size)
+    clear(address(work.rings), work.rings.size)
     for t in range(steps):
         wave = wave_of(t, height, width, batch)
         if purpose != DECODE:
