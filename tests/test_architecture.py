@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"model"}),
     frozenset({"distributions", "exact"}),
     frozenset({"coder"}),
-    frozenset({"errors", "binary", "options", "parallel", "atomic_files", "sample_formats"}),
+    frozenset({"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "sample_formats"}),
 )
 RANKS = {room: rank for rank, layer in enumerate(reversed(LAYERS)) for room in layer}
 
@@ -44,9 +44,6 @@ EXCEPTIONS: dict[tuple[str, str, Form], str] = {
     ("bbcodec.options", "bbcodec.codec.pool", "typing"): "options hold a function that loads codecs",
     ("bbcodec.codec.catalogue", "bbcodec.models", "string"): "finds the folder of shipped codecs, imports nothing",
 }
-
-# Modules that look others up by name when asked for them. Those import them in turn, which is no cycle.
-REGISTRIES = {"bbcodec.cli.main": "the commands"}
 
 
 @dataclass(frozen=True)
@@ -135,8 +132,7 @@ def cycles(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def module_cycles(found: Iterable[Edge]) -> list[str]:
-    firm = (edge for edge in found if not edge.excepted and not (edge.importer in REGISTRIES and edge.form == "string"))
-    return cycles((edge.importer, edge.imported) for edge in firm)
+    return cycles((edge.importer, edge.imported) for edge in found if not edge.excepted)
 
 
 def room_cycles(found: Iterable[Edge]) -> list[str]:
