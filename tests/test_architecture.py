@@ -158,9 +158,9 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
 def missing_files(text: str, folder: Path) -> list[str]:
-    """Files that a page names, in backquotes or as links, and that are not there. `*` stands for any name."""
+    """Files that a page names, in backquotes or as links, and that are not there. `*` and NAME stand for any name."""
     named = {path.rstrip("/") for span in re.findall(r"`([^`\n]+)`", text) for path in PATH.findall(span)}
-    gone = [path for path in named if not list(ROOT.glob(path))]
+    gone = [path for path in named if not list(ROOT.glob(path.replace("NAME", "*")))]
     return sorted(gone + [link for link in LINK.findall(text) if not (folder / link).exists()])
 
 
@@ -349,6 +349,7 @@ def test_long_and_undocumented_modules_and_equal_names_are_caught():
         ("`docs/format.md`, `models/zoo/*.toml`, `python benchmarks/kodak.py --data DATA`, [x](format.md#chunk)", []),
         ("`bbcodec/coder/nothing.py`", ["bbcodec/coder/nothing.py"]),
         ("`models/zoo/*.nothing` and [`x`](nothing.md)", ["models/zoo/*.nothing", "nothing.md"]),
+        ("`models/NAME.py`, `nothing/models/NAME.py` and `models/nothing/NAME.py`", ["models/nothing/NAME.py"]),
         ("[x](https://example.org/nothing)", []),
     ],
 )
