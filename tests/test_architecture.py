@@ -120,15 +120,19 @@ def imports_upwards(found: Iterable[Edge]) -> list[str]:
 
 
 def cycles(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """A cycle of the graph, if there is one."""
-    graph = TopologicalSorter[str]()
-    for importer, imported in pairs:
-        graph.add(importer, imported)
-    try:
-        graph.prepare()
-    except CycleError as error:
-        return [" <- ".join(error.args[1])]
-    return []
+    """The cycles of a graph, each found after one import of the cycle before it was taken out."""
+    left, found = set(pairs), list[str]()
+    while True:
+        graph = TopologicalSorter[str]()
+        for importer, imported in sorted(left):
+            graph.add(importer, imported)
+        try:
+            graph.prepare()
+            return found
+        except CycleError as error:
+            cycle = error.args[1]  # each is imported by the next
+            found.append(" <- ".join(cycle))
+            left.remove((cycle[1], cycle[0]))
 
 
 def module_cycles(found: Iterable[Edge]) -> list[str]:
@@ -324,6 +328,12 @@ def test_a_cycle_of_modules_is_caught(sources):
     found = edges(sources)
     assert len(module_cycles(found)) == 1
     assert imports_upwards(found) == room_cycles(found) == []
+
+
+def test_every_cycle_is_named():
+    pairs = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "c"), ("d", "e")]
+    assert sorted(len(cycle.split(" <- ")) for cycle in cycles(pairs)) == [3, 3]
+    assert cycles([("a", "b"), ("b", "c"), ("a", "c")]) == []
 
 
 def test_a_cycle_of_rooms_is_caught():
