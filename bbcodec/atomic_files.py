@@ -1,4 +1,4 @@
-"""Writing single files: they appear under their final names when they are whole, and only where they may."""
+"""Writing files that appear under their final names only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bbcodec.errors import OutputError, TargetExists
 
 
 def refuse_existing(target: Path, force: bool) -> None:
-    """Raise TargetExists unless `target` may be written, OutputError where it is a folder."""
+    """Raise OutputError if `target` is a folder, TargetExists if it exists and `force` is not set."""
     if target.is_dir():
-        raise OutputError(f"{target} is a folder; give the name of a file")
+        raise OutputError(f"{target} is a folder; expected the name of a file")
     if os.path.lexists(target) and not force:
         raise TargetExists(f"{target} exists; use --force to overwrite it")
 
 
 def check_new_file(target: Path, force: bool) -> None:
-    """What can be told of `new_file` before long work: raises TargetExists or OutputError."""
+    """Raise TargetExists or OutputError if `new_file` would: a check before long work."""
     refuse_existing(target, force)
     if not target.parent.is_dir():
         raise OutputError(f"{target} cannot be written: there is no folder {target.parent}")
@@ -29,7 +29,10 @@ def check_new_file(target: Path, force: bool) -> None:
 
 @contextmanager
 def new_file(target: Path, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
-    """Path and stream of a temporary file beside `target`; it gets that name when all went well, else it is removed."""
+    """Path and stream of a temporary file beside `target`, renamed to it on success, else removed.
+
+    Raises TargetExists or OutputError.
+    """
     refuse_existing(target, force)
     path: Path | None = None
     try:

@@ -1,107 +1,107 @@
-"""Everything that bbcodec raises on purpose: one base class, and one exit code for each kind of failure.
+"""The errors of bbcodec: one base class, and an exit code for each.
 
-Three causes stay apart: a wrong call or a bad input (codes 3 to 9), a damaged or foreign file (10 to 19), and a fault
-of bbcodec or of the machine it runs on (20 and up). Code 2 is a wrong command line and 130 an interrupt. Messages are
-one line: what, where, what was expected, what to do.
+Codes separate three causes: a wrong call or bad input (3 to 9), a damaged or foreign file (10 to 19), and a failure of
+bbcodec or of the machine (20 and up). Code 2 is a wrong command line and 130 an interrupt. A message is one line: what
+failed, where, what was expected, what to do.
 """
 
 from __future__ import annotations
 
 
 class BBCodecError(Exception):
-    """Base of all errors of bbcodec; the command line prints its message in one line and leaves with `exit_code`."""
+    """Base class of all errors; the command line prints the message as one line and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class InputError(BBCodecError):
-    """An input that cannot be used: missing, unreadable, empty, or of a kind that the call does not take."""
+    """An input is missing, unreadable, empty, or not what the call takes."""
 
     exit_code = 3
 
 
 class TargetExists(BBCodecError):
-    """The target is there already, and overwriting was not asked for."""
+    """The target exists, and overwriting was not requested."""
 
     exit_code = 4
 
 
 class OutputError(BBCodecError):
-    """The target cannot be written: no such folder, no permission, no space."""
+    """The target cannot be written: no such folder, no permission, no space left."""
 
     exit_code = 5
 
 
 class NoSuchName(BBCodecError, KeyError):
-    """A name that the archive does not hold."""
+    """A name is not in the archive."""
 
     exit_code = 6
 
     def __str__(self) -> str:
-        return Exception.__str__(self)  # KeyError would show the repr, in quotes
+        return Exception.__str__(self)  # KeyError would quote the message
 
 
 class MissingCodec(BBCodecError):
-    """The codec that was named, or that an archive needs, is not installed and not a file."""
+    """A codec that was named, or that an archive needs, is neither installed, nor embedded, nor a file."""
 
     exit_code = 7
 
 
 class NotAnArchive(BBCodecError):
-    """The file is not a bbcodec archive at all."""
+    """The file is not a bbcodec archive."""
 
     exit_code = 10
 
 
 class DamagedArchive(BBCodecError):
-    """An archive that was cut or changed: a checksum, a length or a digest is wrong."""
+    """An archive was truncated or changed: a checksum, length or digest is wrong."""
 
     exit_code = 11
 
 
 class UnsupportedVersion(BBCodecError):
-    """A file of a format version that this version of bbcodec does not read."""
+    """A file has a format version that this version of bbcodec does not read."""
 
     exit_code = 12
 
 
 class UnsafePath(BBCodecError):
-    """A name in an archive that would be written outside the target folder."""
+    """A name in an archive would be written outside the target folder."""
 
     exit_code = 13
 
 
 class BadCodecFile(BBCodecError):
-    """A codec file that is not one, is damaged, or breaks the bounds of exact arithmetic."""
+    """A codec file is none, is damaged, or breaks the bounds of exact arithmetic."""
 
     exit_code = 14
 
 
 class CoderError(BBCodecError, ValueError):
-    """Words that are not a message, or a symbol that cannot be coded."""
+    """Words are not a message, or a symbol cannot be coded."""
 
     exit_code = 15
 
 
 class StackUnderflow(CoderError):
-    """A pop needed more bits than the stack holds."""
+    """A pop needs more bits than the stack holds."""
 
     exit_code = 16
 
 
 class VerificationFailed(BBCodecError):
-    """What was just written does not decode to what was read: nothing was kept."""
+    """What was written does not decode to what was read; nothing was kept."""
 
     exit_code = 20
 
 
 class InexactArithmetic(BBCodecError):
-    """This device does not compute what the codec's known-answer test asks for, not even on the safe path."""
+    """This device fails the codec's known-answer test, even on the safe path."""
 
     exit_code = 21
 
 
 class TrainingDiverged(BBCodecError):
-    """Training was rolled back to its last checkpoint, and the loss was lost again."""
+    """Training diverged again after it was rolled back to its last checkpoint."""
 
     exit_code = 22

@@ -19,7 +19,7 @@ from common import arguments, environment, needed
 from trained import ENTRIES
 
 from bbcodec.options import RunOptions
-from bbcodec.report.baselines import measure_peers
+from bbcodec.report.baselines import measure_baselines
 
 SETS = {entry.test: entry.data for entry in ENTRIES}
 
@@ -27,12 +27,12 @@ SETS = {entry.test: entry.data for entry in ENTRIES}
 def measure(path: Path, jobs: int) -> dict[str, Any]:
     """The row of an array of test images."""
     start = time.perf_counter()
-    peers = measure_peers(path, (), RunOptions(jobs))
+    baselines = measure_baselines(path, (), RunOptions(jobs))
     return {
         "test": path.name,
         "data": SETS[path.name],
         "dims": np.load(path, mmap_mode="r").size,
-        "peers": [asdict(peer) for peer in peers],
+        "peers": [asdict(baseline) for baseline in baselines],
         "seconds": round(time.perf_counter() - start, 1),
         "environment": environment(),
     }

@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.group import clean, show_json, size, tell
+from bbcodec.cli.output import escaped, format_size, print_json, print_status
 from bbcodec.codec.catalogue import shipped_codecs
 
 
 @click.command("codecs")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
-    """Show the codecs that come with bbcodec."""
+    """List the codecs that ship with bbcodec."""
     rows: list[dict[str, Any]] = [
         {
             "name": codec.name,
@@ -26,12 +26,12 @@ def command(as_json: bool) -> None:
         for codec in shipped_codecs()
     ]
     if as_json:
-        show_json({"codecs": rows})
+        print_json({"codecs": rows})
         return
     for row in rows:
         rate = f"{row['bits_per_dim']} bits/dim" if row["bits_per_dim"] is not None else ""
-        about = f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4}"
-        facts = f"{about} {size(row['bytes']):>8}  {row['digest']}  {rate}"
-        click.echo(clean(facts).rstrip())
+        model = f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4}"
+        line = f"{model} {format_size(row['bytes']):>8}  {row['digest']}  {rate}"
+        click.echo(escaped(line).rstrip())
     if not rows:
-        tell("no codec is installed: images are stored as WebP or PNG")
+        print_status("no codecs are installed: images are stored as WebP or PNG")

@@ -6,22 +6,23 @@ from dataclasses import asdict
 
 import click
 
-from bbcodec.cli.group import counted, show_json, sizes, stored, tell, work_options
+from bbcodec.cli.options import coding_options
+from bbcodec.cli.output import format_contents, format_count, format_ratio, print_json, print_status
 
 
 @click.command("compress", short_help="Compress image files, folders and arrays into an archive.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", required=True, metavar="ARCHIVE", help="The archive to write; - is standard output.")
 @click.option("--codec", default="auto", metavar="CODEC", help="A shipped codec, a .bbc file, auto (the best) or none.")
-@click.option("--no-embed-codec", is_flag=True, help="Leave a codec of your own out of the archive.")
-@click.option("--exact-files", is_flag=True, help="Keep the bytes of every file, not just its picture.")
-@click.option("--jpegxl", is_flag=True, help="Try JPEG XL too; an archive with it needs imagecodecs.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
-@click.option("--name", metavar="NAME", help="What standard input, - among the inputs, is called in the archive.")
-@click.option("--no-verify", is_flag=True, help="Do not decode the archive again before it gets its name.")
+@click.option("--no-embed-codec", is_flag=True, help="Do not embed a codec of your own in the archive.")
+@click.option("--exact-files", is_flag=True, help="Restore every file byte for byte, not just its pixels.")
+@click.option("--jpegxl", is_flag=True, help="Try JPEG XL, too; reading the archive may then need imagecodecs.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names, e.g. '*.tmp' (repeatable).")
+@click.option("--name", metavar="NAME", help="The name of standard input (-) in the archive.")
+@click.option("--no-verify", is_flag=True, help="Do not decode the archive before it is renamed into place.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
-@click.option("-v", "--verbose", is_flag=True, help="Say of each file how it is stored, and what was tried.")
-@work_options
+@click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
+@coding_options
 def command(
     inputs: tuple[str, ...],
     output: str,
@@ -41,18 +42,22 @@ def command(
 ) -> None:
     """Compress image files, folders and arrays (.npy, .npz) into one archive. INPUT may be -, standard input.
 
-    Names in the archive are relative to the folder, if a single one is given; else each input keeps its own name. Files
-    that are no images, or that cannot be given back from their pixels, are kept byte for byte.
+    With a single folder as input, names in the archive are relative to it; otherwise each input keeps its own name.
+    Files that are not images, or that cannot be restored from their pixels, are stored byte for byte.
     """
     from bbcodec.archive.compress import compress
-    from bbcodec.cli.progress import watched
-    from bbcodec.cli.streams import STANDARD, inputs_of, output_at, shown
+    from bbcodec.cli.progress import progress_display
+    from bbcodec.cli.streams import STANDARD_STREAM, display_name, input_paths, output_path
 
-    if as_json and output == STANDARD:
+    if as_json and output == STANDARD_STREAM:
         raise click.UsageError("standard output takes the archive or the JSON, not both")
     if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose contradict each other")
-    with output_at(output) as target, inputs_of(inputs, name) as sources, watched("looking", quiet) as watch:
+        raise click.UsageError("--quiet and --verbose are mutually exclusive")
+    with (
+        output_path(output) as target,
+        input_paths(inputs, name) as sources,
+        progress_display("scanning", quiet) as display,
+    ):
         summary = compress(
             list(sources),
             target,
@@ -65,15 +70,17 @@ def command(
             verify=not no_verify,
             jobs=jobs,
             device=device,
-            progress=watch.progress,
-            report=watch.report if verbose else None,
+            progress=display.progress,
+            report=display.report if verbose else None,
         )
     for line in summary.skipped:
-        tell(line)
-    told = f"{stored(summary)}, {sizes(summary.file_bytes, summary.archive_bytes)}, {watch.seconds}"
-    tell(f"{shown(output, 'output')}: {told}", quiet)
+        print_status(line)
+    sizes = format_ratio(summary.file_bytes, summary.archive_bytes)
+    closing = f"{display_name(output, 'output')}: {format_contents(summary)}, {sizes}, {display.elapsed}"
+    print_status(closing, quiet)
     if summary.rewritten:
-        what = f"{counted(summary.rewritten, 'file')} come{'s' * (summary.rewritten == 1)} back"
-        tell(f"{what} with identical pictures, but other file checksums; --exact-files keeps them", quiet)
+        files = format_count(summary.rewritten, "file")
+        note = f"{files} will be restored with identical images but different checksums"
+        print_status(f"{note}; --exact-files keeps the bytes", quiet)
     if as_json:
-        show_json(asdict(summary))
+        print_json(asdict(summary))

@@ -6,19 +6,22 @@ from pathlib import Path
 
 import click
 
-from bbcodec.cli.group import tell, work_options
+from bbcodec.cli.options import coding_options
+from bbcodec.cli.output import print_status
 
 
-@click.command("evaluate", short_help="Measure a codec on images: the theory, the bytes, and other codecs.")
+@click.command("evaluate", short_help="Measure a codec on images: bounds, bytes, and other codecs.")
 @click.argument("codec")
 @click.argument("inputs", nargs=-1, required=True, metavar="DATA...")
-@click.option("--iwae", type=click.IntRange(0), default=100, metavar="K", help="Draws of the IWAE bound; 100.")
+@click.option(
+    "--iwae", type=click.IntRange(0), default=100, metavar="K", help="Draws of the IWAE bound (100; 0: none)."
+)
 @click.option("--iwae-images", type=click.IntRange(1), metavar="N", help="Images it is measured on (100, or fewer).")
 @click.option("--no-peers", is_flag=True, help="Do not compare with PNG, WebP, JPEG XL and no codec.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out names like this, as '*.tmp' (repeatable).")
-@click.option("--html", metavar="FILE", help="Write the report as a page, too.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names, e.g. '*.tmp' (repeatable).")
+@click.option("--html", metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")
-@work_options
+@coding_options
 def command(
     codec: str,
     inputs: tuple[str, ...],
@@ -33,30 +36,29 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Compress images with CODEC, and account for every byte: from the bounds of the theory to the file.
+    """Compress images with CODEC and account for every byte, from the bounds of the theory to the file.
 
-    CODEC is a shipped codec or a .bbc file; DATA are image files, folders and arrays (.npy, .npz). The archive is not
-    kept.
+    CODEC is a shipped codec or a .bbc file; DATA are image files, folders and arrays (.npy, .npz). The archive is
+    discarded.
     """
     from bbcodec.atomic_files import check_new_file
-    from bbcodec.cli.progress import watched
-    from bbcodec.cli.report import show_report
+    from bbcodec.cli.progress import progress_display
+    from bbcodec.cli.report import print_report
+    from bbcodec.options import RunOptions
     from bbcodec.report.evaluate import evaluate
 
     if html is not None:
         check_new_file(Path(html), force)
-    with watched("looking", quiet) as watch:
+    with progress_display("scanning", quiet) as display:
         report = evaluate(
             codec,
             list(inputs),
             iwae=iwae,
             iwae_images=iwae_images,
-            peers=not no_peers,
+            baselines=not no_peers,
             exclude=exclude,
-            jobs=jobs,
-            device=device,
-            progress=watch.progress,
+            run=RunOptions(jobs, device, display.progress),
         )
-        seconds = watch.seconds
-    show_report(report, html, force, as_json)
-    tell(f"{report.file_bytes:,} bytes, {seconds}", quiet)
+        elapsed = display.elapsed
+    print_report(report, html, force, as_json)
+    print_status(f"{report.archive_bytes:,} bytes, {elapsed}", quiet)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.group import clean, counted, show_json, sizes, tell
+from bbcodec.cli.output import escaped, format_count, format_ratio, print_json, print_status
 
 
 @click.command("list", short_help="Show what is in an archive.")
@@ -19,45 +19,45 @@ def command(archive: str, as_json: bool) -> None:
     ARCHIVE may be -, standard input.
     """
     from bbcodec.archive.read.archive import open_archive
-    from bbcodec.cli.streams import archive_at, shown
+    from bbcodec.cli.streams import archive_path, display_name
 
-    with archive_at(archive) as path, open_archive(path) as opened:
+    with archive_path(archive) as path, open_archive(path) as opened:
         listing = opened.listing()
         summary = opened.summary()
     if as_json:
-        show_json(listing)
+        print_json(listing)
         return
     if sys.stdout.isatty():
         click.echo(_row("bytes", "stored", "how", "pixels", "name"))
     for file in listing["files"]:
-        click.echo(_line(file))
+        click.echo(_file_row(file))
     for folder in listing["folders"]:
-        click.echo(_row("", "", "", "", clean(folder) + "/"))
+        click.echo(_row("", "", "", "", escaped(folder) + "/"))
     if sys.stdout.isatty():
-        tell(f"{counted(summary.files, 'file')}, {sizes(summary.file_bytes, summary.archive_bytes)}")
+        sizes = format_ratio(summary.file_bytes, summary.archive_bytes)
+        print_status(f"{format_count(summary.files, 'file')}, {sizes}")
     for codec in listing["codecs"]:
-        tell(f"needs codec {codec['name']}, digest {codec['digest']}, {_place(codec)}")
+        print_status(f"needs codec {codec['name']}, digest {codec['digest']}, {_codec_source(codec)}")
     if "jpegxl" in listing["needs"]:
-        tell("needs JPEG XL, which the package imagecodecs decodes")
+        print_status("needs the package imagecodecs, for JPEG XL")
     if listing["rebuilt"]:
-        tell(f"{shown(archive, 'input')}: {listing['rebuilt']}; listed are the files that its chunks name")
+        print_status(f"{display_name(archive, 'input')}: {listing['rebuilt']}; the list was rebuilt from its chunks")
 
 
-def _place(codec: dict[str, Any]) -> str:
-    """Where a codec is, for people."""
+def _codec_source(codec: dict[str, Any]) -> str:
+    """Where a codec can be found."""
     from bbcodec.codec.catalogue import shipped_codecs
 
     if codec["embedded"]:
         return "in the archive"
     shipped = any(one.digest.hex() == codec["digest"] for one in shipped_codecs())
-    return "shipped with bbcodec" if shipped else "neither in the archive nor shipped: --codec takes its file"
+    return "shipped with bbcodec" if shipped else "neither in the archive nor shipped: pass its file as --codec"
 
 
-def _line(file: dict[str, Any]) -> str:
-    """A file, for people."""
+def _file_row(file: dict[str, Any]) -> str:
     pixels = f"{file['width']}x{file['height']} {file['mode']}" if file["width"] else ""
-    copy = f" (copy of {clean(file['copy_of'])})" if file["copy_of"] else ""
-    return _row(file["bytes"], file["stored_bytes"], file["how"], pixels, clean(file["name"]) + copy)
+    copy = f" (copy of {escaped(file['copy_of'])})" if file["copy_of"] else ""
+    return _row(file["bytes"], file["stored_bytes"], file["how"], pixels, escaped(file["name"]) + copy)
 
 
 def _row(n_bytes: object, n_stored: object, how: str, pixels: str, name: str) -> str:

@@ -1,13 +1,15 @@
-"""`bbcodec report`, and how reports are shown."""
+"""`bbcodec report`, and how reports are printed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bbcodec.cli.group import clean, show_json, tell, work_options
+from bbcodec.cli.options import coding_options
+from bbcodec.cli.output import escaped, print_json, print_status
 
 if TYPE_CHECKING:
     from bbcodec.report.report import Report
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 @click.command("report", short_help="Account for every byte of an archive.")
 @click.argument("archive")
 @click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
-@click.option("--html", metavar="FILE", help="Write the report as a page, too.")
+@click.option("--html", metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")
-@work_options
+@coding_options
 def command(
     archive: str,
     codec: str | None,
@@ -34,32 +36,34 @@ def command(
     ARCHIVE may be -, standard input.
     """
     from bbcodec.atomic_files import check_new_file
-    from bbcodec.cli.progress import watched
-    from bbcodec.cli.streams import archive_at, shown
+    from bbcodec.cli.progress import progress_display
+    from bbcodec.cli.streams import archive_path, display_name
+    from bbcodec.options import RunOptions
     from bbcodec.report.evaluate import inspect
 
     if html is not None:
         check_new_file(Path(html), force)
-    with archive_at(archive) as path, watched("looking", quiet) as watch:
-        report = inspect(path, codec=codec, jobs=jobs, device=device, progress=watch.progress)
-        seconds = watch.seconds
-    report.title = shown(archive, "input")
-    show_report(report, html, force, as_json)
-    tell(f"{shown(archive, 'input')}: {report.file_bytes:,} bytes, {seconds}", quiet)
+    with archive_path(archive) as path, progress_display("scanning", quiet) as display:
+        report = inspect(path, codec=codec, run=RunOptions(jobs, device, display.progress))
+        elapsed = display.elapsed
+    name = display_name(archive, "input")
+    print_report(replace(report, title=name), html, force, as_json)
+    print_status(f"{name}: {report.archive_bytes:,} bytes, {elapsed}", quiet)
 
 
-def show_report(report: Report, html: str | None, force: bool, as_json: bool) -> None:
-    """Text or JSON on stdout, and a page if a file for it is given."""
+def print_report(report: Report, html: str | None, force: bool, as_json: bool) -> None:
+    """Print a report on stdout as text or JSON, and write it as a page to the file `html`, if given."""
     from bbcodec.atomic_files import new_file
-    from bbcodec.report.report import as_text
+    from bbcodec.report.render_json import render_json
+    from bbcodec.report.render_text import render_text
 
     if as_json:
-        show_json(report.as_json())
+        print_json(render_json(report))
     else:
-        for line in as_text(report).split("\n"):
-            click.echo(clean(line))
+        for line in render_text(report).split("\n"):
+            click.echo(escaped(line))
     if html is not None:
-        from bbcodec.report.render_html import as_html
+        from bbcodec.report.render_html import render_html
 
         with new_file(Path(html), force) as (_, stream):
-            stream.write(as_html(report).encode())
+            stream.write(render_html(report).encode())

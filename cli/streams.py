@@ -1,4 +1,4 @@
-"""Standard input and output in place of files: `-` on the command line. All goes through temporary files."""
+"""Standard input and output in place of files, `-` on the command line: both pass through temporary files."""
 
 from __future__ import annotations
 
@@ -17,37 +17,42 @@ import click
 from bbcodec.archive.format.names import check_name
 from bbcodec.errors import BBCodecError, InputError, OutputError, UnsafePath
 
-STANDARD: Final = "-"
+STANDARD_STREAM: Final = "-"
+BUFFER_BYTES: Final = 2**20
 
 
-def shown(argument: str, stream: str) -> str:
-    """How messages call a file of the command line."""
-    return f"standard {stream}" if argument == STANDARD else argument
+def display_name(argument: str, stream: str) -> str:
+    """What messages call a file of the command line: `-` is standard `stream`, "input" or "output"."""
+    return f"standard {stream}" if argument == STANDARD_STREAM else argument
 
 
 @contextmanager
-def archive_at(argument: str) -> Iterator[str]:
-    """The path of the archive that is meant: for `-` of a temporary file with what comes from standard input."""
-    if argument != STANDARD:
+def archive_path(argument: str) -> Iterator[str]:
+    """The path of an archive; for `-`, of a temporary file with the content of standard input."""
+    if argument != STANDARD_STREAM:
         yield argument
         return
     with TemporaryDirectory(prefix="bbcodec-") as folder:
         path = Path(folder, "archive.bb")
-        _spool(path)
+        _save_stdin(path)
         try:
             yield str(path)
         except BBCodecError as error:
-            raise type(error)(str(error).replace(str(path), shown(STANDARD, "input"))) from None
+            message = str(error).replace(str(path), display_name(STANDARD_STREAM, "input"))
+            raise type(error)(message) from None
 
 
 @contextmanager
-def inputs_of(arguments: Sequence[str], name: str | None) -> Iterator[list[str]]:
-    """The inputs that are meant: for `-` a temporary file with what comes from standard input, called `name`."""
-    if list(arguments).count(STANDARD) > 1:
+def input_paths(arguments: Sequence[str], name: str | None) -> Iterator[list[str]]:
+    """The paths of inputs; for `-`, of a temporary file with the content of standard input, called `name`.
+
+    Raises click.UsageError unless `name` is given with `-`, and only then, and is a safe relative name.
+    """
+    if list(arguments).count(STANDARD_STREAM) > 1:
         raise click.UsageError("'-', standard input, was given more than once")
-    if STANDARD in arguments and name is None:
-        raise click.UsageError("'-', standard input, needs --name NAME: what the file is called in the archive")
-    if STANDARD not in arguments and name is not None:
+    if STANDARD_STREAM in arguments and name is None:
+        raise click.UsageError("'-', standard input, needs --name NAME, its name in the archive")
+    if STANDARD_STREAM not in arguments and name is not None:
         raise click.UsageError("--name is for '-', standard input, which is not among the inputs")
     if name is None:
         yield list(arguments)
@@ -55,28 +60,28 @@ def inputs_of(arguments: Sequence[str], name: str | None) -> Iterator[list[str]]
     try:
         check_name(os.fsencode(name))
     except UnsafePath:
-        raise click.UsageError(f"--name takes a relative name, as cats/01.png, not {name!r}") from None
+        raise click.UsageError(f"--name: expected a relative name such as cats/01.png, got {name!r}") from None
     with TemporaryDirectory(prefix="bbcodec-") as folder:
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _spool(path)
-        _take_over_times(path, Path(folder))
-        # A folder that is the one input lends its name to nothing in it; of several inputs each keeps its name.
+        _save_stdin(path)
+        _copy_metadata_of_stdin(path, Path(folder))
+        # Names are relative to a folder that is the only input; one of several inputs keeps its own name.
         source = folder if len(arguments) == 1 else os.path.join(folder, Path(name).parts[0])
-        yield [source if argument == STANDARD else argument for argument in arguments]
+        yield [source if argument == STANDARD_STREAM else argument for argument in arguments]
 
 
-def _spool(path: Path) -> None:
-    """Write all of standard input to a new file."""
+def _save_stdin(path: Path) -> None:
+    """Write all of standard input to a new file. Raises click.UsageError if it is a terminal."""
     if sys.stdin.isatty():
-        raise click.UsageError("standard input is a terminal: give it a file or a pipe")
-    with _new(path) as stream:
-        while piece := _read():
-            stream.write(piece)
+        raise click.UsageError("standard input is a terminal: redirect a file or a pipe to it")
+    with _new_temporary_file(path) as stream:
+        while data := _read_stdin():
+            stream.write(data)
 
 
 @contextmanager
-def _new(path: Path) -> Iterator[BinaryIO]:
+def _new_temporary_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "wb") as stream:
             yield stream
@@ -84,22 +89,22 @@ def _new(path: Path) -> Iterator[BinaryIO]:
         raise OutputError(f"the temporary file {path} cannot be written: {error.strerror}") from None
 
 
-def _read() -> bytes:
+def _read_stdin() -> bytes:
     try:
-        return sys.stdin.buffer.read(2**20)
+        return sys.stdin.buffer.read(BUFFER_BYTES)
     except OSError as error:
         raise InputError(f"standard input cannot be read: {error.strerror}") from None
 
 
-def _take_over_times(path: Path, top: Path) -> None:
-    """Give a file, and its folders below `top`, the time of the file that is standard input, or of none: 1970.
+def _copy_metadata_of_stdin(path: Path, top: Path) -> None:
+    """Give a file the time and permissions of the file that is standard input, and its folders below `top` the time.
 
-    So the same input gives the same archive whenever it is read.
+    A pipe has none: its file is dated 1970, so that equal inputs give equal archives at any time.
     """
-    about = os.fstat(sys.stdin.fileno())
-    real = stat.S_ISREG(about.st_mode)
-    time_ns = about.st_mtime_ns if real else 0
-    path.chmod(stat.S_IMODE(about.st_mode) & 0o777 | 0o400 if real else 0o644)
+    status = os.fstat(sys.stdin.fileno())
+    is_file = stat.S_ISREG(status.st_mode)
+    time_ns = status.st_mtime_ns if is_file else 0
+    path.chmod(stat.S_IMODE(status.st_mode) & 0o777 | 0o400 if is_file else 0o644)
     while path != top:
         if path.is_dir():
             path.chmod(0o755)
@@ -107,16 +112,16 @@ def _take_over_times(path: Path, top: Path) -> None:
         path = path.parent
 
 
-def refuse_terminal(what: str) -> None:
-    """Raise a usage error where standard output is a terminal, which binary data would upset."""
+def refuse_terminal(content: str) -> None:
+    """Raise click.UsageError if standard output is a terminal, which binary content would garble."""
     if sys.stdout.isatty():
-        raise click.UsageError(f"{what} would go to the terminal: redirect it, or name a target with -o")
+        raise click.UsageError(f"{content} would go to the terminal: redirect it, or name a target with -o")
 
 
 @contextmanager
-def output_at(argument: str) -> Iterator[str]:
-    """The path of the file that is to be made: for `-` of a temporary one, copied to standard output when whole."""
-    if argument != STANDARD:
+def output_path(argument: str) -> Iterator[str]:
+    """The path of a file to write; for `-`, of a temporary one, copied to standard output when it is complete."""
+    if argument != STANDARD_STREAM:
         yield argument
         return
     refuse_terminal("the archive")
@@ -124,13 +129,13 @@ def output_at(argument: str) -> Iterator[str]:
         path = Path(folder, "archive.bb")
         yield str(path)
         with open(path, "rb") as stream:
-            copy_out(stream)
+            copy_to_stdout(stream)
 
 
-def copy_out(stream: BinaryIO) -> None:
-    """Copy a stream to standard output. Raises OutputError, or BrokenPipeError where nobody reads it."""
+def copy_to_stdout(stream: BinaryIO) -> None:
+    """Copy a stream to standard output. Raises OutputError, or BrokenPipeError if its reader went away."""
     try:
-        shutil.copyfileobj(stream, sys.stdout.buffer, 2**20)
+        shutil.copyfileobj(stream, sys.stdout.buffer, BUFFER_BYTES)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise

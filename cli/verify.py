@@ -6,24 +6,26 @@ from dataclasses import asdict
 
 import click
 
-from bbcodec.cli.group import show_json, size, stored, tell, work_options
+from bbcodec.cli.options import coding_options
+from bbcodec.cli.output import format_contents, format_size, print_json, print_status
 
 
 @click.command("verify", short_help="Decode everything in an archive, write nothing.")
 @click.argument("archive")
 @click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
-@work_options
+@coding_options
 def command(archive: str, codec: str | None, jobs: int, device: str, as_json: bool, quiet: bool) -> None:
-    """Decode everything in an archive, compare digests, and write nothing.
+    """Decode everything in an archive and compare digests; write nothing.
 
     ARCHIVE may be -, standard input.
     """
     from bbcodec.archive.read.archive import verify
-    from bbcodec.cli.progress import watched
-    from bbcodec.cli.streams import archive_at, shown
+    from bbcodec.cli.progress import progress_display
+    from bbcodec.cli.streams import archive_path, display_name
 
-    with archive_at(archive) as path, watched("verifying", quiet) as watch:
-        summary = verify(path, codec=codec, jobs=jobs, device=device, progress=watch.progress)
-    tell(f"{shown(archive, 'input')}: whole, {stored(summary)}, {size(summary.archive_bytes)}, {watch.seconds}", quiet)
+    with archive_path(archive) as path, progress_display("verifying", quiet) as display:
+        summary = verify(path, codec=codec, jobs=jobs, device=device, progress=display.progress)
+    contents = f"{format_contents(summary)}, {format_size(summary.archive_bytes)}"
+    print_status(f"{display_name(archive, 'input')}: intact, {contents}, {display.elapsed}", quiet)
     if as_json:
-        show_json(asdict(summary))
+        print_json(asdict(summary))

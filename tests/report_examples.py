@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from bbcodec.report.byte_counts import PURPOSES
-from bbcodec.report.report import BYTE, CodecUse, ImageCost, Layer, Peer, Report, Row
+from bbcodec.report.byte_counts import Purpose
+from bbcodec.report.coding_costs import UNITS_PER_BYTE
+from bbcodec.report.report import Baseline, BreakdownRow, CodecUse, ImageCost, LayerCosts, Report
 
 COLUMNS = ("negative_elbo", "discretised", "account", "words", "initial", "container")
 
@@ -13,7 +14,7 @@ def make_report(**changes):
     units = dict(zip(COLUMNS, (900, 901, 902, 903, 930, 1000), strict=True))
     rows, before = [], 0
     for key, n_bytes in units.items():
-        rows.append(Row(key, f"the {key}", n_bytes * BYTE, (n_bytes - before) * BYTE))
+        rows.append(BreakdownRow(key, f"the {key}", n_bytes * UNITS_PER_BYTE, (n_bytes - before) * UNITS_PER_BYTE))
         before = n_bytes
     report = Report(
         title="codec on data",
@@ -22,24 +23,36 @@ def make_report(**changes):
         learned_images=2,
         learned_dims=200,
         classical_images=0,
-        file_bytes=1000,
+        archive_bytes=1000,
         input_bytes=5000,
-        input_image_bytes=5000,
         files=1,
         copies=0,
         rebuilt="",
-        bytes={**dict.fromkeys(PURPOSES, 0), "learned messages": 930, "directories and index": 70},
+        bytes_by_purpose={**dict.fromkeys(Purpose, 0), Purpose.MESSAGES: 930, Purpose.DIRECTORIES: 70},
         chunks=1,
         batches=2,
-        chain=rows,
+        breakdown=rows,
         layers=[
-            Layer("z", True, 100 * BYTE, 101 * BYTE, 101 * BYTE, 300 * BYTE, 3, 4),
-            Layer("x", False, 800 * BYTE, 800 * BYTE, 801 * BYTE, 0),
+            LayerCosts("z", True, *(n * UNITS_PER_BYTE for n in (100, 101, 101, 300)), 3, 4),
+            LayerCosts("x", False, *(n * UNITS_PER_BYTE for n in (800, 800, 801, 0))),
         ],
-        costs=[ImageCost("a[0]", 300 * BYTE, 100), ImageCost("a[1]", 602 * BYTE, 100)],
+        image_costs=[ImageCost("a[0]", 300 * UNITS_PER_BYTE, 100), ImageCost("a[1]", 602 * UNITS_PER_BYTE, 100)],
         how={"learned": 1},
         codecs=[CodecUse("codec", "00ff", "vlae", 12_345, False)],
         codec_chunk_bytes=10_000,
-        peers=[Peer("inputs", "files", 5000), Peer("png", "PNG", 1500), Peer("jpegxl", "JPEG XL", None, note="absent")],
+        baselines=[
+            Baseline("inputs", "files", 5000),
+            Baseline("png", "PNG", 1500),
+            Baseline("jpegxl", "JPEG XL", None, note="absent"),
+        ],
     )
     return replace(report, **changes)
+
+
+def empty_report():
+    """A damaged archive without images."""
+    row = BreakdownRow("container", "container", 1000 * UNITS_PER_BYTE, 1000 * UNITS_PER_BYTE)
+    return make_report(
+        learned_images=0, learned_dims=0, images=0, dims=0, layers=[], image_costs=[], baselines=[], codecs=[], how={},
+        rebuilt="it was cut", copies=2, breakdown=[row],
+    )  # fmt: skip

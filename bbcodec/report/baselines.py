@@ -11,9 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +29,21 @@ from bbcodec.images.npy import split_npy, split_npz
 from bbcodec.images.planes import to_planes
 from bbcodec.images.probe import probe
 from bbcodec.options import PathLike, RunOptions
-from bbcodec.report.report import Peer
+from bbcodec.report.report import Baseline
 
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecPool
 
-ALONE_IMAGES: Final = 1000  # of more images, so many are coded a file each, evenly spread, and the sum is scaled up
-TASK_PIXELS: Final = 2**18  # of images that are coded a file each by one task, about
-SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
-SHEET_SIDE: Final = 2048  # of a sheet, about: libjxl codes larger pictures piece by piece, and longer
-EFFORT: Final = 9  # of JPEG XL, up to so many pixels of a picture; above it 7, as effort 9 takes 7 us a pixel
+SAMPLED_IMAGES: Final = 1000  # of more images, so many are coded a file each, evenly spread, and the sum is scaled up
+TASK_PIXELS: Final = 2**18  # about so many per task of images that are coded a file each
+SHEET_IMAGE_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
+SHEET_SIDE: Final = 2048  # about; libjxl codes larger pictures in pieces, and takes longer
+EFFORT: Final = 9  # of JPEG XL, for pictures of up to EFFORT_PIXELS; it takes 7 us a pixel
 EFFORT_PIXELS: Final = 2**24
-HIGHEST_EFFORT: Final = 10  # three times as slow, and shorter for some sheets only: tried on a corner,
-CORNER: Final = 512  # of so many pixels a side,
-WORTH: Final = 0.99  # and taken for all of a sheet if the corner is so much shorter
+LARGE_EFFORT: Final = 7
+HIGHEST_EFFORT: Final = 10  # three times as slow, and shorter for some sheets only: tried on a corner
+CORNER_SIDE: Final = 512
+HIGHEST_EFFORT_RATIO: Final = 0.99  # and used for the whole sheet if the corner shrinks to less than this
 
 LABELS: Final = {
     "png": "PNG, a file each",
@@ -54,40 +56,60 @@ LABELS: Final = {
 Pixels = NDArray[np.uint8]
 
 
+class Placement(Enum):
+    """How an image is coded: on a contact sheet, in a file of its own, or both."""
+
+    SHEET = "on a sheet"
+    SMALL = "a file of its own; also on a sheet"
+    ALONE = "a file of its own, in place of a sheet, too"
+
+
+class ImageFormat(NamedTuple):
+    """Images of one format share sheets. mode: Pillow's."""
+
+    mode: str
+    height: int
+    width: int
+
+
 @dataclass(frozen=True)
-class Source:
-    """Images of one kind and size: of an array in a file (its number, -1 of an image file), or one file."""
+class ImageSource:
+    """Images of one format: of an array in a file, the `member`th, or the image of an image file (-1)."""
 
     path: str
-    kind: tuple[str, int, int]  # mode, height, width
+    format: ImageFormat
     count: int = 1
     member: int = -1
 
     @property
-    def pixels(self) -> int:
-        """Of one image."""
-        return self.kind[1] * self.kind[2]
-
-
-Pick = tuple[Source, tuple[int, ...]]  # a source, and which of its images
+    def image_pixels(self) -> int:
+        """The pixels of one image."""
+        return self.format.height * self.format.width
 
 
 @dataclass(frozen=True)
-class PeerTask:
-    """Images that are coded a file each or, if `together`, as one sheet. scale: images that one of these stands for."""
+class Selection:
+    """Some of the images of a source."""
 
-    picks: tuple[Pick, ...]
-    together: bool
-    in_company: bool
-    scale: float
+    source: ImageSource
+    numbers: Sequence[int]
+
+
+@dataclass(frozen=True)
+class BaselineTask:
+    """Images to code with all codecs. scale: how many images each of them stands for."""
+
+    selections: tuple[Selection, ...]
+    placement: Placement
     jpegxl: bool
+    scale: float = 1
 
 
-def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: RunOptions) -> list[Peer]:
-    """Sizes of all images of the inputs, each of equal files once, in classical codecs; first of the files as they are.
+def measure_baselines(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], run: RunOptions) -> list[Baseline]:
+    """The bytes of all images of the inputs in classical codecs; equal files count once.
 
-    JPEG XL has None bytes where imagecodecs is not installed. Sheets hold all images of one kind and size, if they are
-    small; the others count as in a file each. Last is what `compress` makes of the inputs without a codec.
+    First come the files as they are, last what `compress` makes of the inputs without a codec. JPEG XL has None bytes
+    if imagecodecs is not installed. Sheets hold all small images of one format; other images count as a file each.
     """
     from bbcodec.codec.pool import CodecPool
     from bbcodec.parallel import run_tasks
@@ -96,63 +118,62 @@ def measure_peers(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     copies = find_copies(entries)
     files = [entry for n, entry in enumerate(entries) if n not in copies and entry.kind == "file"]
     sources = list(find_sources(files))
-    company, lone = in_company(sources)
+    small, large = split_by_placement(sources)
     jpegxl = find_spec("imagecodecs") is not None
     tasks = [
-        *alone_tasks(company, True, jpegxl),
-        *alone_tasks(lone, False, jpegxl),
-        *sheet_tasks(company, jpegxl),
+        *file_tasks(small, Placement.SMALL, jpegxl),
+        *file_tasks(large, Placement.ALONE, jpegxl),
+        *sheet_tasks(small, jpegxl),
     ]
-    sums: dict[bool | None, dict[str, float]] = {place: defaultdict(float) for place in (True, False, None)}
-    processes = setting.processes(sum(one.pixels * one.count for one in sources), False)
-    setting.tell("comparing", 0, len(tasks))
-    for done, (task, sizes) in enumerate(zip(tasks, run_tasks(peer_task, tasks, CodecPool(), processes), strict=True), 1):
-        place = sums[None if task.together else task.in_company]
-        for key, size in sizes.items():
-            place[key] += size * task.scale
-        setting.tell("comparing", done, len(tasks))
+    sums: dict[Placement, dict[str, float]] = {placement: defaultdict(float) for placement in Placement}
+    processes = run.processes(sum(source.image_pixels * source.count for source in sources), False)
+    run.tell("comparing", 0, len(tasks))
+    results = run_tasks(coded_bytes, tasks, CodecPool(), processes)
+    for done, (task, sizes) in enumerate(zip(tasks, results, strict=True), 1):
+        for coding, size in sizes.items():
+            sums[task.placement][coding] += size * task.scale
+        run.tell("comparing", done, len(tasks))
     paths = {source.path for source in sources}
-    peers = [Peer("inputs", "the files as they come", sum(entry.size for entry in files if entry.path in paths))]
+    baselines = [Baseline("inputs", "input files", sum(entry.size for entry in files if entry.path in paths))]
     sampled = any(task.scale > 1 for task in tasks)
     for key, label in LABELS.items():
-        sheet = key.endswith("_sheet")
-        one = key.removesuffix("_sheet")
-        if one == "jpegxl" and not jpegxl:
-            peers.append(Peer(key, label, None, note="imagecodecs is not installed"))
-        elif sources and (company or not sheet):
-            total = round(sums[None if sheet else True][one] + sums[False][one])
-            note = f"estimated from {ALONE_IMAGES:,} images" if sampled and not sheet else ""
-            peers.append(Peer(key, label, total, bool(note), note))
-    return [*peers, Peer("no_codec", "an archive without a codec", archived(inputs, exclude, setting))]
+        on_sheets = key.endswith("_sheet")
+        coding = key.removesuffix("_sheet")
+        if coding == "jpegxl" and not jpegxl:
+            baselines.append(Baseline(key, label, None, note="imagecodecs is not installed"))
+        elif sources and (small or not on_sheets):
+            placement = Placement.SHEET if on_sheets else Placement.SMALL
+            total = round(sums[placement][coding] + sums[Placement.ALONE][coding])
+            note = f"estimated from {SAMPLED_IMAGES:,} images" if sampled and not on_sheets else ""
+            baselines.append(Baseline(key, label, total, bool(note), note))
+    return [*baselines, Baseline("no_codec", "an archive without a codec", archive_bytes(inputs, exclude, run))]
 
 
-def archived(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], setting: RunOptions) -> int:
-    """Bytes of an archive of the inputs that uses no learned codec."""
+def archive_bytes(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str], run: RunOptions) -> int:
+    """The bytes of an archive of the inputs that uses no learned codec."""
     from bbcodec.archive.compress import compress
 
     with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
         path = Path(folder, "archive.bb")
-        compress(
-            inputs, path, codec="none", exclude=exclude, verify=False, jobs=setting.jobs, progress=setting.progress
-        )
+        compress(inputs, path, codec="none", exclude=exclude, verify=False, jobs=run.jobs, progress=run.progress)
         return path.stat().st_size
 
 
 # --- the images ------------------------------------------------------------------------------------------------------
 
 
-def find_sources(files: Iterable[ScannedEntry]) -> Iterator[Source]:
-    """The images of files and of arrays in them."""
+def find_sources(files: Iterable[ScannedEntry]) -> Iterator[ImageSource]:
+    """The images of files, and of arrays in them."""
     for entry in files:
         suffix = entry.path[-4:].lower()
         if suffix in (".npy", ".npz"):
             for number, pixels, levels in _arrays(entry.path):
                 mode = "1" if levels == 2 else {1: "L", 3: "RGB"}[pixels.shape[3]]
-                yield Source(entry.path, (mode, *pixels.shape[1:3]), len(pixels), number)
+                yield ImageSource(entry.path, ImageFormat(mode, *pixels.shape[1:3]), len(pixels), number)
         else:
             seen = probe(entry.path)
             if seen is not None and seen.frames == 1:
-                yield Source(entry.path, (seen.mode, seen.height, seen.width))
+                yield ImageSource(entry.path, ImageFormat(seen.mode, seen.height, seen.width))
 
 
 def _arrays(path: str) -> Iterator[tuple[int, Pixels, int]]:
@@ -167,96 +188,99 @@ def _arrays(path: str) -> Iterator[tuple[int, Pixels, int]]:
             yield number, member.images.pixels, member.images.levels
 
 
-def in_company(sources: Iterable[Source]) -> tuple[list[Source], list[Source]]:
-    """Small images of which there are several of one kind and size, and all others."""
+def split_by_placement(sources: Iterable[ImageSource]) -> tuple[list[ImageSource], list[ImageSource]]:
+    """Small images that share their format with others, for sheets, and all other images."""
     sources = list(sources)
-    counts = Counter[tuple[str, int, int]]()
+    counts = Counter[ImageFormat]()
     for source in sources:
-        counts[source.kind] += source.count
-    few = [counts[source.kind] < 2 or source.pixels > SHEET_PIXELS for source in sources]
-    lone = [source for source, alone in zip(sources, few, strict=True) if alone]
-    return [source for source, alone in zip(sources, few, strict=True) if not alone], lone
+        counts[source.format] += source.count
+    small, large = list[ImageSource](), list[ImageSource]()
+    for source in sources:
+        shared = counts[source.format] >= 2 and source.image_pixels <= SHEET_IMAGE_PIXELS
+        (small if shared else large).append(source)
+    return small, large
 
 
-def alone_tasks(sources: Sequence[Source], company: bool, jpegxl: bool) -> Iterator[PeerTask]:
-    """Images that are coded a file each, evenly spread over all."""
+def file_tasks(sources: Sequence[ImageSource], placement: Placement, jpegxl: bool) -> Iterator[BaselineTask]:
+    """Tasks to code images a file each: a sample, evenly spread over all."""
     total = sum(source.count for source in sources)
     if not total:
         return
-    chosen = np.unique(np.linspace(0, total - 1, min(total, ALONE_IMAGES)).round().astype(int))
-    first, waiting, pixels = 0, list[Pick](), 0
+    chosen = np.unique(np.linspace(0, total - 1, min(total, SAMPLED_IMAGES)).round().astype(int))
     scale = total / len(chosen)
+    first, waiting, pixels = 0, list[Selection](), 0
     for source in sources:
-        some = chosen[(chosen >= first) & (chosen < first + source.count)] - first
+        numbers = chosen[(chosen >= first) & (chosen < first + source.count)] - first
         first += source.count
-        most = max(1, TASK_PIXELS // source.pixels)
-        for start in range(0, len(some), most):
-            part = tuple(some[start : start + most].tolist())
-            waiting.append((source, part))
-            pixels += source.pixels * len(part)
+        step = max(1, TASK_PIXELS // source.image_pixels)
+        for start in range(0, len(numbers), step):
+            some = numbers[start : start + step].tolist()
+            waiting.append(Selection(source, some))
+            pixels += source.image_pixels * len(some)
             if pixels >= TASK_PIXELS:
-                yield PeerTask(tuple(waiting), False, company, scale, jpegxl)
+                yield BaselineTask(tuple(waiting), placement, jpegxl, scale)
                 waiting, pixels = [], 0
     if waiting:
-        yield PeerTask(tuple(waiting), False, company, scale, jpegxl)
+        yield BaselineTask(tuple(waiting), placement, jpegxl, scale)
 
 
-def sheet_tasks(sources: Sequence[Source], jpegxl: bool) -> Iterator[PeerTask]:
-    """Sheets of all images of one kind and size."""
-    groups: dict[tuple[str, int, int], list[Pick]] = defaultdict(list)
+def sheet_tasks(sources: Sequence[ImageSource], jpegxl: bool) -> Iterator[BaselineTask]:
+    """Tasks to code sheets of all images of one format."""
+    groups: dict[ImageFormat, list[ImageSource]] = defaultdict(list)
     for source in sources:
-        groups[source.kind].append((source, tuple(range(source.count))))
-    for (_, height, width), picks in groups.items():
-        most = max(1, SHEET_SIDE // height) * max(1, SHEET_SIDE // width)
-        waiting, count = list[Pick](), 0
-        for source, numbers in picks:
+        groups[source.format].append(source)
+    for (_, height, width), group in groups.items():
+        capacity = max(1, SHEET_SIDE // height) * max(1, SHEET_SIDE // width)
+        waiting, free = list[Selection](), capacity
+        for source in group:
             start = 0
-            while start < len(numbers):
-                part = numbers[start : start + most - count]
-                waiting.append((source, part))
-                start, count = start + len(part), count + len(part)
-                if count == most:
-                    yield PeerTask(tuple(waiting), True, True, 1, jpegxl)
-                    waiting, count = [], 0
+            while start < source.count:
+                some = range(start, min(start + free, source.count))
+                waiting.append(Selection(source, some))
+                start, free = some.stop, free - len(some)
+                if not free:
+                    yield BaselineTask(tuple(waiting), Placement.SHEET, jpegxl)
+                    waiting, free = [], capacity
         if waiting:
-            yield PeerTask(tuple(waiting), True, True, 1, jpegxl)
+            yield BaselineTask(tuple(waiting), Placement.SHEET, jpegxl)
 
 
 # --- coding them -----------------------------------------------------------------------------------------------------
 
 
-def peer_task(_: CodecPool, task: PeerTask) -> dict[str, int]:
-    """Bytes by codec of the images of a task; a file that cannot be read counts as it is."""
-    codings = [*(() if task.together else ("png",)), "webp", *(("jpegxl",) if task.jpegxl else ())]
+def coded_bytes(_: CodecPool, task: BaselineTask) -> dict[str, int]:
+    """Bytes of a task's images by codec; a file that cannot be read counts as it is."""
+    on_sheet = task.placement is Placement.SHEET
+    codings = [*(() if on_sheet else ("png",)), "webp", *(("jpegxl",) if task.jpegxl else ())]
     images: list[Image] = []
     sums = Counter[str]()
-    for pick in task.picks:
+    for selection in task.selections:
         try:
-            images.extend(_load(pick))
-        except (OSError, ValueError, SyntaxError):  # as Pillow calls what it cannot read
-            sums.update(dict.fromkeys(codings, os.path.getsize(pick[0].path)))
-    for samples, levels in [_sheet(images)] if task.together and images else images:
-        effort = _sheet_effort(samples, levels) if task.together and task.jpegxl else EFFORT
-        sums.update({coding: len(_coded(samples, levels, coding, effort)) for coding in codings})
+            images.extend(_load(selection))
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises for unreadable files
+            sums.update(dict.fromkeys(codings, os.path.getsize(selection.source.path)))
+    for samples, levels in [_sheet(images)] if on_sheet and images else images:
+        effort = _sheet_effort(samples, levels) if on_sheet and task.jpegxl else EFFORT
+        sums.update({coding: len(_encode(samples, levels, coding, effort)) for coding in codings})
     return dict(sums)
 
 
 Image = tuple[NDArray[Any], int]  # samples (H, W, C), and their levels
 
 
-def _load(pick: Pick) -> Iterator[Image]:
-    """The images of a pick."""
-    source, numbers = pick
+def _load(selection: Selection) -> Iterator[Image]:
+    """The selected images."""
+    source = selection.source
     if source.member >= 0:
         for number, pixels, levels in _arrays(source.path):
             if number == source.member:
-                yield from ((np.array(pixels[index]), levels) for index in numbers)
+                yield from ((np.array(pixels[index]), levels) for index in selection.numbers)
     else:
         yield _read(source.path)
 
 
 def _read(path: str) -> Image:
-    """An image file: its samples where they are plain, else what it shows."""
+    """The image of a file: its samples if a codec takes them, else what it shows."""
     from io import BytesIO
 
     from PIL import Image as Pillow
@@ -276,7 +300,7 @@ def _read(path: str) -> Image:
 
 
 def _sheet(images: Sequence[Image]) -> Image:
-    """All images side by side, in as square a picture as may be; rests are filled with zeros."""
+    """All images side by side, in a picture as square as possible; the rest is zeros."""
     levels = max(levels for _, levels in images)
     channels = max(samples.shape[2] for samples, _ in images)
     stack = [_with_channels(samples, channels) for samples, _ in images]
@@ -291,7 +315,7 @@ def _sheet(images: Sequence[Image]) -> Image:
 
 
 def _with_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Samples with more channels: grey as three, opaque alpha."""
+    """Samples with more channels: grey in three, and opaque alpha."""
     if samples.shape[2] < 3 <= channels:
         samples = np.concatenate([samples[:, :, :1].repeat(3, 2), samples[:, :, 1:]], 2)
     if samples.shape[2] < channels:
@@ -301,17 +325,17 @@ def _with_channels(samples: NDArray[Any], channels: int) -> NDArray[Any]:
 
 
 def _sheet_effort(samples: NDArray[Any], levels: int) -> int:
-    """The effort of JPEG XL that is best for a sheet."""
-    corner = samples[:CORNER, :CORNER]
-    usual, highest = (len(_coded(corner, levels, "jpegxl", effort)) for effort in (EFFORT, HIGHEST_EFFORT))
-    return HIGHEST_EFFORT if highest < WORTH * usual else EFFORT
+    """The better effort of JPEG XL for a sheet."""
+    corner = samples[:CORNER_SIDE, :CORNER_SIDE]
+    usual, highest = (len(_encode(corner, levels, "jpegxl", effort)) for effort in (EFFORT, HIGHEST_EFFORT))
+    return HIGHEST_EFFORT if highest < HIGHEST_EFFORT_RATIO * usual else EFFORT
 
 
-def _coded(samples: NDArray[Any], levels: int, coding: str, effort: int = EFFORT) -> bytes:
-    """An image in a coding. One that the format does not take is PNG. effort: of JPEG XL, for what is not too large."""
+def _encode(samples: NDArray[Any], levels: int, coding: str, effort: int = EFFORT) -> bytes:
+    """An image in a coding, or as PNG if that does not take it. effort: of JPEG XL, unless the image is too large."""
     pixels = samples * np.uint8(255) if levels == 2 else samples
     if coding == "jpegxl":
-        effort = effort if pixels.shape[0] * pixels.shape[1] <= EFFORT_PIXELS else 7
+        effort = effort if pixels.shape[0] * pixels.shape[1] <= EFFORT_PIXELS else LARGE_EFFORT
         grey = np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         return bytes(require_jpegxl().jpegxl_encode(grey, lossless=True, effort=effort, numthreads=1))
     if coding == "webp" and levels <= 256:

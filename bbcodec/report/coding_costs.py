@@ -1,7 +1,7 @@
-"""From the bound to the message: what every step of bits-back coding adds, measured on the message of a learned chunk.
+"""What every step of bits-back coding adds, from the bound to the message of a learned chunk.
 
-All costs are whole numbers of units of 2**-24 bits, so that steps add up exactly. A message is decoded, and encoded
-once more with everybody watched; it must come out the same.
+Costs are whole numbers of units of 2**-24 bits, so that steps add up exactly. A message is decoded, and encoded once
+more while the cost of every random variable is recorded; it must come out the same.
 """
 
 from __future__ import annotations
@@ -25,118 +25,121 @@ if TYPE_CHECKING:
     from bbcodec.coder.ans import AnsStack
     from bbcodec.distributions.base import Distribution
 
-UNIT: Final = 2**24  # units of a bit
-EXTREMES: Final = 6  # images of each chunk that are kept as its best and its worst
+UNITS_PER_BIT: Final = 2**24
+UNITS_PER_BYTE: Final = 8 * UNITS_PER_BIT
+EXTREME_IMAGES: Final = 6  # kept of each chunk: so many of the cheapest, and of the most expensive
 IWAE_PIXELS: Final = 2**18  # evaluated together
 
-Whole = NDArray[np.int64]
-Real = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Reals = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
 
-def units(nats: Any) -> Whole:
+def units_from_nats(nats: Any) -> Integers:
     """Nats as whole units of 2**-24 bits.
 
-    >>> units([math.log(2)]).tolist()
+    >>> units_from_nats([math.log(2)]).tolist()
     [16777216]
     """
-    return np.rint(np.asarray(nats, np.float64) * (UNIT / math.log(2))).astype(np.int64)
+    return np.rint(np.asarray(nats, np.float64) * (UNITS_PER_BIT / math.log(2))).astype(np.int64)
 
 
 @dataclass
-class Site:
-    """What each image costs at one random variable, (N,) in units of 2**-24 bits.
+class SiteCosts:
+    """What each image costs at one random variable, (N,) in units.
 
-    continuous: minus the terms of the bound, with latents that no grid holds. discretised: the same of the latents that
-    were coded, in floats. masses: in whole numbers, as coded. popped: what its posterior took off the stack (0 of
-    pixels).
+    latent: the variable is a latent, not the pixels. elbo: minus its terms of the bound, with continuous latents.
+    discretised: the same with the latents that were coded, on their grid, in floats. integer: the same in integer
+    masses, as coded. popped: what its posterior took off the stack; 0 for pixels.
     """
 
     latent: bool
-    continuous: Whole
-    discretised: Whole
-    masses: Whole
-    popped: Whole
+    elbo: Integers
+    discretised: Integers
+    integer: Integers
+    popped: Integers
 
 
 @dataclass
-class Means:
-    """Sums of the posterior means of one layer over images of one size, for active units: of the latents' shape."""
+class MeanMoments:
+    """Sums over `count` images of a layer's posterior means and of their squares, in the shape of the latents."""
 
     count: int
-    total: Real
-    squares: Real
+    total: Reals
+    squares: Reals
 
-    def add(self, other: Means) -> None:
-        """Take in more images."""
-        self.count += other.count
-        self.total += other.total
-        self.squares += other.squares
+    def __add__(self, other: MeanMoments) -> MeanMoments:
+        return MeanMoments(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
     @property
-    def variances(self) -> Real:
-        """Of the posterior mean of each latent, over the images."""
-        found: Real = self.squares / self.count - (self.total / self.count) ** 2
-        return found
+    def variances(self) -> Reals:
+        """The variance of each latent's posterior mean over the images."""
+        variances: Reals = self.squares / self.count - (self.total / self.count) ** 2
+        return variances
+
+
+LayerShape = tuple[str, tuple[int, ...]]  # a layer's name, and the shape of its latents
 
 
 @dataclass
-class ChunkAccount:
+class ChunkCosts:
     """What the message of one learned chunk consists of.
 
-    sites: by name, the top of the hierarchy first, pixels last. message_bits: all of the message. initial and room, in
-    units: the bits that latents were first popped from, and what the last head could still have held. iwae: the gap
-    between the bounds of 1 and of k draws, nats, by k, (n,) for the n images at `iwae_at`; draw_variances: how much the
-    bound of one draw varies from draw to draw, nats squared, (n,). extremes: pictures of the images that cost least and
-    most, by their position, of 256 levels.
+    count, dims: images, and values of each. sites: by name, from the top of the hierarchy to the pixels. word_bytes:
+    of the message without its first byte. initial_units: the bits that the first latents are popped from. spare_units:
+    what the last head could still have held. moments: of posterior means.
+
+    iwae_gaps_nats: the gap between the bounds of 1 and k draws, by k, (n,) for the n images at `iwae_positions`.
+    draw_variances: how the bound of one draw varies from draw to draw, in squared nats, (n,). extreme_images: the
+    cheapest and the most expensive images, with 256 levels, by position.
     """
 
     count: int
-    dims: int  # of one image
-    sites: dict[str, Site]
+    dims: int
+    sites: dict[str, SiteCosts]
     message_bytes: int
     word_bytes: int
-    initial: int
-    room: int
+    initial_units: int
+    spare_units: int
     batches: int
-    means: dict[tuple[str, tuple[int, ...]], Means] = field(default_factory=dict)
-    iwae_at: tuple[int, ...] = ()
-    iwae: dict[int, Real] = field(default_factory=dict)
-    draw_variances: Real = field(default_factory=lambda: np.zeros(0))
-    extremes: dict[int, Images] = field(default_factory=dict)
+    moments: dict[LayerShape, MeanMoments] = field(default_factory=dict)
+    iwae_positions: tuple[int, ...] = ()
+    iwae_gaps_nats: dict[int, Reals] = field(default_factory=dict)
+    draw_variances: Reals = field(default_factory=lambda: np.zeros(0))
+    extreme_images: dict[int, Images] = field(default_factory=dict)
 
     @property
-    def per_image(self) -> Whole:
+    def image_units(self) -> Integers:
         """What each image adds to the message, (N,) in units."""
-        total: Whole = sum((site.masses for site in self.sites.values()), np.zeros(self.count, np.int64))
+        total: Integers = sum((site.integer for site in self.sites.values()), np.zeros(self.count, np.int64))
         return total
 
 
-class _Ledger:
-    """Watches the encoding of a chunk, batch by batch, and keeps what each site cost."""
+class _CostRecorder:
+    """Records what each site costs while a chunk is encoded, batch by batch."""
 
     def __init__(self, model: Any, count: int, seed: int) -> None:
         import torch
 
         self.model, self.count = model, count
         self.generator = torch.Generator().manual_seed(seed)
-        self.sites: dict[str, Site] = {}
-        self.means: dict[tuple[str, tuple[int, ...]], Means] = {}
+        self.sites: dict[str, SiteCosts] = {}
+        self.moments: dict[LayerShape, MeanMoments] = {}
         self._noise: dict[str, Tensor] = {}
         self._order: list[str] = []
-        self._at = slice(0)
+        self._batch = slice(0)
 
-    def open(self, at: slice) -> None:
-        """A batch begins; `at` are its images."""
-        self._at, self._noise, self._order = at, {}, []
+    def begin(self, batch: slice) -> None:
+        """Begin a batch, with these images of the chunk."""
+        self._batch, self._noise, self._order = batch, {}, []
 
     def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor) -> None:
-        """Note what coding `value` cost, and what noise would have drawn it."""
+        """Record what coding `value` costs, and draw noise that the posterior would have rounded to it."""
         from bbcodec.distributions.gaussian import PARAMETER_UNIT as STEP
         from bbcodec.distributions.gaussian import Gaussian
 
         if name not in self.sites:
-            self.sites[name] = Site(q is not None, *(np.zeros(self.count, np.int64) for _ in range(4)))
+            self.sites[name] = SiteCosts(q is not None, *(np.zeros(self.count, np.int64) for _ in range(4)))
         self._order.append(name)
         site = self.sites[name]
         nats = -p.log_prob(value).double()
@@ -147,20 +150,17 @@ class _Ledger:
             self._noise[name] = q.noise(value, self.generator) if isinstance(q, Gaussian) else value
             if isinstance(q, Gaussian):
                 mean = q.mean.clamp(-8 * STEP, 8 * STEP).double().cpu().numpy() / STEP
-                self._add_means(name, Means(len(mean), mean.sum(0), (mean * mean).sum(0)))
-        site.discretised[self._at] = units(nats.cpu().numpy())
-        site.masses[self._at] = cost - popped
-        site.popped[self._at] = popped
+                self._add_moments(name, MeanMoments(len(mean), mean.sum(0), (mean * mean).sum(0)))
+        site.discretised[self._batch] = units_from_nats(nats.cpu().numpy())
+        site.integer[self._batch] = cost - popped
+        site.popped[self._batch] = popped
 
-    def _add_means(self, name: str, means: Means) -> None:
-        key = name, means.total.shape
-        if key in self.means:
-            self.means[key].add(means)
-        else:
-            self.means[key] = means
+    def _add_moments(self, name: str, moments: MeanMoments) -> None:
+        key = name, moments.total.shape
+        self.moments[key] = self.moments[key] + moments if key in self.moments else moments
 
-    def close(self, x: Tensor) -> None:
-        """A batch (B, C, H, W) ends: the bound of latents that no grid holds, from the same noise."""
+    def end(self, x: Tensor) -> None:
+        """End the batch x (B, C, H, W): evaluate the bound with continuous latents, drawn from the same noise."""
         from bbcodec.distributions.gaussian import Gaussian
         from bbcodec.model.bounds import continuous_elbo
 
@@ -168,28 +168,28 @@ class _Ledger:
             return q.between(self._noise[name]) if isinstance(q, Gaussian) else self._noise[name]
 
         for name, nats in continuous_elbo(self.model, x, draw).items():
-            self.sites[name].continuous[self._at] = units(-nats.cpu().numpy())
+            self.sites[name].elbo[self._batch] = units_from_nats(-nats.cpu().numpy())
         self.sites = {name: self.sites[name] for name in reversed(self._order)}
 
 
 @dataclass(frozen=True)
-class AccountTask:
-    """A learned chunk that is to be accounted for: where it lies, and on which images the bound of k draws is wanted.
+class ChunkTask:
+    """A learned chunk to measure: where it is, and at which images to evaluate the bounds of `draws` draws.
 
-    draws: of the latents, at least the greatest of `ks`.
+    seed: of the latents drawn for these bounds.
     """
 
     path: str
     chunk: Chunk
-    iwae_at: tuple[int, ...] = ()
-    ks: tuple[int, ...] = ()
+    iwae_positions: tuple[int, ...] = ()
+    draws: tuple[int, ...] = ()
     seed: int = 0
 
 
-def account_task(pool: CodecPool, task: AccountTask) -> ChunkAccount:
-    """Decode a chunk and account for its message.
+def measure_chunk(pool: CodecPool, task: ChunkTask) -> ChunkCosts:
+    """The costs of a learned chunk, which is decoded first.
 
-    Raises DamagedArchive where the chunk does not decode, BBCodecError where its message cannot be written again.
+    Raises DamagedArchive if the chunk does not decode, BBCodecError if its message cannot be reproduced.
     """
     from bbcodec.codec.device import one_thread
     from bbcodec.model.bounds import iwae
@@ -198,44 +198,44 @@ def account_task(pool: CodecPool, task: AccountTask) -> ChunkAccount:
     source, images = pool.decode(body)
     codec: Any = pool.codec(source)
     with one_thread():
-        found = account_message(codec, images, body.stream, task.seed)
-        if task.iwae_at:
-            found.iwae_at = task.iwae_at
-            weights = draw_weights(codec, images[list(task.iwae_at)], max(task.ks), task.seed)
-            found.iwae = {k: iwae(weights, k) - iwae(weights, 1) for k in task.ks}
-            found.draw_variances = weights.var(0, ddof=min(1, len(weights) - 1))
-    return found
+        costs = measure_message(codec, images, body.stream, task.seed)
+        if task.iwae_positions:
+            costs.iwae_positions = task.iwae_positions
+            weights = importance_weights_of(codec, images[list(task.iwae_positions)], max(task.draws), task.seed)
+            costs.iwae_gaps_nats = {k: iwae(weights, k) - iwae(weights, 1) for k in task.draws}
+            costs.draw_variances = weights.var(0, ddof=min(1, len(weights) - 1))
+    return costs
 
 
-def account_message(codec: Codec, images: Images, message: bytes, seed: int = 0) -> ChunkAccount:
-    """Account for the message of images (N, H, W, C). Raises BBCodecError unless encoding them gives it once more."""
+def measure_message(codec: Codec, images: Images, message: bytes, seed: int = 0) -> ChunkCosts:
+    """The costs of the message of images (N, H, W, C). Raises BBCodecError unless encoding them reproduces it."""
     from bbcodec.codec.codec import SEED
     from bbcodec.coder.ans import AnsStack
 
-    ledger = _Ledger(codec.model, len(images), seed)
-    stack, batches = _encode_again(codec, images, message[0], ledger)
+    recorder = _CostRecorder(codec.model, len(images), seed)
+    stack, batches = _encode_again(codec, images, message[0], recorder)
     words = stack.flatten()
     packed = words.astype("<u4").tobytes()
     if message != bytes([message[0]]) + packed:
-        raise BBCodecError("a message that is encoded again comes out different: a fault of bbcodec or of this machine")
+        raise BBCodecError("encoding a message again gives other bytes: a fault of bbcodec or of this machine")
     high, low = words[: stack.lanes].astype(np.float64), words[stack.lanes : 2 * stack.lanes].astype(np.float64)
     head_bits = float(np.log2(high * 2.0**32 + low).sum())
-    return ChunkAccount(
+    return ChunkCosts(
         count=len(images),
         dims=int(images[0].size),
-        sites=ledger.sites,
+        sites=recorder.sites,
         message_bytes=len(message),
         word_bytes=len(packed),
-        initial=round((32 * stack.initial_words + AnsStack.seeded(SEED, stack.lanes).bits) * UNIT),
-        room=round((64 * stack.lanes - head_bits) * UNIT),
+        initial_units=round((32 * stack.initial_words + AnsStack.seeded(SEED, stack.lanes).bits) * UNITS_PER_BIT),
+        spare_units=round((64 * stack.lanes - head_bits) * UNITS_PER_BIT),
         batches=batches,
-        means=ledger.means,
-        extremes=_extremes(images if codec.pixels.levels > 2 else images * np.uint8(255), ledger.sites),
+        moments=recorder.moments,
+        extreme_images=_extreme_images(images if codec.pixels.levels > 2 else images * np.uint8(255), recorder.sites),
     )
 
 
-def _encode_again(codec: Codec, images: Images, growth: int, ledger: _Ledger) -> tuple[AnsStack, int]:
-    """The stack of a message, and its number of batches, as `Codec.chain` makes it, with the ledger watching."""
+def _encode_again(codec: Codec, images: Images, growth: int, recorder: _CostRecorder) -> tuple[AnsStack, int]:
+    """The stack of a message as `Codec.chain` makes it, and its number of batches, with costs recorded."""
     from bbcodec.codec.codec import SEED, batch_widths
     from bbcodec.coder.ans import AnsStack
     from bbcodec.model.interpreters import encode
@@ -245,15 +245,15 @@ def _encode_again(codec: Codec, images: Images, growth: int, ledger: _Ledger) ->
     widths = batch_widths(end, growth, codec.widest(images.shape))
     for width in widths:
         x = codec.tensor(images[end - width : end])
-        ledger.open(slice(end - width, end))
-        encode(codec.model, stack, x, visit=ledger.visit)
-        ledger.close(x)
+        recorder.begin(slice(end - width, end))
+        encode(codec.model, stack, x, visit=recorder.visit)
+        recorder.end(x)
         end -= width
     return stack, len(widths)
 
 
-def draw_weights(codec: Codec, images: Images, draws: int, seed: int) -> Real:
-    """log p(x, z) - log q(z | x) of images (n, H, W, C) at so many draws of their latents: (draws, n) nats."""
+def importance_weights_of(codec: Codec, images: Images, draws: int, seed: int) -> Reals:
+    """log p(x, z) - log q(z | x) of images (n, H, W, C) at `draws` draws of their latents: (draws, n) nats."""
     import torch
 
     from bbcodec.model.bounds import importance_weights
@@ -264,8 +264,9 @@ def draw_weights(codec: Codec, images: Images, draws: int, seed: int) -> Real:
     return np.concatenate([importance_weights(codec.model, x, draws, generator) for x in parts], 1)
 
 
-def _extremes(images: Images, sites: dict[str, Site]) -> dict[int, Images]:
-    """The images that cost least and most, by position."""
-    cost: Whole = np.sum([site.masses for site in sites.values()], axis=0)
+def _extreme_images(images: Images, sites: dict[str, SiteCosts]) -> dict[int, Images]:
+    """The cheapest and the most expensive images, by position."""
+    cost: Integers = np.sum([site.integer for site in sites.values()], axis=0)
     order = np.argsort(cost, kind="stable").tolist()
-    return {position: images[position].copy() for position in {*order[:EXTREMES], *order[-EXTREMES:]}}
+    positions = {*order[:EXTREME_IMAGES], *order[-EXTREME_IMAGES:]}
+    return {position: images[position].copy() for position in positions}

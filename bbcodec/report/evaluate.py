@@ -1,10 +1,11 @@
-"""Measure a codec on images, or look into an archive: real encodings, accounted for to the byte (`docs/report.md`)."""
+"""Measuring a codec on images, or an archive: real encodings, accounted for to the byte (`docs/report.md`)."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,18 +13,30 @@ import numpy as np
 
 from bbcodec.archive.format.chunks import pack_bytes
 from bbcodec.binary import FRAME_BYTES
-from bbcodec.codec.catalogue import CodecFile, find_codec
+from bbcodec.codec.catalogue import CodecFile, find_codec, parse_codec
 from bbcodec.errors import InputError
-from bbcodec.options import PathLike, Progress, RunOptions
-from bbcodec.report.byte_counts import Anatomy, dissect
-from bbcodec.report.coding_costs import AccountTask, ChunkAccount, account_task
+from bbcodec.options import PathLike, RunOptions
+from bbcodec.report.baselines import measure_baselines
+from bbcodec.report.byte_counts import ByteCounts, count_bytes
+from bbcodec.report.coding_costs import ChunkCosts, ChunkTask, measure_chunk
 from bbcodec.report.report import CodecUse, Report, build_report
 
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecSource
 
-IWAE_PIXELS: Final = 2**24  # the default number of images makes about so many pixels, each draw counted, and
-IWAE_IMAGES: Final = 100  # is at most this
+IWAE_IMAGES: Final = 100  # by default, but fewer if they are so large that
+IWAE_PIXELS: Final = 2**24  # their pixels, times draws, are more than this
+
+DEFAULT_RUN: Final = RunOptions()
+
+PIXELS: Final = {"RGB": "three channels of 256 levels (RGB)", "L": "grey of 256 levels", "1": "two levels"}
+
+# Sample formats that have a plane of a codec's pixel format, or the beginnings of their names.
+PLANE_SOURCES: Final = {
+    "RGB": ("RGB8", "RGBA8", "P"),
+    "L": ("L2", "L4", "L8", "L16", "RGBA8", "LA8", "P"),
+    "1": ("L1", "P1"),
+}
 
 
 def evaluate(
@@ -32,167 +45,159 @@ def evaluate(
     *,
     iwae: int = 100,
     iwae_images: int | None = None,
-    peers: bool = True,
+    baselines: bool = True,
     exclude: Sequence[str] = (),
-    jobs: int = 1,
-    device: str = "auto",
-    progress: Progress | None = None,
+    run: RunOptions = DEFAULT_RUN,
 ) -> Report:
-    """How far the bytes of images in a codec are from the theory, and from classical codecs.
+    """The report on a codec: how far the bytes of images are from the theory, and from classical codecs.
 
-    The images are compressed as `compress` does it, and the archive is accounted for step by step; it is not kept.
+    The images are compressed as by `compress`, and the archive is accounted for step by step; it is not kept.
 
-    codec: a shipped name or a `.bbc` file. inputs: as of `compress`. iwae: draws of the importance-weighted bound, 0
-    for none. iwae_images: on how many images; by default on 100, of large ones on fewer. peers: compare with PNG, WebP,
-    JPEG XL and an archive without a codec.
+    codec: a shipped name or a `.bbc` file. inputs, exclude: as of `compress`. iwae: draws of the importance-weighted
+    bound, 0 for none. iwae_images: on how many images; by default 100, fewer if they are large. baselines: compare with
+    PNG, WebP, JPEG XL and an archive without a codec.
 
-    Raises InputError where no image is of the codec's pixel format, and what `compress` raises.
+    Raises InputError if no image is of the codec's pixel format, and what `compress` raises.
     """
     from bbcodec.archive.compress import compress
     from bbcodec.codec.pool import CodecSource
 
     chosen = find_codec(codec)
-    setting = RunOptions(jobs, device, progress)
     with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
         path = Path(folder, "archive.bb")
-        # What is written is not verified here: the account decodes every learned chunk, and encodes it once more.
+        # Not verified here: measuring decodes every learned chunk, and encodes it once more.
         how = compress(
-            inputs, path, codec=codec, embed_codec=False, exclude=exclude, verify=False, jobs=jobs, device=device,
-            progress=progress,
+            inputs, path, codec=codec, embed_codec=False, exclude=exclude, verify=False, jobs=run.jobs,
+            device=run.device, progress=run.progress,
         ).how  # fmt: skip
-        anatomy = dissect(path)
-        check_fit(chosen, anatomy)
-        accounts = account_archive(anatomy, [CodecSource.of(chosen)], setting, draws_of(iwae), iwae_images)
-        report = build_report(f"{chosen.name} on {_named(inputs)}", anatomy, accounts)
-    report.how = how
-    report.codecs = [CodecUse(chosen.name, chosen.digest.hex(), chosen.family, len(chosen.content), False)]
-    report.codec_chunk_bytes = embedded_bytes(chosen)
-    if peers:
-        from bbcodec.report.baselines import measure_peers
+        counts = count_bytes(path)
+        check_fit(chosen, counts)
+        costs = measure_archive(counts, [CodecSource.of(chosen)], run, draws_up_to(iwae), iwae_images)
+        report = build_report(f"{chosen.name} on {_input_names(inputs)}", counts, costs)
+    return replace(
+        report,
+        how=how,
+        codecs=[CodecUse(chosen.name, chosen.digest.hex(), chosen.family, len(chosen.content), False)],
+        codec_chunk_bytes=embedded_bytes(chosen),
+        baselines=measure_baselines(inputs, exclude, run) if baselines else [],
+    )
 
-        report.peers = measure_peers(inputs, exclude, setting)
-    return report
 
-
-def inspect(
-    path: PathLike,
-    *,
-    codec: PathLike | None = None,
-    jobs: int = 1,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Report:
-    """What can be known of an archive without the originals: learned chunks are decoded and accounted for.
+def inspect(path: PathLike, *, codec: PathLike | None = None, run: RunOptions = DEFAULT_RUN) -> Report:
+    """The report on an archive, without the original files: learned chunks are decoded and measured.
 
     codec: the file of a codec that is neither shipped nor in the archive. Raises what `open_archive` raises, and
-    DamagedArchive where a learned chunk does not decode.
+    DamagedArchive if a learned chunk does not decode.
     """
     from bbcodec.archive.read.archive import open_archive
-    from bbcodec.codec.catalogue import parse_codec
     from bbcodec.codec.device import check_device
 
-    check_device(device)
-    anatomy = dissect(path)
+    check_device(run.device)
+    counts = count_bytes(path)
     with open_archive(path, codec=codec) as archive:
         sources = [archive.source_of(record) for record in archive.codecs]
         how = archive.summary().how
-    accounts = account_archive(anatomy, sources, RunOptions(jobs, device, progress))
-    report = build_report(str(path), anatomy, accounts)
-    report.how = how
-    for record, source in zip(anatomy.directory.codecs, sources, strict=True):
+    report = build_report(str(path), counts, measure_archive(counts, sources, run))
+    return replace(report, how=how, codecs=list(_codec_uses(counts, sources)))
+
+
+def _codec_uses(counts: ByteCounts, sources: Sequence[CodecSource]) -> Iterator[CodecUse]:
+    """The codecs of an archive, from their files."""
+    for record, source in zip(counts.directory.codecs, sources, strict=True):
         family = parse_codec(source.content, source.name).family
-        use = CodecUse(record.name, record.digest.hex(), family, len(source.content), record.chunk is not None)
-        report.codecs.append(use)
-    return report
+        yield CodecUse(record.name, record.digest.hex(), family, len(source.content), record.chunk is not None)
 
 
-def _named(inputs: PathLike | Sequence[PathLike]) -> str:
-    """What people call the inputs."""
+def _input_names(inputs: PathLike | Sequence[PathLike]) -> str:
+    """The names of the first inputs, and how many there are besides."""
     several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     names = [os.path.basename(os.path.abspath(one)) for one in several]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def draws_of(most: int) -> tuple[int, ...]:
+def draws_up_to(most: int) -> tuple[int, ...]:
     """The powers of ten up to `most` draws, and `most`.
 
-    >>> draws_of(100), draws_of(25), draws_of(0)
+    >>> draws_up_to(100), draws_up_to(25), draws_up_to(0)
     ((1, 10, 100), (1, 10, 25), ())
     """
     powers = [10**n for n in range(len(str(most))) if 10**n <= most]
     return tuple(sorted({*powers, most})) if most else ()
 
 
-def check_fit(codec: CodecFile, anatomy: Anatomy) -> None:
-    """Raise InputError where there is no image, or none that the codec takes."""
-    if not anatomy.n_images:
+def check_fit(codec: CodecFile, counts: ByteCounts) -> None:
+    """Raise InputError if there is no image, or none that the codec takes."""
+    if not counts.n_images:
         raise InputError("there is no image to evaluate a codec on: give image files, folders of them, or arrays")
-    if not any(fits(codec, anatomy, number) for number in range(len(anatomy.directory.files))):
+    if not any(fits(codec, counts, number) for number in range(len(counts.directory.files))):
         raise InputError(
             f"codec {codec.name} takes images of {PIXELS.get(codec.pixels, codec.pixels)}; "
-            "none of these is such an image that can be given back from its pixels"
+            "none of these is one that can be restored from its pixels"
         )
 
 
-PIXELS: Final = {"RGB": "three channels of 256 levels (RGB)", "L": "grey of 256 levels", "1": "two levels"}
-
-
-def fits(codec: CodecFile, anatomy: Anatomy, number: int) -> bool:
-    """Whether pixels of a file may be of the format that a codec takes."""
-    file = anatomy.directory.files[number]
-    if any(place.chunk in anatomy.owners for place in file.content):
+def fits(codec: CodecFile, counts: ByteCounts, number: int) -> bool:
+    """Whether the pixels of a file can be of the format that a codec takes."""
+    file = counts.directory.files[number]
+    if any(place.chunk in counts.learned for place in file.content):
         return True
-    if number in anatomy.kept:
-        return anatomy.kept[number][2] == codec.pixels
+    if number in counts.plain_arrays:
+        return counts.plain_arrays[number].mode == codec.pixels
     if file.form == "arrays":
         return bool(file.width) and file.mode == codec.pixels
-    takes = {"RGB": ("RGB8", "RGBA8", "P"), "L": ("L2", "L4", "L8", "L16", "RGBA8", "LA8", "P"), "1": ("L1", "P1")}
-    return bool(file.sample_format) and file.sample_format.startswith(takes.get(codec.pixels, ()))
+    return bool(file.sample_format) and file.sample_format.startswith(PLANE_SOURCES.get(codec.pixels, ()))
 
 
-def account_archive(
-    anatomy: Anatomy,
+def measure_archive(
+    counts: ByteCounts,
     sources: Sequence[CodecSource],
-    setting: RunOptions,
-    ks: tuple[int, ...] = (),
+    run: RunOptions,
+    draws: tuple[int, ...] = (),
     iwae_images: int | None = None,
-) -> dict[int, ChunkAccount]:
-    """The account of every learned chunk of an archive, by the chunk's number, made in as many processes as are set."""
+) -> dict[int, ChunkCosts]:
+    """The costs of every learned chunk of an archive, by the chunk's number, in up to `run.jobs` processes.
+
+    draws: numbers of draws to evaluate bounds of, on `iwae_images` images.
+    """
     from bbcodec.codec.pool import CodecPool
     from bbcodec.parallel import run_tasks
 
-    numbers = sorted(anatomy.owners)
-    chosen = iwae_positions(anatomy, ks, iwae_images)
-    chunks = anatomy.directory.chunks
+    numbers = sorted(counts.learned)
+    positions = iwae_positions(counts, draws, iwae_images)
+    chunks = counts.directory.chunks
     tasks = [
-        AccountTask(str(anatomy.path), chunks[number], chosen.get(number, ()), ks, number) for number in numbers
+        ChunkTask(str(counts.path), chunks[number], positions.get(number, ()), draws, number) for number in numbers
     ]
-    values = sum(int(np.prod(anatomy.bodies[number])) for number in numbers)
-    processes = setting.processes(values + sum(len(some) for some in chosen.values()) * max(ks, default=0), True)
-    pool = CodecPool(sources, setting.device, setting.load)
+    values = sum(counts.learned[number].pixels for number in numbers)
+    values += sum(map(len, positions.values())) * max(draws, default=0)
+    pool = CodecPool(sources, run.device, run.load)
     total = sum(task.chunk.length for task in tasks)
     done, found = 0, {}
-    setting.tell("accounting", 0, total)
-    for number, account in zip(numbers, run_tasks(account_task, tasks, pool, processes), strict=True):
+    run.tell("measuring", 0, total)
+    results = run_tasks(measure_chunk, tasks, pool, run.processes(values, True))
+    for number, costs in zip(numbers, results, strict=True):
         done += chunks[number].length
-        setting.tell("accounting", done, total)
-        found[number] = account
+        run.tell("measuring", done, total)
+        found[number] = costs
     return found
 
 
-def iwae_positions(anatomy: Anatomy, ks: tuple[int, ...], count: int | None) -> dict[int, tuple[int, ...]]:
-    """The images on which the bound of k draws is measured, evenly spread: their positions in each learned chunk."""
-    everything = [(number, position) for number, body in sorted(anatomy.bodies.items()) for position in range(body[0])]
-    if not ks or not everything:
+def iwae_positions(counts: ByteCounts, draws: tuple[int, ...], images: int | None) -> dict[int, tuple[int, ...]]:
+    """The images to evaluate the bounds on, evenly spread: their positions in each learned chunk.
+
+    images: how many; by default as many as IWAE_IMAGES and IWAE_PIXELS allow.
+    """
+    everything = [(number, n) for number, chunk in sorted(counts.learned.items()) for n in range(chunk.count)]
+    if not draws or not everything:
         return {}
-    if count is None:
-        pixels = sum(int(np.prod(body)) for body in anatomy.bodies.values()) / len(everything)
-        count = int(max(1, min(IWAE_IMAGES, IWAE_PIXELS // (max(ks) * pixels))))
-    chosen: dict[int, tuple[int, ...]] = {}
-    for index in np.unique(np.linspace(0, len(everything) - 1, min(count, len(everything))).round().astype(int)):
+    if images is None:
+        pixels = sum(chunk.pixels for chunk in counts.learned.values()) / len(everything)
+        images = int(max(1, min(IWAE_IMAGES, IWAE_PIXELS // (max(draws) * pixels))))
+    positions: dict[int, tuple[int, ...]] = {}
+    for index in np.unique(np.linspace(0, len(everything) - 1, min(images, len(everything))).round().astype(int)):
         number, position = everything[index]
-        chosen[number] = (*chosen.get(number, ()), position)
-    return chosen
+        positions[number] = (*positions.get(number, ()), position)
+    return positions
 
 
 def embedded_bytes(codec: CodecFile) -> int:

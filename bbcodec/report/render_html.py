@@ -1,43 +1,43 @@
-"""A report as one page that asks for nothing else: plots are inline SVG, pictures inline PNG (see `bbcodec.report.report`).
+"""A report as one self-contained page: plots are inline SVG, pictures inline PNG.
 
-Bars stretch with the page and words stand beside them, not in them, so that a page reads on a phone too. Colours follow
-the reader's light or dark setting.
+Bars stretch with the page and text stands beside them, so that a page is readable on a phone. Colours follow the
+reader's light or dark theme.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from bbcodec.report.coding_costs import Images
-from bbcodec.report.report import (
-    BYTE,
-    SHOWN,
-    ImageCost,
-    Report,
-    about_lines,
+from bbcodec.report.coding_costs import EXTREME_IMAGES, UNITS_PER_BYTE, Images
+from bbcodec.report.render_text import (
+    Table,
+    break_even_sentence,
+    contenders,
     counted,
-    pays_line,
-    peer_rows,
-    signed,
+    layer_label,
+    signed_bytes,
+    summary_lines,
     tables,
 )
+from bbcodec.report.report import ImageCost, Report
 
-BINS: Final = 40  # of the histogram
-FEW: Final = 12  # of fewer images each has a bar of its own
-PICTURE_SIDE: Final = 320  # pixels; larger pictures are made smaller for the page
+HISTOGRAM_BINS: Final = 40
+HISTOGRAM_IMAGES: Final = 12  # with fewer images, each has a bar of its own
+PICTURE_SIDE: Final = 320  # pixels; larger pictures are scaled down
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #5c6773; --paper: #ffffff; --card: #f3f5f8; --line: #d8dde4;
-  --main: #2f6fb3; --more: #c8553d; --less: #3d8a5f; --ours: #2f6fb3; --peer: #9aa5b1; }
+  --main: #2f6fb3; --more: #c8553d; --less: #3d8a5f; --ours: #2f6fb3; --baseline: #9aa5b1; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e8ee; --soft: #97a3b0; --paper: #14181d; --card: #1d232a;
-  --line: #323b45; --main: #6aa6e6; --more: #e5826b; --less: #6fc497; --ours: #6aa6e6; --peer: #66717d; } }
+  --line: #323b45; --main: #6aa6e6; --more: #e5826b; --less: #6fc497; --ours: #6aa6e6; --baseline: #66717d; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -72,25 +72,25 @@ th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid var(--li
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 600; }
 .main { fill: var(--main); } .more { fill: var(--more); } .less { fill: var(--less); }
-.ours { fill: var(--ours); } .peer { fill: var(--peer); }
+.ours { fill: var(--ours); } .baseline { fill: var(--baseline); }
 @media (max-width: 700px) { .row { grid-template: "label value" "bar bar" / 1fr auto; }
   main { padding: 20px 14px 40px; } }
 """
 
 
-def as_html(report: Report) -> str:
-    """The page."""
+def render_html(report: Report) -> str:
+    """The report as an HTML page, which loads nothing."""
     parts = [
         f"<h1>{escape(report.title)}</h1>",
-        *(f"<p>{escape(line)}</p>" for line in about_lines(report)),
+        *(f"<p>{escape(line)}</p>" for line in summary_lines(report)),
         _figures(report),
         _waterfall(report),
         _layers(report),
         _histogram(report),
         _pictures(report),
-        _peers(report),
+        _comparison(report),
         "<h2>In numbers</h2>",
-        *(_table(header, rows) for header, rows in tables(report)),
+        *(_table(table) for table in tables(report)),
     ]
     body = "\n".join(part for part in parts if part)
     return (
@@ -102,101 +102,114 @@ def as_html(report: Report) -> str:
 
 
 def _figures(report: Report) -> str:
-    """The few figures that matter most."""
+    """The most important figures."""
     bound = report.row("negative_elbo")
-    figures = [(f"{report.file_bytes:,}", "bytes of the file")]
+    figures = [(f"{report.archive_bytes:,}", "bytes of the file")]
     if report.dims:
-        figures.append((f"{8 * report.file_bytes / report.dims:.4f}", "bits/dim of the file"))
+        figures.append((f"{8 * report.archive_bytes / report.dims:.4f}", "bits/dim of the file"))
     if bound and report.learned_dims:
-        figures.append((f"{report.per_dim(bound.units):.4f}", "bits/dim, negative ELBO"))
+        figures.append((f"{report.bits_per_dim(bound.units):.4f}", "bits/dim, negative ELBO"))
         if report.learned_dims == report.dims:
-            figures.append((f"{100 * (report.file_bytes * BYTE / bound.units - 1):+.2f} %", "file over negative ELBO"))
-        nats = report.nats(bound.units)
+            overhead = report.archive_bytes * UNITS_PER_BYTE / bound.units - 1
+            figures.append((f"{100 * overhead:+.2f} %", "file over negative ELBO"))
+        nats = report.nats_per_image(bound.units)
         figures.append((f"{nats:,.2f}" if nats < 1e4 else f"{nats:,.0f}", "nats an image, negative ELBO"))
-    peer = report.best_peer
-    if peer and peer.bytes:
-        ratio = 100 * (report.file_bytes / peer.bytes - 1)
-        figures.append((f"{ratio:+.1f} %", f"against {peer.label}"))
+    baseline = report.best_baseline
+    if baseline and baseline.bytes:
+        ratio = 100 * (report.archive_bytes / baseline.bytes - 1)
+        figures.append((f"{ratio:+.1f} %", f"against {baseline.label}"))
     cells = "".join(f'<div class="figure"><b>{value}</b><span>{escape(name)}</span></div>' for value, name in figures)
     return f'<div class="figures">{cells}</div>'
 
 
-Bar = tuple[float, float, str]  # from, to (0 to 1), class
+@dataclass(frozen=True)
+class Bar:
+    """A row of a bar chart: a bar from `start` to `end` (0 to 1) beside its label, a note, and its value (HTML)."""
+
+    label: str
+    value: str
+    end: float
+    start: float = 0.0
+    note: str = ""
+    style: str = "main"  # class of the style sheet
+
+    def as_html(self) -> str:
+        """The row."""
+        x, width = 1000 * min(self.start, self.end), max(1000 * abs(self.end - self.start), 2)
+        note = f"<small>{escape(self.note)}</small>" if self.note else ""
+        return (
+            f'<div class="row"><div class="label">{escape(self.label)}{note}</div>'
+            f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" aria-hidden="true">'
+            f'<rect class="{self.style}" x="{x:.2f}" width="{width:.2f}" height="18"/></svg>'
+            f'<div class="value">{self.value}</div></div>'
+        )
 
 
-def _rows(rows: Iterable[tuple[str, str, Sequence[Bar], str]], scale: tuple[str, str] | None = None) -> str:
-    """Rows of a label, what it means, bars, and a value (HTML)."""
-    cells = []
-    for label, why, bars, value in rows:
-        drawn = "".join(
-            f'<rect class="{kind}" x="{1000 * min(a, b):.2f}" width="{max(1000 * abs(b - a), 2):.2f}" height="18"/>'
-            for a, b, kind in bars
-        )
-        note = f"<small>{escape(why)}</small>" if why else ""
-        cells.append(
-            f'<div class="row"><div class="label">{escape(label)}{note}</div>'
-            f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'
-            f'<div class="value">{value}</div></div>'
-        )
+def _bar_chart(bars: Iterable[Bar], scale: tuple[str, str] | None = None) -> str:
+    """Bars, and below them the ends of their scale."""
+    cells = [bar.as_html() for bar in bars]
     if scale:
         cells.append(f'<div class="row"><div class="scale"><span>{scale[0]}</span><span>{scale[1]}</span></div></div>')
     return "".join(cells)
 
 
 def _waterfall(report: Report) -> str:
-    """The chain: each row from where the one before it ended."""
-    marks = [row.units for row in report.chain]
-    lowest, highest = min(marks), max(marks)
+    """The breakdown: each bar starts where the one before it ended."""
+    totals = [row.units for row in report.breakdown]
+    lowest, highest = min(totals), max(totals)
     low = max(0.0, lowest - 0.15 * (highest - lowest)) if lowest < highest else 0.0
-    span = max(1.0, highest - low)
-    rows = []
-    for number, row in enumerate(report.chain):
-        before = (report.chain[number - 1].units - low) / span if number else 0.0
-        kind = "main" if not number else "more" if row.step_units > 0 else "less"
-        step = f" <small>{signed(row.step_units) if number else ''}</small>"
+
+    def position(units: float) -> float:
+        return (units - low) / max(1.0, highest - low)
+
+    bars = []
+    for number, row in enumerate(report.breakdown):
         label = row.label + (" (estimated)" if row.estimated else "")
-        rows.append((label, row.why, [(before, (row.units - low) / span, kind)], f"{row.units / BYTE:,.1f}{step}"))
-    whole = (report.file_bytes * BYTE - low) / span
-    rows.append(("file", "", [(0.0, whole, "main")], f"{report.file_bytes:,} <small></small>"))
-    ends = f"{low / BYTE:,.0f} bytes", f"{highest / BYTE:,.0f} bytes"
+        step = signed_bytes(row.step_units) if number else ""
+        value = f"{row.units / UNITS_PER_BYTE:,.1f} <small>{step}</small>"
+        start = position(report.breakdown[number - 1].units) if number else 0.0
+        style = "main" if not number else "more" if row.step_units > 0 else "less"
+        bars.append(Bar(label, value, position(row.units), start, row.why, style))
+    file = f"{report.archive_bytes:,} <small></small>"
+    bars.append(Bar("file", file, position(report.archive_bytes * UNITS_PER_BYTE)))
+    ends = f"{low / UNITS_PER_BYTE:,.0f} bytes", f"{highest / UNITS_PER_BYTE:,.0f} bytes"
     return (
         "<h2>From the bounds to the file</h2>"
-        "<p>Bytes that each step adds to the one before it; the last is the size of the file, exactly.</p>"
-        + _rows(rows, ends)
+        "<p>Bytes that each step adds to the one before it; the last is exactly the size of the file.</p>"
+        + _bar_chart(bars, ends)
     )
 
 
 def _layers(report: Report) -> str:
-    """Rate of each latent layer, and distortion."""
+    """The rate of each latent layer, and the distortion."""
     if not report.layers:
         return ""
-    most = max(1, max(abs(layer.units) for layer in report.layers))
-    rows = []
+    most = max(1, max(abs(layer.elbo_units) for layer in report.layers))
+    bars = []
     for layer in report.layers:
-        label = f"rate of {layer.name}" if layer.latent else f"distortion of {layer.name}"
-        why = f"{layer.active:,} of {layer.latents:,} units active" if layer.latents else ""
-        value = f"{report.per_dim(layer.units):.5f} <small>bits/dim</small>"
-        rows.append((label, why, [(0.0, abs(layer.units) / most, "main")], value))
-    about = "<p>What latents cost (rate), and the pixels given them.</p>"
-    return f"<h2>The negative ELBO by layer</h2>{about}{_rows(rows)}"
+        value = f"{report.bits_per_dim(layer.elbo_units):.5f} <small>bits/dim</small>"
+        note = f"{layer.active_latents:,} of {layer.latents:,} units active" if layer.latents else ""
+        bars.append(Bar(layer_label(layer), value, abs(layer.elbo_units) / most, note=note))
+    about = "<p>What latents cost (rate), and the pixels given the latents (distortion).</p>"
+    return f"<h2>The negative ELBO by layer</h2>{about}{_bar_chart(bars)}"
 
 
 def _histogram(report: Report) -> str:
-    """How bits/dim spread over the images."""
-    if len(report.costs) < FEW:
-        most = max((one.bits_per_dim for one in report.costs), default=1.0)
-        rows = [
-            (one.name, "", [(0.0, one.bits_per_dim / most, "main")], f"{one.bits_per_dim:.4f} <small>bits/dim</small>")
-            for one in report.costs
+    """The distribution of bits/dim over the images."""
+    if len(report.image_costs) < HISTOGRAM_IMAGES:
+        highest = max((cost.bits_per_dim for cost in report.image_costs), default=1.0)
+        bars = [
+            Bar(cost.name, f"{cost.bits_per_dim:.4f} <small>bits/dim</small>", cost.bits_per_dim / highest)
+            for cost in report.image_costs
         ]
-        return f"<h2>Bits/dim of each image</h2>{_rows(rows)}" if rows else ""
-    rates = np.array([one.bits_per_dim for one in report.costs])
+        return f"<h2>Bits/dim of each image</h2>{_bar_chart(bars)}" if bars else ""
+    rates = np.array([cost.bits_per_dim for cost in report.image_costs])
     low, high = float(rates.min()), float(rates.max())
-    counts, _ = np.histogram(rates, BINS, (low, high if high > low else low + 1e-9))
+    counts, _ = np.histogram(rates, HISTOGRAM_BINS, (low, high if high > low else low + 1e-9))
     most = int(counts.max())
-    bars = "".join(
-        f'<rect class="main" x="{1000 * n / BINS + 1:.1f}" y="{180 - 170 * count / most:.2f}" '
-        f'width="{1000 / BINS - 2:.1f}" height="{170 * count / most:.2f}"/>'
+    columns = "".join(
+        f'<rect class="main" x="{1000 * n / HISTOGRAM_BINS + 1:.1f}" y="{180 - 170 * count / most:.2f}" '
+        f'width="{1000 / HISTOGRAM_BINS - 2:.1f}" height="{170 * count / most:.2f}"/>'
         for n, count in enumerate(counts.tolist())
         if count
     )
@@ -205,39 +218,37 @@ def _histogram(report: Report) -> str:
         f"<p>{len(rates):,} learned images; the median has {float(np.median(rates)):.4f}. "
         f"The highest bar stands for {counted(most, 'image')}.</p>"
         f'<svg class="plot" viewBox="0 0 1000 180" preserveAspectRatio="none" role="img" '
-        f'aria-label="histogram of bits/dim">{bars}</svg>'
+        f'aria-label="histogram of bits/dim">{columns}</svg>'
         f'<div class="axis"><span>{low:.4f}</span><span>{(low + high) / 2:.4f}</span><span>{high:.4f}</span></div>'
     )
 
 
 def _pictures(report: Report) -> str:
-    """The images that cost least and most."""
-    shown = [one for one in report.ordered_costs if one.name in report.pictures]
-    few = min(SHOWN, (len(shown) + 1) // 2)
-    groups = [("Cheapest images", shown[:few])]
-    if len(shown) > 1:
-        groups.append(("Dearest images", shown[::-1][: min(few, len(shown) - few)]))
-    drawn = []
-    for title, costs in groups:
+    """The cheapest and the most expensive images."""
+    shown = [cost for cost in report.ranked_costs if cost.name in report.pictures]
+    cheap = min(EXTREME_IMAGES, (len(shown) + 1) // 2)
+    expensive = min(cheap, len(shown) - cheap)
+    parts = []
+    for title, costs in (("Cheapest images", shown[:cheap]), ("Most expensive images", shown[::-1][:expensive])):
         if costs:
-            figures = "".join(_figure(one, report.pictures[one.name]) for one in costs)
-            drawn.append(f'<h2>{title}</h2><div class="pictures">{figures}</div>')
-    return "\n".join(drawn)
+            figures = "".join(_figure(cost, report.pictures[cost.name]) for cost in costs)
+            parts.append(f'<h2>{title}</h2><div class="pictures">{figures}</div>')
+    return "\n".join(parts)
 
 
 def _figure(cost: ImageCost, picture: Images) -> str:
     source = base64.b64encode(as_png(picture)).decode()
-    kind = ' class="small"' if max(picture.shape[:2]) < PICTURE_SIDE / 2 else ""
+    style = ' class="small"' if max(picture.shape[:2]) < PICTURE_SIDE / 2 else ""
     caption = f"<b>{cost.bits_per_dim:.4f}</b> {escape(cost.name)}"
     alt = escape(cost.name)
     return (
-        f'<figure><img{kind} alt="{alt}" src="data:image/png;base64,{source}">'
+        f'<figure><img{style} alt="{alt}" src="data:image/png;base64,{source}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
 def as_png(picture: Images) -> bytes:
-    """A PNG of pixels (H, W, 1 or 3), made smaller if it is large."""
+    """Pixels (H, W, 1 or 3) as a PNG, scaled down if they are large."""
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     stream = io.BytesIO()
@@ -245,25 +256,25 @@ def as_png(picture: Images) -> bytes:
     return stream.getvalue()
 
 
-def _peers(report: Report) -> str:
+def _comparison(report: Report) -> str:
     """Bytes in other codecs."""
-    if not report.peers:
+    if not report.baselines:
         return ""
-    known = [(label, size, note) for label, size, note in peer_rows(report) if size is not None]
-    most = max(size for _, size, _ in known)
-    rows = []
-    for label, size, note in known:
-        kind = "ours" if label.startswith("bbcodec") else "peer"
-        rate = f" <small>{8 * size / report.dims:.4f} bits/dim</small>" if report.dims else ""
-        rows.append((label, note, [(0.0, size / max(1, most), kind)], f"{size:,}{rate}"))
-    missing = [f"{peer.label}: {peer.note}." for peer in report.peers if peer.bytes is None]
+    most = max(way.bytes or 0 for way in contenders(report))
+    bars = []
+    for way in contenders(report):
+        if way.bytes is not None:
+            rate = f" <small>{8 * way.bytes / report.dims:.4f} bits/dim</small>" if report.dims else ""
+            style = "ours" if way.ours else "baseline"
+            bars.append(Bar(way.label, f"{way.bytes:,}{rate}", way.bytes / max(1, most), note=way.note, style=style))
+    missing = [f"{one.label}: {one.note}." for one in report.baselines if one.bytes is None]
     return (
-        f"<h2>Beside other codecs</h2><p>{escape(pays_line(report))}</p>{_rows(rows)}"
+        f"<h2>Beside other codecs</h2><p>{escape(break_even_sentence(report))}</p>{_bar_chart(bars)}"
         f"<p>{escape(' '.join(missing))}</p>"
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,33 +1,41 @@
-"""A report: a plain record of what was measured, and its text and JSON (`bbcodec.report.render_html` makes it a page).
+"""A report: the record of what was measured on an archive, and how it is filled.
 
-It is filled by `bbcodec.report.evaluate`. Costs are whole numbers of units of 2**-24 bits, so that the rows of the chain
-add up exactly to the bytes of the file.
+`render_text`, `render_json` and `render_html` show it. Costs are whole numbers of units of 2**-24 bits, so that rows of
+the breakdown add up exactly to the bytes of the archive.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from bbcodec.errors import BBCodecError
-from bbcodec.report.byte_counts import CLASSICAL, CODECS, DIRECTORIES, HEADS, OTHER, SKELETONS, Anatomy, Owner
-from bbcodec.report.coding_costs import UNIT, ChunkAccount, Images, Means, units
+from bbcodec.report.byte_counts import ByteCounts, Purpose, SourceImage
+from bbcodec.report.coding_costs import (
+    UNITS_PER_BIT,
+    UNITS_PER_BYTE,
+    ChunkCosts,
+    Images,
+    LayerShape,
+    MeanMoments,
+    SiteCosts,
+    units_from_nats,
+)
 
-BYTE: Final = 8 * UNIT  # units of a byte
-ACTIVE: Final = 0.01  # a latent is active where the variance of its posterior mean is greater (Burda et al. 2016)
-SHOWN: Final = 6  # best and worst images
+ACTIVE_VARIANCE: Final = 0.01  # a latent is active if its posterior mean varies more than this (Burda et al. 2016)
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the chain: what has been spent so far, and by how much that is more than in the row before; in units.
+class BreakdownRow:
+    """A row of the breakdown, in units: what has been spent so far, and how much that is more than one row before.
 
-    key: fixed for ever, for JSON. estimated: measured on some of the images.
+    key: of JSON, fixed forever. estimated: measured on some of the images.
     """
 
     key: str
@@ -39,26 +47,26 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A latent layer, or the pixels: the total of its terms of the bound, discretised, and coded, in units.
+class LayerCosts:
+    """The cost of a latent layer or of the pixels over all images, in units: see `SiteCosts`.
 
-    active, latents: latents whose posterior mean varies from image to image, of all of them (0 of 0 for pixels, or
-    where no two images of one size were seen). popped: what its posterior took off the stack.
+    latents: latents of an image, active_latents: those whose posterior mean varies from image to image. Both are 0 for
+    pixels, and if no two images of one size were seen.
     """
 
     name: str
     latent: bool
-    units: int
-    discretised: int
-    masses: int
-    popped: int
-    active: int = 0
+    elbo_units: int
+    discretised_units: int
+    integer_units: int
+    popped_units: int
+    active_latents: int = 0
     latents: int = 0
 
 
 @dataclass(frozen=True)
 class ImageCost:
-    """What a learned image adds to its message, in units, and its values."""
+    """What a learned image adds to its message, in units, and its number of values."""
 
     name: str
     units: int
@@ -66,13 +74,24 @@ class ImageCost:
 
     @property
     def bits_per_dim(self) -> float:
-        """Bits of a value."""
-        return self.units / UNIT / self.dims
+        """Bits per value."""
+        return self.units / UNITS_PER_BIT / self.dims
 
 
 @dataclass(frozen=True)
-class Peer:
-    """All images in a classical form. estimated: from some of the images, where there are many."""
+class IwaeGap:
+    """Mean gap between the bounds of 1 and of k draws, nats per image, and its standard error (nan for one image)."""
+
+    nats: float
+    error_nats: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The bytes of all images in a classical codec; None if it is not installed.
+
+    key: of JSON, fixed forever. estimated: from some of the images.
+    """
 
     key: str
     label: str
@@ -83,7 +102,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class CodecUse:
-    """A codec of an archive."""
+    """A codec that an archive needs."""
 
     name: str
     digest: str
@@ -92,14 +111,15 @@ class CodecUse:
     embedded: bool
 
 
-@dataclass
+@dataclass(frozen=True)
 class Report:
-    """What was measured on an archive. Of equal files, the first alone counts as images.
+    """What was measured on an archive. Only the first of several equal files counts as images.
 
-    images, dims: all images and their values; learned_*: those with a learned part, and the values coded by a codec.
-    bytes: of the archive by purpose. iwae: mean gap between the bounds of 1 and k draws, nats of an image of a chunk,
-    by k, and its standard error (nan of one image). elbo_error_nats: standard error of the bound, an image, for the
-    draw of the latents. title: what was measured. pictures: of the best and the worst images, by name.
+    title: what was measured. images, dims: all images and their values; learned_images: those with a learned part;
+    learned_dims: values coded by a codec. input_bytes: of all files, outside the archive. image_costs: of learned
+    images. iwae_gaps: by number of draws, on `iwae_images` images. elbo_error_nats: standard error of the bound per
+    image, from drawing the latents. pictures: of the cheapest and the most expensive images, by name. how: files by how
+    they are stored. codec_chunk_bytes: what the codec takes if embedded.
     """
 
     title: str
@@ -107,462 +127,265 @@ class Report:
     dims: int
     learned_images: int
     learned_dims: int
-    file_bytes: int
+    archive_bytes: int
     input_bytes: int
-    input_image_bytes: int
     classical_images: int
     files: int
     copies: int
     rebuilt: str
-    bytes: dict[str, int]
+    bytes_by_purpose: dict[Purpose, int]
     chunks: int
     batches: int
-    chain: list[Row] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
-    costs: list[ImageCost] = field(default_factory=list)
-    iwae: dict[int, tuple[float, float]] = field(default_factory=dict)
+    breakdown: list[BreakdownRow] = field(default_factory=list)
+    layers: list[LayerCosts] = field(default_factory=list)
+    image_costs: list[ImageCost] = field(default_factory=list)
+    iwae_gaps: dict[int, IwaeGap] = field(default_factory=dict)
     iwae_images: int = 0
     elbo_error_nats: float = math.nan
-    room_units: int = 0
     pictures: dict[str, Images] = field(default_factory=dict)
     how: dict[str, int] = field(default_factory=dict)
     codecs: list[CodecUse] = field(default_factory=list)
     codec_chunk_bytes: int = 0
-    peers: list[Peer] = field(default_factory=list)
+    baselines: list[Baseline] = field(default_factory=list)
 
-    def row(self, key: str) -> Row | None:
-        """A row of the chain."""
-        return next((row for row in self.chain if row.key == key), None)
+    def row(self, key: str) -> BreakdownRow | None:
+        """The row of the breakdown with this key, if it has one."""
+        return next((row for row in self.breakdown if row.key == key), None)
 
     @property
     def container_bytes(self) -> int:
-        """What is neither words of messages, nor classical images, nor other files, nor codecs."""
+        """Bytes that are neither words of messages, nor classical images, nor other files, nor codecs."""
         row = self.row("container")
-        return row.step_units // BYTE if row else 0
+        return row.step_units // UNITS_PER_BYTE if row else 0
 
     @property
-    def best_peer(self) -> Peer | None:
-        """The shortest classical form."""
-        known = [peer for peer in self.peers if peer.bytes is not None and peer.key != "inputs"]
-        return min(known, key=lambda peer: peer.bytes or 0, default=None)
+    def best_baseline(self) -> Baseline | None:
+        """The baseline of fewest bytes, apart from the input files."""
+        measured = [one for one in self.baselines if one.bytes is not None and one.key != "inputs"]
+        return min(measured, key=lambda one: one.bytes or 0, default=None)
 
     @property
-    def pays_after(self) -> int | None:
-        """After how many images like these an archive with its codec is shorter than the best peer; None: never."""
-        peer = self.best_peer
-        if peer is None or not peer.bytes or peer.bytes <= self.file_bytes or not self.codec_chunk_bytes:
+    def break_even_images(self) -> int | None:
+        """After how many such images an archive with its codec beats the best baseline; None if never."""
+        best = self.best_baseline
+        if best is None or not best.bytes or best.bytes <= self.archive_bytes or not self.codec_chunk_bytes:
             return None
-        return -(-self.codec_chunk_bytes * self.images // (peer.bytes - self.file_bytes))
+        return -(-self.codec_chunk_bytes * self.images // (best.bytes - self.archive_bytes))
 
     @property
-    def ordered_costs(self) -> list[ImageCost]:
-        """Learned images by bits/dim, the least first."""
-        return sorted(self.costs, key=lambda cost: (cost.bits_per_dim, cost.name))
+    def ranked_costs(self) -> list[ImageCost]:
+        """Learned images by bits/dim, the cheapest first."""
+        return sorted(self.image_costs, key=lambda cost: (cost.bits_per_dim, cost.name))
 
-    def per_dim(self, amount: int) -> float:
-        """Bits per value of the learned images, of an amount in units."""
-        return amount / UNIT / max(1, self.learned_dims)
+    def bits_per_dim(self, units: int) -> float:
+        """Bits per value of the learned images."""
+        return units / UNITS_PER_BIT / max(1, self.learned_dims)
 
-    def nats(self, amount: int) -> float:
-        """Nats per learned image, of an amount in units."""
-        return amount / UNIT * math.log(2) / max(1, self.learned_images)
-
-    def as_json(self) -> dict[str, Any]:
-        """What `evaluate --json` and `report --json` print: `docs/cli.md`. Fields are only ever added."""
-        return as_json(self)
+    def nats_per_image(self, units: int) -> float:
+        """Nats per learned image."""
+        return units / UNITS_PER_BIT * math.log(2) / max(1, self.learned_images)
 
 
 # --- filling it ------------------------------------------------------------------------------------------------------
 
 
-def build_report(title: str, anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> Report:
-    """The report on an archive from the accounts of its learned chunks. Raises BBCodecError if sums do not match."""
+def build_report(title: str, counts: ByteCounts, costs: Mapping[int, ChunkCosts]) -> Report:
+    """The report on an archive from the costs of its learned chunks, by number.
+
+    Raises BBCodecError if rows do not add up.
+    """
+    chunks = list(costs.values())
+    image_costs = _image_costs(counts, costs)
+    layers = _layer_costs(chunks)
+    iwae_gaps, iwae_images = _iwae_gaps(chunks)
     report = Report(
         title=title,
-        images=anatomy.n_images,
-        dims=anatomy.dims,
-        learned_images=0,
-        learned_dims=sum(one.count * one.dims for one in accounts.values()),
-        file_bytes=anatomy.size,
-        input_bytes=anatomy.file_bytes,
-        input_image_bytes=anatomy.image_file_bytes,
-        classical_images=anatomy.classical_images,
-        files=anatomy.n_files,
-        copies=anatomy.n_copies,
-        rebuilt=anatomy.rebuilt,
-        bytes=anatomy.bytes,
-        chunks=len(accounts),
-        batches=sum(one.batches for one in accounts.values()),
-        room_units=sum(one.room for one in accounts.values()),
+        images=counts.n_images,
+        dims=counts.dims,
+        learned_images=len(image_costs),
+        learned_dims=sum(chunk.count * chunk.dims for chunk in chunks),
+        archive_bytes=counts.archive_bytes,
+        input_bytes=counts.input_bytes,
+        classical_images=counts.classical_images,
+        files=counts.n_files,
+        copies=counts.n_copies,
+        rebuilt=counts.rebuilt,
+        bytes_by_purpose=counts.by_purpose,
+        chunks=len(chunks),
+        batches=sum(chunk.batches for chunk in chunks),
+        breakdown=_breakdown(counts, chunks, layers, iwae_gaps),
+        layers=layers,
+        image_costs=image_costs,
+        iwae_gaps=iwae_gaps,
+        iwae_images=iwae_images,
+        elbo_error_nats=_elbo_error_nats(chunks, len(image_costs)),
+        pictures=_pictures(counts, costs),
     )
-    report.layers = _layers(accounts.values())
-    report.iwae, report.iwae_images = _iwae(accounts.values())
-    _fill_costs(report, anatomy, accounts)
-    report.elbo_error_nats = _elbo_error(list(accounts.values()), report.learned_images)
-    report.chain = _chain(report, anatomy, list(accounts.values()))
-    check_chain(report)
+    check_breakdown(report)
     return report
 
 
-def _layers(accounts: Any) -> list[Layer]:
-    sums: dict[str, list[int]] = {}
-    latent: dict[str, bool] = {}
-    means: dict[tuple[str, tuple[int, ...]], Means] = {}
-    for account in accounts:
-        for name, site in account.sites.items():
-            latent[name] = site.latent
-            row = sums.setdefault(name, [0, 0, 0, 0])
-            for index, part in enumerate((site.continuous, site.discretised, site.masses, site.popped)):
-                row[index] += int(part.sum())
-        for key, one in account.means.items():
-            if key in means:
-                means[key].add(one)
-            else:
-                means[key] = Means(one.count, one.total.copy(), one.squares.copy())
-    active: dict[str, tuple[int, int, int]] = {}  # images, active, latents of the size that most images have
-    for (name, shape), one in means.items():
-        if one.count > 1 and one.count > active.get(name, (0, 0, 0))[0]:
-            active[name] = one.count, int((one.variances > ACTIVE).sum()), int(np.prod(shape))
-    found = []
-    for name, (continuous, discretised, masses, popped) in sums.items():
-        _, some, every = active.get(name, (0, 0, 0))
-        found.append(Layer(name, latent[name], continuous, discretised, masses, popped, some, every))
-    return found
+def _layer_costs(chunks: Sequence[ChunkCosts]) -> list[LayerCosts]:
+    """The costs of each layer, summed over all chunks."""
+    sites: dict[str, list[SiteCosts]] = defaultdict(list)
+    for chunk in chunks:
+        for name, site in chunk.sites.items():
+            sites[name].append(site)
+    active = _active_latents(chunks)
+    layers = []
+    for name, parts in sites.items():
+        active_latents, latents = active.get(name, (0, 0))
+        layer = LayerCosts(
+            name,
+            parts[0].latent,
+            elbo_units=sum(int(part.elbo.sum()) for part in parts),
+            discretised_units=sum(int(part.discretised.sum()) for part in parts),
+            integer_units=sum(int(part.integer.sum()) for part in parts),
+            popped_units=sum(int(part.popped.sum()) for part in parts),
+            active_latents=active_latents,
+            latents=latents,
+        )
+        layers.append(layer)
+    return layers
 
 
-def _iwae(accounts: Any) -> tuple[dict[int, tuple[float, float]], int]:
+def _active_latents(chunks: Sequence[ChunkCosts]) -> dict[str, tuple[int, int]]:
+    """By layer: how many latents are active, and how many there are, at the size that most images have."""
+    moments: dict[LayerShape, MeanMoments] = {}
+    for chunk in chunks:
+        for key, some in chunk.moments.items():
+            moments[key] = moments[key] + some if key in moments else some
+    most: dict[str, int] = defaultdict(lambda: 1)  # one image alone has no variance
+    active: dict[str, tuple[int, int]] = {}
+    for (name, shape), some in moments.items():
+        if some.count > most[name]:
+            most[name] = some.count
+            active[name] = int((some.variances > ACTIVE_VARIANCE).sum()), int(np.prod(shape))
+    return active
+
+
+def _iwae_gaps(chunks: Sequence[ChunkCosts]) -> tuple[dict[int, IwaeGap], int]:
+    """The gaps by number of draws, and the number of images they were measured on."""
     gaps: dict[int, list[float]] = defaultdict(list)
-    for account in accounts:
-        for k, some in account.iwae.items():
-            gaps[k].extend(some.tolist())
+    for chunk in chunks:
+        for k, nats in chunk.iwae_gaps_nats.items():
+            gaps[k].extend(nats.tolist())
     count = len(next(iter(gaps.values()), []))
-    found = {
-        k: (float(np.mean(some)), float(np.std(some, ddof=1) / math.sqrt(count)) if count > 1 else math.nan)
-        for k, some in sorted(gaps.items())
-    }
+    found = {}
+    for k, values in sorted(gaps.items()):
+        error = float(np.std(values, ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+        found[k] = IwaeGap(float(np.mean(values)), error)
     return found, count
 
 
-def _elbo_error(accounts: Sequence[ChunkAccount], images: int) -> float:
-    """Standard error of the bound, nats an image, from how much that of some images varies from draw to draw."""
-    variances = [variance for account in accounts for variance in account.draw_variances.tolist()]
-    count = sum(account.count for account in accounts)
+def _elbo_error_nats(chunks: Sequence[ChunkCosts], images: int) -> float:
+    """Standard error of the bound, nats per image, from how much that of some images varies from draw to draw."""
+    variances = [variance for chunk in chunks for variance in chunk.draw_variances.tolist()]
+    count = sum(chunk.count for chunk in chunks)
     return math.sqrt(count * float(np.mean(variances))) / images if variances else math.nan
 
 
-def _fill_costs(report: Report, anatomy: Anatomy, accounts: Mapping[int, ChunkAccount]) -> None:
-    """What each image costs: the tiles and planes of one together."""
-    spent: dict[Owner, list[int]] = defaultdict(lambda: [0, 0])
-    pictures: dict[Owner, Images] = {}
-    for number, account in accounts.items():
-        per_image = account.per_image.tolist()
-        for owner, amount in zip(anatomy.owners[number], per_image, strict=True):
-            spent[owner][0] += amount
-            spent[owner][1] += account.dims
-        for position, picture in account.extremes.items():
-            owner = anatomy.owners[number][position]
-            if owner not in pictures or picture.size > pictures[owner].size:
-                pictures[owner] = picture
-    ordered = sorted(spent, key=lambda owner: (owner.file, owner.number))
-    names = {owner: anatomy.name(owner) for owner in ordered}
-    report.costs = [ImageCost(names[owner], *spent[owner]) for owner in ordered]
-    report.learned_images = len(report.costs)
-    report.pictures = {names[owner]: picture for owner, picture in pictures.items()}
+def _image_costs(counts: ByteCounts, costs: Mapping[int, ChunkCosts]) -> list[ImageCost]:
+    """What each learned image costs, its tiles and planes together."""
+    units: dict[SourceImage, int] = defaultdict(int)
+    dims: dict[SourceImage, int] = defaultdict(int)
+    for number, chunk in costs.items():
+        for image, amount in zip(counts.sources[number], chunk.image_units.tolist(), strict=True):
+            units[image] += amount
+            dims[image] += chunk.dims
+    ordered = sorted(units, key=lambda image: (image.file, image.number))
+    return [ImageCost(counts.name(image), units[image], dims[image]) for image in ordered]
 
 
-Mark = tuple[str, str, int, str, bool]  # a row without its step
+def _pictures(counts: ByteCounts, costs: Mapping[int, ChunkCosts]) -> dict[str, Images]:
+    """Pictures of extreme images by name; the largest tile of an image that has several."""
+    pictures: dict[str, Images] = {}
+    for number, chunk in costs.items():
+        for position, picture in chunk.extreme_images.items():
+            name = counts.name(counts.sources[number][position])
+            if name not in pictures or picture.size > pictures[name].size:
+                pictures[name] = picture
+    return pictures
 
 
-def _chain(report: Report, anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -> list[Row]:
-    """The rows, from the bound of most draws to the file."""
-    rows: list[Row] = []
-    marks = [*_bounds(report, accounts), *_bytes(anatomy, accounts)] if accounts else _bytes(anatomy, accounts)
-    for key, label, amount, why, estimated in marks:
-        before = rows[-1].units if rows else 0
-        rows.append(Row(key, label, amount, amount - before, why, estimated))
-    return rows
+# --- the breakdown ---------------------------------------------------------------------------------------------------
 
 
-def _bounds(report: Report, accounts: Sequence[ChunkAccount]) -> list[Mark]:
-    """From the bound of most draws to what is coded."""
-    continuous = sum(layer.units for layer in report.layers)
-    discretised = sum(layer.discretised for layer in report.layers)
-    masses = sum(layer.masses for layer in report.layers)
-    count = sum(account.count for account in accounts)
-    found = [
-        (f"iwae_{k}", f"IWAE bound, {k:,} draws", continuous - int(units(report.iwae[k][0] * count)), "", True)
-        for k in sorted(report.iwae, reverse=True)
-        if k > 1
-    ]
+class _Total(NamedTuple):
+    """A row of the breakdown without its step."""
+
+    key: str
+    label: str
+    units: int
+    why: str = ""
+    estimated: bool = False
+
+
+def _breakdown(
+    counts: ByteCounts, chunks: Sequence[ChunkCosts], layers: Sequence[LayerCosts], iwae_gaps: Mapping[int, IwaeGap]
+) -> list[BreakdownRow]:
+    """The rows from the bound of most draws to the archive."""
+    learned = [*_bounds(chunks, layers, iwae_gaps), *_words(chunks)] if chunks else []
+    totals = [*learned, *_archive_parts(counts, chunks)]
+    steps = [after.units - before.units for before, after in pairwise(totals)]
     return [
-        *found,
-        ("negative_elbo", "negative ELBO", continuous, "one draw of the latents", False),
-        ("discretised", "discretised latents", discretised, "the draw that was coded", False),
-        ("account", "integer masses", masses, "probabilities in whole numbers", False),
+        BreakdownRow(total.key, total.label, total.units, step, total.why, total.estimated)
+        for total, step in zip(totals, [totals[0].units, *steps], strict=True)
     ]
 
 
-def _bytes(anatomy: Anatomy, accounts: Sequence[ChunkAccount]) -> list[Mark]:
-    """From the words to the file."""
-    initial = sum(account.initial for account in accounts)
-    words = sum(account.word_bytes for account in accounts) * BYTE
-    messages = sum(account.message_bytes for account in accounts) * BYTE
-    found = anatomy.bytes
-    container = messages - words + BYTE * (found[HEADS] + found[DIRECTORIES] + found[SKELETONS])
-    marks: list[Mark] = []
-    if accounts:
-        room = "rounding of the coder, and room left in the last head"
-        marks.append(("words", "ANS words", words - initial, room, False))
-        marks.append(("initial", "initial bits", words, "what the first latents are popped from", False))
+def _bounds(
+    chunks: Sequence[ChunkCosts], layers: Sequence[LayerCosts], iwae_gaps: Mapping[int, IwaeGap]
+) -> Iterator[_Total]:
+    """From the bound of most draws to integer masses."""
+    elbo = sum(layer.elbo_units for layer in layers)
+    discretised = sum(layer.discretised_units for layer in layers)
+    integer = sum(layer.integer_units for layer in layers)
+    count = sum(chunk.count for chunk in chunks)
+    for k in sorted(iwae_gaps, reverse=True):
+        if k > 1:
+            bound = elbo - int(units_from_nats(iwae_gaps[k].nats * count))
+            yield _Total(f"iwae_{k}", f"IWAE bound, {k:,} draws", bound, estimated=True)
+    yield _Total("negative_elbo", "negative ELBO", elbo, "one draw of the latents")
+    yield _Total("discretised", "discretised latents", discretised, "the draw that was coded")
+    yield _Total("account", "integer masses", integer, "probabilities as integers")
+
+
+def _words(chunks: Sequence[ChunkCosts]) -> Iterator[_Total]:
+    """The words of messages."""
+    words = sum(chunk.word_bytes for chunk in chunks) * UNITS_PER_BYTE
+    initial = sum(chunk.initial_units for chunk in chunks)
+    yield _Total("words", "ANS words", words - initial, "rounding of the coder, and spare room in the last head")
+    yield _Total("initial", "initial bits", words, "what the first latents are popped from")
+
+
+def _archive_parts(counts: ByteCounts, chunks: Sequence[ChunkCosts]) -> Iterator[_Total]:
+    """From the words to the archive."""
+    found = counts.by_purpose
+    total = sum(chunk.message_bytes for chunk in chunks)
+    total += found[Purpose.HEADS] + found[Purpose.DIRECTORIES] + found[Purpose.SKELETONS]
     why = "heads of chunks, directories, metadata"
-    marks.append(("container", "container", words + container, why, False))
-    total = words + container
+    yield _Total("container", "container", total * UNITS_PER_BYTE, why)
     for key, label, purpose, why in (
-        ("classical", "images stored classically", CLASSICAL, "they are shorter so, or cannot be learned"),
-        ("other", "other files", OTHER, "no images"),
-        ("codecs", "codecs in the archive", CODECS, ""),
+        (
+            "classical",
+            "images stored classically",
+            Purpose.CLASSICAL,
+            "shorter that way, or not for this codec",
+        ),
+        ("other", "other files", Purpose.OTHER, "not images"),
+        ("codecs", "codecs in the archive", Purpose.CODECS, ""),
     ):
         if found[purpose]:
-            total += found[purpose] * BYTE
-            marks.append((key, label, total, why, False))
-    return marks
+            total += found[purpose]
+            yield _Total(key, label, total * UNITS_PER_BYTE, why)
 
 
-def check_chain(report: Report) -> None:
-    """Raise BBCodecError, a fault, unless the rows add up to the bytes of the file."""
-    total = sum(row.step_units for row in report.chain)
-    if total != report.file_bytes * BYTE or report.chain[-1].units != total:
+def check_breakdown(report: Report) -> None:
+    """Raise BBCodecError unless the rows add up to the bytes of the archive."""
+    total = sum(row.step_units for row in report.breakdown)
+    if total != report.archive_bytes * UNITS_PER_BYTE or report.breakdown[-1].units != total:
         raise BBCodecError(
-            f"the rows of the chain add up to {total / BYTE} bytes, but the file has {report.file_bytes}: a fault"
+            f"the rows of the breakdown add up to {total / UNITS_PER_BYTE} bytes, but the archive has "
+            f"{report.archive_bytes}: a bug in bbcodec"
         )
-
-
-# --- text ------------------------------------------------------------------------------------------------------------
-
-
-def as_text(report: Report) -> str:
-    """The report as plain text, lines of at most 100 characters."""
-    parts = [
-        [report.title, *about_lines(report)],
-        *(_table(*table) for table in tables(report)),
-        _image_lines(report),
-        [pays_line(report)] if report.peers else [],
-    ]
-    return "\n\n".join("\n".join(part) for part in parts if part)
-
-
-def tables(report: Report) -> list[tuple[list[str], list[list[str]]]]:
-    """All that is a table: header and rows of cells."""
-    found = [_chain_table(report), _layer_table(report), _purpose_table(report), _peer_table(report)]
-    return [(header, rows) for header, rows in found if rows]
-
-
-def about_lines(report: Report) -> list[str]:
-    """Lines on what was measured."""
-    how = ", ".join(f"{count:,} {how}" for how, count in report.how.items())
-    where = f" in {counted(report.chunks, 'chunk')} and {counted(report.batches, 'batch')}" if report.chunks else ""
-    lines = [
-        f"{counted(report.images, 'image')} of {report.dims:,} values, {report.learned_images:,} learned{where}",
-        f"{counted(report.files, 'file')} of {report.input_bytes:,} bytes" + (f" ({how})" if how else ""),
-    ]
-    if not report.learned_images and report.images:
-        lines.append("no image is learned: all are shorter classically, or not of a codec's pixel format and size")
-    if report.copies:
-        lines.append(f"{counted(report.copies, 'file')} equal to others: they do not count as images")
-    for one in report.codecs:
-        place = ", in the archive" if one.embedded else ""
-        lines.append(f"codec {one.name} ({one.family}, {one.bytes:,} bytes{place}), digest {one.digest}")
-    if report.rebuilt:
-        lines.append(f"the archive is damaged: {report.rebuilt}")
-    return lines
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun.
-
-    >>> counted(1, "image"), counted(2000, "batch")
-    ('1 image', '2,000 batches')
-    """
-    return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("ch") else "s")
-
-
-def signed(number: int) -> str:
-    """An amount in units as bytes, with its sign.
-
-    >>> signed(-20 * UNIT), signed(-1)
-    ('-2.5', '+0.0')
-    """
-    return f"{round(number / BYTE, 1) + 0.0:+,.1f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, the others to the right."""
-    widths = [max(len(row[n]) for row in (header, *rows)) for n in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) if n == 0 else cell.rjust(width) for n, (cell, width) in enumerate(zip(row, widths,
-        strict=True))).rstrip()
-        for row in (header, *rows)
-    ]  # fmt: skip
-
-
-def _chain_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    header = ["from the bounds to the file", "bytes", "step", "", "bits/dim", "nats/image"]
-    rows = []
-    for number, row in enumerate(report.chain):
-        step = signed(row.step_units) if number else ""
-        before = row.units - row.step_units
-        share = f"{round(100 * row.step_units / before, 2) + 0.0:+.2f} %" if number and report.learned_dims else ""
-        own = row.key not in ("classical", "other", "codecs") and report.learned_dims
-        rates = [f"{report.per_dim(row.units):.5f}", f"{report.nats(row.units):,.3f}"] if own else ["", ""]
-        rows.append([f"{row.label}{' (estimated)' * row.estimated}", f"{row.units / BYTE:,.1f}", step, share, *rates])
-    measured = f"{8 * report.file_bytes / report.dims:.5f}" if report.dims else ""
-    rows.append(["file", f"{report.file_bytes:,}", "", "", measured, ""])
-    return header, rows
-
-
-def _layer_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    header = ["of the negative ELBO", "bits/dim", "nats/image", "share", "popped bits/image", "active units"]
-    whole = max(1, sum(layer.units for layer in report.layers))
-    rows = []
-    for layer in report.layers:
-        active = f"{layer.active:,} of {layer.latents:,}" if layer.latents else ""
-        popped = f"{layer.popped / UNIT / max(1, report.learned_images):,.1f}" if layer.latent else ""
-        label = f"rate of {layer.name}" if layer.latent else f"distortion of {layer.name}"
-        rates = [f"{report.per_dim(layer.units):.5f}", f"{report.nats(layer.units):,.3f}"]
-        rows.append([label, *rates, f"{100 * layer.units / whole:.1f} %", popped, active])
-    return header, rows
-
-
-def _image_lines(report: Report) -> list[str]:
-    """How bits/dim spread over the images, and the best and worst ones."""
-    if len(report.costs) < 2:
-        return []
-    rates = [one.bits_per_dim for one in report.costs]
-    quantiles = "  ".join(f"{share} %: {np.quantile(rates, share / 100):.4f}" for share in (0, 5, 25, 50, 75, 95, 100))
-    worst = ", ".join(one.name for one in report.ordered_costs[::-1][:3])
-    return [f"bits/dim of images  {quantiles}", f"the dearest: {worst}"]
-
-
-def _purpose_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    whole = max(1, report.file_bytes)
-    rows = [
-        [purpose, f"{size:,}", f"{100 * size / whole:.2f} %"] for purpose, size in report.bytes.items() if size
-    ]
-    return ["bytes of the archive", "bytes", "share"], rows
-
-
-def peer_rows(report: Report) -> list[tuple[str, int | None, str]]:
-    """All forms of the images that are compared: label, bytes and a note. Ours are among them, the shortest last."""
-    ours = [("bbcodec, codec installed", report.file_bytes, "")]
-    if report.codec_chunk_bytes:
-        ours.append(("bbcodec, codec in the archive", report.file_bytes + report.codec_chunk_bytes, ""))
-    rows = [*((peer.label, peer.bytes, peer.note) for peer in report.peers), *ours]
-    return sorted(rows, key=lambda row: -(row[1] or 0))
-
-
-def _peer_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    rows: list[list[str]] = []
-    for label, size, note in peer_rows(report) if report.peers else ():
-        rate = f"{8 * size / report.dims:.4f}" if size is not None and report.dims else ""
-        ratio = f"{size / max(1, report.file_bytes):.3f}" if size is not None else ""
-        rows.append([label, "" if size is None else f"{size:,}", rate, ratio, note])
-    return ["beside other codecs", "bytes", "bits/dim", "of ours", ""], rows
-
-
-def pays_line(report: Report) -> str:
-    """When the codec has paid for itself, in a sentence."""
-    peer = report.best_peer
-    if peer is None:
-        return ""
-    if report.pays_after is None:
-        return f"The codec does not pay for itself on images like these: {peer.label} takes fewer bytes, or as many."
-    return (
-        f"In an archive the codec takes {report.codec_chunk_bytes:,} bytes: it has paid for itself after "
-        f"{report.pays_after:,} images like these ({peer.label} is the best of the others)."
-    )
-
-
-# --- JSON ------------------------------------------------------------------------------------------------------------
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The fields of `docs/cli.md`. What is not known is null."""
-    learned = report.learned_dims > 0
-
-    def rate(key: str) -> float | None:
-        row = report.row(key)
-        return report.per_dim(row.units) if row and learned else None
-
-    rates = [one.bits_per_dim for one in report.costs]
-    deepest = max((k for k in report.iwae if k > 1), default=0)
-    initial = report.row("initial")
-    return {
-        "images": report.images,
-        "dims": report.dims,
-        "learned_images": report.learned_images,
-        "learned_dims": report.learned_dims,
-        "iwae_bits_per_dim": rate(f"iwae_{deepest}"),
-        "negative_elbo_bits_per_dim": rate("negative_elbo"),
-        "discretised_bits_per_dim": rate("discretised"),
-        "account_bits_per_dim": rate("account"),
-        "initial_bits": (initial.step_units / UNIT) if initial else 0,
-        "container_bytes": report.container_bytes,
-        "classical_images": report.classical_images,
-        "classical_bytes": report.bytes[CLASSICAL],
-        "other_bytes": report.bytes[OTHER],
-        "codec_bytes": report.bytes[CODECS],
-        "file_bytes": report.file_bytes,
-        "measured_bits_per_dim": 8 * report.file_bytes / report.dims if report.dims else None,
-        "negative_elbo_standard_error_nats": _known(report.elbo_error_nats),
-        "nats_per_image": {row.key: report.nats(row.units) for row in report.chain} if learned else {},
-        "iwae": {
-            "draws": deepest,
-            "images": report.iwae_images,
-            "gaps_nats": {str(k): gap for k, (gap, _) in report.iwae.items()},
-            "standard_errors_nats": {str(k): _known(error) for k, (_, error) in report.iwae.items()},
-        },
-        "chain": [
-            {"key": row.key, "label": row.label, "units": row.units, "step_units": row.step_units,
-             "estimated": row.estimated}
-            for row in report.chain
-        ],
-        "units_per_bit": UNIT,
-        "layers": [
-            {"name": one.name, "latent": one.latent, "bits_per_dim": report.per_dim(one.units),
-             "nats_per_image": report.nats(one.units), "coded_bits_per_dim": report.per_dim(one.masses),
-             "popped_bits_per_dim": report.per_dim(one.popped), "active_units": one.active, "units": one.latents}
-            for one in report.layers
-        ],
-        "learned_chunks": report.chunks,
-        "batches": report.batches,
-        "bytes_by_purpose": report.bytes,
-        "how": report.how,
-        "files": report.files,
-        "copies": report.copies,
-        "input_bytes": report.input_bytes,
-        "codecs": [
-            {"name": one.name, "model": one.family, "digest": one.digest, "bytes": one.bytes, "embedded": one.embedded}
-            for one in report.codecs
-        ],
-        "peers": [
-            {"key": peer.key, "label": peer.label, "bytes": peer.bytes, "estimated": peer.estimated,
-             "bits_per_dim": 8 * peer.bytes / report.dims if peer.bytes is not None and report.dims else None}
-            for peer in report.peers
-        ],
-        "with_codec_bytes": report.file_bytes + report.codec_chunk_bytes if report.codec_chunk_bytes else None,
-        "pays_after_images": report.pays_after,
-        "rebuilt": report.rebuilt,
-        "bits_per_dim_of_images": {
-            str(share): float(np.quantile(rates, share / 100)) for share in (0, 5, 25, 50, 75, 95, 100)
-        } if rates else {},
-        "best_images": [_image(one) for one in report.ordered_costs[:SHOWN]],
-        "worst_images": [_image(one) for one in report.ordered_costs[::-1][:SHOWN]],
-    }  # fmt: skip
-
-
-def _image(cost: ImageCost) -> dict[str, Any]:
-    return {"name": cost.name, "dims": cost.dims, "bits": cost.units / UNIT, "bits_per_dim": cost.bits_per_dim}
-
-
-def _known(number: float) -> float | None:
-    return None if math.isnan(number) else number

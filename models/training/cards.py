@@ -19,7 +19,7 @@ from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.errors import OutputError
 from bbcodec.images.codings import coding_named
 from bbcodec.models.families import Family, TrainableModel
-from bbcodec.report.byte_counts import DIRECTORIES, HEADS, SKELETONS, dissect
+from bbcodec.report.byte_counts import Purpose, count_bytes
 
 MEASURED_PIXELS = 2**20  # of held-out images that are coded to measure a codec: a few seconds of work
 
@@ -87,11 +87,11 @@ def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None
             for number, image in enumerate(large):
                 Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).save(folder / f"{number}.png")
             compress(sorted(folder.iterdir()), folder / "images.bb", codec="none", verify=False)
-            found = dissect(folder / "images.bb")
+            counts = count_bytes(folder / "images.bb")
     except (OSError, OutputError):
         return None
-    container = found.bytes[HEADS] + found.bytes[DIRECTORIES] + found.bytes[SKELETONS]
-    return 8 * (found.size - container) / sum(image.size for image in images)
+    container = sum(counts.by_purpose[part] for part in (Purpose.HEADS, Purpose.DIRECTORIES, Purpose.SKELETONS))
+    return 8 * (counts.archive_bytes - container) / sum(image.size for image in images)
 
 
 def card_page(name: str, card: Mapping[str, Any], family: Family, config: Any, n_bytes: int, recipe: str) -> str:

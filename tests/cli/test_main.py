@@ -11,7 +11,8 @@ import pytest
 
 import bbcodec.errors
 from bbcodec.cli import main as entry
-from bbcodec.cli.main import COMMANDS, main
+from bbcodec.cli.group import COMMANDS
+from bbcodec.cli.main import main
 from bbcodec.errors import BBCodecError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bbcodec.archive.summary import FileReport
-from bbcodec.cli.progress import Watch, described, watched
+from bbcodec.cli.progress import ProgressDisplay, describe_file, progress_display
 
 
 @pytest.mark.parametrize(
@@ -28,29 +28,29 @@ from bbcodec.cli.progress import Watch, described, watched
         (FileReport("b.png", "webp", 0, 90, "L", {"webp": 9}, "a.png"), "b.png: copy of a.png"),
         (
             FileReport("a.jpg", "original", 90, 91, "RGB"),
-            "a.jpg: original, 90 of 91 bytes (its pixels would not give this file back)",
+            "a.jpg: original, 90 of 91 bytes (cannot be restored from its pixels)",
         ),
     ],
 )
 def test_files_are_described(file, line):
-    assert described(file) == line
+    assert describe_file(file) == line
 
 
 def test_a_bar_shows_each_phase_alone():
     stream = io.StringIO()
-    with Progress("{task.description} {task.fields[bytes]}", console=Console(file=stream, width=80)) as bar:
-        watch = Watch(bar, bar.add_task("looking", total=None, bytes=""), "looking")
-        watch.progress("compressing", 1000, 4000, 500)
+    with Progress("{task.description} {task.fields[details]}", console=Console(file=stream, width=80)) as bar:
+        display = ProgressDisplay(bar, bar.add_task("scanning", total=None, details=""), "scanning")
+        display.progress("compressing", 1000, 4000, 500)
         assert [(task.description, task.completed, task.total) for task in bar.tasks] == [("compressing", 1000, 4000)]
-        assert bar.tasks[0].fields["bytes"] == "1 kB of 4 kB -> 500 B"
-        watch.report(FileReport("[red]a\n.png", "link", 0, 0))
-        watch.progress("verifying", 4000, 4000, 0)
-        assert [(task.description, task.fields["bytes"]) for task in bar.tasks] == [("verifying", "4 kB of 4 kB")]
+        assert bar.tasks[0].fields["details"] == "1 kB of 4 kB -> 500 B"
+        display.report(FileReport("[red]a\n.png", "link", 0, 0))
+        display.progress("verifying", 4000, 4000, 0)
+        assert [(task.description, task.fields["details"]) for task in bar.tasks] == [("verifying", "4 kB of 4 kB")]
     assert "[red]a\\n.png: link\n" in stream.getvalue()
 
 
 def test_nothing_is_shown_without_a_terminal(capsys):
-    with watched("looking", quiet=False) as watch:
-        watch.progress("compressing", 1, 2, 0)
-    assert watch.bar is None
+    with progress_display("scanning", quiet=False) as display:
+        display.progress("compressing", 1, 2, 0)
+    assert display.bar is None
     assert capsys.readouterr() == ("", "")

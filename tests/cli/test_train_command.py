@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from tiny_models import SIZES, pictures
 
-from bbcodec.cli.main import Ended, main
-from bbcodec.cli.train import Watch
+from bbcodec.cli.main import main
+from bbcodec.cli.signals import StopSignals, Terminated
+from bbcodec.cli.train import TrainingDisplay
 from bbcodec.codec.file import load_codec
 from bbcodec.models.training.recipes import read_recipe
 from bbcodec.models.training.run import TrainingSummary
@@ -138,9 +139,9 @@ def test_only_the_first_of_several_processes_speaks(asked, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("rate", "others", "told"),
     [
-        (3.6, (3.5, 4.25, 3.5), "WebP is shorter: learn longer"),
-        (3.5, (3.6, 3.5, 3.7), "PNG is shorter: learn longer"),
-        (3.45, (3.5, 4.25, 3.4), "an archive without a codec is shorter: learn longer"),
+        (3.6, (3.5, 4.25, 3.5), "WebP is shorter: train longer"),
+        (3.5, (3.6, 3.5, 3.7), "PNG is shorter: train longer"),
+        (3.45, (3.5, 4.25, 3.4), "an archive without a codec is shorter: train longer"),
     ],
 )
 def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, others, told):
@@ -157,12 +158,15 @@ def test_what_is_not_known_of_others_is_not_told(asked, capsys, monkeypatch):
     assert "(WebP 3.5000, PNG 4.2500), 98.8 kB" in capsys.readouterr().err
 
 
-def test_an_interrupt_that_was_lost_ends_training_at_the_next_step(monkeypatch):
+def test_an_interrupt_that_was_lost_ends_training_at_the_next_step():
     """Exceptions of signals vanish where compiled code calls back."""
-    Watch(quiet=True).step(STEP)
-    monkeypatch.setattr("bbcodec.cli.main.RECEIVED", [15])
-    with pytest.raises(KeyboardInterrupt):
-        Watch(quiet=True).step(STEP)
+    signals = StopSignals()
+    display = TrainingDisplay(signals, quiet=True)
+    display.step(STEP)
+    for number, interrupt in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
+        signals.received.append(number)
+        with pytest.raises(interrupt):
+            display.step(STEP)
 
 
 ON_TERMINAL = """
@@ -210,18 +214,18 @@ def test_a_terminal_shows_a_bar(tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "code", "what"),
-    [(KeyboardInterrupt(), 130, "interrupted"), (Ended(signal.SIGTERM), 143, "terminated")],
+    [(KeyboardInterrupt(), 130, "interrupted"), (Terminated(signal.SIGTERM), 143, "terminated")],
 )
-def test_a_stop_tells_how_to_go_on(stop, code, what, tmp_path, capsys, monkeypatch):
+def test_a_stop_tells_how_to_resume(stop, code, what, tmp_path, capsys, monkeypatch):
     def stopping(*_, **__):
         raise stop
 
     monkeypatch.setattr("bbcodec.models.training.run.train", stopping)
     work = tmp_path / "my.training"
     for files, message in (
-        ([], "nothing was learnt yet"),
-        (["checkpoint.pt"], "the same command with --resume, and without --force, goes on"),
-        (["checkpoint.pt", "best.bbc"], f"goes on; the best codec so far is {work / 'best.bbc'}"),
+        ([], "nothing was saved yet"),
+        (["checkpoint.pt"], "continue with the same command and --resume, without --force"),
+        (["checkpoint.pt", "best.bbc"], f"without --force; the best codec so far is {work / 'best.bbc'}"),
     ):
         work.mkdir(exist_ok=True)
         for name in files:
@@ -253,7 +257,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
     process.terminate()
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (143, ""), err
-    assert err.splitlines()[-1].endswith(f"goes on; the best codec so far is {best}")
+    assert err.splitlines()[-1].endswith(f"--force; the best codec so far is {best}")
     assert load_codec(best, "cpu").pixels.channels == 1
     assert not output.exists()
     assert main([*words, "--epochs", "1"]) == 4  # not without being asked to go on
@@ -277,8 +281,8 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--minutes", "3", "--epochs", "2"], 2, "--minutes and --epochs contradict each other"),
-        (["--resume", "-f"], 2, "--resume and --force contradict each other"),
+        (["--minutes", "3", "--epochs", "2"], 2, "--minutes and --epochs are mutually exclusive"),
+        (["--resume", "-f"], 2, "--resume and --force are mutually exclusive"),
         (["--minutes", "0"], 2, "--minutes"),
         (["--threads", "0"], 2, "--threads"),
         (["--set", "hidden"], 3, "key=value was expected"),

@@ -11,8 +11,16 @@ from bbcodec.archive.write.tasks import scan
 from bbcodec.images.codings import coding_named
 from bbcodec.images.formats.webp import encode_webp
 from bbcodec.options import RunOptions
-from bbcodec.report import baselines as peers
-from bbcodec.report.baselines import alone_tasks, find_sources, in_company, measure_peers, peer_task, sheet_tasks
+from bbcodec.report import baselines
+from bbcodec.report.baselines import (
+    Placement,
+    coded_bytes,
+    file_tasks,
+    find_sources,
+    measure_baselines,
+    sheet_tasks,
+    split_by_placement,
+)
 
 QUICK = RunOptions(1, "cpu")
 
@@ -24,12 +32,12 @@ def slopes(count, height, width, channels=1, seed=0):
 
 
 def measured(inputs):
-    return {peer.key: peer for peer in measure_peers(inputs, (), QUICK)}
+    return {one.key: one for one in measure_baselines(inputs, (), QUICK)}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Seven grey images of one size, an array of the same kind and size, one larger, and two of two levels."""
+    """Seven grey images of one size, an array of the same format, one larger, and two of two levels."""
     top = tmp_path / "in"
     top.mkdir()
     for number, image in enumerate(slopes(7, 12, 20)):
@@ -47,11 +55,11 @@ def test_images_are_found_once_with_those_of_arrays(folder):
     entries = [entry for entry in scan([folder]).entries if entry.name != b"copy.png"]
     sources = list(find_sources(entries))
     assert Counter({("L", 12, 20): 12, ("RGB", 30, 31): 1, ("1", 9, 9): 2}) == sum(
-        (Counter({source.kind: source.count}) for source in sources), Counter()
+        (Counter({source.format: source.count}) for source in sources), Counter()
     )
-    company, lone = in_company(sources)
-    assert {source.kind for source in company} == {("L", 12, 20), ("1", 9, 9)}
-    assert [source.kind for source in lone] == [("RGB", 30, 31)]
+    small, large = split_by_placement(sources)
+    assert {source.format for source in small} == {("L", 12, 20), ("1", 9, 9)}
+    assert [source.format for source in large] == [("RGB", 30, 31)]
 
 
 def test_a_file_each_is_the_sum_of_all(folder):
@@ -62,29 +70,29 @@ def test_a_file_each_is_the_sum_of_all(folder):
     png = sum(len(coding_named("png").encode(image, 256)) for image in [*grey, large])
     assert found["png"].bytes == png + sum(len(coding_named("png").encode(image, 2)) for image in bits)
     assert found["webp"].bytes == sum(len(encode_webp(image)) for image in [*grey, large, *(255 * b for b in bits)])
-    assert not any(peer.estimated for peer in found.values())
+    assert not any(one.estimated for one in found.values())
     files = [path for path in folder.iterdir() if path.name not in ("copy.png", "notes.txt")]
     assert found["inputs"].bytes == sum(path.stat().st_size for path in files)
 
 
-def test_sheets_hold_all_small_images_of_one_kind(folder):
+def test_sheets_hold_all_small_images_of_one_format(folder):
     found = measured(folder)
     alone = len(encode_webp(slopes(1, 30, 31, 3)[0]))
-    sheets = sum(peer_task(None, task)["webp"] for task in sheet_tasks(company_of(folder), False))
+    sheets = sum(coded_bytes(None, task)["webp"] for task in sheet_tasks(small_sources(folder), False))
     assert found["webp_sheet"].bytes == sheets + alone
     assert found["webp_sheet"].bytes < found["webp"].bytes
     assert found["jpegxl_sheet"].bytes < found["jpegxl"].bytes
 
 
-def company_of(folder):
-    return in_company(find_sources(entry for entry in scan([folder]).entries if entry.name != b"copy.png"))[0]
+def small_sources(folder):
+    return split_by_placement(find_sources(entry for entry in scan([folder]).entries if entry.name != b"copy.png"))[0]
 
 
 def test_a_sheet_shows_every_image(folder, monkeypatch):
     shown = []
-    monkeypatch.setattr(peers, "_coded", lambda samples, levels, *_: shown.append((samples, levels)) or b"")
-    for task in sheet_tasks(company_of(folder), False):
-        peer_task(None, task)
+    monkeypatch.setattr(baselines, "_encode", lambda samples, levels, *_: shown.append((samples, levels)) or b"")
+    for task in sheet_tasks(small_sources(folder), False):
+        coded_bytes(None, task)
     sheet, levels = next(one for one in shown if one[1] == 256)
     tiles = sheet.reshape(sheet.shape[0] // 12, 12, sheet.shape[1] // 20, 20).swapaxes(1, 2).reshape(-1, 12, 20)
     expected = Counter(image.tobytes() for image in [*slopes(7, 12, 20), *slopes(5, 12, 20, seed=1)])
@@ -93,9 +101,9 @@ def test_a_sheet_shows_every_image(folder, monkeypatch):
 
 
 def test_sheets_are_not_larger_than_codecs_take(folder, monkeypatch):
-    monkeypatch.setattr(peers, "SHEET_SIDE", 40)
-    tasks = list(sheet_tasks(company_of(folder), False))
-    images = [sum(len(numbers) for _, numbers in task.picks) for task in tasks]
+    monkeypatch.setattr(baselines, "SHEET_SIDE", 40)
+    tasks = list(sheet_tasks(small_sources(folder), False))
+    images = [sum(len(some.numbers) for some in task.selections) for task in tasks]
     assert max(images) <= 16
     assert sum(images) == 14
 
@@ -108,26 +116,26 @@ def test_the_effort_of_a_sheet_is_chosen_on_its_corner(monkeypatch, highest, cho
         seen.append((samples.shape, effort))
         return bytes(highest if effort == 10 else 100)
 
-    monkeypatch.setattr(peers, "_coded", coded)
-    assert peers._sheet_effort(np.zeros((600, 700, 1), np.uint8), 256) == chosen
+    monkeypatch.setattr(baselines, "_encode", coded)
+    assert baselines._sheet_effort(np.zeros((600, 700, 1), np.uint8), 256) == chosen
     assert seen == [((512, 512, 1), 9), ((512, 512, 1), 10)]
 
 
 def test_a_sheet_is_coded_with_its_effort(folder, monkeypatch):
     efforts = []
-    monkeypatch.setattr(peers, "_sheet_effort", lambda samples, levels: 10)
-    monkeypatch.setattr(peers, "_coded", lambda _, __, coding, effort: efforts.append((coding, effort)) or b"")
-    for task in sheet_tasks(company_of(folder), True):
-        peer_task(None, task)
+    monkeypatch.setattr(baselines, "_sheet_effort", lambda samples, levels: 10)
+    monkeypatch.setattr(baselines, "_encode", lambda _, __, coding, effort: efforts.append((coding, effort)) or b"")
+    for task in sheet_tasks(small_sources(folder), True):
+        coded_bytes(None, task)
     assert set(efforts) == {("webp", 10), ("jpegxl", 10)}
     efforts.clear()
-    for task in alone_tasks(company_of(folder), True, True):
-        peer_task(None, task)
+    for task in file_tasks(small_sources(folder), Placement.SMALL, True):
+        coded_bytes(None, task)
     assert set(efforts) == {(coding, 9) for coding in ("png", "webp", "jpegxl")}
 
 
 def test_of_many_images_some_stand_for_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(peers, "ALONE_IMAGES", 10)
+    monkeypatch.setattr(baselines, "SAMPLED_IMAGES", 10)
     same = np.repeat(slopes(1, 8, 8), 35, 0)
     np.save(tmp_path / "a.npy", same)
     found = measured(tmp_path / "a.npy")
@@ -135,7 +143,12 @@ def test_of_many_images_some_stand_for_all(tmp_path, monkeypatch):
     assert found["png"].estimated
     assert not found["webp_sheet"].estimated
     sources = list(find_sources(scan([tmp_path / "a.npy"]).entries))
-    picks = [number for task in alone_tasks(sources, True, False) for _, some in task.picks for number in some]
+    picks = [
+        number
+        for task in file_tasks(sources, Placement.SMALL, False)
+        for some in task.selections
+        for number in some.numbers
+    ]
     assert len(picks) == 10
     assert picks[0] == 0
     assert picks[-1] == 34
@@ -155,7 +168,7 @@ def test_images_of_every_mode_are_taken(tmp_path):
 
 
 def test_without_imagecodecs_it_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     np.save(tmp_path / "a.npy", slopes(3, 8, 8))
     found = measured(tmp_path / "a.npy")
@@ -166,7 +179,7 @@ def test_without_imagecodecs_it_is_said(tmp_path, monkeypatch):
 
 def test_jpegxl_of_sixteen_bits_and_of_two_levels_is_real(tmp_path):
     deep = slopes(1, 10, 10)[0].astype(np.uint16) * 250
-    sizes = {coding: len(peers._coded(deep, 2**16, coding)) for coding in ("png", "webp", "jpegxl")}
+    sizes = {coding: len(baselines._encode(deep, 2**16, coding)) for coding in ("png", "webp", "jpegxl")}
     assert sizes["webp"] == sizes["png"]
     assert sizes["jpegxl"] > 0
 

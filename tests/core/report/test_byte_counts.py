@@ -11,16 +11,9 @@ from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError, NotAnArchive
 from bbcodec.report.byte_counts import (
-    CLASSICAL,
-    CODECS,
-    DIRECTORIES,
-    HEADS,
-    MESSAGES,
-    OTHER,
-    PURPOSES,
-    SKELETONS,
-    Owner,
-    dissect,
+    UNKNOWN_SOURCE,
+    Purpose,
+    count_bytes,
 )
 
 
@@ -33,27 +26,27 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def anatomy(archive):
-    return dissect(archive)
+def counts(archive):
+    return count_bytes(archive)
 
 
-def test_bytes_by_purpose_add_up_to_the_file(archive, anatomy):
-    assert list(anatomy.bytes) == list(PURPOSES)
-    assert sum(anatomy.bytes.values()) == anatomy.size == archive.stat().st_size
-    assert all(size > 0 for size in anatomy.bytes.values())
+def test_bytes_by_purpose_add_up_to_the_file(archive, counts):
+    assert list(counts.by_purpose) == list(Purpose)
+    assert sum(counts.by_purpose.values()) == counts.archive_bytes == archive.stat().st_size
+    assert all(size > 0 for size in counts.by_purpose.values())
 
 
-def test_messages_are_those_of_learned_chunks(archive, anatomy):
+def test_messages_are_those_of_learned_chunks(archive, counts):
     with open(archive, "rb") as stream:
         chunks = Reader(stream).directory.chunks
     bodies = [LearnedMessage.unpack(read_chunk(str(archive), one)) for one in chunks if one.type == LEARNED]
-    assert anatomy.bytes[MESSAGES] == sum(len(body.stream) for body in bodies)
-    assert sum(map(len, anatomy.owners.values())) == sum(body.count for body in bodies)
+    assert counts.by_purpose[Purpose.MESSAGES] == sum(len(body.stream) for body in bodies)
+    assert sum(map(len, counts.sources.values())) == sum(body.count for body in bodies)
 
 
-def test_files_and_copies_are_counted(anatomy):
-    assert anatomy.n_copies == 1
-    assert anatomy.n_files == sum(file.form != "folder" for file in anatomy.directory.files)
+def test_files_and_copies_are_counted(counts):
+    assert counts.n_copies == 1
+    assert counts.n_files == sum(file.form != "folder" for file in counts.directory.files)
 
 
 def test_images_and_values_are_counted(tmp_path):
@@ -67,38 +60,36 @@ def test_images_and_values_are_counted(tmp_path):
     np.save(top / "stack.npy", familiar(count=9))
     np.save(top / "labels.npy", np.arange(5.0))
     squeeze(top, tmp_path / "a.bb", (GREY, COLOUR))
-    found = dissect(tmp_path / "a.bb")
+    found = count_bytes(tmp_path / "a.bb")
     assert found.n_images == 4 + 1 + 1 + 9
     assert found.dims == (4 + 3 + 3 + 9) * 576
     assert found.n_copies == 1
-    learned = {owner for owners in found.owners.values() for owner in owners}
+    learned = {image for sources in found.sources.values() for image in sources}
     assert found.classical_images == found.n_images - len(learned)
-    assert found.image_file_bytes == sum(
-        path.stat().st_size for path in top.iterdir() if path.name not in ("copy.png", "labels.npy")
-    )
+    assert found.input_bytes == sum(path.stat().st_size for path in top.iterdir())
 
 
-def test_learned_images_have_owners(tmp_path):
+def test_learned_images_have_sources(tmp_path):
     top = tmp_path / "in"
     for number in range(5):
         save(top / f"{number}.png", familiar(seed=number))
     np.save(top / "stack.npy", familiar(count=12, seed=9))
     squeeze(top, tmp_path / "a.bb", (GREY,))
-    found = dissect(tmp_path / "a.bb")
-    names = sorted(found.name(owner) for owners in found.owners.values() for owner in owners)
+    found = count_bytes(tmp_path / "a.bb")
+    names = sorted(found.name(image) for sources in found.sources.values() for image in sources)
     assert names == sorted([f"{number}.png" for number in range(5)] + [f"stack.npy[{number}]" for number in range(12)])
-    assert Owner(-1) not in {owner for owners in found.owners.values() for owner in owners}
-    assert found.bytes[SKELETONS] == 0
-    assert found.bytes[OTHER] == found.bytes[CLASSICAL] == 0
-    assert found.bytes[CODECS] > 0
+    assert UNKNOWN_SOURCE not in {image for sources in found.sources.values() for image in sources}
+    assert found.by_purpose[Purpose.SKELETONS] == 0
+    assert found.by_purpose[Purpose.OTHER] == found.by_purpose[Purpose.CLASSICAL] == 0
+    assert found.by_purpose[Purpose.CODECS] > 0
 
 
 def test_images_of_sheets_are_stored_classically(tmp_path):
     np.save(tmp_path / "smooth.npy", np.array([smooth(24, 24, seed=seed)[..., 0] for seed in range(20)]))
     squeeze(tmp_path / "smooth.npy", tmp_path / "a.bb")
-    found = dissect(tmp_path / "a.bb")
+    found = count_bytes(tmp_path / "a.bb")
     assert [chunk.type for chunk in found.directory.chunks if chunk.type != DIRECTORY] == [SHEET]
-    assert found.bytes[CLASSICAL] == found.directory.chunks[0].length + FRAME_BYTES
+    assert found.by_purpose[Purpose.CLASSICAL] == found.directory.chunks[0].length + FRAME_BYTES
     assert (found.n_images, found.classical_images, found.dims) == (20, 20, 20 * 576)
 
 
@@ -107,41 +98,41 @@ def test_an_array_that_is_shorter_as_bytes_still_holds_images(tmp_path):
     np.save(tmp_path / "numbers.npy", np.zeros(1000))
     (tmp_path / "wrong.npy").write_bytes(b"no array" * 100)
     squeeze([tmp_path / name for name in ("flat.npy", "numbers.npy", "wrong.npy")], tmp_path / "a.bb")
-    found = dissect(tmp_path / "a.bb")
+    found = count_bytes(tmp_path / "a.bb")
     assert (found.n_images, found.dims, found.classical_images) == (30, 30 * 256, 30)
-    assert found.bytes[CLASSICAL] > 0
-    assert found.bytes[OTHER] > 0
-    assert sum(found.bytes.values()) == found.size
+    assert found.by_purpose[Purpose.CLASSICAL] > 0
+    assert found.by_purpose[Purpose.OTHER] > 0
+    assert sum(found.by_purpose.values()) == found.archive_bytes
 
 
 def test_an_empty_archive_is_all_container(tmp_path):
     (tmp_path / "empty.txt").touch()
     squeeze(tmp_path / "empty.txt", tmp_path / "a.bb")
-    found = dissect(tmp_path / "a.bb")
-    assert found.size == found.bytes[HEADS] + found.bytes[DIRECTORIES]
+    found = count_bytes(tmp_path / "a.bb")
+    assert found.archive_bytes == found.by_purpose[Purpose.HEADS] + found.by_purpose[Purpose.DIRECTORIES]
     assert (found.n_files, found.n_images) == (1, 0)
 
 
 def test_a_damaged_end_is_told_and_adds_up_all_the_same(archive, tmp_path):
     data = archive.read_bytes()
     (tmp_path / "cut.bb").write_bytes(data[:-20])
-    found = dissect(tmp_path / "cut.bb")
+    found = count_bytes(tmp_path / "cut.bb")
     assert found.rebuilt
-    assert sum(found.bytes.values()) == len(data) - 20
+    assert sum(found.by_purpose.values()) == len(data) - 20
 
 
 def test_what_is_no_archive(tmp_path):
     (tmp_path / "a").write_text("nothing of the kind, and long enough to be looked at")
     with pytest.raises(NotAnArchive, match=r"a: "):
-        dissect(tmp_path / "a")
+        count_bytes(tmp_path / "a")
     with pytest.raises(InputError, match="cannot be read"):
-        dissect(tmp_path / "nowhere")
+        count_bytes(tmp_path / "nowhere")
 
 
-def test_a_damaged_chunk_is_named(archive, anatomy, tmp_path):
+def test_a_damaged_chunk_is_named(archive, counts, tmp_path):
     data = bytearray(archive.read_bytes())
-    chunk = anatomy.directory.chunks[min(anatomy.owners)]
+    chunk = counts.directory.chunks[min(counts.sources)]
     data[chunk.offset + 1] ^= 1
     (tmp_path / "a.bb").write_bytes(data)
     with pytest.raises(DamagedArchive, match=r"a\.bb"):
-        dissect(tmp_path / "a.bb")
+        count_bytes(tmp_path / "a.bb")

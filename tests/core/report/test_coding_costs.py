@@ -1,4 +1,4 @@
-"""The account of a message: a model whose bounds are known by heart, steps that add up, and faults that are told."""
+"""The costs of a message: a model whose bounds are known by heart, steps that add up, and faults that are told."""
 
 import math
 
@@ -16,9 +16,16 @@ from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import BBCodecError, DamagedArchive
 from bbcodec.model.bounds import iwae
-from bbcodec.report.coding_costs import UNIT, AccountTask, account_message, account_task, draw_weights, units
+from bbcodec.report.coding_costs import (
+    UNITS_PER_BIT,
+    ChunkTask,
+    importance_weights_of,
+    measure_chunk,
+    measure_message,
+    units_from_nats,
+)
 
-NATS = UNIT / math.log(2)
+NATS = UNITS_PER_BIT / math.log(2)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +39,8 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def account(codec, images):
-    return account_message(codec, images, codec.encode_message(images))
+def costs(codec, images):
+    return measure_message(codec, images, codec.encode_message(images))
 
 
 def known_bound(images):
@@ -48,47 +55,47 @@ def known_bound(images):
     return rate, cost @ (weights / weights.sum())
 
 
-def test_the_bound_is_that_of_theory(account, images):
+def test_the_bound_is_that_of_theory(costs, images):
     """Over 2,000 images each with one draw, within four standard errors of the draws."""
     rate, distortion = known_bound(images)
     for name, expected in (("z1", rate), ("x", distortion)):
-        differences = account.sites[name].continuous / NATS - expected
+        differences = costs.sites[name].elbo / NATS - expected
         assert abs(differences.mean()) < 4 * differences.std() / math.sqrt(len(images)), name
         assert differences.std() > 0
 
 
-def test_a_posterior_that_is_the_prior_costs_nothing(account):
-    site = account.sites["z2"]
-    assert not site.continuous.any()
+def test_a_posterior_that_is_the_prior_costs_nothing(costs):
+    site = costs.sites["z2"]
+    assert not site.elbo.any()
     assert not site.discretised.any()
-    assert not site.masses.any()
+    assert not site.integer.any()
     assert (site.popped > 0).all()
 
 
-def test_discretisation_and_whole_numbers_cost_little(account):
+def test_discretisation_and_whole_numbers_cost_little(costs):
     """The draws of the continuous and of the coded latents are the same but for the grid: they can be compared."""
-    z1 = account.sites["z1"]
-    assert np.abs(z1.continuous - z1.discretised).mean() < 0.2 * NATS
-    for site in account.sites.values():
-        assert np.abs(site.masses - site.discretised).max() < 1e-3 * NATS
+    z1 = costs.sites["z1"]
+    assert np.abs(z1.elbo - z1.discretised).mean() < 0.2 * NATS
+    for site in costs.sites.values():
+        assert np.abs(site.integer - site.discretised).max() < 1e-3 * NATS
 
 
-def test_steps_add_up_to_the_message(account):
-    growth = account.word_bytes * 8 * UNIT - account.initial - account.room
-    assert abs(growth - account.per_image.sum()) < 1e-4 * growth  # what rANS rounds
-    assert account.message_bytes == account.word_bytes + 1
-    assert account.initial >= 32 * UNIT
-    assert UNIT < account.room <= 33 * UNIT
+def test_steps_add_up_to_the_message(costs):
+    growth = costs.word_bytes * 8 * UNITS_PER_BIT - costs.initial_units - costs.spare_units
+    assert abs(growth - costs.image_units.sum()) < 1e-4 * growth  # what rANS rounds
+    assert costs.message_bytes == costs.word_bytes + 1
+    assert costs.initial_units >= 32 * UNITS_PER_BIT
+    assert UNITS_PER_BIT < costs.spare_units <= 33 * UNITS_PER_BIT
 
 
-def test_sites_come_from_the_top_to_the_pixels(account):
-    assert [(name, site.latent) for name, site in account.sites.items()] == [("z1", True), ("z2", True), ("x", False)]
+def test_sites_come_from_the_top_to_the_pixels(costs):
+    assert [(name, site.latent) for name, site in costs.sites.items()] == [("z1", True), ("z2", True), ("x", False)]
 
 
-def test_posterior_means_vary_as_the_images_do(account, images):
+def test_posterior_means_vary_as_the_images_do(costs, images):
     looks = ((2.0 * images[..., 0] - 1) * pattern()).mean((1, 2))
     means = np.rint(looks * 300) / 256
-    assert account.means["z1", (1,)].variances == pytest.approx(means.var(), rel=1e-9)
+    assert costs.moments["z1", (1,)].variances == pytest.approx(means.var(), rel=1e-9)
 
 
 def test_importance_weights_close_the_gap(codec, images):
@@ -102,7 +109,7 @@ def test_importance_weights_close_the_gap(codec, images):
     log_joint -= z**2 / (2 * prior**2) + math.log(prior) + 0.5 * math.log(2 * math.pi)
     top = log_joint.max(0)
     log_p = top + np.log(np.exp(log_joint - top).sum(0) * (z[1] - z[0]))
-    weights = draw_weights(codec, some, 400, 0)
+    weights = importance_weights_of(codec, some, 400, 0)
     bounds = [iwae(weights, k).mean() for k in (1, 10, 100)]
     assert bounds == sorted(bounds)
     assert iwae(weights, 400).mean() == pytest.approx(log_p.mean(), abs=0.1)
@@ -112,14 +119,14 @@ def test_importance_weights_close_the_gap(codec, images):
 def test_a_message_of_another_chain_is_a_fault(codec, images):
     message = bytearray(codec.encode_message(images[:50]))
     message[-1] ^= 1
-    with pytest.raises(BBCodecError, match="comes out different"):
-        account_message(codec, images[:50], bytes(message))
+    with pytest.raises(BBCodecError, match="gives other bytes"):
+        measure_message(codec, images[:50], bytes(message))
 
 
-def test_images_that_cost_least_and_most_are_kept(account, images):
-    order = np.argsort(account.per_image, kind="stable")
-    assert set(account.extremes) == {*order[:6].tolist(), *order[-6:].tolist()}
-    for position, picture in account.extremes.items():
+def test_images_that_cost_least_and_most_are_kept(costs, images):
+    order = np.argsort(costs.image_units, kind="stable")
+    assert set(costs.extreme_images) == {*order[:6].tolist(), *order[-6:].tolist()}
+    for position, picture in costs.extreme_images.items():
         assert np.array_equal(picture, images[position] * 255)
 
 
@@ -128,13 +135,13 @@ def test_autoregressive_models_are_accounted_for(kind):
     about = parse_codec(codec_content(), "tiny")
     codec = Codec(tiny(kind), pixel_format(kind), about, load_pattern(codec_content()).device)
     images = pictures(kind, 12, 9, 11)
-    account = account_message(codec, images, codec.encode_message(images))
+    costs = measure_message(codec, images, codec.encode_message(images))
     bits = np.zeros(len(images))
     codec.encode_message(images, bits)
-    assert np.array_equal(account.per_image, np.rint(bits * UNIT))
-    for site in account.sites.values():
-        assert site.masses.sum() == pytest.approx(site.discretised.sum(), rel=2e-3)  # masses of a few units
-        assert site.continuous.sum() == pytest.approx(site.discretised.sum(), rel=0.2)
+    assert np.array_equal(costs.image_units, np.rint(bits * UNITS_PER_BIT))
+    for site in costs.sites.values():
+        assert site.integer.sum() == pytest.approx(site.discretised.sum(), rel=2e-3)  # masses of a few units
+        assert site.elbo.sum() == pytest.approx(site.discretised.sum(), rel=0.2)
 
 
 def written(path, images, message):
@@ -148,14 +155,14 @@ def written(path, images, message):
     return CodecPool([CodecSource.of(about)], "cpu", load_pattern), chunk
 
 
-def test_a_task_reads_its_chunk(tmp_path, codec, images, account):
+def test_a_task_reads_its_chunk(tmp_path, codec, images, costs):
     pool, chunk = written(tmp_path / "a", images, codec.encode_message(images))
-    found = account_task(pool, AccountTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
-    assert np.array_equal(found.per_image, account.per_image)
-    assert found.iwae_at == (0, 1999)
-    assert found.iwae[1].tolist() == [0, 0]
+    found = measure_chunk(pool, ChunkTask(str(tmp_path / "a"), chunk, (0, 1999), (1, 10)))
+    assert np.array_equal(found.image_units, costs.image_units)
+    assert found.iwae_positions == (0, 1999)
+    assert found.iwae_gaps_nats[1].tolist() == [0, 0]
     assert (found.draw_variances > 0).all()
-    assert found.iwae[10].shape == (2,)
+    assert found.iwae_gaps_nats[10].shape == (2,)
 
 
 def test_a_task_finds_damage(tmp_path, codec, images):
@@ -163,8 +170,8 @@ def test_a_task_finds_damage(tmp_path, codec, images):
     other[0, 0, 0] ^= 1
     pool, chunk = written(tmp_path / "a", other, codec.encode_message(images))
     with pytest.raises(DamagedArchive):
-        account_task(pool, AccountTask(str(tmp_path / "a"), chunk))
+        measure_chunk(pool, ChunkTask(str(tmp_path / "a"), chunk))
 
 
 def test_units_are_bits_of_two_to_the_24():
-    assert units([0.0, math.log(2), -math.log(4)]).tolist() == [0, 2**24, -(2**25)]
+    assert units_from_nats([0.0, math.log(2), -math.log(4)]).tolist() == [0, 2**24, -(2**25)]

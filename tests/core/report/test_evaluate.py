@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw
 import bbcodec
 from bbcodec.codec import pool as workers
 from bbcodec.errors import BadCodecFile, BBCodecError, DamagedArchive, InputError, MissingCodec
-from bbcodec.report import evaluate as evaluation
-from bbcodec.report.coding_costs import UNIT
-from bbcodec.report.evaluate import draws_of, evaluate, inspect, iwae_positions
-from bbcodec.report.report import BYTE, check_chain
+from bbcodec.report.byte_counts import count_bytes
+from bbcodec.report.coding_costs import UNITS_PER_BIT, UNITS_PER_BYTE
+from bbcodec.report.evaluate import draws_up_to, evaluate, inspect, iwae_positions
+from bbcodec.report.render_json import render_json
+from bbcodec.report.report import check_breakdown
 
 LOAD_INSTALLED = workers.load_installed
 
@@ -39,8 +40,8 @@ def array(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(codec, array):
-    """Of the array, with all that is measured but the peers."""
-    return evaluate(codec, array, peers=False)
+    """Of the array, with all that is measured but baselines."""
+    return evaluate(codec, array, baselines=False)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder_report(codec, folder):
-    return evaluate(codec, folder, iwae=0, peers=False)
+    return evaluate(codec, folder, iwae=0, baselines=False)
 
 
 def compressed_bytes(codec, inputs, path):
@@ -59,14 +60,14 @@ def compressed_bytes(codec, inputs, path):
 
 
 def steps(report):
-    return {row.key: row.step_units for row in report.chain}
+    return {row.key: row.step_units for row in report.breakdown}
 
 
 def test_rows_add_up_to_the_file_that_compress_writes(report, codec, array, tmp_path):
-    assert report.file_bytes == compressed_bytes(codec, array, tmp_path / "a.bb")
-    assert all(isinstance(row.units, int) and isinstance(row.step_units, int) for row in report.chain)
-    assert sum(steps(report).values()) == report.file_bytes * BYTE
-    assert [row.units for row in report.chain] == np.cumsum([row.step_units for row in report.chain]).tolist()
+    assert report.archive_bytes == compressed_bytes(codec, array, tmp_path / "a.bb")
+    assert all(isinstance(row.units, int) and isinstance(row.step_units, int) for row in report.breakdown)
+    assert sum(steps(report).values()) == report.archive_bytes * UNITS_PER_BYTE
+    assert [row.units for row in report.breakdown] == np.cumsum([row.step_units for row in report.breakdown]).tolist()
     assert list(steps(report)) == [
         "iwae_100", "iwae_10", "negative_elbo", "discretised", "account", "words", "initial", "container",
     ]  # fmt: skip
@@ -74,17 +75,17 @@ def test_rows_add_up_to_the_file_that_compress_writes(report, codec, array, tmp_
 
 
 def test_layers_add_up_to_the_bounds(report):
-    assert sum(layer.units for layer in report.layers) == report.row("negative_elbo").units
-    assert sum(layer.discretised for layer in report.layers) == report.row("discretised").units
-    assert sum(layer.masses for layer in report.layers) == report.row("account").units
-    assert sum(cost.units for cost in report.costs) == report.row("account").units
-    assert [(layer.name, layer.active, layer.latents) for layer in report.layers] == [
+    assert sum(layer.elbo_units for layer in report.layers) == report.row("negative_elbo").units
+    assert sum(layer.discretised_units for layer in report.layers) == report.row("discretised").units
+    assert sum(layer.integer_units for layer in report.layers) == report.row("account").units
+    assert sum(cost.units for cost in report.image_costs) == report.row("account").units
+    assert [(layer.name, layer.active_latents, layer.latents) for layer in report.layers] == [
         ("z1", 1, 1), ("z2", 1, 1), ("x", 0, 0),
     ]  # fmt: skip
 
 
 def test_the_bound_lies_below_the_negative_elbo(codec, array):
-    report = evaluate(codec, array, peers=False, iwae=100, iwae_images=400)
+    report = evaluate(codec, array, baselines=False, iwae=100, iwae_images=400)
     assert report.iwae_images == 400
     found = steps(report)
     assert found["iwae_10"] > 0
@@ -96,8 +97,8 @@ def test_the_bound_lies_below_the_negative_elbo(codec, array):
 def test_a_codec_of_ones_own_counts_as_installed_and_as_embedded(report, codec, array, tmp_path):
     bbcodec.compress(array, tmp_path / "with.bb", codec=codec)
     embedded = (tmp_path / "with.bb").stat().st_size
-    assert abs(report.file_bytes + report.codec_chunk_bytes - embedded) <= 16  # what directories say of it
-    assert embedded > report.file_bytes
+    assert abs(report.archive_bytes + report.codec_chunk_bytes - embedded) <= 16  # what directories say of it
+    assert embedded > report.archive_bytes
 
 
 def mixed(folder):
@@ -117,9 +118,9 @@ def mixed(folder):
 
 def test_everything_in_a_folder_has_its_row(folder_report, codec, folder, tmp_path):
     report = folder_report
-    assert report.file_bytes == compressed_bytes(codec, folder, tmp_path / "a.bb")
+    assert report.archive_bytes == compressed_bytes(codec, folder, tmp_path / "a.bb")
     found = steps(report)
-    assert sum(found.values()) == report.file_bytes * BYTE
+    assert sum(found.values()) == report.archive_bytes * UNITS_PER_BYTE
     assert found["classical"] > 0
     assert found["other"] > 0
     assert report.copies == 1
@@ -127,17 +128,17 @@ def test_everything_in_a_folder_has_its_row(folder_report, codec, folder, tmp_pa
     assert report.dims == (40 + 300 + 30) * 256 + 2000 + 6000
     assert report.learned_images >= 300
     assert report.learned_images + report.classical_images == report.images
-    names = {cost.name for cost in report.costs}
+    names = {cost.name for cost in report.image_costs}
     assert "both.npz[299]" in names
-    assert all(cost.dims == 256 for cost in report.costs)
+    assert all(cost.dims == 256 for cost in report.image_costs)
 
 
 def test_an_archive_tells_the_same_without_the_originals(folder_report, codec, folder, tmp_path):
     measured = folder_report
     compressed_bytes(codec, folder, tmp_path / "a.bb")
     found = inspect(tmp_path / "a.bb", codec=codec)
-    assert found.chain == measured.chain
-    assert found.costs == measured.costs
+    assert found.breakdown == measured.breakdown
+    assert found.image_costs == measured.image_costs
     assert found.layers == measured.layers
     assert found.how == measured.how
     assert [use.embedded for use in found.codecs] == [False]
@@ -157,9 +158,9 @@ def test_an_archive_without_learned_images(codec, folder, tmp_path):
     found = inspect(tmp_path / "a.bb")
     assert list(steps(found)) == ["container", "classical", "other"]
     assert found.learned_dims == 0
-    data = found.as_json()
+    data = render_json(found)
     assert data["negative_elbo_bits_per_dim"] is None
-    assert data["measured_bits_per_dim"] == pytest.approx(8 * found.file_bytes / found.dims)
+    assert data["measured_bits_per_dim"] == pytest.approx(8 * found.archive_bytes / found.dims)
 
 
 def test_a_damaged_message_is_told(codec, array, tmp_path):
@@ -185,7 +186,7 @@ def test_what_a_codec_cannot_be_measured_on(codec, tmp_path, make, told):
     folder.mkdir()
     make(folder)
     with pytest.raises(InputError, match=told):
-        evaluate(codec, folder, peers=False)
+        evaluate(codec, folder, baselines=False)
 
 
 def test_wrong_codecs_are_errors(tmp_path, array):
@@ -200,35 +201,36 @@ def test_wrong_codecs_are_errors(tmp_path, array):
 
 def test_images_that_the_codec_takes_may_all_be_shorter_classically(codec, tmp_path):
     np.save(tmp_path / "flat.npy", np.zeros((30, 16, 16), np.uint8))
-    report = evaluate(codec, tmp_path / "flat.npy", peers=False)
+    report = evaluate(codec, tmp_path / "flat.npy", baselines=False)
     assert report.learned_images == 0
     assert list(steps(report)) == ["container", "classical"]
-    assert report.as_json()["iwae_bits_per_dim"] is None
+    assert render_json(report)["iwae_bits_per_dim"] is None
 
 
-def test_a_chain_that_does_not_add_up_is_a_fault(report):
+def test_a_breakdown_that_does_not_add_up_is_a_fault(report):
     with pytest.raises(BBCodecError, match="add up"):
-        check_chain(replace(report, file_bytes=report.file_bytes + 1))
+        check_breakdown(replace(report, archive_bytes=report.archive_bytes + 1))
 
 
 def test_draws_are_powers_of_ten_and_the_most():
-    assert draws_of(1) == (1,)
-    assert draws_of(1000) == (1, 10, 100, 1000)
-    assert draws_of(99) == (1, 10, 99)
+    assert draws_up_to(1) == (1,)
+    assert draws_up_to(1000) == (1, 10, 100, 1000)
+    assert draws_up_to(99) == (1, 10, 99)
 
 
 def test_images_of_the_bound_are_spread_evenly(codec, array, tmp_path, monkeypatch):
     monkeypatch.setattr("bbcodec.archive.write.candidates.ARRAY_CHUNK_PIXELS", {(1, 2): 2**14})
     compressed_bytes(codec, array, tmp_path / "a.bb")
-    anatomy = evaluation.dissect(tmp_path / "a.bb")
-    assert len(anatomy.owners) == 7
-    found = iwae_positions(anatomy, (1, 100), 50)
+    counts = count_bytes(tmp_path / "a.bb")
+    assert len(counts.learned) == 7
+    found = iwae_positions(counts, (1, 100), 50)
     assert sum(map(len, found.values())) == 50
-    assert set(found) == set(anatomy.owners)
-    assert iwae_positions(anatomy, (1, 100), 1000) == {n: tuple(range(body[0])) for n, body in anatomy.bodies.items()}
-    assert sum(map(len, iwae_positions(anatomy, (1, 100), None).values())) == 100
-    assert sum(map(len, iwae_positions(anatomy, (1, 10_000), None).values())) == 6
-    assert iwae_positions(anatomy, (), 50) == {}
+    assert set(found) == set(counts.learned)
+    every = {number: tuple(range(chunk.count)) for number, chunk in counts.learned.items()}
+    assert iwae_positions(counts, (1, 100), 1000) == every
+    assert sum(map(len, iwae_positions(counts, (1, 100), None).values())) == 100
+    assert sum(map(len, iwae_positions(counts, (1, 10_000), None).values())) == 6
+    assert iwae_positions(counts, (), 50) == {}
 
 
 def test_report_on_an_archive_in_another_order_of_chunks(codec, array, tmp_path):
@@ -237,15 +239,15 @@ def test_report_on_an_archive_in_another_order_of_chunks(codec, array, tmp_path)
     twice.mkdir()
     for name in ("a.npy", "b.npy"):
         (twice / name).write_bytes(array.read_bytes())
-    report = evaluate(codec, twice, iwae=0, peers=False)
+    report = evaluate(codec, twice, iwae=0, baselines=False)
     assert (report.files, report.copies, report.images) == (2, 1, 400)
 
 
 def test_bits_per_dim_are_nats_of_images(report):
-    data = report.as_json()
+    data = render_json(report)
     nats = data["negative_elbo_bits_per_dim"] * 256 * math.log(2)
     assert data["nats_per_image"]["negative_elbo"] == pytest.approx(nats)
-    assert data["units_per_bit"] == UNIT
+    assert data["units_per_bit"] == UNITS_PER_BIT
     assert data["iwae"]["images"] == 100
 
 
@@ -268,11 +270,11 @@ def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
     np.save(tmp_path / "strokes.npy", np.array(images))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "load_installed", LOAD_INSTALLED)
-        report = evaluate("mnist-binary-2", tmp_path / "strokes.npy", iwae=10, iwae_images=3, peers=False)
+        report = evaluate("mnist-binary-2", tmp_path / "strokes.npy", iwae=10, iwae_images=3, baselines=False)
         bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-2")
-    assert report.file_bytes == (tmp_path / "a.bb").stat().st_size
+    assert report.archive_bytes == (tmp_path / "a.bb").stat().st_size
     assert report.learned_images == 60
-    assert sum(steps(report).values()) == report.file_bytes * BYTE
+    assert sum(steps(report).values()) == report.archive_bytes * UNITS_PER_BYTE
     assert [layer.name for layer in report.layers] == ["z", "x"]
 
 
@@ -280,5 +282,5 @@ def test_an_archive_without_a_codec_is_among_the_others(codec, array, tmp_path):
     report = evaluate(codec, array, iwae=0)
     plain = tmp_path / "plain.bb"
     bbcodec.compress(array, plain, codec="none")
-    assert {peer.key: peer.bytes for peer in report.peers}["no_codec"] == plain.stat().st_size
-    assert [peer.key for peer in report.peers][-1] == "no_codec"
+    assert {one.key: one.bytes for one in report.baselines}["no_codec"] == plain.stat().st_size
+    assert [one.key for one in report.baselines][-1] == "no_codec"

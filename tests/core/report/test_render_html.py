@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from report_examples import make_report
 
-from bbcodec.report.render_html import PICTURE_SIDE, as_html, as_png
-from bbcodec.report.report import BYTE, ImageCost, Peer, Row
+from bbcodec.report.coding_costs import UNITS_PER_BYTE
+from bbcodec.report.render_html import PICTURE_SIDE, as_png, render_html
+from bbcodec.report.report import Baseline, BreakdownRow, ImageCost
 
 VOID = {"meta", "img", "rect"}
 
@@ -48,38 +49,38 @@ class Page(HTMLParser):
 
 
 def many(count=50, name="a"):
-    costs = [ImageCost(f"{name}[{n}]", (300 + n) * BYTE, 100) for n in range(count)]
+    costs = [ImageCost(f"{name}[{n}]", (300 + n) * UNITS_PER_BYTE, 100) for n in range(count)]
     pictures = {cost.name: np.full((8, 9, 3), n, np.uint8) for n, cost in enumerate(costs) if n < 6 or n >= count - 6}
-    return {"costs": costs, "pictures": pictures, "learned_images": count, "images": count}
+    return {"image_costs": costs, "pictures": pictures, "learned_images": count, "images": count}
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing():
-    page = Page(as_html(make_report(**many())))
+    page = Page(render_html(make_report(**many())))
     assert page.open == []
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     sources = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "data")]
     assert len(sources) == 12
     assert all(value.startswith("data:image/png;base64,") for value in sources)
-    assert "url(" not in as_html(make_report())
-    assert "@import" not in as_html(make_report())
+    assert "url(" not in render_html(make_report())
+    assert "@import" not in render_html(make_report())
 
 
 def test_the_page_tells_what_the_text_tells():
-    text = Page(as_html(make_report())).text
+    text = Page(render_html(make_report())).text
     for words in ("codec on data", "the negative_elbo", "1,000", "rate of z", "3 of 4 units active", "JPEG XL: absent"):
         assert words in text
     assert "after 40 images" in text
 
 
 def test_names_are_no_markup():
-    page = as_html(make_report(title="<b>&", **many(3, '"><script>')))
+    page = render_html(make_report(title="<b>&", **many(3, '"><script>')))
     assert "<script>" not in page
     assert "<b>&" not in page
     assert "&lt;b&gt;&amp;" in page
 
 
 def test_the_best_and_the_worst_are_shown():
-    page = Page(as_html(make_report(**many())))
+    page = Page(render_html(make_report(**many())))
     shown = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
     assert shown == [f"a[{n}]" for n in range(6)] + [f"a[{n}]" for n in range(49, 43, -1)]
     first = next(value for tag, name, value in page.attributes if (tag, name) == ("img", "src"))
@@ -90,7 +91,7 @@ def test_the_best_and_the_worst_are_shown():
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_no_image_is_shown_twice(count):
     costs = many(count)
-    page = Page(as_html(make_report(**costs)))
+    page = Page(render_html(make_report(**costs)))
     shown = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
     assert sorted(shown) == sorted(costs["pictures"])
 
@@ -102,7 +103,7 @@ def bars(page):
 
 
 def test_the_waterfall_begins_where_the_row_before_ended():
-    rows = bars(as_html(make_report(layers=[], costs=[], peers=[], learned_dims=0)))
+    rows = bars(render_html(make_report(layers=[], image_costs=[], baselines=[], learned_dims=0)))
     assert [kind for kind, _, _ in rows] == ["main", *["more"] * 5, "main"]
     for (_, x, width), (_, following, _) in pairwise(rows[1:-1]):
         assert following == pytest.approx(x + width, abs=2)
@@ -110,16 +111,19 @@ def test_the_waterfall_begins_where_the_row_before_ended():
 
 
 def test_steps_down_are_drawn_backwards():
-    chain = [Row("negative_elbo", "a", 1100 * BYTE, 1100 * BYTE), Row("container", "b", 1000 * BYTE, -100 * BYTE)]
-    rows = bars(as_html(make_report(chain=chain, layers=[], costs=[], peers=[])))
+    breakdown = [
+        BreakdownRow("negative_elbo", "a", 1100 * UNITS_PER_BYTE, 1100 * UNITS_PER_BYTE),
+        BreakdownRow("container", "b", 1000 * UNITS_PER_BYTE, -100 * UNITS_PER_BYTE),
+    ]
+    rows = bars(render_html(make_report(breakdown=breakdown, layers=[], image_costs=[], baselines=[])))
     assert rows[1][0] == "less"
     assert rows[1][1] + rows[1][2] == pytest.approx(rows[0][1] + rows[0][2], abs=0.1)
 
 
 def test_bars_of_codecs_are_in_proportion():
-    report = make_report(layers=[], costs=[], peers=[Peer("png", "PNG", 4000)], codec_chunk_bytes=0)
-    png, ours = bars(as_html(report))[-2:]
-    assert (png[0], ours[0]) == ("peer", "ours")
+    report = make_report(layers=[], image_costs=[], baselines=[Baseline("png", "PNG", 4000)], codec_chunk_bytes=0)
+    png, ours = bars(render_html(report))[-2:]
+    assert (png[0], ours[0]) == ("baseline", "ours")
     assert ours[2] == pytest.approx(png[2] / 4)
 
 
@@ -131,7 +135,7 @@ def test_large_pictures_are_made_smaller():
 
 def test_an_archive_without_images_has_a_page():
     report = make_report(
-        learned_images=0, learned_dims=0, images=0, dims=0, layers=[], costs=[], peers=[], codecs=[],
-        chain=[Row("container", "container", 1000 * BYTE, 1000 * BYTE)],
+        learned_images=0, learned_dims=0, images=0, dims=0, layers=[], image_costs=[], baselines=[], codecs=[],
+        breakdown=[BreakdownRow("container", "container", 1000 * UNITS_PER_BYTE, 1000 * UNITS_PER_BYTE)],
     )  # fmt: skip
-    assert Page(as_html(report)).open == []
+    assert Page(render_html(report)).open == []

@@ -1,0 +1,89 @@
+"""What commands print: status lines on stderr, JSON on stdout, and numbers formatted for people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from bbcodec.archive.summary import Summary
+
+
+def print_status(message: str, quiet: bool = False) -> None:
+    """Print a line on stderr, unless `quiet`."""
+    if not quiet:
+        click.echo(escaped(message), err=True)
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON on stdout."""
+    click.echo(json.dumps(data, indent=1))
+
+
+def escaped(text: str) -> str:
+    r"""`text` with control characters, which file names may contain, as escape sequences.
+
+    >>> escaped("a\nb")
+    'a\\nb'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def format_size(n_bytes: int) -> str:
+    """A number of bytes with three digits and an SI prefix.
+
+    >>> format_size(999), format_size(1_234_567), format_size(999_999)
+    ('999 B', '1.23 MB', '1 MB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    rounded = int(float(f"{n_bytes:.3g}"))
+    power = min((len(str(rounded)) - 1) // 3, 4)
+    return f"{rounded / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
+def format_count(number: int, noun: str) -> str:
+    """A number and its noun, in the plural if need be.
+
+    >>> format_count(1, "file"), format_count(2000, "file"), format_count(2, "copy")
+    ('1 file', '2,000 files', '2 copies')
+    """
+    plural = noun if number == 1 else f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+def format_contents(summary: Summary) -> str:
+    """How many files an archive has, and how they are stored.
+
+    >>> from bbcodec.archive.summary import Summary
+    >>> format_contents(Summary(3, how={"learned": 2, "original": 1}, copies=1))
+    '3 files (2 learned, 1 original; 1 copy)'
+    """
+    how = ", ".join(f"{count:,} {how}" for how, count in summary.how.items())
+    copies = f"; {format_count(summary.copies, 'copy')}" if summary.copies else ""
+    folders = f", {format_count(summary.folders, 'folder')}" if summary.folders and not summary.files else ""
+    return format_count(summary.files, "file") + (f" ({how}{copies})" if how else "") + folders
+
+
+def format_ratio(file_bytes: int, archive_bytes: int) -> str:
+    """The sizes of files and of their archive, and the compression ratio.
+
+    >>> format_ratio(3_000_000, 1_000_000)
+    '3 MB -> 1 MB, ratio 3.00'
+    """
+    ratio = file_bytes / max(1, archive_bytes)
+    return f"{format_size(file_bytes)} -> {format_size(archive_bytes)}, ratio {ratio:.2f}"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in its two largest units.
+
+    >>> format_duration(1.234), format_duration(83), format_duration(7384)
+    ('1.2 s', '1 min 23 s', '2 h 3 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
