@@ -337,8 +337,13 @@ def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) 
     for name, row in zip(split, rows, strict=True):
         entries.append(row.entry(name, tuple(places[first : first + row.n_places])))
         first += row.n_places
-    check_names(entries)
+    check_entry_names(entries)
     return entries
+
+
+def check_entry_names(entries: Iterable[Entry]) -> None:
+    """`check_names` of entries."""
+    check_names((entry.name, entry.form == "folder") for entry in entries)
 
 
 def _unpack_places(columns: list[Any], count: int) -> list[Place]:
