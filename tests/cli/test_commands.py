@@ -336,7 +336,7 @@ def test_standard_input_that_is_no_archive(folder, tmp_path):
 
 
 def test_a_terminal_gets_no_archive_and_shows_a_bar(folder, tmp_path, archive):
-    """With a terminal as stdout and stderr: a bar while work goes on, and nothing that is not text."""
+    """With a terminal as stdout and stderr: a bar while work runs, and nothing that is not text."""
     code, text = on_terminal("compress", folder, "-o", tmp_path / "b.bb", "--codec", "none", "-v")
     assert code == 0, text
     assert "compressing" in text

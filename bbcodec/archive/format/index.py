@@ -142,11 +142,8 @@ def unpack_column(column: Any, count: int) -> list[int]:
     width, rest = divmod(len(data), count) if count else (0, 1)
     if rest or not 1 <= width <= 8:
         raise DamagedArchive(f"the index holds a column of {len(data)} bytes for {count} entries")
-    import numpy as np
-
-    offsets = np.zeros((count, 8), np.uint8)
-    offsets[:, :width] = np.frombuffer(data, np.uint8).reshape(width, count).T
-    return [base + offset for offset in offsets.view("<u8")[:, 0].tolist()]
+    # NumPy would halve this time, 0.3 us a number, but takes 0.1 s to import: `bbcodec list` does without it.
+    return [base + int.from_bytes(data[first::count], "little") for first in range(count)]
 
 
 def is_int(value: Any) -> bool:
