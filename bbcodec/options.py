@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bbcodec.archive.summary import FileReport
     from bbcodec.codec.pool import Loader
 
-# Below so many pixel values the work is done in this process: workers take 2 s to start, as each imports torch.
+# Work on fewer pixel values is done in this process: workers take 2 s to start, as each imports torch.
 POOL_VALUES: Final = 2**21
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes done, bytes in all, bytes written
@@ -20,7 +20,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """How files may be stored. exact: every file's bytes come back, not just its picture. jpegxl: tried as well."""
+    """How files may be stored. exact: restored with every byte, not just with the same picture. jpegxl: tried, too."""
 
     exact: bool = False
     jpegxl: bool = False
@@ -28,7 +28,7 @@ class StorageOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How work is done: processes, device, who watches, and how codecs are loaded (None: as installed)."""
+    """How work is run: worker processes, device, who watches, and how codecs are loaded (None: as installed)."""
 
     jobs: int = 1
     device: str = "auto"
@@ -37,11 +37,11 @@ class RunOptions:
     report: Callable[[FileReport], None] | None = None
 
     def tell(self, what: str, done: int, total: int, written: int = 0) -> None:
-        """Tell whoever watches."""
+        """Tell `progress`, if anybody watches, how many bytes are done."""
         if self.progress:
             self.progress(what, done, total, written)
 
     def processes(self, values: int, learned: bool) -> int:
-        """Processes for work on so many pixel values. A GPU is not shared among processes."""
+        """Processes for work on so many pixel values, with learned codecs or without. Processes do not share a GPU."""
         on_gpu = self.device.startswith("cuda") or (self.device == "auto" and os.path.exists("/dev/nvidia0"))
         return 1 if (learned and on_gpu) or values < POOL_VALUES else self.jobs

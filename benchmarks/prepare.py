@@ -66,12 +66,12 @@ def sprites(data: Path, out: Path) -> None:
 
     Modes are RGBA, RGB and palettes, of which the colours count. Each picture is there once.
     """
-    from bbcodec.models.training.data import plane_of
+    from bbcodec.models.training.image_sources import pixels_of
 
     chosen: dict[bytes, Path] = {}
     for path in sorted(needed(data / "sprites").iterdir()):
         with Image.open(path) as image:
-            group, colours = plane_of(image, None)
+            group, colours = pixels_of(image, None)
             if group == "RGB" and image.size == SPRITE_SIZE:
                 chosen.setdefault(colours.tobytes(), path)
     paths = list(chosen.values())

@@ -1,4 +1,4 @@
-"""The deep attentive VAE (Apostolopoulou et al. 2022): L maps of latents, whose layers attend to each other.
+"""The deep attentive VAE (Apostolopoulou et al. 2022): L maps of latents, whose layers attend to one another.
 
 p(z) = prod_l p(z_l | z_<l) and q(z | x) = prod_l q(z_l | x, z_<l) (section 2.1). z1 is the top; all maps are
 `latent_stride` times coarser than the image. A bottom-up pass without latents gives features h_L .. h_1 of the image; a
@@ -9,7 +9,7 @@ and residual cells are spatially non-local (section 2.6). Fully convolutional: a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -30,7 +30,7 @@ from bbcodec.exact.attention import DepthAttention, Lift, NonLocal
 from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.masked_conv import LocalNet
 from bbcodec.model.program import Latent, Observed, Program
-from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
     Block,
     PixelSizes,
@@ -46,7 +46,7 @@ from bbcodec.models.pixel_nets import (
     start_predictors,
 )
 
-RANGES: Final = {  # of the whole numbers in a config, which may come with an archive from anywhere
+RANGES: Final = {  # of integer fields, since an archive from anywhere may hold a config
     "layers": (1, 32),
     "latent_channels": (1, 64),
     "latent_stride": (2, 64),
@@ -65,24 +65,24 @@ Memories = list[tuple[Tensor, Tensor]]  # keys and lifted contexts
 
 @dataclass(frozen=True)
 class AttentiveConfig(PixelSizes):
-    """What a model is made of. Raises ValueError for what cannot be."""
+    """Sizes of an attentive VAE. Raises ValueError for impossible ones."""
 
     channels: int = 1  # of the image: 1 or 3
     levels: int = 2  # of a pixel: 2 or 256
-    layers: int = 4  # L, of latents
+    layers: int = 4  # L, maps of latents
     latent_channels: int = 1  # of each
-    latent_stride: int = 4  # image pixels to a latent, each way: a power of two
+    latent_stride: int = 4  # image pixels a latent, each way: a power of two
     width: int = 32  # C, channels of features and contexts
-    cells: int = 1  # gated units of a residual cell
+    cells: int = 1  # gated blocks of a residual cell
     depth_prior: bool = True  # a prior attends to the contexts of all layers above
     depth_posterior: bool = True  # a posterior attends to the features of all layers below
     nonlocal_blocks: bool = True  # at the end of residual cells
     key_channels: int = 8  # Q, of queries and keys over depth
-    tile: int = 16  # side of the squares of latents within which non-local blocks see everything
+    tile: int = 16  # side of the squares of latents within which non-local blocks attend
     local_layers: int = 0  # gated layers of a local decoder; 0: pixels are independent given z, as in the paper
     hidden: int = 32  # channels of the local decoder
-    radius: int = 2  # of its stem
-    context_stride: int = 1  # resolution at which latents reach it: a power of two, at most `latent_stride`
+    radius: int = 2  # of the local decoder's stem
+    context_stride: int = 1  # image pixels a value of its context, each way: a power of two, at most `latent_stride`
     components: int = 5  # of the mixture that codes a pixel of 256 levels
     joint: bool = False  # the channels of a pixel come from one component
     steps_per_unit: int = 8  # of the latents' grid
@@ -99,28 +99,23 @@ class AttentiveConfig(PixelSizes):
 
     @property
     def halvings(self) -> int:
-        """From the image to the latents."""
+        """Halvings of the resolution from the image to the latents."""
         return self.latent_stride.bit_length() - 1
 
     @property
     def doublings(self) -> int:
-        """From the latents to the pixels, or to what the local decoder is told."""
+        """Doublings of the resolution from the latents to the pixels, or to the local decoder's context."""
         return self.halvings - (self.context_stride.bit_length() - 1 if self.local_layers else 0)
 
 
-def build(config: Mapping[str, Any]) -> Attentive:
-    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
-    return Attentive(AttentiveConfig(**config))
-
-
-# --- parts -----------------------------------------------------------------------------------------------------------
+# --- layers -----------------------------------------------------------------------------------------------------------
 
 
 def in_tiles(part: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
-    """`part` of each square of side x side places of x, (B, C, H, W), as if the squares were images; of its shape.
+    """`part` applied to each square of side x side pixels of x (B, C, H, W) as if it were an image; same shape.
 
-    Squares begin at the top left; those at the other edges are smaller. So the cost of a part that compares all places
-    with all others grows with the area of an image, and learning on crops of one square is learning what is coded.
+    Squares start at the top left; those at the right and bottom edges may be smaller. So the cost of attention between
+    all pixels grows linearly with the area of an image, and crops of one square train what is coded.
     """
     batch, channels, height, width = x.shape
     if height <= side and width <= side:
@@ -137,23 +132,23 @@ def in_tiles(part: Callable[[Tensor], Tensor], x: Tensor, side: int) -> Tensor:
 
 
 class Cell(nn.Module):
-    """A residual cell: gated units, and at its end a non-local block (section 2.6; Wang et al. 2018)."""
+    """A residual cell: gated blocks, then a non-local block (section 2.6; Wang et al. 2018)."""
 
     def __init__(self, c: AttentiveConfig, nonlocal_block: bool) -> None:
-        """nonlocal_block: of one head with half of the channels, as Wang et al. have it."""
+        """nonlocal_block: whether there is one; of one head with half of the channels, as in Wang et al."""
         super().__init__()
         self.tile = c.tile
         self.units = nn.Sequential(*[Block(c.width) for _ in range(c.cells)])
         self.everywhere = NonLocal(c.width, 1, max(1, c.width // 2)) if nonlocal_block else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """(B, C, H, W), whole numbers within +-2047, in and out."""
+        """h: (B, C, H, W). Whole numbers within +-2047, in and out."""
         h = self.units(h)
         return h if self.everywhere is None else in_tiles(self.everywhere, h, self.tile)
 
 
 class Memory(nn.Module):
-    """What other layers read of a context: its key, and the context lifted (eq. 5, 7 and 10)."""
+    """What other layers read of a context: its key, and the lifted context (eq. 5, 7 and 10)."""
 
     def __init__(self, c: AttentiveConfig) -> None:
         """c: the config."""
@@ -167,14 +162,14 @@ class Memory(nn.Module):
 
 
 def attended(attention: DepthAttention, context: Tensor, memories: Memories, asks: Tensor | None = None) -> Tensor:
-    """The context with what it reads from the memories."""
+    """The context, and what it reads from the memories; `asks` as for `DepthAttention`."""
     keys, contexts = zip(*memories, strict=True)
     out: Tensor = attention(context, list(keys), list(contexts), asks)
     return out
 
 
 class Feature(nn.Module):
-    """T^q of eq. 10: the features h_l of the image from h_(l+1), and what posteriors read of them."""
+    """T^q of eq. 10: the features h_l of the image from h_(l+1), and their memory for posteriors."""
 
     def __init__(self, c: AttentiveConfig) -> None:
         """c: the config."""
@@ -183,7 +178,7 @@ class Feature(nn.Module):
         self.memory = Memory(c) if c.depth_posterior and c.layers > 1 else None
 
     def forward(self, below: Tensor, memories: Memories) -> tuple[Tensor, Memories]:
-        """h_(l+1) and the memories of h_(l+1) .. h_L to those of h_l .. h_L."""
+        """From h_(l+1) and the memories of h_(l+1) .. h_L to h_l and those of h_l .. h_L."""
         h: Tensor = self.cell(below)
         return h, memories if self.memory is None else [self.memory(h), *memories]
 
@@ -191,8 +186,8 @@ class Feature(nn.Module):
 class Layer(nn.Module):
     """The l-th variational layer: its context, prior and posterior.
 
-    An attention is there where it has a choice, of two or more contexts: in priors from the third layer on, in
-    posteriors of all layers but the last.
+    It attends where there are two or more contexts to choose from: in priors from the third layer on, in posteriors of
+    all layers but the last.
     """
 
     def __init__(self, c: AttentiveConfig, number: int) -> None:
@@ -211,7 +206,7 @@ class Layer(nn.Module):
         start_posterior(self.posterior_head)
 
     def context(self, above: Tensor, active: Tensor, memories: Memories) -> Tensor:
-        """Eq. 7 to 9: c_l from c_(l-1), the activations of z_(l-1), and the memories, to which its own is added."""
+        """c_l from c_(l-1), the activations of z_(l-1), and the memories, to which its own is added (eq. 7 to 9)."""
         if self.lift is not None:
             above = clamped(above + self.lift(active))
         own: Tensor = self.cell(above)
@@ -220,8 +215,8 @@ class Layer(nn.Module):
             memories.append(self.memory(own))
         return found
 
-    def seen(self, context: Tensor, feature: Tensor, memories: Memories) -> Tensor:
-        """Eq. 11: what the posterior is made from, (B, C, H, W); the context asks the features h_l .. h_L."""
+    def posterior_input(self, context: Tensor, feature: Tensor, memories: Memories) -> Tensor:
+        """Input (B, C, H, W) of the posterior's head: the context queries the features h_l .. h_L (eq. 11)."""
         if self.posterior_attention is not None:
             feature = attended(self.posterior_attention, feature, memories, context)
         joined = self.join(torch.cat([feature, context], 1))
@@ -236,7 +231,7 @@ class Attentive(TrainableModel):
     """The family as a program of L maps of latents, z1 at the top to zL, and the pixels."""
 
     def __init__(self, config: AttentiveConfig) -> None:
-        """config: checked when it was made. Raises ValueError where a layer would have too many inputs."""
+        """Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
         w = c.width
@@ -263,15 +258,15 @@ class Attentive(TrainableModel):
             if c.levels == 256:
                 start_levels(self.pixel_head, c.channels, c.components, c.joint)
 
-    def speed_up(self) -> None:
-        """Compile the local decoder and the mixture's likelihood, the greatest costs of a training step."""
+    def compile_for_training(self) -> None:
+        """Compile the local decoder and the mixture's likelihood, the most expensive parts of a training step."""
         if self.config.local_layers:
             self.local.compile()
         if self.config.levels == 256:
             self.family = partial(compiled_mixture(), channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """The image's size, and its size after each halving."""
+        """Height and width of the image, and after each halving."""
         return halved_sizes(height, width, self.config.halvings)
 
     def bottom_up(self, images: Tensor) -> list[tuple[Tensor, Memories]]:
@@ -287,12 +282,12 @@ class Attentive(TrainableModel):
         return found
 
     def gaussian(self, params: Tensor) -> Gaussian:
-        """Of the outputs of a head, (B, 2 Z, H, W): means, then log sigmas."""
+        """The Gaussian of the outputs of a head, (B, 2 Z, H, W): means, then log sigmas."""
         means, log_sigmas = params.chunk(2, 1)
         return Gaussian(means, log_sigmas, self.config.steps_per_unit)
 
-    def painted(self, context: Tensor, active: Tensor, height: int, width: int) -> Tensor:
-        """What z_L and its context tell the decoder, at its resolution: parameters of pixels, or the local context."""
+    def decoder_output(self, context: Tensor, active: Tensor, height: int, width: int) -> Tensor:
+        """From c_L and z_L: parameters of the pixels, or the local decoder's context, at its resolution."""
         exact = self.start.exact
         h = self.cell(clamped(context + self.lift(active)))
         for conv, (rows, columns) in zip(self.doublings, self.sizes(height, width)[-2::-1], strict=False):
@@ -302,18 +297,18 @@ class Attentive(TrainableModel):
         return out
 
     def likelihood(self, context: Tensor, active: Tensor, shape: torch.Size) -> Distribution:
-        """p(x | z), from c_L and z_L as activations: all pixels at once, or through the local decoder."""
+        """p(x | z), from c_L and z_L as activations: pixels independent, or from the local decoder."""
         batch, channels, height, width = shape
-        painted = self.painted(context, active, height, width)
+        output = self.decoder_output(context, active, height, width)
         if not self.config.local_layers:
-            return Pixels(self.family(painted.permute(0, 2, 3, 1)))
+            return Pixels(self.family(output.permute(0, 2, 3, 1)))
         size = batch, channels, height, width
-        return Autoregressive(self.local, self.family, self.embed, size, painted, self.config.context_stride)
+        return Autoregressive(self.local, self.family, self.embed, size, output, self.config.context_stride)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Latents z1 .. zL from the top down, then pixels x."""
         batch, _, height, width = shape
-        features = [] if images is None else self.bottom_up(images)  # posteriors are asked for only with images
+        features = [] if images is None else self.bottom_up(images)  # posteriors are evaluated only with images
         inside = torch.full((batch, 1, *self.sizes(height, width)[-1]), ACTIVATION_UNIT, device=self.start.bias.device)
         context = silu(self.start(inside), self.start.exact)
         memories: Memories = []
@@ -337,35 +332,35 @@ class Attentive(TrainableModel):
     def posterior(self, n: int, context: Tensor, features: list[tuple[Tensor, Memories]]) -> Gaussian:
         """q(z_l | x, z_<l), l = n + 1, from the context and the features of the image."""
         layer: Any = self.layers[n]
-        return self.gaussian(layer.posterior_head(layer.seen(context, *features[n])))
+        return self.gaussian(layer.posterior_head(layer.posterior_input(context, *features[n])))
 
 
-SMALL: Final = 40  # images up to this side are learnt whole, with a finer map of latents
+SMALL: Final = 40  # images up to this side are trained on whole, with a finer latent map
 CROP: Final = 64  # side of training crops of larger images
 BATCH_PIXELS: Final = 2**14  # of all images of a step
-FREE_NATS: Final = 0.2  # of all latents at a place together
-SIZES: Final[dict[Strength, dict[str, int]]] = {
+FREE_NATS: Final = 0.2  # of all latents at a position together
+SIZES: Final[dict[PresetName, dict[str, int]]] = {
     "fast": {"layers": 3, "width": 24, "hidden": 24, "local_layers": 3},
     "balanced": {"layers": 4, "width": 32, "hidden": 32, "local_layers": 4},
     "strong": {"layers": 6, "width": 40, "hidden": 48, "local_layers": 5},
 }
 
 
-def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], alike: bool) -> dict[str, Any]:
-    """Settings for images of this kind: small ones are learnt whole, larger ones or those of many sizes in crops."""
-    small = alike and max(smallest) <= SMALL
-    whole = alike and smallest[0] * smallest[1] <= CROP * CROP
+def preset(name: PresetName, pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> dict[str, Any]:
+    """Settings for such images: small ones of one size are trained on whole, others in crops."""
+    small = one_size and max(smallest) <= SMALL
+    whole = one_size and smallest[0] * smallest[1] <= CROP * CROP
     crop = 0 if whole else min(CROP, *smallest)
     each = smallest[0] * smallest[1] if whole else crop * crop
-    found: dict[str, Any] = {**SIZES[strength], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
+    found: dict[str, Any] = {**SIZES[name], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
     found |= {"steps_per_unit": 2 if pixels.levels == 2 else 4, "free_nats": FREE_NATS / found["layers"]}
     if pixels.levels == 256:
         found |= {"radius": 3, "components": 12 if pixels.channels == 3 else 8, "joint": pixels.channels == 3}
-    if small and pixels.levels == 2:  # so few bits that more latents cost an image several images' worth to pop
+    if small and pixels.levels == 2:  # few bits an image: initial bits for more latents would be worth several images
         return {**found, "latent_stride": 8, "context_stride": 1}
     if small:
         return {**found, "latent_stride": 4, "context_stride": 1 if pixels.channels == 1 else 4}
     return {**found, "latent_stride": 16, "context_stride": 4, "tile": CROP // 16}
 
 
-FAMILY = Family("attentive", AttentiveConfig, build, preset)
+FAMILY = Family("attentive", AttentiveConfig, Attentive, preset)

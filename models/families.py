@@ -1,4 +1,4 @@
-"""The model families that are installed, as training needs them: config, model, and sizes for a kind of images.
+"""The model families that are installed, as training needs them: config, model, and presets.
 
 A family is one object of class `Family`, which an entry point of the group `bbcodec.families` names.
 """
@@ -22,52 +22,57 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROUP = "bbcodec.families"
-Strength = Literal["fast", "balanced", "strong"]
-PRESETS: tuple[Strength, ...] = ("fast", "balanced", "strong")
+PresetName = Literal["fast", "balanced", "strong"]
+PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "strong")
+Preset = Callable[[PresetName, PixelFormat, tuple[int, int], bool], dict[str, Any]]
 
 
 class TrainableModel(LatentModel):
-    """A model with its config, and what training may ask of it: nothing happens unless a family says otherwise."""
+    """A model with its config, and hooks for training, which do nothing by default."""
 
     config: Any  # of the family's config class
 
-    def begin(self, images: Tensor) -> None:
-        """Look at some training images (B, C, H, W) before the first step."""
+    def initialise_from(self, images: Tensor) -> None:
+        """Data-dependent initialisation, from training images (B, C, H, W), before the first step."""
 
-    def auxiliary(self, images: Tensor, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Further losses, nats of each image (B,), that are learnt beside the ELBO. drawn: the latents by site."""
+    def auxiliary_losses(self, images: Tensor, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses added to the negative ELBO, nats of each image (B,). drawn: the latents by site."""
         return {}
 
     def committed_rate(self, shape: torch.Size) -> float:
-        """Nats that the latents of each image of a batch (B, C, H, W) cost at least, whatever is learnt."""
+        """Lower bound on the rate of the latents of one image of a batch (B, C, H, W), in nats."""
         return 0.0
 
-    def pictures(self) -> NDArray[np.uint8] | None:
-        """Something to look at while the model learns, (N, H, W, C) uint8."""
+    def preview(self) -> NDArray[np.uint8] | None:
+        """What the model itself has to show during training, (N, H, W, C) uint8, such as pseudo-inputs."""
         return None
 
-    def speed_up(self) -> None:
-        """Compile what training spends its time in."""
+    def compile_for_training(self) -> None:
+        """Compile the most expensive parts of a training step."""
 
 
 @dataclass(frozen=True)
 class Family:
     """A model family.
 
-    config: its frozen dataclass, with `channels` and `levels`.
-    build: a model from such a config as a mapping; raises TypeError or ValueError.
-    preset: (strength, pixels, (height, width) of the smallest image, whether all have that size) to settings that
-        suit: fields of the config, and of `bbcodec.models.training.recipes.TrainingSettings`.
+    config: its frozen dataclass, with `channels` and `levels`; raises ValueError for impossible sizes.
+    model: its class, made from such a config.
+    preset: (name, pixels, (height, width) of the smallest image, whether all images have that size) -> fields of the
+        config and of `bbcodec.models.training.recipes.TrainingSettings`.
     """
 
     name: str
     config: type[Any]
-    build: Callable[[Mapping[str, Any]], TrainableModel]
-    preset: Callable[[Strength, PixelFormat, tuple[int, int], bool], dict[str, Any]]
+    model: Callable[[Any], TrainableModel]
+    preset: Preset
+
+    def build(self, config: Mapping[str, Any], /) -> TrainableModel:
+        """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for bad values."""
+        return self.model(self.config(**config))
 
 
 def family_names() -> list[str]:
-    """The families that are installed, sorted."""
+    """The installed families, sorted by name."""
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
 
@@ -76,4 +81,4 @@ def find_family(name: str) -> Family:
     for entry in entry_points(group=GROUP, name=name):
         family: Family = entry.load()
         return family
-    raise InputError(f"there is no model family {name!r}: one of {', '.join(family_names())} was expected")
+    raise InputError(f"unknown model family {name!r}: expected one of {', '.join(family_names())}")

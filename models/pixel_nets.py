@@ -1,4 +1,4 @@
-"""What the model families share: what configs may be, how pixels are embedded, and how their distributions start."""
+"""What the model families share: checks of configs, embeddings of pixels, and initial distributions of pixels."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bbcodec.exact.masked_conv import WaveNet
 # --- configs ---------------------------------------------------------------------------------------------------------
 
 PIXELS: Final = ((1, 2), (1, 256), (3, 256))  # channels and levels
-GRIDS: Final = (1, 2, 4, 8, 16, 32, 64)  # steps of a latent's grid in a unit
-USUAL: Final = (1, 256)  # range of a whole number of which nothing else is said
+GRIDS: Final = (1, 2, 4, 8, 16, 32, 64)  # steps a unit of a latent's grid
+DEFAULT_RANGE: Final = (1, 256)  # of integer fields
 
 
 class PixelSizes:
-    """What follows from the pixels that a config is for; it has `channels` and `levels`."""
+    """A config of a model for pixels of `channels` channels and `levels` levels."""
 
     channels: int
     levels: int
 
     @property
     def bound(self) -> int:
-        """The greatest magnitude of an embedded pixel, in units of 1/256."""
+        """The largest magnitude of an embedded pixel, in units of 1/256."""
         return 256 if self.levels == 2 else 1024
 
     def pixel_params(self, components: int, joint: bool = False) -> int:
-        """Parameters of a pixel's distribution: a Bernoulli's of 2 levels, those of `LogisticMixture` of 256."""
+        """Parameters of a pixel's distribution: of a Bernoulli for 2 levels, of a `LogisticMixture` for 256."""
         if self.levels == 2:
             return self.channels
         rows = 2 * self.channels + (1 if joint else self.channels) + (3 if self.channels == 3 else 0)
@@ -45,10 +45,10 @@ class PixelSizes:
 def check_config(
     config: Any, ranges: Mapping[str, tuple[int, int]], choices: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """Raise ValueError unless the fields of a config, which may come with an archive from anywhere, can be.
+    """Raise ValueError unless all fields of a config, which an archive from anywhere may hold, are valid.
 
-    config: a dataclass with `channels`, `levels` and `steps_per_unit`. Its fields are true or false where that is their
-    default, one of `choices`, or whole numbers in `ranges`, from 1 to 256 if nothing else is said.
+    config: a dataclass with `channels`, `levels` and `steps_per_unit`. Fields are booleans where the default is one,
+    one of `choices`, or integers in `ranges`, by default from 1 to 256.
     """
     for one in fields(config):
         value = getattr(config, one.name)
@@ -57,33 +57,33 @@ def check_config(
         elif choices and one.name in choices:
             fits, expected = value in choices[one.name], f"one of {', '.join(choices[one.name])}"
         else:
-            low, high = ranges.get(one.name, USUAL)
+            low, high = ranges.get(one.name, DEFAULT_RANGE)
             fits, expected = type(value) is int and low <= value <= high, f"a whole number from {low} to {high}"
         if not fits:
-            raise ValueError(f"{one.name} is {value!r}, {expected} was expected")
+            raise ValueError(f"{one.name} is {value!r}, expected {expected}")
     if (config.channels, config.levels) not in PIXELS:
-        raise ValueError(
-            f"pixels of {config.channels} channels and {config.levels} levels: 1 x 2, 1 x 256 or 3 x 256 was expected"
-        )
+        raise ValueError(f"expected 1 channel x 2 levels, 1 x 256 or 3 x 256, got {config.channels} x {config.levels}")
     if config.steps_per_unit not in GRIDS:
-        raise ValueError(f"steps_per_unit is {config.steps_per_unit}, a power of two from 1 to 64 was expected")
+        raise ValueError(f"steps_per_unit is {config.steps_per_unit}, expected a power of two from 1 to 64")
 
 
 def check_joint(config: Any) -> None:
-    """Raise ValueError where a config has channels that come from one component and is for grey images."""
+    """Raise ValueError for a config of grey images with `joint` channels."""
     if config.joint and config.channels == 1:
-        raise ValueError("joint is true, which is for colours alone")
+        raise ValueError("joint is true, expected false for grey images")
 
 
 def check_strides(latent_stride: int, context_stride: int) -> None:
     """Raise ValueError unless both are powers of two, the first above 1, the second at most the first."""
     strides = latent_stride, context_stride
     if any(stride & (stride - 1) for stride in strides) or latent_stride < 2 or context_stride > latent_stride:
-        raise ValueError(f"strides {strides[0]} and {strides[1]}: powers of two, not rising, were expected")
+        raise ValueError(
+            f"strides are {latent_stride} and {context_stride}, expected powers of two, the second at most the first"
+        )
 
 
 def halved_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]]:
-    """An image's height and width, and those after each of the halvings, rounded up."""
+    """Height and width of an image, and after each of the halvings, rounded up."""
     out = [(height, width)]
     for _ in range(halvings):
         out.append(((out[-1][0] + 1) // 2, (out[-1][1] + 1) // 2))
@@ -94,22 +94,22 @@ def halved_sizes(height: int, width: int, halvings: int) -> list[tuple[int, int]
 
 
 def with_inside(x: Tensor) -> Tensor:
-    """One more channel, 256 everywhere: beyond the border it reads as zero, which shows nets the border."""
+    """x with one more channel, 256 everywhere: padding reads as zero, which marks the border for nets."""
     return torch.cat([x, torch.full_like(x[:, :1], ACTIVATION_UNIT)], 1)
 
 
 def embed_binary(pixels: Tensor) -> Tensor:
-    """0 and 1 to -1 and 1."""
+    """Pixels 0 and 1 as -1 and 1, in 1/256, with the channel of `with_inside`."""
     return with_inside((2 * pixels - 1) * ACTIVATION_UNIT)
 
 
 def embed_levels(pixels: Tensor) -> Tensor:
-    """0..255 to -4..4."""
+    """Pixels 0..255 as -4..4, in 1/256, with the channel of `with_inside`."""
     return with_inside((pixels - 128) * 8)
 
 
 class Block(nn.Module):
-    """A residual gated unit, 3 x 3."""
+    """A residual gated 3 x 3 convolution."""
 
     def __init__(self, width: int) -> None:
         """width: channels."""
@@ -117,7 +117,7 @@ class Block(nn.Module):
         self.conv = Conv(width, 2 * width, 3)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(B, width, H, W)."""
+        """h: (B, width, H, W), in and out."""
         return gated(h, self.conv(h), 1, self.conv.exact)
 
 
@@ -126,18 +126,18 @@ class Block(nn.Module):
 
 @cache
 def compiled_mixture() -> type[LogisticMixture]:
-    """The logistic mixture with a compiled `log_prob`. Made when it is wanted: the compiler takes seconds to import."""
+    """The logistic mixture with a compiled `log_prob`; made on first use, as the compiler takes seconds to import."""
     return type("CompiledMixture", (LogisticMixture,), {"log_prob": torch.compile(LogisticMixture.log_prob)})
 
 
 @torch.no_grad()
 def start_posterior(head: Conv) -> None:
-    """Start with posteriors of sigma 0.3, so that latents say something before the decoder has learnt to do without."""
+    """Start with posteriors of sigma 0.3, so that latents are used before the decoder has learned to ignore them."""
     head.bias.view(2, -1)[1] = -1.2
 
 
-# Linear predictors of a pixel from its neighbours (row, column): the decoder's mixture starts from them. Those that
-# copy one neighbour start sharp: in drawings, screenshots and sprites most pixels equal one of those around them.
+# Linear predictors of a pixel from its neighbours (row, column), from which the decoder's mixture starts. Those that
+# copy one neighbour start sharp: in drawings, screenshots and sprites most pixels equal a neighbour.
 PREDICTORS: list[dict[tuple[int, int], float]] = [
     {(0, -1): 1.0},
     {(-1, 0): 1.0},
@@ -152,16 +152,16 @@ PREDICTORS: list[dict[tuple[int, int], float]] = [
     {(-2, -2): 1.0},
     {(-1, -2): 1.0},
 ]
-SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; that of others is 1
+SHARP = -1.5  # log scale of predictors that copy: a fifth of a level; others start at 1
 
 
 @torch.no_grad()
 def start_predictors(net: WaveNet, channels: int, components: int, joint: bool = False) -> None:
-    """Start the decoder of 256-level pixels as a mixture of classical predictors, and its stem blind to brightness.
+    """Start the decoder of 256-level pixels as a mixture of classical predictors, its stem blind to brightness.
 
     The skip path gives each component's mean (32 units a level, from inputs of 8 units a level); errors of red carry
-    over to green and those of green to blue. Means and coefficients are learnt in finer steps than the rest of the
-    head. With five components or fewer none starts sharp: photos have no use for it.
+    over to green and those of green to blue. Gains make steps of means and coefficients finer than those of the rest
+    of the head. With five components or fewer none starts sharp, which would not help photos.
     """
     n = channels * components
     means = components if joint else n
@@ -191,10 +191,10 @@ def start_predictors(net: WaveNet, channels: int, components: int, joint: bool =
 
 @torch.no_grad()
 def start_levels(head: Linear | Conv, channels: int, components: int, joint: bool = False) -> None:
-    """Start 256-level pixels that see none of the others from broad logistics apart from each other.
+    """Start the head of independent 256-level pixels at broad logistics, spaced evenly.
 
-    Channels of the head are the parameters of `LogisticMixture`, once, or once for each pixel. Means move in steps
-    that suit.
+    Channels of the head are the parameters of a `LogisticMixture`, of all pixels or of each. Gains make the steps of
+    means coarser and those of coefficients finer.
     """
     n = channels * components
     weights = components if joint else n

@@ -2,13 +2,15 @@
 
 L = 1: q(z | x), p(x | z) p(z). L = 2 (section 4): q(z2 | x) q(z1 | x, z2), p(x | z1, z2) p(z1 | z2) p(z2). The prior of
 the top layer is a mixture of K Gaussians, p(z) = sum_k w_k q(z | u_k), the posteriors at learned pseudo-inputs u_k; or
-one of those that the paper compares it with. Latents are vectors, so that a model takes images of one size only.
+one that the paper compares it with. Latents are vectors, so that a model takes images of one size only.
+
+Tensors of codec files are named by attributes, so these keep their names (`eye`, `painter`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -35,7 +37,7 @@ from bbcodec.exact.dense import GatedLinear, product_gate
 from bbcodec.exact.layers import Conv, Linear, TransposedConv
 from bbcodec.exact.masked_conv import LocalNet
 from bbcodec.model.program import Latent, Observed, Program
-from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
     GRIDS,
     Block,
@@ -51,7 +53,7 @@ from bbcodec.models.pixel_nets import (
 
 PRIORS: Final = ("standard", "mog", "vamp", "vamp-data", "weighted")
 DECODERS: Final = ("mlp", "conv", "pixelcnn")
-RANGES: Final = {  # of the whole numbers in a config, which may come with an archive from anywhere
+RANGES: Final = {  # of integer fields, since an archive from anywhere may hold a config
     "height": (1, 256),
     "width": (1, 256),
     "layers": (1, 2),
@@ -66,13 +68,13 @@ RANGES: Final = {  # of the whole numbers in a config, which may come with an ar
 }
 MAX_VALUES: Final = 2**14  # of an image: 128 x 128 grey, 64 x 64 in colour
 MAX_PSEUDO_VALUES: Final = 2**23  # of all pseudo-inputs together
-NOISE: Final = 0.05  # of pseudo-inputs when they start, as a share of the range of pixels
-NECK: Final = 8  # channels of an image, at a quarter of its resolution, that dense layers see
+NOISE: Final = 0.05  # of initial pseudo-inputs, as a share of the range of pixels
+NECK: Final = 8  # channels of an image, at a quarter of its resolution, for dense layers
 
 
 @dataclass(frozen=True)
 class VampConfig(PixelSizes):
-    """What a model is made of. Raises ValueError for what cannot be."""
+    """Sizes of a VampPrior VAE. Raises ValueError for impossible ones."""
 
     channels: int = 1  # of the image: 1 or 3
     levels: int = 2  # of a pixel: 2 or 256
@@ -80,31 +82,31 @@ class VampConfig(PixelSizes):
     width: int = 28
     layers: int = 1  # of latents: 1, a VAE, or 2, an HVAE
     latents: int = 40  # of each layer
-    prior: str = "vamp"  # of the top layer: standard, mog, vamp, vamp-data or weighted
-    components: int = 500  # of the prior, unless it is the standard one
+    prior: str = "vamp"  # of the top layer: standard, mog (Gaussians), vamp, vamp-data (fixed images) or weighted
+    components: int = 500  # K, of the prior, unless it is the standard one
     decoder: str = "mlp"  # mlp, conv or pixelcnn; the encoder is convolutional for the last two
     hidden: int = 300  # units of the dense layers
     features: int = 32  # channels of the convolutions
     local_layers: int = 4  # gated layers of the PixelCNN
-    radius: int = 3  # of its stem
+    radius: int = 3  # of the PixelCNN's stem
     logistics: int = 5  # of the mixture that codes a pixel of 256 levels
     steps_per_unit: int = 8  # of the latents' grid
-    low_steps_per_unit: int = 0  # of the grid of z1, where posteriors are wide and popping may be cheap; 0: the same
+    low_steps_per_unit: int = 0  # of the grid of z1, whose posteriors are wide, so that it may be coarse; 0: the same
 
     def __post_init__(self) -> None:
         check_config(self, RANGES, {"prior": PRIORS, "decoder": DECODERS})
         if self.low_steps_per_unit not in (0, *GRIDS):
-            raise ValueError(f"low_steps_per_unit is {self.low_steps_per_unit}, 0 or a power of two was expected")
+            raise ValueError(f"low_steps_per_unit is {self.low_steps_per_unit}, expected 0 or a power of two")
         if self.values > MAX_VALUES:
-            raise ValueError(f"images of {self.values} values, {self.height} x {self.width}: at most {MAX_VALUES}")
+            raise ValueError(f"images have {self.values} values, expected at most {MAX_VALUES}")
         if self.values * self.components > MAX_PSEUDO_VALUES:
             raise ValueError(
-                f"{self.components} components of {self.values} values: {MAX_PSEUDO_VALUES} in all at most"
+                f"expected at most {MAX_PSEUDO_VALUES} values of pseudo-inputs, got {self.components} x {self.values}"
             )
 
     @property
     def values(self) -> int:
-        """Of an image."""
+        """Values of an image: pixels times channels."""
         return self.channels * self.height * self.width
 
     @property
@@ -114,7 +116,7 @@ class VampConfig(PixelSizes):
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of an image, and after each of two halvings."""
+        """Height and width of the image, and after each of two halvings."""
         return halved_sizes(self.height, self.width, 2)
 
     @property
@@ -128,13 +130,8 @@ class VampConfig(PixelSizes):
         return math.prod(self.sizes[2])
 
 
-def build(config: Mapping[str, Any]) -> Vamp:
-    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
-    return Vamp(VampConfig(**config))
-
-
-class DenseEye(nn.Module):
-    """What an encoder sees of an image: (B, C + 1, H, W) embedded -> (B, hidden), by one dense layer."""
+class DenseEncoder(nn.Module):
+    """Features of an image by one dense layer: (B, C + 1, H, W) embedded -> (B, hidden)."""
 
     def __init__(self, c: VampConfig) -> None:
         """c: the config."""
@@ -142,13 +139,13 @@ class DenseEye(nn.Module):
         self.look = GatedLinear(c.values, c.hidden, c.bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: embedded pixels and the channel that says what is inside, which a dense layer has no need of."""
-        seen: Tensor = self.look(x[:, :-1].flatten(1))
-        return seen
+        """x: embedded pixels, and the channel that marks the inside, which a dense layer does not need."""
+        features: Tensor = self.look(x[:, :-1].flatten(1))
+        return features
 
 
-class ConvEye(nn.Module):
-    """The same by two strided convolutions, each with a gated block after it, and a dense layer."""
+class ConvEncoder(nn.Module):
+    """As `DenseEncoder`, by two strided convolutions, each followed by a gated block, and a dense layer."""
 
     def __init__(self, c: VampConfig) -> None:
         """c: the config."""
@@ -162,16 +159,16 @@ class ConvEye(nn.Module):
         self.look = GatedLinear(NECK * c.cells, c.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: embedded pixels and the channel that says what is inside."""
+        """x: embedded pixels, and the channel that marks the inside."""
         exact = self.neck.exact
         for conv, block in zip(self.halvings, self.blocks, strict=True):
             x = block(product_gate(conv(x), 1, exact))
-        seen: Tensor = self.look(silu(self.neck(x), exact).flatten(1))
-        return seen
+        features: Tensor = self.look(silu(self.neck(x), exact).flatten(1))
+        return features
 
 
-class DensePainter(nn.Module):
-    """What a decoder makes of its hidden units: (B, hidden) -> parameters of all pixels (B, H, W, P), at once."""
+class DenseDecoder(nn.Module):
+    """Parameters of all pixels by one dense layer: (B, hidden) -> (B, H, W, P)."""
 
     def __init__(self, c: VampConfig) -> None:
         """c: the config."""
@@ -187,10 +184,10 @@ class DensePainter(nn.Module):
         return params.view(len(h), *self.shape)
 
 
-class ConvPainter(nn.Module):
-    """The same by a dense layer, a gated block and transposed convolutions.
+class ConvDecoder(nn.Module):
+    """As `DenseDecoder`, by a dense layer, a gated block and transposed convolutions.
 
-    doublings: 2 for parameters of the pixels, (B, H, W, P). 1 for the context of a PixelCNN, (B, features, H/2, W/2).
+    doublings: 2 for parameters of the pixels, (B, H, W, P); 1 for the context of a PixelCNN, (B, features, H/2, W/2).
     """
 
     def __init__(self, c: VampConfig, doublings: int = 2) -> None:
@@ -222,16 +219,16 @@ class Vamp(TrainableModel):
     """The family as a program of one or two vectors of latents, `z` or `z2` and `z1`, and the pixels."""
 
     def __init__(self, config: VampConfig) -> None:
-        """config: checked when it was made."""
+        """Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
         self.image_size = c.height, c.width
-        eye = DenseEye if c.decoder == "mlp" else ConvEye
-        self.eye = eye(c)
+        encoder = DenseEncoder if c.decoder == "mlp" else ConvEncoder
+        self.eye = encoder(c)
         self.think = GatedLinear(c.hidden, c.hidden)
         self.posterior_head = latent_head(c, posterior=True)
         if c.layers == 2:
-            self.low_eye = eye(c)
+            self.low_eye = encoder(c)
             self.low_lift = GatedLinear(c.latents, c.hidden)
             self.low_think = GatedLinear(2 * c.hidden, c.hidden)
             self.low_posterior_head = latent_head(c, posterior=True)
@@ -243,7 +240,7 @@ class Vamp(TrainableModel):
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
             self.family = partial(LogisticMixture, channels=c.channels)
-        self.painter = DensePainter(c) if c.decoder == "mlp" else ConvPainter(c, 1 if c.decoder == "pixelcnn" else 2)
+        self.painter = DenseDecoder(c) if c.decoder == "mlp" else ConvDecoder(c, 1 if c.decoder == "pixelcnn" else 2)
         if c.decoder == "pixelcnn":
             self.local = LocalNet(c.channels + 1, c.features, c.local_layers, c.params, c.radius, c.bound)
             if c.levels == 256:
@@ -264,11 +261,11 @@ class Vamp(TrainableModel):
     # --- training ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def begin(self, images: Tensor) -> None:
-        """Start pseudo-inputs at training images (B, C, H, W), some of them more than once if there are too few.
+    def initialise_from(self, images: Tensor) -> None:
+        """Set the pseudo-inputs to training images (B, C, H, W), to some of them repeatedly if there are too few.
 
-        Those of `vamp-data` stay there. The others get some noise, or two at one image would always be the same, and
-        are learned. Near the mean of the images, where the paper has them start, they are slow to become different.
+        Those of `vamp-data` stay there. The others are learned, with noise, since two at one image would stay equal.
+        The paper starts them near the mean of the images, from where they are slow to diverge.
         """
         if self.config.prior in ("standard", "mog"):
             return
@@ -276,15 +273,15 @@ class Vamp(TrainableModel):
         noise = NOISE * self.pseudo_inputs.requires_grad * torch.randn_like(self.pseudo_inputs)
         self.pseudo_inputs.copy_(images[chosen] / (self.config.levels - 1) + noise)
 
-    def pictures(self) -> NDArray[np.uint8] | None:
-        """The pseudo-inputs, (K, H, W, C) uint8 of 256 levels, while the model has them."""
+    def preview(self) -> NDArray[np.uint8] | None:
+        """The pseudo-inputs, (K, H, W, C) uint8 of 256 levels, or None for a prior without them."""
         if self.config.prior in ("standard", "mog"):
             return None
         shares = self.pseudo_inputs.detach().clamp(0, 1).permute(0, 2, 3, 1).cpu()
         return (255 * shares).round().to(torch.uint8).numpy()
 
-    def speed_up(self) -> None:
-        """Compile what is the greatest cost of a step, where there is such a part."""
+    def compile_for_training(self) -> None:
+        """Compile the local decoder and the mixture's likelihood, where the model has them."""
         if self.config.decoder == "pixelcnn":
             self.local.compile()
         if self.config.levels == 256:
@@ -329,18 +326,18 @@ class Vamp(TrainableModel):
         """p(x | z), or p(x | z2, z1)."""
         actives = [self.active(latents[0]), *(activation(low, self.config.low_steps) for low in latents[1:])]
         lifted = [lift(active) for lift, active in zip(self.lifts, actives, strict=True)]
-        painted = self.painter(self.join(torch.cat(lifted, 1)))
+        output = self.painter(self.join(torch.cat(lifted, 1)))
         if self.config.decoder != "pixelcnn":
-            return Pixels(self.family(painted))
+            return Pixels(self.family(output))
         batch, channels, height, width = shape
-        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), painted, 2)
+        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), output, 2)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Latents from the top down, then pixels. Raises InputError for images of another size."""
         height, width = self.config.height, self.config.width
         if tuple(shape[2:]) != (height, width):
-            raise InputError(f"this model takes images of {height} x {width} pixels, not {shape[2]} x {shape[3]}")
-        embedded = torch.empty(0) if images is None else self.embed(images)  # posteriors are asked for only with images
+            raise InputError(f"expected images of {height} x {width} pixels, got {shape[2]} x {shape[3]}")
+        embedded = torch.empty(0) if images is None else self.embed(images)  # posteriors are evaluated only with images
         top = yield Latent(
             "z" if self.config.layers == 1 else "z2",
             prior=lambda: self.top_prior(shape[0]),
@@ -357,7 +354,7 @@ class Vamp(TrainableModel):
 
 
 def latent_head(c: VampConfig, posterior: bool) -> Linear:
-    """The layer that gives means and log sigmas; posteriors start with sigmas of 0.3, so that latents say something."""
+    """A layer of means and log sigmas; posteriors start with sigmas of 0.3, so that latents are used."""
     head = Linear(c.hidden, 2 * c.latents, gain=0.3)
     if posterior:
         with torch.no_grad():
@@ -365,22 +362,22 @@ def latent_head(c: VampConfig, posterior: bool) -> Linear:
     return head
 
 
-SIZES: Final[dict[Strength, dict[str, Any]]] = {
+SIZES: Final[dict[PresetName, dict[str, Any]]] = {
     "fast": {"layers": 1, "decoder": "mlp"},
     "balanced": {"layers": 2, "decoder": "conv"},
     "strong": {"layers": 2, "decoder": "pixelcnn"},
 }
 
 
-def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], alike: bool) -> dict[str, Any]:
-    """Settings for images of this kind. Raises InputError for images of more than one size, or too large."""
+def preset(name: PresetName, pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> dict[str, Any]:
+    """Settings for such images. Raises InputError for images of several sizes, or too large ones."""
     height, width = smallest
     values = pixels.channels * height * width
-    if not alike:
-        raise InputError("models of family vamp take images of one size, these are of several: train a vlae")
+    if not one_size:
+        raise InputError("the family vamp takes images of one size only, got several sizes: use --model vlae")
     if values > MAX_VALUES:
-        raise InputError(f"images of {height} x {width} pixels are too large for the family vamp: train a vlae")
-    return {**SIZES[strength], "height": height, "width": width, "batch": 100, "free_nats": 0.05}
+        raise InputError(f"images of {height} x {width} pixels are too large for the family vamp: use --model vlae")
+    return {**SIZES[name], "height": height, "width": width, "batch": 100, "free_nats": 0.05}
 
 
-FAMILY = Family("vamp", VampConfig, build, preset)
+FAMILY = Family("vamp", VampConfig, Vamp, preset)

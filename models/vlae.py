@@ -1,14 +1,14 @@
 """The variational lossy autoencoder (Chen et al. 2017): global structure in latents, local detail in the decoder.
 
 Latents z live on a map `latent_stride` times coarser than the image, with an autoregressive-flow prior
-z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). Pixels follow from a masked-convolution decoder whose receptive
-field is local on purpose (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from
+z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). The decoder of masked convolutions has a receptive field that is
+local by design (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from
 1 x 1 up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -28,7 +28,7 @@ from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.exact.masked_conv import LocalNet, WaveNet
 from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models import fused_blocks
-from bbcodec.models.families import Family, Strength, TrainableModel
+from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.fused_mixture import FusedMixture
 from bbcodec.models.pixel_nets import (
     Block,
@@ -45,12 +45,14 @@ from bbcodec.models.pixel_nets import (
     with_inside,
 )
 
-RANGES: Final = {"latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16)}
+RANGES: Final = {  # other integers: 1 to 256
+    "latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class VlaeConfig(PixelSizes):
-    """Sizes of a VLAE. Raises ValueError for what cannot be.
+    """Sizes of a VLAE. Raises ValueError for impossible ones.
 
     `latent_stride` and `context_stride` are powers of two, the second at most the first.
     """
@@ -58,17 +60,17 @@ class VlaeConfig(PixelSizes):
     channels: int = 3  # of the image: 1 or 3
     levels: int = 256  # of a pixel: 2 or 256
     hidden: int = 64  # channels of the local decoder
-    layers: int = 5  # its gated layers, or blocks of 8 bits that look around
-    inner: int = 0  # channels inside blocks of 8 bits; 0: gated layers
-    between: int = 0  # blocks of 8 bits that look at their own pixel only, after each that looks around
-    radius: int = 3  # of its stem
+    layers: int = 5  # gated layers of the decoder, or its 8-bit blocks with a 3 x 3 layer
+    inner: int = 0  # channels inside 8-bit blocks; 0 for gated layers
+    between: int = 0  # pointwise 8-bit blocks after each block with a 3 x 3 layer
+    radius: int = 3  # of the decoder's stem
     components: int = 5  # of the logistic mixture
     joint: bool = False  # the channels of a pixel come from one component
-    latent_channels: int = 2  # 0: no latents, the local decoder alone
-    latent_stride: int = 16  # image pixels to a latent, each way
-    context_stride: int = 4  # resolution at which latents reach the decoder
+    latent_channels: int = 2  # 0 for the local decoder alone
+    latent_stride: int = 16  # image pixels a latent, each way
+    context_stride: int = 4  # image pixels a value of the decoder's context, each way
     width: int = 32  # channels of the encoder and of the context net
-    blocks: int = 2  # gated blocks of each at the latents' resolution
+    blocks: int = 2  # gated blocks of each, at the latents' resolution
     prior_hidden: int = 32  # channels of the prior's local net
     prior_layers: int = 2
     steps_per_unit: int = 8  # of the latents' grid
@@ -90,18 +92,13 @@ class VlaeConfig(PixelSizes):
 
     @property
     def halvings(self) -> int:
-        """From the image to the latents."""
+        """Halvings of the resolution from the image to the latents."""
         return self.latent_stride.bit_length() - 1
 
     @property
     def doublings(self) -> int:
-        """From the latents to what the local decoder is told."""
+        """Doublings of the resolution from the latents to the decoder's context."""
         return self.halvings - (self.context_stride.bit_length() - 1)
-
-
-def build(config: Mapping[str, Any]) -> Vlae:
-    """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for impossible sizes."""
-    return Vlae(VlaeConfig(**config))
 
 
 def local_net(c: VlaeConfig) -> WaveNet:
@@ -115,7 +112,7 @@ class Vlae(TrainableModel):
     """The VLAE as a program of one latent map and the pixels."""
 
     def __init__(self, config: VlaeConfig) -> None:
-        """config: checked when it was made. Raises ValueError where a layer would have too many inputs."""
+        """Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
         if c.latent_channels:
@@ -128,7 +125,7 @@ class Vlae(TrainableModel):
             start_predictors(self.local, c.channels, c.components, c.joint)
 
     def _make_latents(self) -> None:
-        """Encoder, prior, and what tells the decoder of the latents."""
+        """Encoder, prior, and the net from latents to the decoder's context."""
         c = self.config
         w = c.width
         self.halvings = nn.ModuleList(
@@ -145,8 +142,8 @@ class Vlae(TrainableModel):
         self.context_head = Conv(w, c.hidden, 3, gain=0.5)
         start_posterior(self.posterior_head)
 
-    def speed_up(self) -> None:
-        """Compile or fuse the local decoder and the mixture's likelihood, the greatest costs of a training step."""
+    def compile_for_training(self) -> None:
+        """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
         if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
             self.local.forward = partial(fused_blocks.params_of, self.local)  # type: ignore[method-assign]
@@ -157,11 +154,11 @@ class Vlae(TrainableModel):
             self.family = partial(mixture, channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """The image's size, and its size after each halving."""
+        """Height and width of the image, and after each halving."""
         return halved_sizes(height, width, self.config.halvings)
 
     def posterior(self, images: Tensor) -> Gaussian:
-        """q(z | x): a Gaussian for each latent, from strided convolutions over the image."""
+        """q(z | x), a Gaussian for each latent, from strided convolutions over the image."""
         h = self.embed(images)
         for conv in self.halvings:
             h = silu(conv(h), self.lift.exact)
@@ -169,13 +166,13 @@ class Vlae(TrainableModel):
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
-        """p(z): the autoregressive flow over the latent map."""
+        """p(z), an autoregressive flow over the latent map."""
         steps = self.config.steps_per_unit
         family = partial(Gaussian.from_params, steps_per_unit=steps)
         return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
-        """What the latents tell the decoder, (B, hidden, ceil(H / s), ceil(W / s)), s the context's stride."""
+        """The decoder's context, (B, hidden, ceil(H / s), ceil(W / s)), s its stride, from latents z (B, Z, h, w)."""
         sizes = self.sizes(height, width)
         exact = self.lift.exact
         h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
@@ -186,7 +183,7 @@ class Vlae(TrainableModel):
         return out
 
     def likelihood(self, z: Tensor | None, shape: torch.Size) -> Autoregressive:
-        """p(x | z), or p(x) without latents: the local decoder."""
+        """p(x | z), or p(x) without latents, by the local decoder."""
         batch, channels, height, width = shape
         context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
@@ -207,24 +204,24 @@ class Vlae(TrainableModel):
         return images
 
 
-SMALL = 40  # images up to this side have a finer map of latents: there they see more than the decoder's surroundings
+SMALL = 40  # images up to this side have a finer latent map, which still sees more than the decoder does
 CROP = 64  # side of training crops of larger images
 BATCH_PIXELS = 2**14  # of all images of a step
-DECODERS: dict[Strength, dict[str, int]] = {
+DECODERS: dict[PresetName, dict[str, int]] = {
     "fast": {"hidden": 32, "layers": 4, "width": 24},
     "balanced": {"hidden": 48, "layers": 5, "width": 32},
     "strong": {"hidden": 64, "layers": 6, "width": 48},
 }
 
 
-def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], alike: bool) -> dict[str, Any]:
-    """Settings for images of this kind: small ones are learnt whole, larger ones or those of many sizes in crops."""
+def preset(name: PresetName, pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> dict[str, Any]:
+    """Settings for such images: small ones of one size are trained on whole, others in crops."""
     side = min(smallest)
-    small = alike and max(smallest) <= SMALL
-    whole = alike and smallest[0] * smallest[1] <= CROP * CROP
+    small = one_size and max(smallest) <= SMALL
+    whole = one_size and smallest[0] * smallest[1] <= CROP * CROP
     crop = 0 if whole else min(CROP, side)
     each = smallest[0] * smallest[1] if whole else crop * crop
-    found: dict[str, Any] = {**DECODERS[strength], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
+    found: dict[str, Any] = {**DECODERS[name], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
     if pixels.levels == 256:
         found |= {"components": 12, "joint": True} if pixels.channels == 3 else {"components": 8}
     if pixels.levels == 2 or (small and pixels.channels == 1):
@@ -235,4 +232,4 @@ def preset(strength: Strength, pixels: PixelFormat, smallest: tuple[int, int], a
     return found
 
 
-FAMILY = Family("vlae", VlaeConfig, build, preset)
+FAMILY = Family("vlae", VlaeConfig, Vlae, preset)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bbcodec.archive.compress import compress_with
+from bbcodec.archive.compress import CompressRequest, compress_with
 from bbcodec.codec.catalogue import CodecFile, parse_codec
 from bbcodec.errors import CoderError, InputError
 from bbcodec.options import RunOptions, StorageOptions
@@ -118,5 +118,7 @@ def squeeze(
     jobs=1, load=load_fake, report=None,
 ):  # fmt: skip
     """compress() with fake codecs."""
-    setting = RunOptions(jobs, "cpu", None, load, report)
-    return compress_with(list(codecs), inputs, output, embed, StorageOptions(exact, jpegxl), exclude, force, verify, setting)
+    run = RunOptions(jobs, "cpu", load=load, report=report)
+    storage = StorageOptions(exact, jpegxl)
+    request = CompressRequest(inputs, output, list(codecs), embed, storage, exclude, force, verify, run)
+    return compress_with(request)

@@ -22,7 +22,7 @@ GREY = fake_codec("grey-1")
 COLOUR = fake_codec("colour-1", channels=3)
 BITS = fake_codec("bits-1", levels=2)
 ALL = (GREY, COLOUR, BITS)
-FAKE = RunOptions(1, "cpu", None, load_fake)
+FAKE = RunOptions(1, "cpu", load=load_fake)
 
 
 def save(path: Path, pixels: np.ndarray, **options):

@@ -31,8 +31,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"codec", "images"}),
     frozenset({"model"}),
     frozenset({"distributions", "exact"}),
+    frozenset({"engine"}),
     frozenset({"coder"}),
-    frozenset({"errors", "binary", "options", "parallel", "atomic_files", "sample_formats"}),
+    frozenset({"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "sample_formats"}),
 )
 RANKS = {room: rank for rank, layer in enumerate(reversed(LAYERS)) for room in layer}
 
@@ -44,9 +45,6 @@ EXCEPTIONS: dict[tuple[str, str, Form], str] = {
     ("bbcodec.options", "bbcodec.codec.pool", "typing"): "options hold a function that loads codecs",
     ("bbcodec.codec.catalogue", "bbcodec.models", "string"): "finds the folder of shipped codecs, imports nothing",
 }
-
-# Modules that look others up by name when asked for them. Those import them in turn, which is no cycle.
-REGISTRIES = {"bbcodec.cli.main": "the commands"}
 
 
 @dataclass(frozen=True)
@@ -123,20 +121,23 @@ def imports_upwards(found: Iterable[Edge]) -> list[str]:
 
 
 def cycles(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """A cycle of the graph, if there is one."""
-    graph = TopologicalSorter[str]()
-    for importer, imported in pairs:
-        graph.add(importer, imported)
-    try:
-        graph.prepare()
-    except CycleError as error:
-        return [" <- ".join(error.args[1])]
-    return []
+    """The cycles of a graph, each found after one import of the cycle before it was taken out."""
+    left, found = set(pairs), list[str]()
+    while True:
+        graph = TopologicalSorter[str]()
+        for importer, imported in sorted(left):
+            graph.add(importer, imported)
+        try:
+            graph.prepare()
+            return found
+        except CycleError as error:
+            cycle = error.args[1]  # each is imported by the next
+            found.append(" <- ".join(cycle))
+            left.remove((cycle[1], cycle[0]))
 
 
 def module_cycles(found: Iterable[Edge]) -> list[str]:
-    firm = (edge for edge in found if not edge.excepted and not (edge.importer in REGISTRIES and edge.form == "string"))
-    return cycles((edge.importer, edge.imported) for edge in firm)
+    return cycles((edge.importer, edge.imported) for edge in found if not edge.excepted)
 
 
 def room_cycles(found: Iterable[Edge]) -> list[str]:
@@ -162,9 +163,9 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
 def missing_files(text: str, folder: Path) -> list[str]:
-    """Files that a page names, in backquotes or as links, and that are not there. `*` stands for any name."""
+    """Files that a page names, in backquotes or as links, and that are not there. `*` and NAME stand for any name."""
     named = {path.rstrip("/") for span in re.findall(r"`([^`\n]+)`", text) for path in PATH.findall(span)}
-    gone = [path for path in named if not list(ROOT.glob(path))]
+    gone = [path for path in named if not list(ROOT.glob(path.replace("NAME", "*")))]
     return sorted(gone + [link for link in LINK.findall(text) if not (folder / link).exists()])
 
 
@@ -330,6 +331,12 @@ def test_a_cycle_of_modules_is_caught(sources):
     assert imports_upwards(found) == room_cycles(found) == []
 
 
+def test_every_cycle_is_named():
+    pairs = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "d"), ("d", "c"), ("d", "e")]
+    assert sorted(len(cycle.split(" <- ")) for cycle in cycles(pairs)) == [3, 3]
+    assert cycles([("a", "b"), ("b", "c"), ("a", "c")]) == []
+
+
 def test_a_cycle_of_rooms_is_caught():
     sources = {
         "bbcodec.exact.a": "import bbcodec.distributions.b",
@@ -353,6 +360,7 @@ def test_long_and_undocumented_modules_and_equal_names_are_caught():
         ("`docs/format.md`, `models/zoo/*.toml`, `python benchmarks/kodak.py --data DATA`, [x](format.md#chunk)", []),
         ("`bbcodec/coder/nothing.py`", ["bbcodec/coder/nothing.py"]),
         ("`models/zoo/*.nothing` and [`x`](nothing.md)", ["models/zoo/*.nothing", "nothing.md"]),
+        ("`models/NAME.py`, `nothing/models/NAME.py` and `models/nothing/NAME.py`", ["models/nothing/NAME.py"]),
         ("[x](https://example.org/nothing)", []),
     ],
 )

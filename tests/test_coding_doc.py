@@ -23,6 +23,7 @@ from bbcodec.exact.dense import Wide, product_gate
 from bbcodec.exact.layers import Conv, exact_layers
 from bbcodec.exact.masked_conv import MaskedConv
 from bbcodec.exact.normalisation import normalised
+from bbcodec.exact.pixel_snail import coordinate_code, evenly_spread
 from bbcodec.exact.recurrent import Lstm
 from bbcodec.exact.wave_order import WaveOrder
 from bbcodec.model.interpreters import decode
@@ -31,10 +32,7 @@ from bbcodec.models.attentive import Attentive, AttentiveConfig
 from bbcodec.models.delta_vae import (
     DeltaVae,
     DeltaVaeConfig,
-    alphas_of,
     log_sigmas_of,
-    spread_evenly,
-    triangles,
 )
 from bbcodec.models.vamp import Vamp, VampConfig
 from bbcodec.models.vlae import Vlae, VlaeConfig
@@ -318,8 +316,8 @@ def example_rows() -> Example:
 
 
 def example_places() -> Example:
-    places = {str(n): triangles(torch.tensor(n)).int().tolist() for n in (5, 300)}
-    return places | {f"blocks 2 among {n} layers, after": spread_evenly(2, n) for n in (6, 5)}
+    places = {str(n): coordinate_code(torch.tensor(n)).int().tolist() for n in (5, 300)}
+    return places | {f"blocks 2 among {n} layers, after": list(evenly_spread(2, n)) for n in (6, 5)}
 
 
 DELTA = DeltaVaeConfig(
@@ -334,8 +332,8 @@ def example_deltas() -> Example:
     lone = DeltaVae(replace(DELTA, latent_channels=1, rate_bits=10, rows=10, prior="independent"))
     means = lone.floors.int().tolist()
     return {
-        "alphas of 250 to 750, Z = 3": alphas_of(spaced),
-        "alphas of 20 bits in 28 rows, Z = 4": alphas_of(solved),
+        "alphas of 250 to 750, Z = 3": spaced.alphas,
+        "alphas of 20 bits in 28 rows, Z = 4": solved.alphas,
         "L, N of 10 bits in 10 rows, Z = 1, steps 8": [lone.lowest, len(means)],
         "M[0], M[N - 1]": [means[0], means[-1]],
     }

@@ -1,27 +1,60 @@
 """Compress files, folders and arrays into an archive.
 
-Planning (`bbcodec.archive.write.tasks`) cuts the input into tasks, encoding (`bbcodec.archive.write.candidates`) works on each in some process,
-and an assembler (`bbcodec.archive.write.writer`) puts the results into the archive, in order.
+Files are found (`bbcodec.archive.write.scan`) and grouped into tasks (`tasks`); each task is coded in some process
+(`encode`), and an assembler (`writer`) puts the results into the archive, in order.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.summary import FileReport, Summary
+from bbcodec.archive.write.encode import encode_task
+from bbcodec.archive.write.scan import Scan, find_copies, scan
+from bbcodec.archive.write.tasks import PlannedTask, opened, plan
+from bbcodec.archive.write.writer import Assembler, CodecUse
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
+from bbcodec.codec.device import check_device
+from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive, VerificationFailed
-from bbcodec.options import PathLike, Progress, RunOptions
+from bbcodec.images.codings.jpegxl import require_jpegxl
+from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
+from bbcodec.parallel import run_tasks
 
-if TYPE_CHECKING:
-    from bbcodec.archive.write.tasks import Planned, Scan
-    from bbcodec.codec.pool import CodecSource
-    from bbcodec.options import StorageOptions
+
+@dataclass(frozen=True)
+class CompressRequest:
+    """What is to be compressed, and how.
+
+    codecs: of which the shortest is taken. embed: put those that are not shipped into the archive. exclude: shell
+    patterns of names to leave out. force: overwrite `output`. verify: decode the archive before it gets its name.
+    """
+
+    inputs: PathLike | Sequence[PathLike]
+    output: PathLike
+    codecs: Sequence[CodecFile] = ()
+    embed: bool = True
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    exclude: Sequence[str] = ()
+    force: bool = False
+    verify: bool = True
+    run: RunOptions = field(default_factory=RunOptions)
+
+    @property
+    def input_paths(self) -> list[PathLike]:
+        """The inputs, also where there is one."""
+        return [self.inputs] if isinstance(self.inputs, str | os.PathLike) else list(self.inputs)
+
+    @property
+    def codec_uses(self) -> list[CodecUse]:
+        """The codecs as an archive would use them."""
+        return [CodecUse(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
 
 
 def compress(
@@ -48,7 +81,7 @@ def compress(
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
     jobs: worker processes. Scripts that ask for more than one need an `if __name__ == "__main__":` guard.
-    progress, report: called as the work goes on, and for each file with the ways that were tried.
+    progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
 
@@ -58,17 +91,21 @@ def compress(
     >>> compress(folder / "teal.png", folder / "out.bb", codec="none").files
     1
     """
-    from bbcodec.codec.device import check_device
-    from bbcodec.options import StorageOptions
-
     check_device(device)
     if jpegxl:
-        from bbcodec.images.codings.jpegxl import require_jpegxl
-
         require_jpegxl()
-    setting = RunOptions(jobs, device, progress, None, report)
-    options = StorageOptions(exact_files, jpegxl)
-    return compress_with(choose_codecs(codec), inputs, output, embed_codec, options, exclude, force, verify, setting)
+    request = CompressRequest(
+        inputs,
+        output,
+        codecs=choose_codecs(codec),
+        embed=embed_codec,
+        storage=StorageOptions(exact_files, jpegxl),
+        exclude=exclude,
+        force=force,
+        verify=verify,
+        run=RunOptions(jobs, device, progress, report=report),
+    )
+    return compress_with(request)
 
 
 def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
@@ -78,87 +115,75 @@ def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
     return shipped_codecs() if codec == "auto" else [find_codec(codec)]
 
 
-def compress_with(
-    codecs: Sequence[CodecFile],
-    inputs: PathLike | Sequence[PathLike],
-    output: PathLike,
-    embed_codec: bool,
-    options: StorageOptions,
-    exclude: Sequence[str],
-    force: bool,
-    verify: bool,
-    setting: RunOptions,
-) -> Summary:
-    """`compress` with the codecs given, and how to load them."""
-    from bbcodec.archive.write.tasks import find_copies, plan, scan
-    from bbcodec.codec.pool import CodecSource
-
-    target = Path(output)
-    refuse_existing(target, force)
-    scanned = scan([inputs] if isinstance(inputs, str | os.PathLike) else list(inputs), target, exclude)
-    copies = find_copies(scanned.entries)
-    job = _Job(scanned, copies, plan(scanned.entries, copies, options), setting)
-    sources = [CodecSource.of(one) for one in codecs]
-    with new_file(target, force) as (path, stream):
-        summary = job.write(stream, sources, {one.digest for one in codecs if one.shipped or not embed_codec})
-        if summary is None:  # the codec's own bytes are more than it saves
+def compress_with(request: CompressRequest) -> Summary:
+    """Do what is requested. Raises as `compress`."""
+    target = Path(request.output)
+    refuse_existing(target, request.force)
+    work = _Work.of(request, target)
+    with new_file(target, request.force) as (path, stream):
+        written = work.write(stream, request.codec_uses)
+        if not written.codecs_pay:
             stream.seek(0)
             stream.truncate()
-            summary = job.write(stream, (), set())
-            names = ", ".join(one.name for one in codecs)
-            scanned.skipped.append(f"the codec {names} would take more bytes than it saves: stored without it")
-        if summary is None:
-            raise RuntimeError("an archive without codecs was refused for the size of its codecs")
-        summary.skipped = scanned.skipped
-        del job, scanned, copies  # which of many files take as much memory as the reading of them
-        if verify:
-            _verify_written(path, sources, setting)
-    return summary
+            written = work.write(stream, ())
+            names = ", ".join(one.name for one in request.codecs)
+            work.scan.skipped.append(f"the codec {names} would take more bytes than it saves: stored without it")
+        written.summary.skipped = work.scan.skipped
+        del work  # which of many files takes as much memory as verifying them
+        if request.verify:
+            _verify_written(path, request)
+    return written.summary
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What is to be compressed."""
+class _Written:
+    """An archive as it was written, and whether the codecs embedded in it save the bytes that they take."""
 
-    scanned: Scan
+    summary: Summary
+    codecs_pay: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What was found to be compressed. copies: by number the entry that is stored in place of another."""
+
+    scan: Scan
     copies: dict[int, int]
-    tasks: Sequence[Planned]
-    setting: RunOptions
+    tasks: Sequence[PlannedTask]
+    run: RunOptions
 
-    def write(self, stream: BinaryIO, sources: Sequence[CodecSource], bare: set[bytes]) -> Summary | None:
-        """Write an archive; None if the codecs embedded in it do not pay for themselves.
+    @classmethod
+    def of(cls, request: CompressRequest, target: Path) -> _Work:
+        """That of a request whose archive is to be `target`."""
+        found = scan(request.input_paths, target, request.exclude)
+        copies = find_copies(found.entries)
+        return cls(found, copies, plan(found.entries, copies, request.storage), request.run)
 
-        bare: digests of codecs that are not to be embedded.
-        """
-        from bbcodec.archive.write.writer import Assembler
-        from bbcodec.codec.pool import CodecPool
-
-        entries = self.scanned.entries
-        pool = CodecPool(sources, self.setting.device, self.setting.load)
+    def write(self, stream: BinaryIO, codecs: Sequence[CodecUse]) -> _Written:
+        """Write an archive from where the stream is. Files are reported, except where the codecs do not pay."""
+        run, entries = self.run, self.scan.entries
+        held: list[FileReport] = []  # while embedded codecs may turn out not to pay
+        report = held.append if run.report and any(use.embed for use in codecs) else run.report
+        assembler = Assembler(stream, entries, self.copies, codecs, report)
+        pool = CodecPool([use.source for use in codecs], run.device, run.load)
+        processes = run.processes(sum(task.work for task in self.tasks), bool(codecs))
         total = sum(entry.size for entry in entries)
-        report, kept = self.setting.report, list[FileReport]()  # kept, if all this may turn out to be for nothing
-        may_fail = any(one.digest not in bare for one in sources)
-        tell = kept.append if report and may_fail else report
-        assembler = Assembler(stream, entries, self.copies, sources, bare, tell)
-        processes = self.setting.processes(sum(task.work for task in self.tasks), bool(sources))
-        for done in assembler.run(pool, self.tasks, processes):
-            self.setting.tell("compressing", done, total, stream.tell() + assembler.waiting)
+        results = run_tasks(encode_task, opened(self.tasks), pool, processes)
+        for done in assembler.take_all(results):
+            run.tell("compressing", done, total, stream.tell() + assembler.waiting)
         summary = assembler.finish()
-        if assembler.embedded > assembler.saved:
-            return None
-        if report:
-            for one in kept:
-                report(one)
+        if run.report and assembler.codecs_pay:
+            for one in held:
+                run.report(one)
         stream.flush()
         summary.archive_bytes = stream.tell()
-        return summary
+        return _Written(summary, assembler.codecs_pay)
 
 
-def _verify_written(path: Path, sources: Iterable[CodecSource], setting: RunOptions) -> None:
-    from bbcodec.archive.read.archive import Archive
-
+def _verify_written(path: Path, request: CompressRequest) -> None:
+    """Decode the archive at `path`. Raises VerificationFailed where its contents are not what was read."""
     try:
-        with Archive(path, sources, setting) as archive:
+        with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
             archive.verify()
     except DamagedArchive as error:
         raise VerificationFailed(

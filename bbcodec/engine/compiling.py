@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, disable-error-code=import-untyped
-"""How the engine is compiled: which instructions multiply, and a disk cache that follows changes of any engine file.
+"""How the engine is compiled: which instructions multiply, and a disk cache that follows changes of any of its files.
 
 Every compiled entry point takes a `Kernels` as its first argument. Its numba type carries the name of an instruction
 set and a digest of the sources, so that machine code for different instruction sets lies side by side in numba's cache,
@@ -8,7 +8,6 @@ and code from older sources is never found: numba itself compares the file of th
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
+from bbcodec.coder.compilation import source_digest
+
 VARIABLE: Final = "BBCODEC_KERNELS"
 # CPU features (LLVM's names) that each instruction set needs, fastest first.
 FEATURES: Final[dict[str, tuple[str, ...]]] = {
@@ -28,9 +29,7 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
     "avx2": ("avx2",),
     "portable": (),
 }
-CODE: Final = hashlib.blake2b(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))), digest_size=8
-).hexdigest()
+CODE: Final = source_digest(Path(__file__).parent).hex()  # of the engine and the coder
 
 Function = Callable[..., Any]
 

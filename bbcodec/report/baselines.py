@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.write.tasks import ScannedEntry, find_copies, read_file, scan
+from bbcodec.archive.write.scan import ScannedEntry, find_copies, read_file, scan
 from bbcodec.images.codings import coding_named
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.images.display import image_shown
@@ -116,7 +116,7 @@ def measure_baselines(inputs: PathLike | Sequence[PathLike], exclude: Sequence[s
 
     entries = scan([inputs] if isinstance(inputs, str | os.PathLike) else list(inputs), None, exclude).entries
     copies = find_copies(entries)
-    files = [entry for n, entry in enumerate(entries) if n not in copies and entry.kind == "file"]
+    files = [entry for n, entry in enumerate(entries) if n not in copies and entry.file_type == "file"]
     sources = list(find_sources(files))
     small, large = split_by_placement(sources)
     jpegxl = find_spec("imagecodecs") is not None

@@ -1,4 +1,4 @@
-"""What a trained codec is worth and what it was made from: the measured codec file, and its card as a page."""
+"""Measurements of a trained codec, and its card: what it is made from, and what it achieves."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from bbcodec.images.codings import coding_named
 from bbcodec.models.families import Family, TrainableModel
 from bbcodec.report.byte_counts import Purpose, count_bytes
 
-MEASURED_PIXELS = 2**20  # of held-out images that are coded to measure a codec: a few seconds of work
+MEASURED_PIXELS = 2**20  # of held-out images coded to measure a codec: takes a few seconds
 
 
 def packed(model: TrainableModel, family: Family, config: Any, pixels: PixelFormat, card: dict[str, Any]) -> bytes:
-    """The codec file of a model that goes on learning: a copy is frozen."""
+    """The codec file of a copy of a model, which may be trained further."""
     return save_codec(deepcopy(model), family.name, config, pixels, card)
 
 
 def with_measured_card(content: bytes, family: Family, config: Any, held_out: Sequence[np.ndarray[Any, Any]]) -> bytes:
-    """The codec file again, with what its messages of held-out images (H, W, C) take, in bits/dim, in its card."""
+    """The codec file with the bits/dim of its messages of held-out images (H, W, C) in its card."""
     codec = load_codec(content, device="cpu")
     some = measured_images(held_out)
-    told = f"{len(some)} held-out images, whole" if len(some) > 1 else "one held-out image, whole"
-    card = {**codec.card, "validation": told, "bits_per_dim": round(coded_bits_per_dim(codec, some), 4)}
+    described = f"{len(some)} held-out images, whole" if len(some) > 1 else "one held-out image, whole"
+    card = {**codec.card, "validation": described, "bits_per_dim": round(coded_bits_per_dim(codec, some), 4)}
     return save_codec(codec.model, family.name, config, codec.pixels, card)
 
 
 def measured_images(images: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    """As many of the images as have `MEASURED_PIXELS` together, at least one."""
+    """The first images with at most `MEASURED_PIXELS` in all, at least one image."""
     some: list[np.ndarray[Any, Any]] = []
     pixels = 0
     for image in images:
@@ -51,14 +51,14 @@ def measured_images(images: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[A
 
 
 def coded_bits_per_dim(codec: Codec, images: Sequence[np.ndarray[Any, Any]]) -> float:
-    """Bits/dim of messages: one for images of one size, else one for each."""
-    alike = len({image.shape for image in images}) == 1
-    batches = [np.stack(images)] if alike else [image[None] for image in images]
+    """Bits/dim of the messages of images: a single one if all have one size, otherwise one for each."""
+    one_size = len({image.shape for image in images}) == 1
+    batches = [np.stack(images)] if one_size else [image[None] for image in images]
     return sum(8 * len(codec.encode_message(one)) for one in batches) / sum(one.size for one in batches)
 
 
 def file_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int, coding: str) -> float:
-    """Bits/dim of the images (H, W, C) as files, `webp` or `png`, one each. What WebP does not take counts as PNG."""
+    """Bits/dim of the images (H, W, C) as `webp` or `png` files. Images too large for WebP count as PNG."""
     total = 0
     for image in images:
         try:
@@ -69,9 +69,9 @@ def file_bits_per_dim(images: Sequence[np.ndarray[Any, Any]], levels: int, codin
 
 
 def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None:
-    """Bits/dim of the images (H, W, C) in an archive without a codec, without its container, as messages have none.
+    """Bits/dim of the images (H, W, C) in an archive without a codec; its container is not counted, as with messages.
 
-    Images of one size are one array, large ones PNG files, of which `compress` makes tiles. None where no temporary
+    Images of one size are one array; large ones are PNG files, which `compress` cuts into tiles. None if no temporary
     file can be written.
     """
     large = [image for image in images if image.shape[0] * image.shape[1] > MEASURED_PIXELS]
@@ -80,8 +80,8 @@ def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None
         if image.shape[0] * image.shape[1] <= MEASURED_PIXELS:
             stacks[image.shape].append(image)
     try:
-        with tempfile.TemporaryDirectory(prefix="bbcodec-") as place:
-            folder = Path(place)
+        with tempfile.TemporaryDirectory(prefix="bbcodec-") as name:
+            folder = Path(name)
             for number, stack in enumerate(stacks.values()):
                 np.save(folder / f"{number}.npy", np.stack(stack))
             for number, image in enumerate(large):
@@ -95,7 +95,7 @@ def archive_bits_per_dim(images: Sequence[np.ndarray[Any, Any]]) -> float | None
 
 
 def card_page(name: str, card: Mapping[str, Any], family: Family, config: Any, n_bytes: int, recipe: str) -> str:
-    """The card as a page of Markdown."""
+    """The card as Markdown. recipe: the command that trained the codec."""
     about = {**card, "file": f"{n_bytes:,} bytes"}
     rows = "".join(f"| {key} | {value} |\n" for key, value in about.items())
     sizes = "".join(f"| {key} | {value} |\n" for key, value in asdict(config).items())

@@ -1,288 +1,195 @@
-"""One training run: a model, its average, its optimisers, and how far it has come.
-
-The loss is the negative ELBO of the coded network. The network first learns without rounding, saturating like the
-exact one, then with it (straight-through gradients); latents are rounded to their grid throughout. What is kept is the
-moving average of the weights. All randomness of a step comes from the seed and the step's number, so that a run that
-was interrupted goes on as if it had not been.
-"""
+"""The loop of a training run: steps, and between them logging, validation, checkpoints and recovery."""
 
 from __future__ import annotations
 
-import json
 import math
+import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from bbcodec.exact.arithmetic import guard
-from bbcodec.exact.layers import set_exact
-from bbcodec.model.interpreters import elbo, sample
-from bbcodec.models.families import Family, TrainableModel
-from bbcodec.models.training.data import Dataset, batch, steps_per_epoch, validation_batches
-from bbcodec.models.training.muon import Muon, inner_weights
-from bbcodec.models.training.recipes import TrainingSettings
+from bbcodec.errors import OutputError, TrainingDiverged
+from bbcodec.models.training.cards import packed
+from bbcodec.models.training.checkpoints import WorkFolder, write_whole
+from bbcodec.models.training.plots import draw_curves, draw_samples
+from bbcodec.models.training.preparation import TrainingPlan
+from bbcodec.models.training.trainer import Diverged, Trainer, compiler_failures
+from bbcodec.models.training.watcher import Watcher
 
-LONGEST_WARM_UP = 0.05  # of a run
-FINAL_RATE = 0.01  # of the learning rate, at the end of the run
-SMOOTHING = 0.98  # of the loss that is watched for divergence, a step
-DIVERGED = 2.0  # times the lowest loss so far: no loss that falls comes back to this
-FIRST_LOOK = 1000  # training images that a model looks at before it begins
-PATIENCE = 10  # steps in a row without a finite gradient
+TICKS = 160  # equal shares of a run, each with a line in the log
+REPORTS = 16  # equal shares of a run, each with a validation
+CHECKPOINT_SECONDS = 60.0
+EVENT_SECONDS = 0.2  # between the step events of a watcher
+SAMPLES = 16
 
 
-class Diverged(Exception):
-    """The loss is not finite, or has risen far above what it was."""
+class TrainingLoop:
+    """Steps of a trainer until the run ends."""
 
+    def __init__(self, trainer: Trainer, folder: WorkFolder, plan: TrainingPlan, watch: Watcher) -> None:
+        """folder: open, with a checkpoint; only rank 0 writes there."""
+        self.trainer, self.folder, self.plan, self.watch = trainer, folder, plan, watch
+        self.start_time, self.start_step = time.monotonic(), trainer.step
+        self.last_save = self.last_event = self.start_time
+        self.parts: list[dict[str, float]] = []  # bits/dim by site, of the steps since the last line of the log
+        self.committed = trainer.committed_rate()
+        self.compiler_stance = ExitStack()  # how torch compiles while the loop runs
+        self.failed_plots: set[str] = set()
 
-def compiler_failures() -> tuple[type[Exception], ...]:
-    """What torch raises where it cannot compile. (Its module takes seconds to import.)"""
-    from torch._dynamo.exc import TorchDynamoException
+    def run(self) -> None:
+        """Run to the end. Raises TrainingDiverged."""
+        trainer = self.trainer
+        with self.compiler_stance:
+            while trainer.tick < TICKS:
+                self._iterate()
+            if trainer.process.rank == 0 and math.isinf(trainer.best):  # a finished run whose best codec was lost
+                self.validate(trainer.share())
 
-    return (TorchDynamoException,)
-
-
-class Objective(nn.Module):
-    """The loss of a model as a module, so that DistributedDataParallel can wrap it."""
-
-    def __init__(self, model: TrainableModel, free_nats: float) -> None:
-        """free_nats: the rate of a latent below which it is not charged while the network does not round."""
-        super().__init__()
-        self.model, self.free_nats = model, free_nats
-
-    def forward(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats per dimension to minimise, and what each site costs in bits/dim. images: (B, C, H, W)."""
-        drawn: dict[str, Tensor] = {}
-        terms = elbo(self.model, images, generator, drawn)
-        dims = images[0].numel()
-        loss = images.new_zeros(())
-        for name, nats in terms.items():
-            cost = -nats.mean()
-            if name in drawn and not exact:
-                cost = cost.clamp_min(self.free_nats * drawn[name][0].numel())
-            loss = loss + cost / dims
-        for nats in self.model.auxiliary(images, drawn).values():
-            loss = loss + nats.mean() / dims
-        return loss, {name: -nats.detach().mean() / dims / math.log(2) for name, nats in terms.items()}
-
-
-class Run:
-    """A training run of one process among `ranks` that learn the same model; rank 0 keeps what comes of it."""
-
-    def __init__(
-        self,
-        family: Family,
-        config: Any,
-        settings: TrainingSettings,
-        dataset: Dataset,
-        *,
-        start: TrainableModel | None = None,
-        device: torch.device | None = None,
-        rank: int = 0,
-        ranks: int = 1,
-        compiled: bool = False,
-    ) -> None:
-        """config: of the family; start: a model whose weights are taken over; compiled: needs a C++ compiler."""
-        self.family, self.config, self.settings, self.dataset = family, config, settings, dataset
-        self.device, self.rank, self.ranks = device or torch.device("cpu"), rank, ranks
-        torch.manual_seed(settings.seed)
-        self.model, self.average = self._new_model(), self._new_model()
-        if start is not None:
-            self.model.load_state_dict(start.state_dict())
-        size = (settings.crop, settings.crop) if settings.crop else dataset.size
-        if self.model.image_size not in (None, size):
-            raise ValueError(f"it takes images of {self.model.image_size}, height and width, and these are of {size}")
-        first = [batch(dataset, settings, step) for step in range(-(-FIRST_LOOK // settings.batch))]
-        self.model.begin(torch.cat(first).to(self.device))
-        self.average.load_state_dict(self.model.state_dict())
-        self.compiled = compiled
-        if compiled:
-            self.model.speed_up()
-        objective: nn.Module = Objective(self.model, settings.free_nats)
-        self.objective = DistributedDataParallel(objective) if ranks > 1 else objective
-        self.optimisers = self._optimisers()
-        self.step, self.spent, self.tick = 0, 0.0, 0
-        self.best = math.inf  # bits/dim on held-out images of the best codec so far
-        self.caution, self.rolled_back = 1.0, False
-        self.recent, self.lowest, self.skipped = math.nan, math.inf, 0
-        self.held_out = validation_batches(dataset, settings)
-
-    def _new_model(self) -> TrainableModel:
-        model = self.family.build(asdict(self.config)).to(self.device)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return model
-
-    def _optimisers(self) -> list[tuple[torch.optim.Optimizer, float]]:
-        """The optimisers, each with its learning rate."""
-        inner = inner_weights(self.model)
-        chosen = {id(weight) for weight in inner}
-        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in chosen]
-        rate, muon_rate = self.settings.learning_rate, self.settings.muon_rate
-        pairs: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Adam(others, rate, betas=(0.9, 0.98), fused=True), rate)
-        ]
-        return [*pairs, (Muon(inner, muon_rate), muon_rate)] if inner else pairs
-
-    # how far it has come
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run; 0 where it is bounded in time."""
-        each = steps_per_epoch(self.dataset, self.settings)
-        return max(1, round(self.settings.epochs * each)) if self.settings.epochs else 0
-
-    def share(self) -> float:
-        """The share of the run that is done, 0 to 1, the same for all ranks."""
-        done = self.step / self.steps if self.steps else self.spent / (60 * self.settings.minutes)
-        if self.ranks > 1 and not self.steps:
-            clock = torch.tensor([done], dtype=torch.float64, device=self.device)
-            dist.broadcast(clock, 0)
-            done = clock.item()
-        return min(1.0, done)
-
-    def rate(self, share: float) -> float:
-        """What learning rates are multiplied with: a warm-up, shorter in short runs, then a cosine down to 1 %."""
-        cosine = 0.5 * (1 + math.cos(math.pi * share))
-        warm = min(1.0, max((self.step + 1) / max(1, self.settings.warm_up), share / LONGEST_WARM_UP))
-        return self.caution * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
-
-    def rounds(self, share: float) -> bool:
-        """Whether the network rounds by then."""
-        return share >= self.settings.rounding_from
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """What is done within counts as time of the run."""
-        began = time.monotonic()
+    def _iterate(self) -> None:
+        """One step, and what follows it."""
+        trainer = self.trainer
+        share = trainer.share()
         try:
-            yield
-        finally:
-            self.spent += time.monotonic() - began
-
-    # learning
-
-    def advance(self, share: float) -> dict[str, float]:
-        """One step; bits/dim of each site. Raises Diverged. A step whose gradient is not finite is left out."""
-        exact = self.rounds(share)
-        set_exact(self.model, exact)
-        for optimiser, rate in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate * self.rate(share)
-        images = batch(self.dataset, self.settings, self.step, self.rank, self.ranks)
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        fast = self.device.type == "cuda" and not exact
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
-            loss, parts = self.objective(images, self.generator(), exact)
-        for optimiser, _ in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
-        self.watch(self.agreed(torch.stack(list(parts.values())).sum()), bool(torch.isfinite(norm)))
-        if torch.isfinite(norm):
-            for optimiser, _ in self.optimisers:
-                optimiser.step()
-            self.follow()
-        self.step += 1
-        return {name: value.item() for name, value in parts.items()}
-
-    def generator(self) -> torch.Generator:
-        """The source of this step's latents."""
-        seed = (self.settings.seed * 1_000_003 + self.step) * 1009 + self.rank
-        return torch.Generator(self.device).manual_seed(seed % 2**63)
-
-    def agreed(self, value: Tensor) -> float:
-        """The mean over all ranks."""
-        if self.ranks > 1:
-            dist.all_reduce(value)
-        return value.item() / self.ranks
-
-    def watch(self, bits: float, finite: bool) -> None:
-        """Follow the loss; raises Diverged where it is lost."""
-        self.skipped = 0 if finite and math.isfinite(bits) else self.skipped + 1
-        if self.skipped >= PATIENCE:
-            raise Diverged(f"{PATIENCE} steps in a row, the last of them step {self.step}, gave no finite gradient")
-        if self.skipped:
+            if share < 1:
+                with trainer.timed():
+                    self.parts.append(trainer.advance(share))
+        except Diverged as error:
+            self.roll_back(error)
             return
-        self.recent = bits if math.isnan(self.recent) else SMOOTHING * self.recent + (1 - SMOOTHING) * bits
-        self.lowest = min(self.lowest, self.recent)
-        if self.recent > DIVERGED * self.lowest and self.step > self.settings.warm_up:
-            raise Diverged(f"at step {self.step} the loss is {self.recent:.3f} bits/dim; it was {self.lowest:.3f}")
+        except compiler_failures() as error:
+            self.disable_compilation(error)
+            return
+        self.send_event(share)
+        if trainer.process.rank == 0:
+            with trainer.timed():
+                self.after_step(share)
+        trainer.tick = max(trainer.tick, int(share * TICKS))
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the average towards the model; faster at first, so that it forgets the start."""
-        decay = min(self.settings.average, (self.step + 1) / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+    # --- recovery ----------------------------------------------------------------------------------------------------
 
-    # looking
+    def roll_back(self, error: Diverged) -> None:
+        """Continue from the last checkpoint, once. Raises TrainingDiverged the second time."""
+        trainer = self.trainer
+        first = trainer.process.rank == 0
+        if trainer.rolled_back:
+            best = f"; the best codec so far is {self.folder.best}" if self.folder.best.exists() else ""
+            raise TrainingDiverged(f"training diverged again after it was rolled back: {error}{best}") from None
+        trainer.roll_back(trainer.process.broadcast(self.folder.load() if first else {}))
+        self.parts.clear()
+        if first:
+            self.folder.forget_after(trainer.step)
+            self.folder.append({"kind": "rolled_back", "step": trainer.step, "why": str(error)})
+            self.save()
+        self.watch.note(f"{error}: rolled back to step {trainer.step:,}, with half the learning rate")
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Bits/dim of each site: the average's, rounding, on the held-out images."""
-        set_exact(self.average, True)
-        sums: dict[str, float] = {}
-        dims = 0
-        for number, images in enumerate(self.held_out):
-            generator = torch.Generator(self.device).manual_seed(number)
-            with guard():
-                terms = elbo(self.average, images.to(self.device), generator)
-            for name, nats in terms.items():
-                sums[name] = sums.get(name, 0.0) - nats.double().sum().item()
-            dims += images.numel()
-        return {name: nats / dims / math.log(2) for name, nats in sums.items()}
+    def disable_compilation(self, error: Exception) -> None:
+        """Continue without compilation, which may fail for reasons outside the model; re-raise with several ranks.
 
-    def committed_rate(self) -> float:
-        """Bits/dim that latents cost at least while the model learns."""
-        shape = self.held_out[0].shape
-        return self.model.committed_rate(shape) / math.prod(shape[1:]) / math.log(2)
+        They would no longer be in step.
+        """
+        if not self.trainer.compiled or self.trainer.process.ranks > 1:
+            raise error
+        self.trainer.compiled = False
+        self.compiler_stance.enter_context(torch.compiler.set_stance("force_eager"))
+        cause = getattr(error, "inner_exception", error)
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        self.watch.note(f"torch could not compile the model ({reason}): continuing without, which is slower")
 
-    def draw(self, count: int) -> Tensor:
-        """Images (count, C, H, W) from the average."""
-        set_exact(self.average, True)
-        generator = torch.Generator(self.device).manual_seed(0)
-        return sample(self.average, torch.Size((count, *self.held_out[0].shape[1:])), generator)
+    # --- between steps -----------------------------------------------------------------------------------------------
 
-    # keeping
+    def send_event(self, share: float) -> None:
+        """Send the watcher a step event, a few times a second."""
+        now, trainer = time.monotonic(), self.trainer
+        if now - self.last_event < EVENT_SECONDS or not self.parts:
+            return
+        self.last_event = now
+        elapsed, steps = now - self.start_time, trainer.step - self.start_step
+        left = trainer.settings.minutes * 60 - trainer.spent
+        if trainer.steps:
+            left = (trainer.steps - trainer.step) * elapsed / max(1, steps)
+        self.watch.step({
+            "step": trainer.step, "share": share, "bits_per_dim": trainer.recent,
+            "images_per_second": steps * trainer.settings.batch / max(elapsed, 1e-9), "seconds_left": max(0.0, left),
+        })  # fmt: skip
 
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint must have in common with a run that goes on from it; the length may change."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in ("minutes", "epochs")}
-        about: dict[str, Any] = {"model": self.family.name, "sizes": asdict(self.config), "settings": settings}
-        about["images"] = self.dataset.digest()
-        return about
+    def after_step(self, share: float) -> None:
+        """Log, validate and save a checkpoint if it is time; on rank 0."""
+        trainer, tick = self.trainer, int(share * TICKS)
+        if tick > trainer.tick and self.parts:
+            self.log_step(share)
+        if tick * REPORTS // TICKS > trainer.tick * REPORTS // TICKS:
+            self.validate(share)
+        if time.monotonic() - self.last_save > CHECKPOINT_SECONDS or tick >= TICKS:
+            trainer.tick = max(trainer.tick, tick)
+            self.save()
 
-    def state(self) -> dict[str, Any]:
-        """All that is needed to go on."""
-        return {
-            "identity": json.dumps(self.identity(), sort_keys=True),
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
-            "counts": {"step": self.step, "spent": self.spent, "tick": self.tick, "skipped": self.skipped},
-            "losses": {"best": self.best, "recent": self.recent, "lowest": self.lowest, "caution": self.caution},
-            "rolled_back": self.rolled_back,
+    def log_step(self, share: float) -> None:
+        """Append the means of the steps since the last line to the log."""
+        trainer = self.trainer
+        mean = {f"train_{key}": round(float(np.mean([p[key] for p in self.parts])), 5) for key in self.parts[0]}
+        self.parts.clear()
+        minutes = round(trainer.spent / 60, 2)
+        line = {"kind": "train", "step": trainer.step, "share": round(share, 5), "minutes": minutes}
+        line |= {"committed_bits_per_dim": round(self.committed, 5)} if self.committed else {}
+        self.folder.append({**line, **mean, "rate": trainer.rate_factor(share), "exact": trainer.rounds(share)})
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.folder.save(self.trainer.state())
+        self.last_save = time.monotonic()
+
+    def validate(self, share: float) -> None:
+        """Evaluate the average on the held-out images, keep it as a codec if it is the best so far, and draw plots."""
+        trainer, folder = self.trainer, self.folder
+        valid = trainer.validate()
+        bits = sum(valid.values())
+        best = bits < trainer.best
+        if best:
+            trainer.best = bits
+            pixels = trainer.dataset.pixels
+            write_whole(folder.best, packed(trainer.average, trainer.family, trainer.config, pixels, self.card()))
+        pixel_site = list(valid)[-1]
+        event = {
+            "step": trainer.step, "share": share, "train_bits_per_dim": trainer.recent, "valid_bits_per_dim": bits,
+            "rate_bits_per_dim": bits - valid[pixel_site], "exact": trainer.rounds(share), "best": best,
+        }  # fmt: skip
+        folder.append({"kind": "valid", **event, **{f"valid_{name}": round(value, 5) for name, value in valid.items()}})
+        self.watch.report(event)
+        self.draw_plots()
+
+    def draw_plots(self) -> None:
+        """Draw the curves, samples of the average, and a preview of the model if it has one."""
+        trainer, levels = self.trainer, self.trainer.dataset.pixels.levels
+        samples = trainer.samples(SAMPLES).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+        preview = trainer.average.preview()
+        plots = {
+            "curves.png": partial(draw_curves, self.folder.lines()),
+            "samples.png": partial(draw_samples, samples * np.uint8(255 // (levels - 1))),
+            **({} if preview is None else {"model.png": partial(draw_samples, preview)}),
         }
+        for name in plots.keys() - self.failed_plots:
+            try:
+                plots[name](self.folder.path / name)
+            except OutputError as error:  # the run does not need plots
+                self.failed_plots.add(name)
+                self.watch.note(f"continuing without a plot: {error}")
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a run of the same identity."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for (optimiser, _), kept in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
-        known = self.state()
-        for part in ("counts", "losses"):
-            for name in known[part]:
-                setattr(self, name, state[part][name])
-        self.rolled_back = state["rolled_back"]
-
-    def roll_back(self, state: dict[str, Any]) -> None:
-        """Go on from an earlier state at half the learning rates; the time that was lost stays spent."""
-        spent = self.spent
-        self.restore(state)
-        self.spent, self.caution, self.rolled_back = spent, self.caution / 2, True
+    def card(self) -> dict[str, Any]:
+        """The card of the codec: what it is made from."""
+        trainer, plan = self.trainer, self.plan
+        device, ranks = trainer.device.type.upper(), trainer.process.ranks
+        images = len(trainer.dataset.train)
+        card = {
+            "data": plan.recipe.data or f"{images:,} images",
+            "images": images,
+            "steps": trainer.step,
+            "epochs": round(trainer.step * trainer.settings.batch / images, 2),
+            "minutes": round(trainer.spent / 60, 1),
+            "device": f"{platform.machine()} {f'{ranks} x ' * (ranks > 1)}{device}, {torch.get_num_threads()} threads",
+            "parameters": sum(p.numel() for p in trainer.average.parameters()),
+        }
+        return {**card, **({"began_with": plan.initial_codec} if plan.initial_codec else {})}

@@ -1,8 +1,8 @@
 """Muon: momentum whose updates are made orthogonal (Jordan et al. 2024), for the inner weights of a network.
 
 Where Adam scales each weight by itself, Muon gives all directions of a weight matrix the same step. The codecs here
-learn about twice as fast with it. Biases, and the first and last layers, whose channels have units of their own, stay
-with Adam.
+learn about twice as fast with it. Biases stay with Adam, as do the first and last layers, whose channels differ in
+scale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bbcodec.exact.layers import exact_layers
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic that drives singular values towards 1
 ITERATIONS = 5
 NARROW = 16  # weights with fewer input or output channels are left to Adam
-OUTER = ("head", "skip", "stem")  # names of layers whose inputs or outputs are no activations
+OUTER = ("head", "skip", "stem")  # in names of layers whose inputs or outputs are not activations
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def inner_weights(model: nn.Module) -> list[nn.Parameter]:
-    """The weights that Muon is for: of exact layers from activations to activations, not too narrow."""
+    """The weights for Muon: of exact layers from activations to activations that are not narrow."""
     return [
         layer.weight
         for name, layer in exact_layers(model).items()

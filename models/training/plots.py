@@ -1,4 +1,4 @@
-"""What can be looked at while a model learns: the curves of its log, and a sheet of its samples, as PNG files."""
+"""Plots of a training run as PNG files: the curves of its log, and sheets of images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 
 Lines = Sequence[Mapping[str, Any]]
 
-TILE: Final = 96  # pixels: images on a sheet are enlarged by a whole number, up to about this side
+TILE: Final = 96  # pixels: small images on a sheet are enlarged by an integer factor, to at most this side
 GAP: Final = 2  # pixels between the images of a sheet
 GREY: Final = 128  # of the gap
-SETTLED: Final = 0.1  # share of the steps after which the loss is no longer off the scale
+SETTLED: Final = 0.1  # share of the steps before which the loss does not set the scale
 TRAIN, VALID, RATE = "#7a869a", "#0b5fa5", "#b35900"
 
 
 def draw_curves(log_lines: Lines, path: Path) -> None:
-    """Draw the curves of a training log: bits/dim, the latents' share of them, and the learning rate, over the steps.
+    """Draw the curves of a training log over the steps: bits/dim, the rate of the latents, and the learning rate.
 
-    log_lines: of `kind` `train` (`train_` with the name of each site: bits/dim; `rate`: of the learning rates; `exact`;
-    `committed_bits_per_dim` where latents have such a rate)
-    and `valid` (`valid_bits_per_dim`, `rate_bits_per_dim`, `best`); other kinds are passed over, but for `rolled_back`.
-    Every line has `step`. Raises OutputError where the file cannot be written.
+    log_lines, each with `kind` and `step`: `train` (`train_` and the name of each site: bits/dim; `rate`: factor of
+    the learning rates; `exact`; `committed_bits_per_dim` if latents have such a rate), `valid` (`valid_bits_per_dim`,
+    `rate_bits_per_dim`, `best`) and `rolled_back`. Raises OutputError if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +42,7 @@ def draw_curves(log_lines: Lines, path: Path) -> None:
     _draw_losses(above, lines["train"], lines["valid"])
     _draw_rates(middle, lines["train"], lines["valid"])
     _plot(below, lines["train"], "rate", TRAIN, "-", "learning rate")
-    below.set_ylabel("learning rate,\nof its height")
+    below.set_ylabel("learning rate,\nof its maximum")
     below.set_ylim(bottom=0)
     below.set_xlabel("step")
     for axes in (above, middle, below):
@@ -59,7 +58,7 @@ def _plot(axes: Axes, lines: Lines, key: str, colour: str, style: str, label: st
 
 
 def _draw_losses(axes: Axes, train: Lines, valid: Lines) -> None:
-    """Bits/dim over the steps, on a scale that fits what comes after the first steps."""
+    """Bits/dim over the steps, on a scale that fits all but the first steps."""
     summed = [{"step": line["step"], "bits": sum_of_sites(line)} for line in train]
     _plot(axes, summed, "bits", TRAIN, "-", "training images")
     _plot(axes, valid, "valid_bits_per_dim", VALID, "o-", "held-out images")
@@ -70,12 +69,12 @@ def _draw_losses(axes: Axes, train: Lines, valid: Lines) -> None:
     if seen:
         room = 0.05 * (max(seen) - min(seen)) + 0.01
         axes.set_ylim(min(seen) - room, max(seen) + room)
-        axes.set_title(f"bits/dim; held out, least: {best_of(valid):.4f}" if valid else "bits/dim")
+        axes.set_title(f"bits/dim; held out, best: {best_of(valid):.4f}" if valid else "bits/dim")
     axes.set_ylabel("bits/dim")
 
 
 def _draw_rates(axes: Axes, train: Lines, valid: Lines) -> None:
-    """What latents cost over the steps, and beside what they are committed to, that of the prior that learns."""
+    """The rate of the latents over the steps; with a committed rate, that rate and the one in training, too."""
     _plot(axes, valid, "rate_bits_per_dim", RATE, "o-", "latents, held out")
     committed = [line for line in train if "committed_bits_per_dim" in line]
     if committed:
@@ -88,7 +87,7 @@ def _draw_rates(axes: Axes, train: Lines, valid: Lines) -> None:
 
 
 def sum_of_sites(line: Mapping[str, Any]) -> float:
-    """Bits/dim of a line of kind `train`: all that its sites cost together."""
+    """Bits/dim of all sites together in a line of kind `train`."""
     return math.fsum(value for key, value in line.items() if key.startswith("train_"))
 
 
@@ -99,15 +98,15 @@ def pixels_of(line: Mapping[str, Any]) -> float:
 
 
 def best_of(valid: Lines) -> float:
-    """The least bits/dim of the held-out images; not a number where there is none."""
+    """The lowest bits/dim of the held-out images; NaN if there is none."""
     return min((float(line["valid_bits_per_dim"]) for line in valid), default=math.nan)
 
 
 def _mark(axes: Axes, lines: Mapping[str, Lines]) -> None:
-    """Lines where the network began to round, and where the run was rolled back."""
+    """Vertical lines where rounding starts, and where the run was rolled back."""
     rounded = next((line["step"] for line in lines["train"] if line.get("exact")), None)
     if rounded is not None:
-        axes.axvline(rounded, color="black", ls="--", lw=1, label="from here on the network rounds")
+        axes.axvline(rounded, color="black", ls="--", lw=1, label="rounding starts")
     for number, line in enumerate(lines["rolled_back"]):
         axes.axvline(line["step"], color="red", ls=":", lw=1, label="" if number else "rolled back")
 
@@ -115,7 +114,7 @@ def _mark(axes: Axes, lines: Mapping[str, Lines]) -> None:
 def draw_samples(images: NDArray[np.uint8], path: Path) -> None:
     """Draw images (N, H, W, C) uint8, C = 1 or 3, on one sheet, row by row; small ones enlarged.
 
-    Raises OutputError where the file cannot be written.
+    Raises OutputError if the file cannot be written.
     """
     sheet = sheet_of(images)
     with new_file(path, force=True) as (_, stream):

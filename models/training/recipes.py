@@ -1,6 +1,6 @@
-"""What can be set of a training run: settings, recipes, and assignments on the command line.
+"""Settings of a training run: their checks, recipe files, and assignments on the command line.
 
-Names of settings and of the fields of a model's config are one flat namespace: `--set hidden=48 --set minutes=30`.
+Settings and the fields of a model's config share one flat namespace: `--set hidden=48 --set minutes=30`.
 A recipe is a short TOML file that names a model and sets some of them.
 """
 
@@ -23,17 +23,17 @@ LATEST_ROUNDING: Final = 2 / 3  # at least the last third of a run trains the ne
 
 
 class Rule(NamedTuple):
-    """What a value has to be: in words, and as a test."""
+    """The valid values of a setting: in words, and as a test."""
 
     expected: str
     holds: Callable[[Any], bool]
 
 
 ABOVE_ZERO: Final = Rule("a number above 0", lambda value: value > 0)
-FROM_ZERO: Final = Rule("0 or a number above", lambda value: value >= 0)
-COUNT: Final = Rule("a whole number from 1", lambda value: value >= 1)
+FROM_ZERO: Final = Rule("a number of at least 0", lambda value: value >= 0)
+COUNT: Final = Rule("a whole number of at least 1", lambda value: value >= 1)
 BATCH: Final = Rule("a whole number from 1 to 65,536", lambda value: 1 <= value <= 2**16)
-COUNT_FROM_ZERO: Final = Rule("a whole number from 0", lambda value: value >= 0)
+COUNT_FROM_ZERO: Final = Rule("a whole number of at least 0", lambda value: value >= 0)
 
 RULES: Final = {
     "minutes": ABOVE_ZERO,
@@ -56,22 +56,22 @@ RULES: Final = {
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a model is trained; `docs/training.md` explains each. Raises InputError for a value that cannot be."""
+    """How a model is trained; `docs/training.md` explains each setting. Raises InputError for an invalid value."""
 
     minutes: float = 20.0  # length of the run, unless epochs is given
-    epochs: float = 0.0  # above 0: length in passes over the training images; minutes is then ignored
-    batch: int = 16  # images a step, over all processes
+    epochs: float = 0.0  # if above 0, length in passes over the training images; minutes is then ignored
+    batch: int = 16  # images a step, of all processes together
     crop: int = 0  # side of random square crops, in pixels; 0: whole images, all of one size
-    flips: bool = False  # images mirrored left to right half of the time
-    binarise: bool = False  # two-level models on grey images: pixel = uniform(0, 1) < value / 255, drawn at each use
+    flips: bool = False  # mirror images left to right with probability 1/2
+    binarise: bool = False  # two-level models of grey images: pixel = uniform(0, 1) < value / 255, drawn at each use
     learning_rate: float = 2e-3  # of Adam: biases, first and last layers
     muon_rate: float = 0.02  # of Muon: inner weights
     warm_up: int = 200  # steps in which the rates rise
-    free_nats: float = 0.05  # of each latent: a rate below this is not charged while the network does not round
+    free_nats: float = 0.05  # of each latent: a rate below this costs nothing while the network does not round
     rounding_from: float = 0.6  # share of the run after which the network rounds
     average: float = 0.998  # decay of the weights' moving average, a step
-    clip: float = 1.0  # greatest norm of a gradient
-    valid_images: int = 1000  # at most so many are held out
+    clip: float = 1.0  # largest norm of a gradient
+    valid_images: int = 1000  # maximum number held out
     seed: int = 0  # of everything random
 
     def __post_init__(self) -> None:
@@ -80,59 +80,61 @@ class TrainingSettings:
             given = getattr(self, name)
             value = typed(name, given, hints[name], rule.expected)
             if not rule.holds(value):
-                raise InputError(f"{name} is {given!r}: {rule.expected} was expected")
+                raise InputError(f"{name} is {given!r}, expected {rule.expected}")
             object.__setattr__(self, name, value)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def typed(name: str, value: Any, kind: Any, expected: str = "") -> Any:
-    """`value` as a field of this type holds it: whole numbers become floats and lists tuples; nothing else changes.
+def typed(name: str, value: Any, field_type: Any, expected: str = "") -> Any:
+    """`value` as a field of this type holds it: integers become floats where needed, and lists tuples.
 
-    name, expected: for the message of the InputError that is raised where the value is of another type.
+    Raises InputError for a value of another type, with `name` and `expected` in its message.
 
     >>> typed("minutes", 20, float), typed("sizes", [1, 2], tuple[int, ...])
     (20.0, (1, 2))
     """
-    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        parts = get_args(kind)
-        kinds = parts[:1] * len(value) if parts[1:] == (...,) else parts
-        if len(kinds) == len(value):
-            return tuple(typed(f"{name}[{n}]", one, kinds[n]) for n, one in enumerate(value))
+    if get_origin(field_type) is tuple and isinstance(value, (list, tuple)):
+        parts = get_args(field_type)
+        types = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        if len(types) == len(value):
+            return tuple(typed(f"{name}[{n}]", one, types[n]) for n, one in enumerate(value))
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind is float and (whole or isinstance(value, float)) and math.isfinite(value):
+    if field_type is float and (whole or isinstance(value, float)) and math.isfinite(value):
         return float(value)
-    if kind is int and whole:
+    if field_type is int and whole:
         return value
-    if isinstance(kind, type) and kind not in (int, float) and isinstance(value, kind):
+    if isinstance(field_type, type) and field_type not in (int, float) and isinstance(value, field_type):
         return value
-    raise InputError(f"{name} is {value!r}: {expected or _words(kind)} was expected")
+    raise InputError(f"{name} is {value!r}, expected {expected or _described(field_type)}")
 
 
-def _words(kind: Any) -> str:
-    """A type for people."""
-    known = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return known.get(kind, "a list of values" if get_origin(kind) is tuple else f"a value of type {kind}")
+def _described(field_type: Any) -> str:
+    """A type in words."""
+    known = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    if get_origin(field_type) is tuple:
+        return "a list of values"
+    return known.get(field_type, f"a value of type {field_type}")
 
 
 def refuse_unknown(keys: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Raise InputError for the first key that is not known; it says which is meant, perhaps, and which there are."""
+    """Raise InputError for the first unknown key, with the closest known one and a list of all; what: a noun for it."""
     names = list(known)
     for key in keys:
         if key not in names:
             close = difflib.get_close_matches(key, names, 1)
-            hint = f" (is {close[0]} meant?)" if close else ""
-            raise InputError(f"there is no {what} {key!r}{hint}; there are {', '.join(names)}")
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise InputError(f"unknown {what} {key!r}{hint}: expected one of {', '.join(names)}")
 
 
 def configure(
     config_class: type[Config], defaults: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[Config, TrainingSettings]:
-    """The config of a model and the settings of its training, from one flat namespace over the fields of both.
+    """The config of a model and the settings of its training, from one flat namespace of the fields of both.
 
-    defaults: of a preset; overrides: of a recipe and of the user, which win. Raises InputError for a key that is
-    neither's, for a value of another type than its field, and for what the config class itself refuses.
+    defaults: of a preset; overrides: of a recipe and the user, which win. Raises InputError for unknown keys, for
+    values of another type than their fields, and for values that the config class refuses.
     """
     model_names = [one.name for one in fields(config_class)]  # type: ignore[arg-type]  # a dataclass
     names = [one.name for one in fields(TrainingSettings)]
@@ -145,11 +147,11 @@ def configure(
     sizes = {key: typed(key, value, hints[key]) for key, value in values.items() if key in hints}
     missing = [name for name in model_names if name not in sizes and _is_required(config_class, name)]
     if missing:
-        raise InputError(f"{', '.join(missing)} must be set: this model has no default for it")
+        raise InputError(f"{', '.join(missing)} must be set: the model has no default")
     try:
         config = config_class(**sizes)
     except (TypeError, ValueError) as error:
-        raise InputError(f"this model cannot be: {error}") from None
+        raise InputError(f"invalid model: {error}") from None
     return config, TrainingSettings(**{key: value for key, value in values.items() if key in names})
 
 
@@ -159,16 +161,16 @@ def _is_required(config_class: Any, name: str) -> bool:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Key and value of `key=value`. Values are written as in TOML; what is not TOML is a text.
+    """Key and value of `key=value`. Values are TOML; what is not is text.
 
-    Raises InputError where there is no key or no value.
+    Raises InputError if there is no key or no value.
 
     >>> parse_assignment("hidden=48"), parse_assignment("flips = true"), parse_assignment("decoder=mlp")
     (('hidden', 48), ('flips', True), ('decoder', 'mlp'))
     """
     key, sign, value = (part.strip() for part in text.partition("="))
     if not key or not sign or not value:
-        raise InputError(f"{text!r} sets nothing: key=value was expected, as hidden=48")
+        raise InputError(f"expected key=value, as in hidden=48, got {text!r}")
     try:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
@@ -181,36 +183,37 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe file says; what it does not say is empty, and `name` is that of the file."""
+    """The content of a recipe file; `name` is that of the file. What the file leaves out is empty."""
 
     name: str
     model: str = ""  # name of the family
     preset: str = ""
     data: str = ""  # the training images in words, for the card
-    prepare: tuple[str, ...] = ()  # the training images, in the folder that `benchmarks/prepare.py` writes
-    valid: tuple[str, ...] = ()  # the held-out images there, if they are not to be chosen from the others
-    init_from: str | None = None  # a codec whose weights are the first ones: its name, or its path from the recipe
-    settings: Mapping[str, Any] = field(default_factory=dict)  # what `configure` takes as overrides
+    prepare: tuple[str, ...] = ()  # the training images: names in the folder that `benchmarks/prepare.py` writes
+    valid: tuple[str, ...] = ()  # the held-out images there; by default some of the training images
+    init_from: str | None = None  # a codec with the initial weights: its name, or its path relative to the recipe
+    settings: Mapping[str, Any] = field(default_factory=dict)  # overrides for `configure`
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The recipe in a TOML file. Raises InputError where it cannot be read, or says what no recipe says."""
+    """The recipe in a TOML file. Raises InputError if it cannot be read, or has unknown keys or values."""
     path = Path(path)
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from None
-    kinds = {"model": str, "preset": str, "data": str, "init_from": str, "settings": dict}
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+    types = {"model": str, "preset": str, "data": str, "init_from": str, "settings": dict}
     lists = {"prepare": tuple[str, ...], "valid": tuple[str, ...]}
     try:
-        refuse_unknown(said, [*kinds, *lists], "key")
-        for key, value in said.items():
-            said[key] = typed(key, [value] if key in lists and isinstance(value, str) else value, (kinds | lists)[key])
+        refuse_unknown(content, [*types, *lists], "key")
+        for key, value in content.items():
+            several = [value] if key in lists and isinstance(value, str) else value
+            content[key] = typed(key, several, (types | lists)[key])
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    beside = path.parent / said.get("init_from", "")
-    if beside.is_file():
-        said["init_from"] = os.path.normpath(beside)
-    return Recipe(path.name.removesuffix(".toml"), **said)
+    codec = path.parent / content.get("init_from", "")
+    if codec.is_file():
+        content["init_from"] = os.path.normpath(codec)
+    return Recipe(path.name.removesuffix(".toml"), **content)

@@ -19,7 +19,7 @@ import pytest
 from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
-from bbcodec.archive.write import tasks as planning
+from bbcodec.archive.write import scan as scanning
 from bbcodec.cli.main import main
 from bbcodec.codec import pool as workers
 
@@ -336,7 +336,7 @@ def test_standard_input_that_is_no_archive(folder, tmp_path):
 
 
 def test_a_terminal_gets_no_archive_and_shows_a_bar(folder, tmp_path, archive):
-    """With a terminal as stdout and stderr: a bar while work goes on, and nothing that is not text."""
+    """With a terminal as stdout and stderr: a bar while work runs, and nothing that is not text."""
     code, text = on_terminal("compress", folder, "-o", tmp_path / "b.bb", "--codec", "none", "-v")
     assert code == 0, text
     assert "compressing" in text
@@ -433,7 +433,7 @@ def test_a_file_that_cannot_be_read(folder, tmp_path, capsys, monkeypatch):
     def refusing(path, *_):
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr(planning, "open", refusing, raising=False)
+    monkeypatch.setattr(scanning, "open", refusing, raising=False)
     assert main(["compress", str(folder), "-o", str(tmp_path / "a.bb"), "--codec", "none"]) == 3
     assert "cannot be read: Input/output error" in capsys.readouterr().err
     assert not (tmp_path / "a.bb").exists()

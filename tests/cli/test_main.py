@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import bbcodec.errors
 from bbcodec.cli import main as entry
@@ -109,28 +111,45 @@ def test_a_fault_of_ours_is_one_line_unless_a_traceback_is_asked_for(capsys, mon
         main(["verify", "x.bb"])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["codecs", "--json"], ["list", "--help"], ["--version"]])
+HEAVY = ("torch", "numba", "numpy", "PIL", "scipy", "matplotlib", "rich")
+WITHOUT_PIXELS = [["--help"], ["--version"], ["codecs"], ["codecs", "--json"], *([name, "--help"] for name in COMMANDS)]
+
+
+def imported_by(arguments: list[str]) -> tuple[str, set[str]]:
+    """What a command prints in a process of its own, and the heavy packages that it imports."""
+    code = (
+        f"import sys; from bbcodec.cli.main import main; code = main({arguments!r}); "
+        f"print(*set({HEAVY!r}) & sys.modules.keys(), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_PIXELS, ids=" ".join)
 def test_commands_that_code_nothing_import_little(arguments):
-    code = (
-        f"import sys; from bbcodec.cli.main import main; code = main({arguments!r});"
-        "heavy = {'torch', 'numba', 'PIL', 'numpy', 'rich', 'scipy'} & set(sys.modules);"
-        "sys.exit(f'imported {heavy}' if heavy else code)"
-    )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout
+    printed, imported = imported_by(arguments)
+    assert printed
+    assert imported == set()
 
 
-def test_list_imports_neither_torch_nor_pillow(tmp_path):
-    (tmp_path / "a.txt").write_text("hello")
-    assert main(["compress", str(tmp_path / "a.txt"), "-o", str(tmp_path / "a.bb"), "--codec", "none", "-q"]) == 0
-    code = (
-        f"import sys; from bbcodec.cli.main import main; code = main(['list', {str(tmp_path / 'a.bb')!r}]);"
-        "heavy = {'torch', 'numba', 'PIL', 'rich'} & set(sys.modules); sys.exit(f'imported {heavy}' if heavy else code)"
+def test_list_imports_little(tmp_path):
+    """Of an archive with images, whose index has columns of numbers."""
+    for size in (3, 400):
+        np.save(tmp_path / f"{size}.npy", np.zeros((9, 8, size), np.uint8))
+    inputs = [str(path) for path in tmp_path.iterdir()]
+    assert main(["compress", *inputs, "-o", str(tmp_path / "a.bb"), "--codec", "none", "-q"]) == 0
+    printed, imported = imported_by(["list", str(tmp_path / "a.bb")])
+    assert "400.npy" in printed
+    assert imported == set()
+
+
+def test_a_command_that_codes_pixels_is_seen_to_import(tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    _, imported = imported_by(
+        ["compress", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.bb"), "--codec", "none", "-q"]
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "a.txt" in done.stdout
+    assert {"numpy", "PIL"} <= imported
 
 
 def test_the_entry_module_loads_nothing_before_it_can_catch_an_interrupt():

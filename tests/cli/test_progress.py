@@ -1,4 +1,4 @@
-"""What is shown while work goes on, and how."""
+"""What is printed while work runs, and how."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""`bbcodec train`: what it asks of the library, what people see, and a real run that is stopped and goes on."""
+"""`bbcodec train`: what it asks of the library, what it prints, and a real run that is stopped and resumed."""
 
 import json
 import os
@@ -260,7 +260,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
     assert err.splitlines()[-1].endswith(f"--force; the best codec so far is {best}")
     assert load_codec(best, "cpu").pixels.channels == 1
     assert not output.exists()
-    assert main([*words, "--epochs", "1"]) == 4  # not without being asked to go on
+    assert main([*words, "--epochs", "1"]) == 4  # not without --resume
     capsys.readouterr()
     assert main([*words, "--epochs", "1", "--resume", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

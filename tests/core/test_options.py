@@ -34,7 +34,8 @@ def test_whoever_watches_is_told():
 @pytest.mark.parametrize(
     ("setting", "values", "learned", "processes"),
     [
-        (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1), (RunOptions(4, "cuda"), 2**30, True, 1),
+        (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1),
+        (RunOptions(4, "cuda"), 2**30, True, 1),
         (RunOptions(4, "cuda"), 2**30, False, 4),
     ],
 )  # fmt: skip

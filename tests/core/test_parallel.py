@@ -113,7 +113,7 @@ def test_a_process_ends_whose_workers_were_killed_in_the_middle_of_a_result():
     subprocess.run([sys.executable, "-c", ENDLESS], check=True, timeout=120, env=environment, cwd=Path(__file__).parent)
 
 
-def test_processes_are_started_undisturbed(monkeypatch):
+def test_stop_signals_wait_until_a_process_is_started(monkeypatch):
     """A signal that comes meanwhile is answered afterwards: a child half started would write a traceback."""
     started = []
 

@@ -24,10 +24,15 @@ def test_stop_signals_are_those_of_terminals_and_of_kill():
 
 def test_handlers_return_after_the_body(received):
     inside = []
-    with pytest.raises(ZeroDivisionError), replaced_handlers([signal.SIGTERM], lambda number, _: inside.append(number)):
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGINT)
-        raise ZeroDivisionError
+
+    def body():
+        with replaced_handlers([signal.SIGTERM], lambda number, _: inside.append(number)):
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        body()
     signal.raise_signal(signal.SIGTERM)
     assert inside == [signal.SIGTERM]
     assert received == [signal.SIGINT, signal.SIGTERM]

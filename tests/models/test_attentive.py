@@ -23,7 +23,7 @@ from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
 from bbcodec.model.interpreters import account, decode, elbo, encode
-from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, build, in_tiles, preset
+from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, in_tiles, preset
 from bbcodec.models.training.recipes import configure
 
 SIZES = {
@@ -278,36 +278,36 @@ def test_untrained_pixels_of_256_levels_are_broad(kind, joint):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_configs_survive_json(kind):
     c = config(kind, depth_prior=False)
-    assert build(json.loads(json.dumps(asdict(c)))).config == c
+    assert FAMILY.build(json.loads(json.dumps(asdict(c)))).config == c
     with pytest.raises(TypeError, match="colour"):
-        build({**asdict(c), "colour": 1})
+        FAMILY.build({**asdict(c), "colour": 1})
 
 
 @pytest.mark.parametrize("field", list(RANGES))
 @pytest.mark.parametrize("value", [-1, 10**12, 4.0, "4", None, True])
 def test_every_size_is_a_whole_number_in_bounds(field, value):
     with pytest.raises(ValueError, match=f"{field} is {value!r}"):
-        build({**asdict(config()), field: value})
+        FAMILY.build({**asdict(config()), field: value})
 
 
 @pytest.mark.parametrize("field", [one.name for one in fields(AttentiveConfig) if type(one.default) is bool])
 @pytest.mark.parametrize("value", [0, 1, "true", None])
 def test_every_switch_is_true_or_false(field, value):
-    with pytest.raises(ValueError, match=f"{field} is {value!r}, true or false"):
+    with pytest.raises(ValueError, match=f"{field} is {value!r}, expected true or false"):
         config(**{field: value})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 2}, "2 channels"),
-        ({"channels": 3}, "3 channels and 2 levels"),
-        ({"levels": 16}, "16 levels"),
+        ({"channels": 2}, "got 2 x"),
+        ({"channels": 3}, "got 3 x 2"),
+        ({"levels": 16}, "x 16"),
         ({"layers": 0}, "layers is 0"),
-        ({"latent_stride": 12}, "strides 12"),
+        ({"latent_stride": 12}, "strides are 12"),
         ({"latent_stride": 1}, "latent_stride is 1"),
-        ({"context_stride": 8}, "strides 4 and 8"),
-        ({"latent_stride": 8, "context_stride": 3}, "strides 8 and 3"),
+        ({"context_stride": 8}, "strides are 4 and 8"),
+        ({"latent_stride": 8, "context_stride": 3}, "strides are 8 and 3"),
         ({"joint": True}, "joint"),
         ({"steps_per_unit": 12}, "steps_per_unit is 12"),
     ],

@@ -35,7 +35,7 @@ from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact
 from bbcodec.model.interpreters import elbo, encode
 from bbcodec.models.training.recipes import configure
-from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, build, preset
+from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, preset
 
 HEIGHT, WIDTH = 9, 6
 SIZES = {
@@ -65,7 +65,7 @@ def tiny(c: VampConfig, seed: int = 0) -> Vamp:
                 layer.weight.normal_(0, 0.1)
         if c.prior == "weighted":
             model.components.log_weights.normal_()
-    model.begin(images(c, 8, seed=99))
+    model.initialise_from(images(c, 8, seed=99))
     return model.eval()
 
 
@@ -218,7 +218,7 @@ def test_each_layer_has_a_grid_of_its_own():
 
 def test_pseudo_inputs_begin_at_images_and_are_shown():
     c = config("RGB", components=10)
-    shown = {prior: tiny(replace(c, prior=prior)).pictures() for prior in PRIORS}
+    shown = {prior: tiny(replace(c, prior=prior)).preview() for prior in PRIORS}
     assert shown["standard"] is shown["mog"] is None
     assert shown["vamp-data"].dtype == np.uint8
     began = arrays(c, 8, seed=99)
@@ -227,7 +227,7 @@ def test_pseudo_inputs_begin_at_images_and_are_shown():
         off = shown[prior].astype(int) - shown["vamp-data"]
         assert 0 < np.abs(off).mean() < 30
         assert not np.array_equal(shown[prior][0], shown[prior][8])  # the same image, with other noise
-    binary = tiny(config(prior="vamp-data")).pictures()
+    binary = tiny(config(prior="vamp-data")).preview()
     assert set(np.unique(binary)) == {0, 255}
 
 
@@ -275,7 +275,7 @@ def test_untrained_pixels_of_256_levels_are_broad(decoder):
     c = config("RGB", decoder=decoder, logistics=5)
     torch.manual_seed(0)
     model, x = Vamp(c), torch.from_numpy(np.random.default_rng(0).normal(110, 50, (20, 3, HEIGHT, WIDTH)))
-    model.begin(x.clamp(0, 255).round().float())
+    model.initialise_from(x.clamp(0, 255).round().float())
     with torch.no_grad():
         nats = -elbo(model, x.clamp(0, 255).round().float())["x"].mean().item()
     assert nats / c.values / math.log(2) < (10 if decoder != "pixelcnn" else 20)  # that one expects smooth images
@@ -288,7 +288,7 @@ def test_images_of_another_size_are_refused(codecs):
     """In training and in coding, with the size that was expected; a message of another cannot be."""
     model, _, codec = codecs[SOME[0]]
     other = np.zeros((2, WIDTH, HEIGHT, 1), np.uint8)
-    with pytest.raises(InputError, match="images of 9 x 6 pixels, not 6 x 9"):
+    with pytest.raises(InputError, match="expected images of 9 x 6 pixels, got 6 x 9"):
         elbo(model, tensor(other))
     for call in (codec.encode, codec.encode_message):
         with pytest.raises(InputError, match="images of 9 x 6 pixels only, not 6 x 9"):
@@ -332,35 +332,35 @@ def test_a_folder_of_several_sizes_comes_back(codecs, tmp_path):
 def test_configs_survive_json():
     for kind in KINDS:
         c = config(kind, prior="weighted", decoder="conv")
-        model = build(json.loads(json.dumps(asdict(c))))
+        model = FAMILY.build(json.loads(json.dumps(asdict(c))))
         assert model.config == c
     with pytest.raises(TypeError, match="colour"):
-        build({**asdict(config()), "colour": 1})
+        FAMILY.build({**asdict(config()), "colour": 1})
 
 
 @pytest.mark.parametrize("field", list(RANGES))
 @pytest.mark.parametrize("value", [0, -1, 10**12, 4.0, "4", None, True])
 def test_every_size_is_a_whole_number_in_bounds(field, value):
     if (field, value) == ("low_steps_per_unit", 0):
-        assert build({**asdict(config()), field: 0}).config.low_steps == config().steps_per_unit
+        assert FAMILY.build({**asdict(config()), field: 0}).config.low_steps == config().steps_per_unit
         return
     with pytest.raises(ValueError, match=f"{field} is {value!r}"):
-        build({**asdict(config()), field: value})
+        FAMILY.build({**asdict(config()), field: value})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 2}, "2 channels"),
-        ({"channels": 3}, "3 channels and 2 levels"),
-        ({"levels": 16}, "16 levels"),
-        ({"height": 256, "width": 256}, "65536 values"),
-        ({"height": 128, "width": 128, "components": 2000}, "2000 components"),
+        ({"channels": 2}, "got 2 x"),
+        ({"channels": 3}, "got 3 x 2"),
+        ({"levels": 16}, "x 16"),
+        ({"height": 256, "width": 256}, "65536 values, expected at most 16384"),
+        ({"height": 128, "width": 128, "components": 2000}, "pseudo-inputs, got 2000 x 16384"),
         ({"steps_per_unit": 12}, "steps_per_unit is 12"),
-        ({"low_steps_per_unit": 12}, "low_steps_per_unit is 12, 0 or a power of two"),
-        ({"prior": "gaussian"}, "prior is 'gaussian', one of standard, mog"),
+        ({"low_steps_per_unit": 12}, "low_steps_per_unit is 12, expected 0 or a power of two"),
+        ({"prior": "gaussian"}, "prior is 'gaussian', expected one of standard, mog"),
         ({"prior": 1}, "prior is 1"),
-        ({"decoder": "MLP"}, "decoder is 'MLP', one of mlp"),
+        ({"decoder": "MLP"}, "decoder is 'MLP', expected one of mlp"),
     ],
 )
 def test_configs_that_cannot_be(changes, message):
@@ -385,7 +385,7 @@ def test_presets_are_configs(strength, kind):
     c, settings = configure(VampConfig, {"channels": pixels.channels, "levels": pixels.levels}, found)
     assert (c.height, c.width) == (28, 20)
     assert settings.crop == 0
-    with pytest.raises(InputError, match="of several"):
+    with pytest.raises(InputError, match="got several sizes"):
         preset(strength, pixels, (28, 20), False)
     with pytest.raises(InputError, match="too large"):
         preset(strength, pixels, (256, 200), True)

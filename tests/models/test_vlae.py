@@ -16,7 +16,7 @@ from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_exact
 from bbcodec.model.interpreters import elbo
 from bbcodec.models.pixel_nets import PREDICTORS, embed_binary, embed_levels
-from bbcodec.models.vlae import Vlae, VlaeConfig, build
+from bbcodec.models.vlae import FAMILY, Vlae, VlaeConfig
 
 GREY = CONFIGS["grey"]
 
@@ -34,7 +34,7 @@ def bits_per_dim(model: Vlae, x: torch.Tensor, site: str) -> float:
 def test_configs_survive_json(kind):
     """As a codec file does it; every field comes back, of its type, and builds the same network."""
     config = CONFIGS[kind]
-    model = build(json.loads(json.dumps(asdict(config))))
+    model = FAMILY.build(json.loads(json.dumps(asdict(config))))
     assert model.config == config
     expected = {name: p.shape for name, p in Vlae(config).state_dict().items()}
     assert {name: p.shape for name, p in model.state_dict().items()} == expected
@@ -42,19 +42,19 @@ def test_configs_survive_json(kind):
 
 def test_unknown_keys_are_refused():
     with pytest.raises(TypeError, match="colour"):
-        build({**asdict(GREY), "colour": 1})
+        FAMILY.build({**asdict(GREY), "colour": 1})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"channels": 2}, "2 channels"),
-        ({"channels": 3, "levels": 2}, "3 channels and 2 levels"),
-        ({"levels": 16}, "16 levels"),
-        ({"latent_stride": 12}, "strides 12"),
-        ({"latent_stride": 1, "context_stride": 1}, "strides 1 and 1"),
-        ({"latent_stride": 4, "context_stride": 8}, "strides 4 and 8"),
-        ({"latent_stride": 8, "context_stride": 3}, "strides 8 and 3"),
+        ({"channels": 2}, "got 2 x"),
+        ({"channels": 3, "levels": 2}, "got 3 x 2"),
+        ({"levels": 16}, "x 16"),
+        ({"latent_stride": 12}, "strides are 12"),
+        ({"latent_stride": 1, "context_stride": 1}, "strides are 1 and 1"),
+        ({"latent_stride": 4, "context_stride": 8}, "strides are 4 and 8"),
+        ({"latent_stride": 8, "context_stride": 3}, "strides are 8 and 3"),
         ({"steps_per_unit": 12}, "steps_per_unit is 12"),
         ({"steps_per_unit": 128}, "steps_per_unit is 128"),
         ({"components": 33}, "components is 33"),
@@ -75,7 +75,7 @@ def test_sizes_that_cannot_be(changes, message):
 )
 def test_every_size_is_a_whole_number_in_bounds(field, value):
     with pytest.raises(ValueError, match=f"{field} is {value!r}"):
-        build({**asdict(GREY), field: value})
+        FAMILY.build({**asdict(GREY), field: value})
 
 
 @pytest.mark.parametrize("kind", KINDS)

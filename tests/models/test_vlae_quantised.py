@@ -11,7 +11,7 @@ from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.model.interpreters import elbo
 from bbcodec.models import fused_blocks
-from bbcodec.models.vlae import Vlae, build
+from bbcodec.models.vlae import FAMILY, Vlae
 
 INNER = {"inner": 6, "layers": 2, "between": 1}
 
@@ -26,7 +26,7 @@ def test_blocks_look_around_and_then_at_their_pixel():
     assert isinstance(model.local, QuantisedLocalNet)
     assert [block.spatial.radius for block in model.local.blocks] == [1, 0, 1, 0]
     assert model.local.blocks[0].spatial.weight.shape[:2] == (6, 8)
-    assert isinstance(build(asdict(model.config)).local, QuantisedLocalNet)
+    assert isinstance(FAMILY.build(asdict(model.config)).local, QuantisedLocalNet)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -46,6 +46,6 @@ def test_a_model_sped_up_learns_nearly_the_same():
         loss = -sum(nats.sum() for nats in elbo(model, x, torch.Generator().manual_seed(0)).values())
         loss.backward()
         losses.append(loss.item())
-        model.speed_up()
+        model.compile_for_training()
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]

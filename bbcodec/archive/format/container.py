@@ -18,10 +18,10 @@ from bbcodec.archive.format.index import (
     CodecRecord,
     Directory,
     Entry,
+    check_entry_names,
     pack_directory,
     unpack_directory,
 )
-from bbcodec.archive.format.names import check_names
 from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, digest64
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
 
@@ -132,7 +132,7 @@ class Writer:
 
     def _pack(self, files: Iterable[Entry], codecs: list[CodecRecord], chunks: list[Chunk]) -> bytes:
         files = sorted(files, key=lambda file: file.name)
-        check_names(files)
+        check_entry_names(files)
         return pack_directory(Directory(files, codecs, chunks, sorted(self._needs)))
 
 
@@ -222,7 +222,7 @@ def _merged(parts: list[Directory]) -> Directory:
         chunks.extend(part.chunks)
         needs.update(part.needs)
     ordered = [files[name] for name in sorted(files)]
-    check_names(ordered)
+    check_entry_names(ordered)
     return Directory(ordered, list(codecs.values()), chunks, sorted(needs))
 
 

@@ -142,11 +142,8 @@ def unpack_column(column: Any, count: int) -> list[int]:
     width, rest = divmod(len(data), count) if count else (0, 1)
     if rest or not 1 <= width <= 8:
         raise DamagedArchive(f"the index holds a column of {len(data)} bytes for {count} entries")
-    import numpy as np
-
-    offsets = np.zeros((count, 8), np.uint8)
-    offsets[:, :width] = np.frombuffer(data, np.uint8).reshape(width, count).T
-    return [base + offset for offset in offsets.view("<u8")[:, 0].tolist()]
+    # NumPy would halve this time, 0.3 us a number, but takes 0.1 s to import: `bbcodec list` does without it.
+    return [base + int.from_bytes(data[first::count], "little") for first in range(count)]
 
 
 def is_int(value: Any) -> bool:
@@ -337,8 +334,13 @@ def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) 
     for name, row in zip(split, rows, strict=True):
         entries.append(row.entry(name, tuple(places[first : first + row.n_places])))
         first += row.n_places
-    check_names(entries)
+    check_entry_names(entries)
     return entries
+
+
+def check_entry_names(entries: Iterable[Entry]) -> None:
+    """`check_names` of entries."""
+    check_names((entry.name, entry.form == "folder") for entry in entries)
 
 
 def _unpack_places(columns: list[Any], count: int) -> list[Place]:

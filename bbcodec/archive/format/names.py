@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from bbcodec.errors import DamagedArchive, UnsafePath
 
-if TYPE_CHECKING:
-    from bbcodec.archive.format.index import Entry
 
+def check_names(entries: Iterable[tuple[bytes, bool]]) -> None:
+    """Raise UnsafePath for a name that could leave the target folder, DamagedArchive for disorder and duplicates.
 
-def check_names(entries: Iterable[Entry]) -> None:
-    """Raise UnsafePath for a name that could leave the target folder, DamagedArchive for disorder and duplicates."""
+    entries: the name of each, and whether it is a folder.
+    """
     previous: bytes | None = None
     needed: set[bytes] = set()  # the folders that names lie in
     others: set[bytes] = set()
-    for entry in entries:
-        name = entry.name
+    for name, is_folder in entries:
         check_name(name)
         if previous is not None and name <= previous:
             raise DamagedArchive(f"the names of the index are not in order at {printable(name)}")
         previous = name
-        if entry.form != "folder":
+        if not is_folder:
             others.add(name)
         parts = name.split(b"/")
         needed.update(b"/".join(parts[:depth]) for depth in range(1, len(parts)))

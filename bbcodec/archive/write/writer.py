@@ -1,4 +1,4 @@
-"""Coded tasks are put into the archive, in the order in which they come, with the directories that tell of them."""
+"""Coded tasks are put into the archive, in the order in which they come, with the directories that name their files."""
 
 from __future__ import annotations
 
@@ -6,353 +6,242 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
-from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, pack_bytes
+from bbcodec.archive.format.chunks import BYTES
 from bbcodec.archive.format.container import SEGMENT_FILES, Writer
-from bbcodec.archive.format.index import NEEDS, Entry, Place
-from bbcodec.archive.summary import FileReport, Summary
-
-if TYPE_CHECKING:
-    from bbcodec.archive.write.candidates import Coded, Draft, Group, Piece, Stored
-    from bbcodec.archive.write.tasks import Planned, ScannedEntry, Task
-    from bbcodec.codec.pool import CodecPool, CodecSource
+from bbcodec.archive.format.index import Entry, Place
+from bbcodec.archive.summary import FileReport, Summary, how_stored
+from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, SharedPiece, StoredFile
+from bbcodec.archive.write.encode import CodedPart, join_parts
+from bbcodec.archive.write.scan import ScannedEntry
+from bbcodec.archive.write.shared_parts import PendingFile, SharedParts
+from bbcodec.codec.pool import CodecSource
+from bbcodec.images.codings import coding_named
+from bbcodec.images.formats import PIXEL_FORMS, form_named
 
 SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this size
 
 
-@dataclass
-class _Pending:
-    """A file some of whose places are not known yet."""
+@dataclass(frozen=True)
+class CodecUse:
+    """A codec that chunks may need, and whether an archive that needs it embeds it."""
 
-    stored: Stored
-    places: list[Place | None]
-
-
-class _Shared:
-    """Parts of several files that wait for a common `B` chunk, in which equal parts are stored once."""
-
-    def __init__(self, compress: bool) -> None:
-        self.compress = compress
-        self.parts: list[bytes] = []
-        self.size = 0
-        self._numbers: dict[bytes, int] = {}
-        self._waiting: list[tuple[_Pending, int, int, str]] = []
-
-    def add(self, part: bytes, pending: _Pending, slot: int, coding: str) -> None:
-        """Take in a part; its place is to become number `slot` of a file's places."""
-        number = self._numbers.get(part, len(self.parts))
-        if number == len(self.parts):
-            self._numbers[part] = number
-            self.parts.append(part)
-            self.size += len(part)
-        self._waiting.append((pending, slot, number, coding))
-
-    def flush(self, writer: Writer) -> None:
-        """Write the chunk and tell the files their places."""
-        if self.parts:
-            chunk = writer.add(BYTES, pack_bytes(b"".join(self.parts), compress=self.compress))
-            for pending, slot, number, coding in self._waiting:
-                pending.places[slot] = Place(chunk, number, len(self.parts[number]), coding)
-        self.parts, self.size, self._numbers, self._waiting = [], 0, {}, []
+    source: CodecSource
+    embed: bool
 
 
 class Assembler:
-    """Puts coded tasks into an archive, in the order in which they come, and writes its directories."""
+    """Puts coded tasks into an archive, in the order in which they come, and writes its directories.
+
+    embedded: bytes of codecs in the archive. saved: bytes that learned chunks are shorter than the best of everything
+    else. summary: of what was written so far.
+    """
 
     def __init__(
         self,
         stream: BinaryIO,
         entries: Sequence[ScannedEntry],
         copies: dict[int, int],
-        sources: Iterable[CodecSource],
-        bare: set[bytes],
+        codecs: Iterable[CodecUse],
         report: Callable[[FileReport], None] | None,
     ) -> None:
         """Begin an archive in `stream`. copies: by number the entry that is stored in place of another.
 
-        bare: digests of the codecs, among `sources`, that are not embedded. report: told of each file.
+        report: called with each file, once all of it is coded.
         """
-        self.embedded = 0  # bytes of codecs in the archive
-        self.saved = 0  # bytes that learned chunks are shorter than the best of everything else
+        self.embedded = 0
+        self.saved = 0
+        self.summary = Summary()
         self._writer = Writer(stream)
         self._entries = entries
         self._copies: dict[int, list[int]] = defaultdict(list)
         for number, first in copies.items():
             self._copies[first].append(number)
-        self._sources = {source.digest: source for source in sources}
-        self._bare = bare
+        self._codecs = {use.source.digest: use for use in codecs}
         self._report = report
-        self._plain, self._coded = _Shared(compress=True), _Shared(compress=False)
-        self._pending: dict[int, _Pending] = {}
-        self._open: list[Coded] = []  # the results so far of a file that gives several
-        self._summary = Summary()
+        self._texts = SharedParts(compress=True)  # skeletons and targets of links
+        self._images = SharedParts(compress=False)  # and image files as they are
+        self._pending: dict[int, PendingFile] = {}
+        self._parts: list[CodedPart] = []  # so far, of a file that is coded in several
         self._how: Counter[str] = Counter()
 
-    def run(self, pool: CodecPool, tasks: Iterable[Planned], processes: int) -> Iterator[int]:
-        """Do all tasks; gives the bytes of input that are done, again and again."""
-        from bbcodec.archive.write.candidates import encode_task
-        from bbcodec.parallel import run_tasks
-
-        for coded in run_tasks(encode_task, _opened(tasks), pool, processes):
-            self._take(coded)
-            full = self._writer.segment_full or len(self._pending) >= SEGMENT_FILES
-            if full and not self._open and self._complete():
-                self._end_segment()
-            yield self._summary.file_bytes
+    @property
+    def codecs_pay(self) -> bool:
+        """Whether codecs save at least the bytes that they take in the archive."""
+        return self.embedded <= self.saved
 
     @property
     def waiting(self) -> int:
         """Bytes of parts that are not written yet."""
-        return self._plain.size + self._coded.size
+        return self._texts.size + self._images.size
 
-    def _complete(self) -> bool:
-        """Whether no file waits for more tasks, as the pieces of a large one do."""
-        self._flush()
-        return all(None not in pending.places for pending in self._pending.values())
-
-    def _take(self, coded: Coded) -> None:
-        from bbcodec.archive.write.tasks import ArrayTask, BytesTask, TileTask
-
-        task = coded.task
-        if isinstance(task, ArrayTask | TileTask):
-            self._open.append(coded)
-            if task.last:
-                parts, self._open = self._open, []
-                (self._take_array if isinstance(task, ArrayTask) else self._take_tiles)(task.entry, parts)
-            return
-        numbers = [self._add(draft) for draft in coded.drafts]
-        for file in coded.files:
-            unfinished = isinstance(task, BytesTask) and not task.last
-            self._place(file, numbers, unfinished)
-
-    def _add(self, draft: Draft) -> int:
-        """Write a chunk, after the codec that it needs."""
-        if draft.codec:
-            source = self._sources[draft.codec]
-            bare = source.digest in self._bare
-            self.embedded += self._writer.add_codec(source.digest, source.name, None if bare else source.content)
-        if draft.need:
-            self._writer.add_need(draft.need)
-        return self._writer.add(draft.kind, draft.body)
-
-    def _place(self, file: Stored, numbers: Sequence[int], unfinished: bool = False) -> None:
-        """Note where (a further piece of) a file lies; what brings its own bytes waits for a shared chunk."""
-        before = self._pending.get(file.entry)
-        if before is not None:
-            before.places[-1:] = [Place(numbers[piece.draft], *piece[1:4]) for piece in file.pieces]
-            size, cost = before.stored.size + file.size, before.stored.cost + file.cost
-            before.stored = replace(before.stored, size=size, cost=cost)
-            pending = before
-        else:
-            places = [
-                None if piece.draft < 0 else Place(numbers[piece.draft], *piece[1:4]) for piece in file.pieces
-            ]
-            if file.skeleton:
-                places.insert(0, None)
-            pending = self._pending[file.entry] = _Pending(file, places)
-            self._share(file, pending)
-        if unfinished:
-            pending.places.append(None)
-        else:
-            self._count(pending)
-
-    def _share(self, file: Stored, pending: _Pending) -> None:
-        if file.skeleton:
-            self._plain.add(file.skeleton, pending, 0, "bytes")
-        for slot, piece in enumerate(file.pieces, int(bool(file.skeleton))):
-            if piece.draft < 0:
-                shared = self._plain if file.form == "link" else self._coded
-                shared.add(piece.data or b"", pending, slot, piece.coding)
-                if piece.coding in NEEDS:
-                    self._writer.add_need(piece.coding)
-        for shared in (self._plain, self._coded):
-            if shared.size >= SHARED_PARTS_BYTES:
-                shared.flush(self._writer)
-
-    def _count(self, pending: _Pending) -> None:
-        """Take a whole file, and its copies, into the sums."""
-        stored = pending.stored
-        how = self._how_of(pending)
-        if how == "learned" and stored.form != "arrays":  # of which `_take_array` tells
-            self.saved += min(size for coding, size in stored.tried.items() if coding != "learned") - stored.cost
-        first = os.fsdecode(self._entries[stored.entry].name)
-        rewritten = stored.form in ("png", "webp") or (stored.form == "arrays" and first.lower().endswith(".npz"))
-        for number in (stored.entry, *self._copies[stored.entry]):
-            copy = number != stored.entry
-            self._how[how] += 1
-            self._summary.files += 1
-            self._summary.copies += copy
-            self._summary.rewritten += rewritten
-            self._summary.file_bytes += stored.size
-            if self._report:
-                name, cost = os.fsdecode(self._entries[number].name), 0 if copy else stored.cost
-                sizes = stored.size, stored.mode, stored.tried
-                told = "link" if stored.form == "link" else how
-                self._report(FileReport(name, told, cost, *sizes, first if copy else ""))
-
-    def _how_of(self, pending: _Pending) -> str:
-        """How a file is stored, in a word."""
-        first = next((place for place in pending.places[bool(pending.stored.skeleton) :] if place), None)
-        if first is not None:
-            kind = self._writer.chunks[first.chunk].type
-            return {LEARNED: "learned", SHEET: "sheet"}.get(kind, _named(first.coding))
-        return _named(pending.stored.pieces[0].coding if pending.stored.pieces else "bytes")
-
-    def _take_array(self, number: int, parts: list[Coded]) -> None:
-        """Write the chunks of an array file, or its bytes where these are fewer (an npz is compressed already)."""
-        from bbcodec.archive.write.candidates import Piece, Stored, total_bytes
-        from bbcodec.archive.write.tasks import ArrayTask
-        from bbcodec.images.npy import pack_members, usual_shape
-
-        entry = self._entries[number]
-        tasks = [part.task for part in parts if isinstance(part.task, ArrayTask)]
-        recipes, count = [], 0
-        for part, task in zip(parts, tasks, strict=True):
-            count += len(part.drafts)
-            if task.recipe:
-                recipes.append(replace(task.recipe, n_chunks=count))
-                count = 0
-        zipped = bool(recipes[0].name)
-        height, width, channels = next((part.shape[1:] for part in parts if part.shape), (0, 0, 0))
-        way = usual_shape(recipes, entry.size, height, width)
-        skeleton = b"" if way else pack_members(recipes, zipped=zipped)
-        cost = sum(total_bytes(part.drafts) for part in parts) + len(skeleton)
-        tried = _array_costs(parts) | {"original": entry.size}
-        if zipped and cost >= entry.size:
-            self._take_whole(number, tried=tried)
-            return
-        levels = max(task.levels for task in tasks)
-        mode = {0: "", 1: "1" if levels == 2 else "L", 3: "RGB"}[channels]
-        pieces: list[Piece] = []
-        for part in parts:
-            pieces += [
-                Piece(len(pieces) + index, 0, part.length if draft.kind == BYTES else 0)
-                for index, draft in enumerate(part.drafts)
-            ]
-        numbers = [self._add(draft) for part in parts for draft in part.drafts]
-        self.saved += sum(part.saved for part in parts)
-        about = mode, "", way, width, height, skeleton
-        self._place(Stored(number, "arrays", entry.size, *about, tuple(pieces), tried, cost), numbers)
-
-    def _take_tiles(self, number: int, parts: list[Coded]) -> None:
-        """Write the tiles of an image in the way that is shortest for all, or its bytes where these are fewer."""
-        from bbcodec.archive.write.candidates import Stored
-        from bbcodec.archive.write.tasks import TileTask
-        from bbcodec.sample_formats import SAMPLE_FORMATS
-
-        entry = self._entries[number]
-        first = parts[0].task
-        if not isinstance(first, TileTask) or first.picture is None:
-            raise RuntimeError("the first tile of an image came without its picture")
-        picture = first.picture
-        common = set.intersection(*(set(part.tiles) for part in parts))
-        totals = {way: sum(float(part.tiles[way].costs.sum()) for part in parts) for way in common}
-        way = min(sorted(totals), key=lambda one: totals[one])
-        groups = [part.tiles[way] for part in parts]
-        tried = _tile_costs(groups) | {"original": entry.size}
-        mode = SAMPLE_FORMATS[picture.sample_format].mode
-        if totals[way] + len(picture.skeleton) >= entry.size:
-            self._take_whole(number, mode, first.width, first.height, tried)
-            return
-        numbers = []
-        pieces: list[Piece] = []
-        for plane in range(len(groups[0].pieces[0])):
-            for group in groups:
-                piece = group.pieces[0][plane]
-                if piece.draft >= 0:
-                    numbers.append(self._add(group.drafts[piece.draft]))
-                    piece = piece._replace(draft=len(numbers) - 1)
-                pieces.append(piece)
-        about = mode, picture.sample_format, way, first.width, first.height, picture.skeleton
-        cost = round(totals[way]) + len(picture.skeleton)
-        self._place(Stored(number, picture.form, entry.size, *about, tuple(pieces), tried, cost), numbers)
-
-    def _take_whole(
-        self, number: int, mode: str = "", width: int = 0, height: int = 0, tried: dict[str, int] | None = None
-    ) -> None:
-        """Write the bytes of a file, which may be an image."""
-        from bbcodec.archive.write.candidates import encode_bytes
-        from bbcodec.archive.write.tasks import whole_file
-
-        for task in whole_file(number, self._entries[number].path, self._entries[number].size):
-            coded = encode_bytes(task)
-            files = [replace(file, mode=mode, width=width, height=height, tried=tried or {}) for file in coded.files]
-            self._take(replace(coded, files=files))
-
-    def _flush(self) -> None:
-        self._plain.flush(self._writer)
-        self._coded.flush(self._writer)
-
-    def _end_segment(self) -> None:
-        """Write a directory of the files since the last one."""
-        self._add_files()
-        self._writer.end_segment()
-
-    def _add_files(self) -> None:
-        self._writer.add_files(
-            self._as_file(number, pending)
-            for first, pending in self._pending.items()
-            for number in (first, *self._copies[first])
-        )
-        self._pending = {}
-
-    def _as_file(self, number: int, pending: _Pending) -> Entry:
-        entry, stored = self._entries[number], pending.stored
-        places = tuple(place for place in pending.places if place is not None)
-        if len(places) < len(pending.places):
-            raise RuntimeError(f"{entry.path} was not stored as a whole")
-        about = stored.mode, stored.sample_format, stored.way, stored.width, stored.height, stored.size
-        times = entry.modified_ns, entry.permissions
-        return Entry(entry.name, stored.form, *about, *times, bool(stored.skeleton), places)
+    def take_all(self, results: Iterable[CodedFiles | CodedPart]) -> Iterator[int]:
+        """Take coded tasks, in order; yields after each how many bytes of input are done."""
+        for result in results:
+            if isinstance(result, CodedFiles):
+                self._take(result)
+            else:
+                self._parts.append(result)
+                if result.last:
+                    parts, self._parts = self._parts, []
+                    for coded in join_parts(parts, self._entries[result.entry]):
+                        self._take(coded)
+            if not self._parts:
+                self._end_full_segment()
+            yield self.summary.file_bytes
 
     def finish(self) -> Summary:
         """Write what waits, links and folders, and the directories."""
-        from bbcodec.archive.write.candidates import Piece, Stored
-
         for number, entry in enumerate(self._entries):
-            if entry.kind == "link":
-                pieces = (Piece(length=len(entry.target), data=entry.target),)
-                self._place(Stored(number, "link", len(entry.target), pieces=pieces, cost=len(entry.target)), ())
-            elif entry.kind == "file" and entry.size == 0:
-                self._place(Stored(number, "bytes", 0), ())
+            if entry.file_type == "link":
+                target = SharedPiece(entry.target)
+                size = len(entry.target)
+                self._place(StoredFile(entry=number, form="link", size=size, pieces=(target,), cost=size), ())
+            elif entry.file_type == "file" and entry.size == 0:
+                self._place(StoredFile(entry=number, form="bytes", size=0), ())
         self._flush()
         self._add_files()
-        folders = [entry for entry in self._entries if entry.kind == "folder"]
+        folders = [entry for entry in self._entries if entry.file_type == "folder"]
         self._writer.add_files(
             Entry(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
             for entry in folders
         )
         self._writer.finish()
-        self._summary.folders = len(folders)
-        self._summary.how = dict(sorted(self._how.items()))
-        self._summary.codecs = [record.name for record in self._writer.codecs]
-        return self._summary
+        self.summary.folders = len(folders)
+        self.summary.how = dict(sorted(self._how.items()))
+        self.summary.codecs = [record.name for record in self._writer.codecs]
+        return self.summary
 
+    # --- chunks and places
 
-def _opened(tasks: Iterable[Planned]) -> Iterator[Task]:
-    from bbcodec.archive.write.tasks import FileTask, open_task
+    def _take(self, coded: CodedFiles) -> None:
+        """Write chunks, and note the files that lie in them."""
+        self.saved += coded.saved
+        numbers = [self._add_chunk(chunk) for chunk in coded.chunks]
+        for file in coded.files:
+            self._place(file, numbers, continued=coded.continued)
 
-    for task in tasks:
-        if isinstance(task, FileTask):
-            yield from open_task(task)
+    def _add_chunk(self, chunk: DraftChunk) -> int:
+        """Write a chunk, after the codec that it needs."""
+        if chunk.codec:
+            use = self._codecs[chunk.codec]
+            content = use.source.content if use.embed else None
+            self.embedded += self._writer.add_codec(use.source.digest, use.source.name, content)
+        if chunk.needs:
+            self._writer.add_need(chunk.needs)
+        return self._writer.add(chunk.type, chunk.body)
+
+    def _place(self, file: StoredFile, numbers: Sequence[int], *, continued: bool = False) -> None:
+        """Note where a file, or a further piece of it, lies. numbers: those of the chunks of its result."""
+        pending = self._pending.get(file.entry)
+        if pending is None:
+            pending = self._pending[file.entry] = PendingFile(file)
+            if file.skeleton:
+                self._texts.add(file.skeleton, "bytes", pending)
         else:
-            yield task
+            before = pending.stored
+            pending.stored = replace(before, size=before.size + file.size, cost=before.cost + file.cost)
+        pending.continued = continued
+        for piece in file.pieces:
+            if isinstance(piece, ChunkPiece):
+                pending.places.append(Place(numbers[piece.chunk], piece.position, piece.length))
+            else:
+                self._share(piece, pending)
+        for shared in (self._texts, self._images):
+            if shared.size >= SHARED_PARTS_BYTES:
+                shared.flush(self._writer)
+        if not continued:
+            self._count(pending)
 
+    def _share(self, piece: SharedPiece, pending: PendingFile) -> None:
+        """Let a piece that brings its bytes wait for a shared chunk."""
+        shared = self._texts if pending.stored.form == "link" else self._images
+        shared.add(piece.data, piece.coding, pending)
+        needs = coding_named(piece.coding).needs
+        if needs:
+            self._writer.add_need(needs)
 
-def _named(coding: str) -> str:
-    return "original" if coding == "bytes" else coding
+    # --- sums
 
+    def _count(self, pending: PendingFile) -> None:
+        """Take a whole file, and its copies, into the sums."""
+        stored = pending.stored
+        how = self._how_stored(pending)
+        if how == "learned" and stored.form != "arrays":  # whose result says what is saved
+            self.saved += min(size for coding, size in stored.tried.items() if coding != "learned") - stored.cost
+        first = os.fsdecode(self._entries[stored.entry].name)
+        if stored.form == "arrays":
+            rewritten = first.lower().endswith(".npz")
+        else:
+            rewritten = stored.form in PIXEL_FORMS and not form_named(stored.form).same_bytes
+        for number in (stored.entry, *self._copies[stored.entry]):
+            copy = number != stored.entry
+            self._how[how] += 1
+            self.summary.files += 1
+            self.summary.copies += copy
+            self.summary.rewritten += rewritten
+            self.summary.file_bytes += stored.size
+            if self._report:
+                report = FileReport(
+                    name=os.fsdecode(self._entries[number].name),
+                    how="link" if stored.form == "link" else how,
+                    stored_bytes=0 if copy else stored.cost,
+                    file_bytes=stored.size,
+                    mode=stored.image.mode,
+                    tried=stored.tried,
+                    copy_of=first if copy else "",
+                )
+                self._report(report)
 
-def _array_costs(parts: Sequence[Coded]) -> dict[str, int]:
-    """What all images of an array file cost in each coding that all of them could take."""
-    tried = [part.tried for part in parts if part.tried]
-    common = set.intersection(*(set(one) for one in tried)) if tried else set()
-    return {coding: sum(one[coding] for one in tried) for coding in sorted(common)}
+    def _how_stored(self, pending: PendingFile) -> str:
+        """How a file is stored, in a word: as the first piece of its content that has a place, or else the first."""
+        content = pending.places[bool(pending.stored.skeleton) :]
+        first = next((place for place in content if place), None)
+        if first is not None:
+            return how_stored(self._writer.chunks[first.chunk].type, first.coding)
+        waiting = (piece.coding for piece in pending.stored.pieces if isinstance(piece, SharedPiece))
+        return how_stored(BYTES, next(waiting, "bytes"))
 
+    # --- directories
 
-def _tile_costs(groups: Sequence[Group]) -> dict[str, int]:
-    """What the tiles of an image cost in each coding that all of them could take."""
-    common = set.intersection(*(set(group.tried) for group in groups))
-    sums = {coding: sum(float(group.tried[coding].sum()) for group in groups) for coding in sorted(common)}
-    return {coding: round(size) for coding, size in sums.items() if size < float("inf")}
+    def _end_full_segment(self) -> None:
+        """Write a directory of the files since the last one, if these are many and all of them are complete."""
+        if self._writer.segment_full or len(self._pending) >= SEGMENT_FILES:
+            self._flush()
+            if all(pending.complete for pending in self._pending.values()):
+                self._add_files()
+                self._writer.end_segment()
+
+    def _flush(self) -> None:
+        self._texts.flush(self._writer)
+        self._images.flush(self._writer)
+
+    def _add_files(self) -> None:
+        """Name the files since the last directory in the next."""
+        self._writer.add_files(
+            self._entry_of(number, pending)
+            for first, pending in self._pending.items()
+            for number in (first, *self._copies[first])
+        )
+        self._pending = {}
+
+    def _entry_of(self, number: int, pending: PendingFile) -> Entry:
+        """What a directory says of a file, or of a copy of it."""
+        entry, stored = self._entries[number], pending.stored
+        if not pending.complete:
+            raise RuntimeError(f"{entry.path} was not stored as a whole")
+        return Entry(
+            name=entry.name,
+            form=stored.form,
+            mode=stored.image.mode,
+            sample_format=stored.image.sample_format,
+            plane_layout=stored.image.plane_layout,
+            width=stored.image.width,
+            height=stored.image.height,
+            size=stored.size,
+            modified_ns=entry.modified_ns,
+            permissions=entry.permissions,
+            skeleton=bool(stored.skeleton),
+            places=tuple(place for place in pending.places if place),
+        )

@@ -23,15 +23,17 @@ from folders import (
 )
 
 import bbcodec
-from bbcodec import options as settings_of_work
+from bbcodec import options as run_options
 from bbcodec.archive import compress as compressing
+from bbcodec.archive.compress import CompressRequest, compress_with
 from bbcodec.archive.format import container
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
-from bbcodec.options import RunOptions, StorageOptions
+from bbcodec.options import RunOptions
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,14 +57,14 @@ def inside(folder):
 def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch, careful_webp):
     for number in range(20):
         save(folder / "more" / f"{number}.png", familiar(30, 40 + number % 3, 3, seed=number))
-    monkeypatch.setattr(settings_of_work, "POOL_VALUES", 0)
+    monkeypatch.setattr(run_options, "POOL_VALUES", 0)
     monkeypatch.setattr(planning, "GROUP_VALUES", 5000)
     monkeypatch.setattr(container, "SEGMENT_BYTES", 3000)
     monkeypatch.setattr(container, "PIECE_BYTES", 3000)
     for jobs in (1, 3):
         squeeze(folder, tmp_path / f"{jobs}.bb", ALL, jobs=jobs)
     assert (tmp_path / "1.bb").read_bytes() == (tmp_path / "3.bb").read_bytes()
-    restore(tmp_path / "1.bb", tmp_path / "out", setting=RunOptions(2, "cpu", None, load_fake))
+    restore(tmp_path / "1.bb", tmp_path / "out", setting=RunOptions(2, "cpu", load=load_fake))
     check_same_tree(folder, tmp_path / "out")
 
 
@@ -73,7 +75,7 @@ def test_the_archive_is_the_same_in_another_place_and_order(folder, tmp_path):
     os.rename(folder, again)
     listing = os.listdir
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning.os, "listdir", lambda path: listing(path)[::-1])
+        patch.setattr(scanning.os, "listdir", lambda path: listing(path)[::-1])
         squeeze(again, tmp_path / "b.bb", ALL)
     assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
 
@@ -241,8 +243,8 @@ def test_every_file_is_reported(folder, tmp_path):
 
 def test_progress_runs_to_the_end(folder, tmp_path):
     seen = []
-    setting = RunOptions(1, "cpu", lambda *step: seen.append(step), load_fake)
-    compressing.compress_with(ALL, folder, tmp_path / "a.bb", True, StorageOptions(), (), False, True, setting)
+    run = RunOptions(1, "cpu", lambda *step: seen.append(step), load_fake)
+    compress_with(CompressRequest(folder, tmp_path / "a.bb", ALL, run=run))
     for what in ("compressing", "verifying"):
         steps = [step for step in seen if step[0] == what]
         done = [step[1] for step in steps]
@@ -270,12 +272,12 @@ def test_a_codec_that_decodes_other_pixels_is_caught_before_the_rename(folder, t
     assert inside(tmp_path) == ["in"]
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying, verify=False)
     with pytest.raises(DamagedArchive):
-        restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", None, load_lying))
+        restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", load=load_lying))
 
 
 def test_other_pixels_are_tried_again_on_the_safe_path(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_hasty)
-    restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", None, load_hasty))
+    restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", load=load_hasty))
     squeeze(folder, tmp_path / "b.bb", ALL)
     assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
 
@@ -307,7 +309,7 @@ def test_an_archive_in_its_own_input_is_left_out(folder, tmp_path):
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device"), InputError("gone")])
 def test_nothing_is_left_when_compressing_stops(folder, tmp_path, monkeypatch, stop, force):
-    def stopping(*_):
+    def stopping(*_, **__):
         raise stop
 
     if force:
@@ -329,8 +331,7 @@ def test_a_file_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch, name
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *options, **more)
 
-    monkeypatch.setattr(planning, "open", refusing, raising=False)
-    monkeypatch.setattr(compressing, "open", refusing, raising=False)
+    monkeypatch.setattr(scanning, "open", refusing, raising=False)
     memmap = np.memmap
     monkeypatch.setattr(np, "memmap", lambda path, *m: refusing(path) if path.endswith(name) else memmap(path, *m))
     with pytest.raises(InputError, match=rf"{name} cannot be read: Permission denied"):
@@ -339,17 +340,17 @@ def test_a_file_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch, name
 
 
 def test_a_file_that_shrinks_meanwhile_is_named(folder, tmp_path, monkeypatch):
-    real = planning.find_copies
+    real = scanning.find_copies
 
     def shrinking(entries):
         (folder / "notes.txt").write_text("")
         return real(entries) and {}
 
-    monkeypatch.setattr(planning, "find_copies", shrinking)
+    monkeypatch.setattr(compressing, "find_copies", shrinking)
     with pytest.raises(InputError, match="became shorter"):
         squeeze(folder, tmp_path / "a.bb")
     assert inside(tmp_path) == ["in"]
 
 
-def test_the_stored_setting_is_the_fake_one():
+def test_the_usual_options_load_fake_codecs():
     assert FAKE.load is load_fake

@@ -266,16 +266,14 @@ def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "load_installed", counting)
     from fake_codec import fake_codec
 
-    from bbcodec.archive.compress import compress_with
-    from bbcodec.options import RunOptions, StorageOptions
+    from bbcodec.archive.compress import CompressRequest, compress_with
+    from bbcodec.options import RunOptions
 
     (tmp_path / "in").mkdir()
     Image.fromarray(familiar(90, 90)[:, :, 0]).save(tmp_path / "in" / "grey.png")
     Image.fromarray(familiar(90, 90, 3)).save(tmp_path / "in" / "rgb.png")
     codecs = [fake_codec("grey"), fake_codec("rgb", channels=3)]
-    compress_with(
-        codecs, tmp_path / "in", tmp_path / "a.bb", True, StorageOptions(), (), False, True, RunOptions(1, "cpu")
-    )
+    compress_with(CompressRequest(tmp_path / "in", tmp_path / "a.bb", codecs, run=RunOptions(1, "cpu")))
     loads.clear()
     images = ArchiveDataset(tmp_path / "a.bb")
     for index in (0, 1, 0, 1):

@@ -13,7 +13,7 @@ from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.rowwise import FirstOrder, Rowwise
 from bbcodec.errors import CoderError
 from bbcodec.exact.layers import exact_layers
-from bbcodec.models.delta_vae import Auxiliary
+from bbcodec.models.row_nets import LstmPrior
 
 ALPHAS, LOG_SIGMAS = [2048, -3900, 0], [-37, -305, 0]
 KINDS = ["first order", "auxiliary"]
@@ -24,7 +24,7 @@ def make(kind: str, shape: tuple[int, int], seed: int = 0, steps: int = 8) -> Ro
     net = base = FirstOrder(ALPHAS, LOG_SIGMAS, steps)
     if kind == "auxiliary":
         torch.manual_seed(seed)
-        net = Auxiliary(base, 3, 5)
+        net = LstmPrior(base, 3, 5)
         with torch.no_grad():
             for layer in exact_layers(net).values():
                 layer.weight.normal_(0, 0.5)

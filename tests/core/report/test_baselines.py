@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bbcodec.archive.write.tasks import scan
+from bbcodec.archive.write.scan import scan
 from bbcodec.images.codings import coding_named
 from bbcodec.images.formats.webp import encode_webp
 from bbcodec.options import RunOptions

@@ -19,7 +19,7 @@ from bbcodec.report.byte_counts import (
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    top = tmp_path_factory.mktemp("anatomy")
+    top = tmp_path_factory.mktemp("counts")
     with quick_webp():
         squeeze(make_folder(top / "in"), top / "a.bb", ALL)
     return top / "a.bb"

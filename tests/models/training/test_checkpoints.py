@@ -85,7 +85,7 @@ def test_every_flipped_byte_of_a_checkpoint_is_found_or_harmless(folder):
 def test_a_checkpoint_of_something_else_is_refused(folder):
     folder.open(False, False)
     torch.save(torch.arange(3.0), folder.checkpoint)
-    with pytest.raises(InputError, match="holds no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         folder.load()
 
 
@@ -146,5 +146,5 @@ def test_the_log_forgets_what_is_to_be_done_again(folder):
 
 def test_where_no_folder_can_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write the folder"):
         WorkFolder(tmp_path / "file" / "my.bbc").open(False, False)

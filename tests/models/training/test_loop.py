@@ -1,278 +1,110 @@
-"""Single steps of training: what is lowered, when the network rounds, what happens to a loss that is lost."""
+"""The loop of a run: recovery from divergence and from failed compilers and plots, and what it logs."""
 
 import json
 import math
-from dataclasses import replace
-from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import CONFIGS, KINDS, pictures, pixel_format, tiny
+from small_runs import TINY, RecordingWatcher, trained_tensors
 
-from bbcodec.exact.layers import exact_layers
-from bbcodec.model.interpreters import elbo
-from bbcodec.models.training import loop as training
-from bbcodec.models.training.data import Dataset, batch
-from bbcodec.models.training.loop import Diverged, Objective, Run
-from bbcodec.models.training.recipes import TrainingSettings
-from bbcodec.models.vlae import FAMILY, Vlae
+from bbcodec.codec.file import load_codec
+from bbcodec.errors import TrainingDiverged
+from bbcodec.models.training.distributed import Process
+from bbcodec.models.training.loop import TrainingLoop
+from bbcodec.models.training.run import train
+from bbcodec.models.training.trainer import Diverged, Trainer
+from bbcodec.models.vlae import Vlae
 
-SETTINGS = TrainingSettings(epochs=8, batch=8, learning_rate=0.01, rounding_from=0.5, warm_up=5, free_nats=0.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
-def dataset(kind: str) -> Dataset:
-    return Dataset(pictures(kind, 40, 12, 10), pictures(kind, 6, 12, 10, 1), pixel_format(kind))
+def diverge(monkeypatch, times):
+    """The loss diverges at step 10, so many times."""
+    real, left = Trainer.advance, [times]
+
+    def advance(run, share):
+        if run.step == 10 and left[0]:
+            left[0] -= 1
+            raise Diverged("the loss is nan at step 10")
+        return real(run, share)
+
+    monkeypatch.setattr(Trainer, "advance", advance)
 
 
-def new_run(kind: str = "grey", start: Vlae | None = None, **changes) -> Run:
-    return Run(FAMILY, CONFIGS[kind], replace(SETTINGS, **changes), dataset(kind), start=start)
+def test_a_loss_that_diverges_once_is_rolled_back(images, tmp_path, monkeypatch):
+    diverge(monkeypatch, 1)
+    watcher = RecordingWatcher()
+    summary = train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=watcher)
+    assert any("half the learning rate" in note for note in watcher.notes)
+    assert summary.steps == 18
+    state = torch.load(tmp_path / "my.training" / "checkpoint.pt", weights_only=True)
+    assert (state["rolled_back"], state["losses"]["caution"]) == (True, 0.5)
+    lines = [json.loads(line) for line in (tmp_path / "my.training" / "log.jsonl").read_text().splitlines()]
+    assert [line["why"] for line in lines if line["kind"] == "rolled_back"] == ["the loss is nan at step 10"]
 
 
-def go(run: Run, steps: int) -> Run:
-    for _ in range(steps):
-        run.advance(run.share())
-    return run
+def test_a_loss_that_diverges_twice_is_reported_and_the_best_codec_stays(images, tmp_path, monkeypatch):
+    diverge(monkeypatch, 2)
+    with pytest.raises(TrainingDiverged, match=r"diverged again after it was rolled back: .*best\.bbc"):
+        train([images], tmp_path / "my.bbc", overrides=TINY, threads=1)
+    assert not (tmp_path / "my.bbc").exists()
+    assert load_codec(tmp_path / "my.training" / "best.bbc", "cpu").card["steps"] > 0
 
 
-def weights(run: Run) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in (*run.model.parameters(), *run.average.parameters())]
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's own tracing
+def test_a_compiler_that_fails_is_done_without(images, tmp_path, monkeypatch):
+    """The weights are those of a run that never asked for it; what torch compiles later is compiled again."""
+
+    def broken(graph, inputs):
+        raise OSError("no process can be started")
+
+    for name in ("plain", "compiled"):
+        (tmp_path / name).mkdir()
+    train([images], tmp_path / "plain" / "my.bbc", overrides=TINY, threads=1)
+    monkeypatch.setattr("bbcodec.models.training.run.can_compile", lambda device, plan: (True, []))
+    monkeypatch.setattr(Vlae, "compile_for_training", lambda model: model.local.compile(backend=broken))
+    watcher = RecordingWatcher()
+    train([images], tmp_path / "compiled" / "my.bbc", overrides=TINY, threads=1, watch=watcher)
+    note = "torch could not compile the model (no process can be started): continuing without, which is slower"
+    assert watcher.notes == [note]
+    assert trained_tensors(tmp_path / "compiled") == trained_tensors(tmp_path / "plain")
+    with pytest.raises(RuntimeError, match="no process can be started"):
+        torch.compile(torch.square, backend=broken)(torch.ones(3))
 
 
-def same(some: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
+@pytest.mark.parametrize(("compiled", "ranks"), [(True, 2), (False, 1)])
+def test_a_compiler_that_fails_twice_or_for_one_of_several_ends_the_run(compiled, ranks):
+    loop = SimpleNamespace(trainer=SimpleNamespace(compiled=compiled, process=Process(ranks=ranks)))
+    with pytest.raises(RuntimeError, match="no process"):
+        TrainingLoop.disable_compilation(loop, RuntimeError("no process"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_learning_lowers_what_held_out_images_cost(kind):
-    run = new_run(kind)
-    before = sum(run.validate().values())
-    go(run, run.steps)
-    assert run.steps == 40
-    assert run.share() == 1
-    assert sum(run.validate().values()) < 0.96 * before
+def test_plots_that_cannot_be_written_do_not_end_a_run(images, tmp_path):
+    (tmp_path / "my.training" / "curves.png").mkdir(parents=True)
+    watcher = RecordingWatcher()
+    train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=watcher)
+    assert [note for note in watcher.notes if "continuing without a plot" in note and "curves.png" in note]
+    assert len(watcher.notes) == 1
+    assert (tmp_path / "my.training" / "samples.png").is_file()
+    assert load_codec(tmp_path / "my.bbc", "cpu").card["steps"] == 18
 
 
-def test_the_network_rounds_from_the_share_that_is_set():
-    run = new_run(epochs=2)
-    rounding = []
-    for _ in range(run.steps):
-        go(run, 1)
-        rounding.append({layer.exact for layer in exact_layers(run.model).values()})
-    assert rounding == [{False}] * 5 + [{True}] * 5
-
-
-def test_rates_warm_up_and_fall_to_a_hundredth():
-    run = new_run(warm_up=200)
-    assert run.rate(0.0) == pytest.approx(1 / 200)
-    assert run.rate(0.025) == pytest.approx(0.5, rel=0.01)  # of a short run that is this far at its first step
-    run.step = 200
-    assert run.rate(0.0) == pytest.approx(1)
-    assert run.rate(0.5) == pytest.approx(0.01 + 0.99 / 2)
-    assert run.rate(1.0) == pytest.approx(0.01)
-    run.caution = 0.5
-    assert run.rate(1.0) == pytest.approx(0.005)
-    falling = [run.rate(share) for share in np.linspace(0, 1, 11)]
-    assert all(a > b for a, b in pairwise(falling))
-
-
-def test_a_run_that_is_bounded_in_time_is_as_far_as_its_time():
-    run = new_run(epochs=0, minutes=2)
-    assert run.steps == 0
-    run.spent = 30
-    assert run.share() == pytest.approx(0.25)
-    run.spent = 500
-    assert run.share() == 1
-    with run.timed():
-        pass
-    assert run.spent > 500
-
-
-def test_the_loss_is_the_negative_elbo_per_dimension():
-    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
-    for exact in (False, True):
-        loss, parts = Objective(model, 0.0)(images, torch.Generator().manual_seed(1), exact)
-        terms = elbo(model, images, torch.Generator().manual_seed(1))
-        expected = {name: -nats.mean().item() / 64 for name, nats in terms.items()}
-        assert loss.item() == pytest.approx(sum(expected.values()), rel=1e-5)
-        assert {name: value.item() for name, value in parts.items()} == pytest.approx(
-            {name: nats / math.log(2) for name, nats in expected.items()}, rel=1e-5
-        )
-
-
-def test_a_rate_below_the_free_nats_is_not_charged_until_the_network_rounds():
-    """8 x 8 pixels have 2 x 2 x 2 latents."""
-    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
-    losses = {}
-    for exact in (False, True):
-        loss, parts = Objective(model, 1000.0)(images, torch.Generator().manual_seed(1), exact)
-        losses[exact] = loss.item() - parts["x"].item() * math.log(2)
-    assert losses[False] == pytest.approx(1000 * 8 / 64)
-    assert losses[True] < 10
-
-
-def test_what_a_model_learns_beside_the_elbo_is_added_to_the_loss_alone(monkeypatch):
-    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
-    plain, parts = Objective(model, 0.0)(images, torch.Generator().manual_seed(1), True)
-    seen = {}
-
-    def auxiliary(images, drawn):
-        seen.update(drawn)
-        return {"more": torch.full((4,), 64.0)}
-
-    monkeypatch.setattr(model, "auxiliary", auxiliary)
-    loss, again = Objective(model, 0.0)(images, torch.Generator().manual_seed(1), True)
-    assert loss.item() == pytest.approx(plain.item() + 1, rel=1e-6)
-    assert again == parts
-    assert seen["z"].shape == (4, 2, 2, 2)
-
-
-def test_a_step_without_a_finite_gradient_is_left_out_and_ten_in_a_row_are_too_many(monkeypatch):
-    run = go(new_run(), 1)
-    before = weights(run)
-    real = run.objective.forward
-    monkeypatch.setattr(run.objective, "forward", lambda *a: (real(*a)[0] * math.nan, {"x": torch.tensor(math.nan)}))
-    go(run, training.PATIENCE - 1)
-    assert same(before, weights(run))
-    assert run.step == training.PATIENCE
-    with pytest.raises(Diverged, match="finite"):
-        go(run, 1)
-    monkeypatch.undo()
-    go(run, 1)
-    assert run.skipped == 0
-    assert not same(before, weights(run))
-
-
-def test_a_loss_that_rises_far_above_what_it_was_is_lost():
-    run = new_run()
-    run.step = 1000
-    for _ in range(5):
-        run.watch(3.0, True)
-
-    def rise():
-        for _ in range(200):
-            run.watch(9.0, True)
-
-    with pytest.raises(Diverged, match="bits/dim"):
-        rise()
-    assert run.recent == pytest.approx(6.0, rel=0.05)
-
-
-def test_a_loss_that_wavers_is_not_lost():
-    run = new_run()
-    run.step = 1000
-    for n in range(500):
-        run.watch(3.0 + 2 * math.sin(n), True)
-
-
-def test_the_average_follows_the_model():
-    run = new_run()
-    for _ in range(3):
-        start = [p.clone() for p in run.average.parameters()]
-        decay = (run.step + 1) / (run.step + 10)
-        go(run, 1)
-        for a, before, now in zip(run.average.parameters(), start, run.model.parameters(), strict=True):
-            assert torch.allclose(a, decay * before + (1 - decay) * now, atol=1e-6)
-    run = go(new_run(average=0.0), 1)
-    assert same(list(run.average.parameters()), list(run.model.parameters()))
-
-
-def test_validation_is_of_the_averaged_network_that_is_coded():
-    run = go(new_run(), 1)
-    expected = run.validate()
-    with torch.no_grad():
-        run.model.local.head.bias += 1
-    training.set_exact(run.average, False)
-    assert run.validate() == expected
-    images = torch.cat(run.held_out)
-    terms = elbo(run.average, images, torch.Generator().manual_seed(0))
-    assert expected["x"] == pytest.approx(-terms["x"].mean().item() / 120 / math.log(2), rel=1e-5)
-
-
-def test_both_optimisers_have_their_share_of_the_weights():
-    """Wide enough for Muon; the gradient of every weight is used once."""
-    config = replace(CONFIGS["grey"], hidden=16, width=16)
-    run = Run(FAMILY, config, SETTINGS, dataset("grey"))
-    groups = [{id(p) for group in optimiser.param_groups for p in group["params"]} for optimiser, _ in run.optimisers]
-    assert len(groups) == 2
-    assert not groups[0] & groups[1]
-    assert groups[0] | groups[1] == {id(p) for p in run.model.parameters()}
-    assert id(run.model.local.layers[0].weight) in groups[1]
-    assert id(run.model.local.head.weight) in groups[0]
-    before = weights(run)
-    go(run, 2)
-    assert not any(torch.equal(a, b) for a, b in zip(before, weights(run), strict=True) if a.requires_grad)
-
-
-@pytest.mark.parametrize("stop", [1, 5, 7])
-def test_a_run_that_goes_on_from_its_state_is_as_if_it_had_not_stopped(stop):
-    """Before and after the network began to round."""
-    whole = go(new_run(epochs=2), 10)
-    first = go(new_run(epochs=2), stop)
-    state = first.state()
-    second = new_run(epochs=2)
-    torch.manual_seed(77)
-    second.restore(state)
-    assert second.step == stop
-    go(second, 10 - stop)
-    assert same(weights(whole), weights(second))
-    assert (whole.recent, whole.lowest) == (second.recent, second.lowest)
-    assert not same(weights(new_run(epochs=2)), weights(whole))
-
-
-def test_the_seed_decides():
-    assert same(weights(go(new_run(seed=1), 2)), weights(go(new_run(seed=1), 2)))
-    assert not same(weights(go(new_run(seed=1), 2)), weights(go(new_run(seed=2), 2)))
-
-
-def test_rolling_back_halves_the_rates_and_keeps_the_time():
-    run = go(new_run(), 2)
-    state, then = {**run.state()}, weights(run)
-    state["model"] = {key: value.clone() for key, value in state["model"].items()}
-    state["average"] = {key: value.clone() for key, value in state["average"].items()}
-    go(run, 3)
-    run.spent = 100.0
-    run.roll_back(state)
-    assert (run.step, run.spent, run.caution, run.rolled_back) == (2, 100.0, 0.5, True)
-    assert same(then, weights(run))
-
-
-def test_the_identity_of_a_run_is_all_but_its_length():
-    identity = new_run().identity()
-    assert json.loads(json.dumps(identity)) == identity
-    assert new_run(epochs=3, minutes=5).identity() == identity
-    assert new_run(batch=4).identity() != identity
-    other = Run(FAMILY, CONFIGS["grey"], SETTINGS, replace(dataset("grey"), valid=pictures("grey", 6, 12, 10, 2)))
-    assert other.identity() != identity
-
-
-def test_training_goes_on_from_the_weights_of_a_codec():
-    start = tiny("grey", seed=3)
-    run = new_run(start=start)
-    assert same(list(start.parameters()), list(run.model.parameters()))
-    assert same(list(start.parameters()), list(run.average.parameters()))
-    assert not same(list(go(run, 1).model.parameters()), list(start.parameters()))
-
-
-def test_samples_are_images_of_the_size_that_is_learnt():
-    drawn = new_run("RGB", crop=8).draw(3)
-    assert drawn.shape == (3, 3, 8, 8)
-    assert torch.equal(drawn, drawn.round())
-    assert torch.equal(drawn, new_run("RGB", crop=8).draw(3))
-
-
-def test_ranks_see_parts_of_one_batch_and_latents_of_their_own():
-    data = dataset("grey")
-    whole = batch(data, SETTINGS, 3)
-    parts = [batch(data, SETTINGS, 3, rank, 2) for rank in range(2)]
-    assert torch.equal(torch.cat(parts), whole)
-    seeds = {Run(FAMILY, CONFIGS["grey"], SETTINGS, data, rank=rank).generator().initial_seed() for rank in range(3)}
-    assert len(seeds) == 3
+def test_the_log_of_a_delta_vae_shows_that_its_rate_is_never_under_delta(images, tmp_path):
+    """A VAE that commits to nothing says nothing of it."""
+    sizes = {"hidden": 8, "layers": 1, "attentions": 0, "radius": 1, "width": 8, "blocks": 1, "encoder_attentions": 0}
+    common = {**sizes, "rows": 12, "latent_channels": 2, "auxiliary": 4, **{k: TINY[k] for k in ("batch", "epochs")}}
+    for prior, expected in (("ar1", True), ("standard", False)):
+        train([images], tmp_path / "my.bbc", family="delta-vae", overrides={**common, "prior": prior}, force=True)
+        text = (tmp_path / "my.training" / "log.jsonl").read_text()
+        lines = [line for line in map(json.loads, text.splitlines()) if line["kind"] == "train"]
+        assert lines
+        assert all(("committed_bits_per_dim" in line) == expected for line in lines)
+        seen = next(line for line in map(json.loads, text.splitlines()) if line["kind"] == "valid")
+        bound = [line["train_z"] + line["train_x"] for line in lines if line["step"] <= seen["step"]]
+        assert seen["train_bits_per_dim"] == pytest.approx(np.mean(bound), abs=0.15)  # without the auxiliary's loss
+        if expected:
+            delta = load_codec(tmp_path / "my.bbc", "cpu").model.committed_rate(torch.Size((1, 1, 12, 10)))
+            assert lines[0]["committed_bits_per_dim"] == pytest.approx(delta / 120 / math.log(2), abs=1e-5)
+            assert np.mean([line["train_z"] / line["committed_bits_per_dim"] for line in lines]) > 1

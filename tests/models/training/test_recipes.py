@@ -58,8 +58,7 @@ def test_every_setting_has_a_rule_and_is_explained():
 def test_values_that_cannot_be_are_refused_by_name(name, value):
     with pytest.raises(InputError) as caught:
         replace(TrainingSettings(), **{name: value})
-    assert str(caught.value).startswith(f"{name} is {value!r}: ")
-    assert str(caught.value).endswith("was expected")
+    assert str(caught.value).startswith(f"{name} is {value!r}, expected ")
     assert "\n" not in str(caught.value)
 
 
@@ -100,12 +99,12 @@ def test_one_namespace_for_the_model_and_its_training():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"hiden": 48}, r"^there is no setting 'hiden' \(is hidden meant\?\); there are channels, .*minutes"),
-        ({"xyzzy": 1}, r"^there is no setting 'xyzzy'; there are "),
-        ({"hidden": 48.0}, r"^hidden is 48.0: a whole number was expected$"),
-        ({"hidden": True}, r"^hidden is True: a whole number was expected$"),
-        ({"hidden": "48"}, r"^hidden is '48': a whole number was expected$"),
-        ({"batch": -2}, r"^batch is -2: a whole number from 1 to 65,536 was expected$"),
+        ({"hiden": 48}, r"^unknown setting 'hiden' \(did you mean hidden\?\): expected one of channels, .*minutes"),
+        ({"xyzzy": 1}, r"^unknown setting 'xyzzy': expected one of "),
+        ({"hidden": 48.0}, r"^hidden is 48.0, expected a whole number$"),
+        ({"hidden": True}, r"^hidden is True, expected a whole number$"),
+        ({"hidden": "48"}, r"^hidden is '48', expected a whole number$"),
+        ({"batch": -2}, r"^batch is -2, expected a whole number from 1 to 65,536$"),
     ],
 )
 def test_what_cannot_be_set_is_told(overrides, message):
@@ -116,12 +115,12 @@ def test_what_cannot_be_set_is_told(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"decoder": 3}, "decoder is 3: a text was expected"),
-        ({"gated": "yes"}, "gated is 'yes': true or false was expected"),
-        ({"sizes": 3}, "sizes is 3: a list of values was expected"),
-        ({"sizes": [1, 2.5]}, r"sizes\[1\] is 2.5: a whole number was expected"),
-        ({"share": float("inf")}, "share is inf: a number was expected"),
-        ({"channels": 7}, "this model cannot be: seven channels"),
+        ({"decoder": 3}, "decoder is 3, expected text"),
+        ({"gated": "yes"}, "gated is 'yes', expected true or false"),
+        ({"sizes": 3}, "sizes is 3, expected a list of values"),
+        ({"sizes": [1, 2.5]}, r"sizes\[1\] is 2.5, expected a whole number"),
+        ({"share": float("inf")}, "share is inf, expected a number"),
+        ({"channels": 7}, "invalid model: seven channels"),
     ],
 )
 def test_configs_are_checked_like_settings(overrides, message):
@@ -183,7 +182,7 @@ def test_what_is_not_toml_is_a_text(text, value):
 
 @pytest.mark.parametrize("text", ["", "hidden", "=3", "hidden=", " = "])
 def test_assignments_without_key_or_value(text):
-    with pytest.raises(InputError, match="key=value was expected"):
+    with pytest.raises(InputError, match="expected key=value"):
         parse_assignment(text)
 
 
@@ -209,13 +208,13 @@ def test_a_recipe_is_short(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modle = 'vlae'", r"there is no key 'modle' \(is model meant\?\)"),
-        ("hidden = 48", "there is no key 'hidden'"),
-        ("model = 3", "model is 3: a text was expected"),
-        ("prepare = 3", "prepare is 3: a list of values was expected"),
+        ("modle = 'vlae'", r"unknown key 'modle' \(did you mean model\?\)"),
+        ("hidden = 48", "unknown key 'hidden'"),
+        ("model = 3", "model is 3, expected text"),
+        ("prepare = 3", "prepare is 3, expected a list of values"),
         ("settings = 1", "settings is 1"),
-        ("model = ", "is not TOML"),
-        (b"\xff\xfe", "is not TOML"),
+        ("model = ", "is not valid TOML"),
+        (b"\xff\xfe", "is not valid TOML"),
     ],
 )
 def test_recipes_that_say_something_else(text, message, tmp_path):
@@ -245,5 +244,5 @@ def test_every_recipe_starts_from_a_codec_that_is_there():
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"no\.toml cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*no\.toml: No such file"):
         read_recipe(tmp_path / "no.toml")

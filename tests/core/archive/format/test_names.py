@@ -3,7 +3,6 @@
 import pytest
 
 from bbcodec.archive.format import names
-from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import check_names, link_stays_inside, printable
 from bbcodec.errors import DamagedArchive, UnsafePath
 
@@ -12,20 +11,20 @@ def test_backslashes_and_drives_are_refused_on_windows(monkeypatch):
     monkeypatch.setattr(names.os, "name", "nt")
     for name in (b"a\\b", b"C:x"):
         with pytest.raises(UnsafePath):
-            check_names([Entry(name, "bytes")])
+            check_names([(name, False)])
 
 
 def test_a_name_with_a_zero_cannot_be_written():
     with pytest.raises(UnsafePath):
-        check_names([Entry(b"a\0b", "bytes")])
+        check_names([(b"a\0b", False)])
 
 
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([Entry(b"b", "bytes"), Entry(b"a", "bytes")], "not in order at 'a'"),
-        ([Entry(b"a", "bytes"), Entry(b"a", "bytes")], "not in order at 'a'"),
-        ([Entry(b"a", "link"), Entry(b"a/b", "bytes")], "'a' both as a file and as a folder"),
+        ([(b"b", False), (b"a", False)], "not in order at 'a'"),
+        ([(b"a", False), (b"a", False)], "not in order at 'a'"),
+        ([(b"a", False), (b"a/b", False)], "'a' both as a file and as a folder"),
     ],
 )
 def test_names_in_disorder_are_damage(entries, message):
@@ -34,7 +33,7 @@ def test_names_in_disorder_are_damage(entries, message):
 
 
 def test_folders_may_hold_names():
-    check_names([Entry(b"a", "folder"), Entry(b"a/b", "bytes"), Entry(b"c/d", "bytes")])
+    check_names([(b"a", True), (b"a/b", False), (b"c/d", False)])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,6 @@ from bbcodec.archive.format.chunks import BYTES, pack_bytes
 from bbcodec.archive.format.index import CodecRecord, Entry, Place
 from bbcodec.archive.read import restore as restoring
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.write import candidates as encoding
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
 from bbcodec.errors import (
@@ -180,8 +179,7 @@ def test_many_small_files_over_several_segments(tmp_path, monkeypatch):
 
 
 def test_large_files_are_cut_into_pieces(tmp_path, monkeypatch):
-    for module in (planning, encoding):
-        monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(planning, "PIECE_BYTES", 1000)
     monkeypatch.setattr(planning, "SHARED_BYTES", 500)
     monkeypatch.setattr(container, "SEGMENT_BYTES", 1500)
     (tmp_path / "in").mkdir()

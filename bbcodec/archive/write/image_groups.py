@@ -1,0 +1,278 @@
+"""Image files of one mode and size: the cheapest plane layout and coding is chosen, and files better off alone leave.
+
+Three steps, until every file is stored. *Choose*: the files as groups, each in one plane layout, so that all cost the
+least. *Evict*: from a group in which files cost too much, these and the others are set apart. *Store*: what is left of
+the groups becomes records for the writer. Evicted files that are better off alone are stored so; the others begin anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from bbcodec.archive.format.chunks import SHEET
+from bbcodec.archive.write.byte_parts import file_as_bytes
+from bbcodec.archive.write.candidates import PLACE_BYTES, Candidate, Costs, encode_each, encode_plane, join_planes
+from bbcodec.archive.write.coded import CodedFiles, DraftChunk, Piece, StoredFile
+from bbcodec.archive.write.scan import read_file
+from bbcodec.archive.write.tasks import ImageDescription, ImageTask
+from bbcodec.binary import shortest
+from bbcodec.codec.pool import CodecPool, Pixels
+from bbcodec.images.image_files import Picture, palette, split_image
+from bbcodec.images.planes import COLOURS, WHOLE, Plane, plane_layouts, plane_shapes, to_planes
+from bbcodec.images.samples import Bytes
+from bbcodec.sample_formats import SAMPLE_FORMATS
+
+SAMPLE_FILES: Final = 128  # on which the plane layout of a larger group is chosen
+MAX_EXCESS: Final = 64  # bytes that a file may cost more in company than alone
+MAX_EXCESS_SHARE: Final = 0.01  # of the cost of a group, that its files may cost more in company in all
+
+PlaneEncoder = Callable[[Pixels, int], Candidate]  # images (N, H, W, C) of so many levels, stored
+
+
+def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
+    """The files of a task, stored: as pixels, or as bytes where they cannot be restored from their pixels."""
+    described = ImageDescription.of(task.expected)
+    shape = task.expected.height, task.expected.width
+    chunks: list[DraftChunk] = []
+    stored: list[StoredFile] = []
+    alike: dict[str, list[OpenedImage]] = defaultdict(list)
+    for file in task.files:
+        data = read_file(file.path)
+        picture = split_image(data, task.options.exact)
+        if picture is None or picture.samples.shape[:2] != shape:
+            stored.append(file_as_bytes(file.entry, data, described))
+        else:
+            alike[picture.sample_format].append(OpenedImage.of(file.entry, data, picture))
+
+    def together(images: Pixels, levels: int) -> Candidate:
+        return encode_plane(pool, images, levels, task.options)
+
+    def apart(images: Pixels, levels: int) -> Candidate:
+        return encode_each(images, levels, task.options)
+
+    for sample_format in sorted(alike):
+        for group in settle(alike[sample_format], together, apart):
+            stored.extend(file.moved(len(chunks)) for file in store(group, described))
+            chunks.extend(group.chunks)
+    return CodedFiles(chunks, stored)
+
+
+def settle(files: Sequence[OpenedImage], together: PlaneEncoder, apart: PlaneEncoder) -> Iterator[ImageGroup]:
+    """The groups in which files of one sample format and size are best stored."""
+    remaining = list(files)
+    while remaining:
+        leaving: list[OpenedImage] = []
+        staying: list[OpenedImage] = []
+        for group in choose(remaining, together):
+            if must_part(group):
+                leaving.extend(member.file for member in group.members if member.excess > 0)
+                staying.extend(member.file for member in group.members if member.excess <= 0)
+            else:
+                yield group
+        if leaving:
+            yield from choose(leaving, apart)
+        remaining = staying
+
+
+# --- opened files and groups -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image file taken apart, its palette, and the plane layouts that restore its samples."""
+
+    entry: int
+    data: bytes
+    picture: Picture
+    palette: Bytes | None
+    layouts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, entry: int, data: bytes, picture: Picture) -> OpenedImage:
+        """That of a file and its picture."""
+        colours = palette(picture.form, picture.sample_format, picture.skeleton)
+        layouts = plane_layouts(picture.sample_format, colours)
+        indexed = any(layout & COLOURS for layout in layouts)
+        if indexed and to_planes(picture.samples, picture.sample_format, COLOURS, colours) is None:
+            layouts = tuple(layout for layout in layouts if not layout & COLOURS)
+        return cls(entry, data, picture, colours, layouts)
+
+    @property
+    def palette_channels(self) -> int:
+        """3 or 4 with a palette, else 0."""
+        return 0 if self.palette is None else self.palette.shape[1]
+
+    @property
+    def original_cost(self) -> int:
+        """What its bytes cost as they are."""
+        return len(self.data) + PLACE_BYTES
+
+    def planes(self, layout: int) -> list[Plane]:
+        """Its samples in one of its plane layouts."""
+        planes = to_planes(self.picture.samples, self.picture.sample_format, layout, self.palette)
+        if planes is None:
+            raise RuntimeError(f"plane layout {layout} does not restore the samples of a file")
+        return planes
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a group: its pieces in the group's chunks, and what it costs there and elsewhere, in bytes.
+
+    cost: in the group, with its skeleton. alone: coded alone, or as it is. stored_bytes: `cost`, as reports have it.
+    tried: by storage coding, with the skeleton.
+    """
+
+    file: OpenedImage
+    pieces: tuple[Piece, ...]
+    cost: float
+    alone: float
+    stored_bytes: int
+    tried: dict[str, int]
+
+    @property
+    def excess(self) -> float:
+        """How much more it costs in the group than alone."""
+        return self.cost - self.alone
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """Files stored together in one plane layout. Where each is coded alone, there are no chunks."""
+
+    layout: int
+    chunks: list[DraftChunk]
+    members: list[Member]
+
+
+# --- choose ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _CodedLayout:
+    """Files in one plane layout, and how their planes are best stored."""
+
+    layout: int
+    files: list[OpenedImage]
+    candidate: Candidate
+
+
+def choose(files: Sequence[OpenedImage], encode: PlaneEncoder) -> list[ImageGroup]:
+    """The files as groups, in the plane layouts that cost the least. Of many files, some are tried."""
+    layouts = sorted({layout for file in files for layout in file.layouts})
+    if len(layouts) > 1 and len(files) > 2 * SAMPLE_FILES:
+        first = len(files) // 3
+        few = files[first : first + SAMPLE_FILES]
+        layouts = [min(layouts, key=lambda layout: _total(_encode_layout(few, layout, encode)))]
+    coded = min((_encode_layout(files, layout, encode) for layout in layouts), key=_total)
+    skeletons = skeleton_costs(files)
+    return [ImageGroup(one.layout, one.candidate.chunks, _members(one, skeletons)) for one in coded]
+
+
+def _total(coded: Iterable[_CodedLayout]) -> float:
+    return sum(one.candidate.total for one in coded)
+
+
+def _encode_layout(files: Sequence[OpenedImage], layout: int, encode: PlaneEncoder) -> list[_CodedLayout]:
+    """The files that can have a plane layout in that, apart by the channels of their palettes, and the others whole."""
+    alike: dict[tuple[int, int], list[OpenedImage]] = defaultdict(list)
+    for file in files:
+        own = layout if layout in file.layouts else WHOLE
+        alike[own, file.palette_channels if own & COLOURS else 0].append(file)
+    return [_CodedLayout(own, some, _encode_alike(some, own, encode)) for (own, _), some in sorted(alike.items())]
+
+
+def _encode_alike(files: list[OpenedImage], layout: int, encode: PlaneEncoder) -> Candidate:
+    """Files in one layout that give planes of the same shapes."""
+    shapes = plane_shapes(files[0].picture.sample_format, layout, files[0].palette_channels)
+    stacks: list[list[Plane]] = [[] for _ in shapes]
+    for file in files:
+        for stack, plane in zip(stacks, file.planes(layout), strict=True):
+            stack.append(plane)
+    return join_planes([encode(np.stack(stack), shape.levels) for stack, shape in zip(stacks, shapes, strict=True)])
+
+
+def skeleton_costs(files: Iterable[OpenedImage]) -> dict[int, float]:
+    """What each file's skeleton costs, by entry, with those of all packed together and equal ones stored once."""
+    skeletons = {file.entry: file.picture.skeleton for file in files}
+    uses: dict[bytes, int] = defaultdict(int)
+    for skeleton in skeletons.values():
+        uses[skeleton] += 1
+    distinct = [skeleton for skeleton in uses if skeleton]
+    whole = len(shortest(b"".join(distinct))[1]) if distinct else 0
+    share = whole / max(1, sum(map(len, distinct)))
+    return {
+        entry: len(skeleton) * share / uses[skeleton] + PLACE_BYTES * bool(skeleton)
+        for entry, skeleton in skeletons.items()
+    }
+
+
+def _members(coded: _CodedLayout, skeletons: dict[int, float]) -> list[Member]:
+    """The files of a group with their costs."""
+    candidate = coded.candidate
+    skeleton: Costs = np.array([skeletons[file.entry] for file in coded.files])
+    original: Costs = np.array([file.original_cost for file in coded.files], float)
+    planes = candidate.costs
+    costs = planes + skeleton
+    alone = np.minimum(original, candidate.alone + skeleton)
+    if any(chunk.type == SHEET for chunk in candidate.chunks):
+        costs = alone * (costs.sum() / alone.sum())  # a sheet has no bytes of one image: all gain alike
+        planes = costs - skeleton
+    return [
+        Member(
+            file,
+            candidate.pieces[number],
+            cost=float(costs[number]),
+            alone=float(alone[number]),
+            stored_bytes=round(float(planes[number]) + skeletons[file.entry]),
+            tried={
+                coding: round(float(each[number]) + skeletons[file.entry])
+                for coding, each in candidate.tried.items()
+                if each[number] < np.inf
+            },
+        )
+        for number, file in enumerate(coded.files)
+    ]
+
+
+# --- evict -----------------------------------------------------------------------------------------------------------
+
+
+def must_part(group: ImageGroup) -> bool:
+    """Whether files of a group cost too much in company: one of them, or all of them together."""
+    if not group.chunks:
+        return False
+    excess = np.array([member.excess for member in group.members])
+    total = np.array([member.cost for member in group.members]).sum()
+    return bool(excess.max() > MAX_EXCESS or excess.clip(0).sum() > MAX_EXCESS_SHARE * total)
+
+
+# --- store -----------------------------------------------------------------------------------------------------------
+
+
+def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile]:
+    """How each file of a group is stored. described: what is known of those that are kept as bytes."""
+    picture = group.members[0].file.picture
+    height, width = picture.samples.shape[:2]
+    mode = SAMPLE_FORMATS[picture.sample_format].mode
+    image = ImageDescription(mode, picture.sample_format, group.layout, width, height)
+    for member in group.members:
+        file = member.file
+        if not group.chunks and file.original_cost <= member.cost:
+            yield file_as_bytes(file.entry, file.data, described, member.tried)
+        else:
+            yield StoredFile(
+                entry=file.entry,
+                form=file.picture.form,
+                size=len(file.data),
+                image=image,
+                skeleton=file.picture.skeleton,
+                pieces=member.pieces,
+                cost=member.stored_bytes,
+                tried=member.tried | {"original": len(file.data)},
+            )

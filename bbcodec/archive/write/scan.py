@@ -1,0 +1,182 @@
+"""What is found to be archived: entries sorted by name, which of them are copies, and their bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+from bbcodec.archive.format.names import printable
+from bbcodec.errors import InputError
+from bbcodec.options import PathLike
+
+
+@dataclass(frozen=True)
+class ScannedEntry:
+    """A file, a link or a folder to be archived. `target` is where a link points."""
+
+    name: bytes
+    path: str
+    file_type: Literal["file", "link", "folder"]
+    size: int
+    modified_ns: int
+    permissions: int
+    target: bytes = b""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Entries sorted by name; `skipped` says, a line each, what was left out and why."""
+
+    entries: list[ScannedEntry]
+    skipped: list[str] = field(default_factory=list)
+
+
+# --- finding files ---------------------------------------------------------------------------------------------------
+
+
+def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequence[str] = ()) -> Scan:
+    """Everything under `inputs`, sorted by name. Names are relative to a single folder; several inputs keep theirs.
+
+    exclude: shell patterns. An entry is left out where its name, or the last part of it, matches one; with a folder
+    goes all that is in it. Links are not followed, except an input itself. Raises InputError for inputs that are
+    missing, unreadable or empty.
+    """
+    if not inputs:
+        raise InputError("nothing to compress: no input was given")
+    found: dict[bytes, ScannedEntry] = {}
+    skipped: list[str] = []
+    alone = len(inputs) == 1 and os.path.isdir(inputs[0])
+    for source in inputs:
+        top = os.path.realpath(source)
+        name = b"" if alone else os.fsencode(os.path.basename(os.path.abspath(source)))
+        if not os.path.exists(top):
+            raise InputError(f"there is no file or folder {str(source)!r}")
+        if not name and not alone:
+            raise InputError(f"{str(source)!r} has no name of its own: compress it alone, or name the folders in it")
+        for entry in _walk(top, name, skipped, exclude):
+            if entry.name in found:
+                raise InputError(f"two inputs would both be called {printable(entry.name)} in the archive: rename one")
+            if output is None or not _same_file(entry.path, output):
+                found[entry.name] = entry
+    entries = [found[name] for name in sorted(found)]
+    _refuse_clashes(entries)
+    if not entries:
+        why = "is empty, or all of it is excluded" if exclude else "is empty"
+        raise InputError(f"nothing to compress: {', '.join(repr(str(source)) for source in inputs)} {why}")
+    return Scan(entries, skipped)
+
+
+def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[ScannedEntry]:
+    """The entry at `path`, and those below it; `name` is its name in the archive, empty at the top."""
+    if _excluded(name, exclude):
+        return
+    try:
+        about = os.lstat(path)
+        entry = ScannedEntry(
+            name, path, "file", about.st_size, about.st_mtime_ns, permissions=stat.S_IMODE(about.st_mode) & 0o777
+        )
+        if stat.S_ISREG(about.st_mode):
+            yield entry
+        elif stat.S_ISLNK(about.st_mode):
+            target = os.fsencode(os.readlink(path))
+            yield replace(entry, file_type="link", size=len(target), target=target)
+        elif stat.S_ISDIR(about.st_mode):
+            children = sorted(os.listdir(path))
+            if name:
+                yield replace(entry, file_type="folder", size=0)
+            for child in children:
+                below = os.fsencode(child)
+                yield from _walk(os.path.join(path, child), name + b"/" + below if name else below, skipped, exclude)
+        else:
+            skipped.append(f"{path}: neither file, folder nor link: left out")
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from None
+
+
+def _excluded(name: bytes, exclude: Sequence[str]) -> bool:
+    """Whether a name, or its last part, matches a pattern."""
+    whole = os.fsdecode(name)
+    last = whole.rpartition("/")[2]
+    return any(fnmatchcase(whole, pattern.rstrip("/")) or fnmatchcase(last, pattern.rstrip("/")) for pattern in exclude)
+
+
+def _same_file(path: str, output: Path) -> bool:
+    return output.exists() and os.path.exists(path) and os.path.samefile(path, output)
+
+
+def _refuse_clashes(entries: list[ScannedEntry]) -> None:
+    """Two inputs may not give the same name to a file and to a folder."""
+    names = {entry.name for entry in entries if entry.file_type != "folder"}
+    for name in names:
+        parts = name.split(b"/")
+        for depth in range(1, len(parts)):
+            if b"/".join(parts[:depth]) in names:
+                raise InputError(f"two inputs would both be called {printable(parts[0])} in the archive: rename one")
+
+
+# --- equal files -----------------------------------------------------------------------------------------------------
+
+
+def find_copies(entries: Sequence[ScannedEntry]) -> dict[int, int]:
+    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes.
+
+    An array file is a copy of another array file only: its name says how it is stored and restored.
+    """
+    alike: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        if entry.file_type == "file" and entry.size > 0:
+            alike[entry.size, array_suffix(entry.path)].append(number)
+    copies: dict[int, int] = {}
+    for numbers in alike.values():
+        first: dict[bytes, int] = {}
+        for number in numbers if len(numbers) > 1 else ():
+            digest = file_digest(entries[number].path)
+            if first.setdefault(digest, number) != number:
+                copies[number] = first[digest]
+    return copies
+
+
+def array_suffix(path: str) -> str:
+    """How the name of an array file ends; empty for other files."""
+    suffix = path[-4:].lower()
+    return suffix if suffix in (".npy", ".npz") else ""
+
+
+def file_digest(path: str) -> bytes:
+    """BLAKE2b of a file's bytes, 32 bytes. Raises InputError."""
+    state = blake2b(digest_size=32)
+    try:
+        with open(path, "rb") as stream:
+            while piece := stream.read(2**20):
+                state.update(piece)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return state.digest()
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_file(path: str) -> bytes:
+    """All bytes of a file. Raises InputError."""
+    return read_piece(path, 0, -1)
+
+
+def read_piece(path: str, start: int, length: int) -> bytes:
+    """`length` bytes of a file from `start` (-1: all the rest). Raises InputError."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            data = stream.read(length)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    if length >= 0 and len(data) != length:
+        raise InputError(f"{path} became shorter while it was read: compress again")
+    return data
