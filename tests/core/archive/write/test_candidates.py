@@ -88,7 +88,7 @@ def best_alone(data):
             shown = image.convert("L") if image.mode == "1" and name == "WEBP" else image
             if not (image.mode.startswith("I") and name == "WEBP"):
                 shown.save(stream, name, **options)
-                skeleton = split_image(data).metadata
+                skeleton = split_image(data).skeleton
                 sizes.append(len(stream.getvalue()) + min(len(skeleton), len(shortest(skeleton)[1])))
     return min(sizes)
 
