@@ -326,9 +326,9 @@ def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) 
         raise DamagedArchive("the index has other columns than the format")
     split = names.split(b"\0")[:-1]
     numbers = [unpack_column(column, len(split)) for column in columns]
-    for (field, bounds), column in zip(_ENTRY_BOUNDS.items(), numbers, strict=True):
+    for (label, bounds), column in zip(_ENTRY_BOUNDS.items(), numbers, strict=True):
         if column and not (min(column) in bounds and max(column) in bounds):
-            raise DamagedArchive(f"the index gives the {field} of an entry out of bounds")
+            raise DamagedArchive(f"the index gives the {label} of an entry out of bounds")
     rows = list(map(_EntryRow._make, zip(*numbers, strict=True)))
     n_places = sum(row.n_places for row in rows)
     if n_places > MAX_FILES * 2:
