@@ -221,7 +221,8 @@ def crowded(costs):
 @pytest.mark.parametrize(
     ("costs", "parts"),
     [
-        ([MAX_EXCESS, -99, -99], False), ([MAX_EXCESS + 1, -99, -99], True), ([30, 30, 30], False), ([40, 40, 40], True),
+        ([MAX_EXCESS, -99, -99], False), ([MAX_EXCESS + 1, -99, -99], True),
+        ([30, 30, 30], False), ([40, 40, 40], True),
     ],
 )  # fmt: skip
 def test_a_group_parts_where_one_file_or_all_together_cost_too_much(costs, parts):
