@@ -34,8 +34,8 @@ def test_whoever_watches_is_told():
 @pytest.mark.parametrize(
     ("run", "values", "learned", "processes"),
     [
-        (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1), (RunOptions(4, "cuda"), 2**30, True, 1),
-        (RunOptions(4, "cuda"), 2**30, False, 4),
+        (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1),
+        (RunOptions(4, "cuda"), 2**30, True, 1), (RunOptions(4, "cuda"), 2**30, False, 4),
     ],
 )  # fmt: skip
 def test_small_work_and_work_on_a_gpu_is_done_here(run, values, learned, processes):
