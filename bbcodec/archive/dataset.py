@@ -25,8 +25,8 @@ class ArchiveDataset(Dataset[Any]):
     and by the workers of a DataLoader, forked or spawned: each process opens the archive for itself.
 
     Learned chunks are decoded as a whole, about a second each, and the chunks decoded last are kept (64 MiB of them in
-    each process). So items in order are quick, and items at random cost a chunk each where chunks are many:
-    `ChunkBatches` shuffles in a way that decodes each chunk about once.
+    each process). So items in order are quick, and random items of many chunks cost a chunk each: `ChunkBatches`
+    shuffles so that each chunk is decoded about once.
 
     >>> import pathlib, tempfile, bbcodec, numpy
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -52,7 +52,7 @@ class ArchiveDataset(Dataset[Any]):
         transform: applied to each item. For spawned workers it must be picklable, so no lambda.
         mode: `L`, `LA`, `RGB` or `RGBA`, to which image files are converted; None: each as it is.
         names: files and folders of the archive; all if empty.
-        codec, device: as for `bbcodec.open`. Workers had better not share a GPU.
+        codec, device: as for `bbcodec.open`. Workers should not share a GPU.
 
         Raises InputError if there is no image, and what `bbcodec.open` raises.
         """
@@ -70,14 +70,14 @@ class ArchiveDataset(Dataset[Any]):
 
     @property
     def archive(self) -> Archive:
-        """The archive, opened in this process. (A forked one may have inherited a lock that nobody will open.)"""
+        """The archive, opened in this process: a forked one may have inherited a lock that is never released."""
         if self._archive is None or self._process != os.getpid():
             self._archive = open_archive(self.path, codec=self._codec, device=self._device)
             self._process = os.getpid()
         return self._archive
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the open archive."""
+        """Everything except the open archive."""
         return {**self.__dict__, "_archive": None}
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class ChunkBatches(Sampler[list[int]]):
     """Batches of indices, shuffled anew each time, such that every chunk is decoded about once: a `batch_sampler`.
 
     Chunks come in random order, and items of `pool` chunks at a time are shuffled together. A DataLoader deals batches
-    to its workers in turn, so chunks are dealt that way, too: `workers` is what the loader knows as `num_workers`.
+    to its workers in turn, so chunks are dealt the same way: `workers` is the loader's `num_workers`.
 
     >>> import pathlib, tempfile, bbcodec, numpy
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -133,10 +133,13 @@ class ChunkBatches(Sampler[list[int]]):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        """Ask the data set for its chunks. Each pass over the batches adds one to `epoch`, which `seed` goes with."""
+        """Ask the data set for its chunks. The order follows from `seed` and `epoch`, to which each pass adds one."""
         super().__init__()
         if batch_size < 1 or pool < 1 or workers < 0:
-            raise InputError(f"batches of {batch_size} items, pools of {pool} chunks, {workers} workers cannot be")
+            raise InputError(
+                f"expected a batch size and a pool of at least 1, and no negative number of workers; got {batch_size}, "
+                f"{pool} and {workers}"
+            )
         self.batch_size, self.pool, self.seed, self.drop_last = batch_size, pool, seed, drop_last
         self.epoch = 0
         self._workers = max(1, workers)

@@ -13,7 +13,7 @@ from bbcodec.errors import DamagedArchive
 
 
 def pack_records(chunks: Iterable[tuple[bytes, bytes]], pixels: bytes) -> bytes:
-    """The records of chunks (type, data), of which the one of type `pixels` holds the pixels.
+    """The records of chunks (type, data); the one of type `pixels` holds the pixels.
 
     >>> pack_records([(b"tEXt", b"a"), (b"IDAT", b""), (b"tIME", b"")], b"IDAT")
     b'tEXt\\x01aIDATtIME\\x00'

@@ -59,7 +59,7 @@ class WorkFolder:
             return self._open(resume, force)
         except OSError as error:
             self.close()
-            raise OutputError(f"cannot write the folder {self.path}: {error.strerror}") from None
+            raise OutputError(f"the folder {self.path} cannot be written: {error.strerror}") from None
         except TargetExists:
             self.close()
             raise
@@ -105,7 +105,7 @@ class WorkFolder:
             with suppress(OSError):
                 part.unlink()
             reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason given"])[0]
-            raise OutputError(f"cannot write {self.checkpoint}: {reason}") from None
+            raise OutputError(f"{self.checkpoint} cannot be written: {reason}") from None
 
     def holds_codec(self) -> bool:
         """Whether the best codec so far is there and undamaged."""
@@ -122,7 +122,7 @@ class WorkFolder:
                 state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         except Exception as error:  # damaged pickles raise exceptions of any type
             raise InputError(
-                f"cannot read the checkpoint {self.checkpoint} ({type(error).__name__}); --force starts over"
+                f"the checkpoint {self.checkpoint} cannot be read ({type(error).__name__}); --force starts over"
             ) from None
         if not isinstance(state, dict):
             raise InputError(f"{self.checkpoint} is not a checkpoint; --force starts over")
@@ -134,7 +134,7 @@ class WorkFolder:
             with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise OutputError(f"cannot write {self.log}: {error.strerror}") from None
+            raise OutputError(f"{self.log} cannot be written: {error.strerror}") from None
 
     def lines(self) -> list[dict[str, Any]]:
         """The log, without damaged lines."""
@@ -154,7 +154,7 @@ class WorkFolder:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             part.replace(self.log)
         except OSError as error:
-            raise OutputError(f"cannot write {self.log}: {error.strerror}") from None
+            raise OutputError(f"{self.log} cannot be written: {error.strerror}") from None
 
 
 def write_whole(path: Path, content: bytes, force: bool = True) -> None:

@@ -185,7 +185,7 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: FoundImages)
     except (*BAD_IMAGE, zipfile.BadZipFile) as error:
         if named:
             reason = getattr(error, "strerror", None) or "damaged, or of another format"
-            raise InputError(f"cannot read {path} as an array: {reason}") from None
+            raise InputError(f"{path} cannot be read as an array: {reason}") from None
         found.unreadable.append(str(path))
         return
     if named and not used:

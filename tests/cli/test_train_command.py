@@ -285,15 +285,15 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
         (["--resume", "-f"], 2, "--resume and --force are mutually exclusive"),
         (["--minutes", "0"], 2, "--minutes"),
         (["--threads", "0"], 2, "--threads"),
-        (["--set", "hidden"], 3, "key=value was expected"),
-        (["--set", "hiden=3"], 3, "(is hidden meant?)"),
-        (["--set", "batch=0"], 3, "batch is 0: a whole number from 1 to 65,536 was expected"),
+        (["--set", "hidden"], 3, "expected key=value"),
+        (["--set", "hiden=3"], 3, "(did you mean hidden?)"),
+        (["--set", "batch=0"], 3, "batch is 0, expected a whole number from 1 to 65,536"),
         (["--config", "no.toml"], 3, "no.toml cannot be read"),
-        (["--model", "gan"], 3, "there is no model family 'gan'"),
-        (["--preset", "huge"], 3, "there is no preset 'huge'"),
+        (["--model", "gan"], 3, "unknown model family 'gan'"),
+        (["--preset", "huge"], 3, "unknown preset 'huge'"),
         (["--set", "crop=9"], 3, "is as large as crops of 9 x 9 pixels: the smallest is 8 x 8"),
         (["--set", "latent_stride=3"], 3, "powers of two"),
-        (["--init-from", "photo-2"], 3, "codec photo-2 takes RGB images, and these are grey"),
+        (["--init-from", "photo-2"], 3, "codec photo-2 takes RGB images, got grey ones"),
         (["--init-from", "no-such"], 7, "no-such"),
     ],
 )
@@ -320,11 +320,11 @@ def test_bad_data_get_a_clear_line(tmp_path, capsys):
     Image.new("L", (8, 8)).save(one / "a.png")
     np.save(tmp_path / "float.npy", np.zeros((9, 8, 8)))
     for data, message in (
-        (tmp_path / "none", "there is no"),
+        (tmp_path / "none", "does not exist"),
         (empty, "no images in"),
-        (broken, "left out, as they cannot be read"),
-        (one, "at least 2 are needed"),
-        (tmp_path / "float.npy", "is float64 (9, 8, 8); uint8"),
+        (broken, "skipped files that cannot be read"),
+        (one, "expected at least 2 images"),
+        (tmp_path / "float.npy", "is float64 (9, 8, 8), expected uint8"),
     ):
         check_refused([str(data), "-o", str(tmp_path / "my.bbc")], 3, message, capsys)
 
@@ -332,5 +332,5 @@ def test_bad_data_get_a_clear_line(tmp_path, capsys):
 def test_targets_are_not_overwritten_unless_asked(images, tmp_path, capsys):
     (tmp_path / "my.bbc").write_bytes(b"precious")
     check_refused([str(images), "-o", str(tmp_path / "my.bbc")], 4, "use --force", capsys)
-    check_refused([str(images), "-o", str(tmp_path / "my.bb")], 3, "a name that ends in .bbc", capsys)
+    check_refused([str(images), "-o", str(tmp_path / "my.bb")], 3, "a codec name that ends in .bbc", capsys)
     assert (tmp_path / "my.bbc").read_bytes() == b"precious"

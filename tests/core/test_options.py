@@ -2,7 +2,7 @@
 
 import pytest
 
-from bbcodec import options as settings_of_work
+from bbcodec import options as run_options
 from bbcodec.options import POOL_VALUES, RunOptions
 
 
@@ -20,7 +20,7 @@ from bbcodec.options import POOL_VALUES, RunOptions
     ],
 )
 def test_processes(monkeypatch, device, gpu, values, learned, processes):
-    monkeypatch.setattr(settings_of_work.os.path, "exists", lambda path: gpu)
+    monkeypatch.setattr(run_options.os.path, "exists", lambda path: gpu)
     assert RunOptions(4, device).processes(values, learned) == processes
 
 
@@ -32,12 +32,11 @@ def test_whoever_watches_is_told():
 
 
 @pytest.mark.parametrize(
-    ("setting", "values", "learned", "processes"),
+    ("run", "values", "learned", "processes"),
     [
         (RunOptions(4, "cpu"), 2**30, True, 4), (RunOptions(4, "cpu"), 100, True, 1),
-        (RunOptions(4, "cuda"), 2**30, True, 1),
-        (RunOptions(4, "cuda"), 2**30, False, 4),
+        (RunOptions(4, "cuda"), 2**30, True, 1), (RunOptions(4, "cuda"), 2**30, False, 4),
     ],
 )  # fmt: skip
-def test_small_work_and_work_on_a_gpu_is_done_here(setting, values, learned, processes):
-    assert setting.processes(values, learned) == processes
+def test_small_work_and_work_on_a_gpu_is_done_here(run, values, learned, processes):
+    assert run.processes(values, learned) == processes

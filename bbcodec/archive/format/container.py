@@ -43,8 +43,8 @@ SEGMENT_FILES: Final = 2**12
 class Writer:
     """Writes an archive to a binary stream, from front to back.
 
-    Chunks are numbered from 0 as they are added. Files are told to `add_files` once all their chunks are written; they
-    are named in the next directory chunk and in the index.
+    Chunks are numbered from 0 as they are added. Entries are passed to `add_files` once all their chunks are written;
+    they are named in the next directory chunk and in the index.
 
     >>> import io
     >>> from bbcodec.archive.format.chunks import BYTES

@@ -322,10 +322,11 @@ def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) 
     if len(columns) != len(_EntryRow._fields) or len(place_columns) != len(_PlaceRow._fields):
         raise DamagedArchive("the index has other columns than the format")
     split = names.split(b"\0")[:-1]
-    rows = [_EntryRow(*row) for row in zip(*(unpack_column(column, len(split)) for column in columns), strict=True)]
-    for name, row in zip(split, rows, strict=True):
-        if not all(value in bounds for value, bounds in zip(row, _ENTRY_BOUNDS.values(), strict=True)):
-            raise DamagedArchive(f"the index entry of {printable(name)} holds a number out of bounds")
+    numbers = [unpack_column(column, len(split)) for column in columns]
+    for (label, bounds), column in zip(_ENTRY_BOUNDS.items(), numbers, strict=True):
+        if column and not (min(column) in bounds and max(column) in bounds):
+            raise DamagedArchive(f"the index gives the {label} of an entry out of bounds")
+    rows = list(map(_EntryRow._make, zip(*numbers, strict=True)))
     n_places = sum(row.n_places for row in rows)
     if n_places > MAX_FILES * 2:
         raise DamagedArchive(f"the index gives its entries {n_places} places: out of bounds")
@@ -368,39 +369,44 @@ def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
 
 
 def _check_places(directory: Directory) -> None:
-    """Every entry must name what its form needs, in chunks that exist; the parts of a chunk must be told apart."""
+    """Every entry must name what its form needs, in chunks that exist; every part of a chunk has one length."""
     types = [chunk.type for chunk in directory.chunks]
-    parts: dict[int, dict[int, int]] = defaultdict(dict)  # of each B chunk: length at each position
-    for file in directory.files:
-        for place in file.places:
+    parts: dict[int, dict[int, int]] = defaultdict(dict)  # of each `B` chunk: length at each position
+    for entry in directory.files:
+        for place in entry.places:
             if place.chunk >= len(types) or types[place.chunk] not in (LEARNED, SHEET, BYTES):
-                raise DamagedArchive(f"the index places {printable(file.name)} in a chunk that is none for files")
-            if types[place.chunk] == BYTES and parts[place.chunk].setdefault(place.position, place.length) != (
-                place.length
-            ):
-                raise DamagedArchive(f"the index gives a part of {printable(file.name)} two lengths")
-        if not _fits(file, [types[place.chunk] for place in file.places]):
-            raise DamagedArchive(f"the index entry of {printable(file.name)} contradicts itself")
+                raise DamagedArchive(f"the index places {printable(entry.name)} in a chunk that does not hold files")
+            if types[place.chunk] == BYTES:
+                length = parts[place.chunk].setdefault(place.position, place.length)
+                if length != place.length:
+                    raise DamagedArchive(f"the index gives a part of {printable(entry.name)} two lengths")
+        if not _fits(entry, [types[place.chunk] for place in entry.places]):
+            raise DamagedArchive(f"the index entry of {printable(entry.name)} contradicts itself")
     if any(max(lengths) != len(lengths) - 1 for lengths in parts.values()):
         raise DamagedArchive("the index does not name all parts of a chunk")
 
 
-def _fits(file: Entry, types: list[str]) -> bool:
+def _fits(entry: Entry, types: list[str]) -> bool:
     """Whether an entry has the places that its form asks for, in chunks of these types."""
-    content = file.content
-    if len(file.places) - len(content) != int(file.skeleton):
+    content, has_skeleton = entry.content, int(entry.skeleton)
+    if len(entry.places) - len(content) != has_skeleton:
         return False
-    if file.skeleton and not (types[0] == BYTES and file.places[0].coding == "bytes"):
+    if has_skeleton and not (types[0] == BYTES and entry.places[0].coding == "bytes"):
         return False
-    types = types[int(file.skeleton) :]
-    if file.form in PIXEL_FORMS:
-        if not file.sample_format or not 1 <= file.width * file.height <= 2**40:
-            return False
-        rows, columns = tile_grid(file.width, file.height)
-        coded = all(one != BYTES or place.coding != "bytes" for one, place in zip(types, content, strict=True))
-        return coded and len(content) == file.n_planes * rows * columns
-    if file.form == "arrays":
-        told = not file.plane_layout if file.skeleton else file.plane_layout > 0 and file.width * file.height > 0
-        return told and len(content) > 0 and all(place.coding == "bytes" for place in content)
-    plain = set(types) <= {BYTES} and all(place.coding == "bytes" for place in content) and not file.skeleton
-    return plain and (file.form != "folder" or not content)
+    if entry.form in PIXEL_FORMS:
+        return _fits_pixels(entry, types[has_skeleton:])
+    if any(place.coding != "bytes" for place in content):
+        return False
+    if entry.form == "arrays":
+        known_shape = entry.plane_layout > 0 and entry.width * entry.height > 0
+        return len(content) > 0 and (entry.plane_layout == 0 if has_skeleton else known_shape)
+    return set(types) <= {BYTES} and not has_skeleton and (entry.form != "folder" or not content)
+
+
+def _fits_pixels(entry: Entry, types: list[str]) -> bool:
+    """Whether an entry of pixels has a place for each tile of each plane, and none that is plain bytes."""
+    if not entry.sample_format or not 1 <= entry.width * entry.height <= 2**40:
+        return False
+    rows, columns = tile_grid(entry.width, entry.height)
+    coded = all(one != BYTES or place.coding != "bytes" for one, place in zip(types, entry.content, strict=True))
+    return coded and len(entry.content) == entry.n_planes * rows * columns

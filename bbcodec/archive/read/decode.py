@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -48,8 +49,8 @@ def decode_task(pool: CodecPool, task: Task) -> list[Decoded]:
     """The entries or the stretch of a task. Damage is reported, not raised: other entries go on."""
     reader = _ChunkReader(pool, task.path)
     if isinstance(task, StretchTask):
-        return [_attempt(lambda: _decode_stretch(reader, task))]
-    return [_attempt(lambda one=one: _decode_whole(reader, one, task.restore)) for one in task.entries]  # type: ignore[misc]
+        return [_attempt(partial(_decode_stretch, reader, task))]
+    return [_attempt(partial(_decode_whole, reader, one, task.restore)) for one in task.entries]
 
 
 def decode_part(pool: CodecPool, path: str, place: ResolvedPlace) -> bytes:

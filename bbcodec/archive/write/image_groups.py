@@ -1,8 +1,8 @@
 """Image files of one mode and size: the cheapest plane layout and coding is chosen, and files better off alone leave.
 
-Three steps, until every file is stored. *Choose*: the files as groups, each in one plane layout, so that all cost the
-least. *Evict*: from a group in which files cost too much, these and the others are set apart. *Store*: what is left of
-the groups becomes records for the writer. Evicted files that are better off alone are stored so; the others begin anew.
+Three steps, repeated (`settle`) until every file has its place. `choose` makes groups of the files, each in one plane
+layout, so that all cost the least. `evict` breaks a group up in which files cost too much: those that are better off
+alone are coded alone, and the others begin anew. `store` makes records for the writer of the groups that are kept.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def settle(files: Sequence[OpenedImage], together: PlaneEncoder, apart: PlaneEnc
         leaving: list[OpenedImage] = []
         staying: list[OpenedImage] = []
         for group in choose(remaining, together):
-            if must_part(group):
-                leaving.extend(member.file for member in group.members if member.excess > 0)
-                staying.extend(member.file for member in group.members if member.excess <= 0)
-            else:
+            evicted = evict(group)
+            leaving.extend(evicted.leaving)
+            staying.extend(evicted.staying)
+            if not evicted.leaving:
                 yield group
         if leaving:
             yield from choose(leaving, apart)
@@ -243,13 +243,26 @@ def _members(coded: _CodedLayout, skeletons: dict[int, float]) -> list[Member]:
 # --- evict -----------------------------------------------------------------------------------------------------------
 
 
-def must_part(group: ImageGroup) -> bool:
-    """Whether files of a group cost too much in company: one of them, or all of them together."""
+@dataclass(frozen=True)
+class Eviction:
+    """The files of a group that is broken up: those that are better off alone, and those that stay together."""
+
+    leaving: list[OpenedImage]
+    staying: list[OpenedImage]
+
+
+def evict(group: ImageGroup) -> Eviction:
+    """The files of a group in which one of them, or all together, cost too much; none where the group is kept."""
     if not group.chunks:
-        return False
+        return Eviction([], [])
     excess = np.array([member.excess for member in group.members])
     total = np.array([member.cost for member in group.members]).sum()
-    return bool(excess.max() > MAX_EXCESS or excess.clip(0).sum() > MAX_EXCESS_SHARE * total)
+    if excess.max() <= MAX_EXCESS and excess.clip(0).sum() <= MAX_EXCESS_SHARE * total:
+        return Eviction([], [])
+    return Eviction(
+        leaving=[member.file for member in group.members if member.excess > 0],
+        staying=[member.file for member in group.members if member.excess <= 0],
+    )
 
 
 # --- store -----------------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def _write_chunk(stream: BinaryIO, chunk_type: bytes, data: bytes) -> None:
 
 
 def _reduced_images(bands: Iterable[Samples], interlaced: bool) -> Iterator[Iterable[Samples]]:
-    """The image as bands, or if interlaced the reduced images of Adam7 (8.1), of which empty ones are not stored."""
+    """The image as bands, or if interlaced the reduced images of Adam7 (8.1), except empty ones."""
     if not interlaced:
         yield bands
         return

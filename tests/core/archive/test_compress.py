@@ -136,7 +136,7 @@ def test_all_shipped_codecs_are_tried_with_auto(folder, tmp_path, monkeypatch):
 
 
 def test_with_exact_files_every_byte_comes_back(tmp_path):
-    """Also of files whose pictures would have come back otherwise: BMPs and arrays are still coded."""
+    """Also of files of which otherwise the picture would be kept: BMPs and arrays are still coded."""
     top = make_folder(tmp_path / "in")
     np.savez_compressed(top / "more.npz", one=familiar(count=30))
     save(top / "odd.png", smooth(30, 30), compress_level=1)

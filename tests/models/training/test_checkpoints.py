@@ -146,5 +146,5 @@ def test_the_log_forgets_what_is_to_be_done_again(folder):
 
 def test_where_no_folder_can_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write the folder"):
+    with pytest.raises(OutputError, match="cannot be written"):
         WorkFolder(tmp_path / "file" / "my.bbc").open(False, False)

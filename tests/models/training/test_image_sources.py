@@ -192,7 +192,7 @@ def test_arrays_that_cannot_be_read(name, tmp_path):
     np.save(tmp_path / "good.npy", noise(5, 4, 4))
     whole = (tmp_path / "good.npy").read_bytes()
     (tmp_path / name).write_bytes(whole[:-7] if name == "x.npy" else b"PK\3\4 and no more")
-    with pytest.raises(InputError, match=r"cannot read .* as an array: "):
+    with pytest.raises(InputError, match="cannot be read as an array: "):
         load_dataset([tmp_path / name])
     assert f"cannot be read: {tmp_path / name}" in load_dataset([tmp_path]).notes[0]
 
@@ -214,7 +214,7 @@ def test_nothing_is_unpickled(name, tmp_path):
             (tmp_path / name).write_bytes(content)
         else:
             (np.save if name == "x.npy" else np.savez)(tmp_path / name, content)
-        with pytest.raises(InputError, match=r"cannot read .* as an array: "):
+        with pytest.raises(InputError, match="cannot be read as an array: "):
             load_dataset([tmp_path / name])
     assert not (tmp_path / "made").exists()
 

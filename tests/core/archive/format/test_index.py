@@ -29,6 +29,7 @@ from bbcodec.archive.format.index import (
 from bbcodec.archive.format.tiles import tile_grid
 from bbcodec.binary import FRAME_BYTES, compress_lzma, deflate, unpack_method
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath, UnsupportedVersion
+from bbcodec.images import planes
 from bbcodec.images.formats import PIXEL_FORMS
 
 # --- columns
@@ -436,4 +437,5 @@ def test_codes_of_the_format_are_fixed():
     assert SAMPLE_FORMAT_NAMES == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
     assert PART_CODINGS == {0: "bytes", 1: "webp", 2: "png", 3: "jpegxl"}
     assert NEEDS == ("jpegxl",)
+    assert directories.SPLIT == planes.SPLIT
     assert MODES.index("I;16B") == 18

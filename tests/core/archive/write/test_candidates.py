@@ -53,8 +53,8 @@ def test_a_plane_is_coded_as_the_best_that_was_tried(count, height, width, form,
     if how == "familiar":
         stack = familiar(height, width, channels, seed, count, levels)
     else:
-        kind = {1: "L8", 2: "LA8", 3: "RGB8", 4: "RGBA8"}[channels]
-        many = np.array([samples_of(kind, height, width, how, seed + n) for n in range(count)])
+        sample_format = {1: "L8", 2: "LA8", 3: "RGB8", 4: "RGBA8"}[channels]
+        many = np.array([samples_of(sample_format, height, width, how, seed + n) for n in range(count)])
         stack = (many.astype(int) % levels).astype(np.uint8)
     pool = pool_of(*ALL)
     group = encode_plane(pool, stack, levels, PLAIN)

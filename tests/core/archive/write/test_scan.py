@@ -135,7 +135,7 @@ def test_copies_are_those_with_equal_bytes(tmp_path):
 
 
 def test_a_file_that_is_an_array_by_name_is_no_copy_of_one_that_is_not(tmp_path):
-    """A zip comes back byte for byte, an npz member for member; and an array called so is coded as one."""
+    """A zip is restored byte for byte, an npz member for member; and an array called so is coded as one."""
     np.savez(tmp_path / "b.npz", one=familiar(count=3))
     (tmp_path / "a.zip").write_bytes((tmp_path / "b.npz").read_bytes())
     (tmp_path / "c.zip").write_bytes((tmp_path / "b.npz").read_bytes())
