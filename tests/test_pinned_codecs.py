@@ -37,13 +37,13 @@ class Tiny(NamedTuple):
 TINY = {
     "vlae-two-levels": Tiny(
         "vlae", TINY_VLAE | TWO,
-        "034f38ff06e20e1dc3ab037cd2d719a0", "5754472c7a75dc844da5165109bf4978",
+        "6b19674b170c15a41d2e50073aa9e336", "5754472c7a75dc844da5165109bf4978",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "b8af0d20bd2010d2db4fb1bc0ad7d85a", "0cb1bac6dec2e30ac3a6f612ffa6bed9"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "829caeb7d21b1f975a64064d9533c1db", "a08347a00e31168bedbafa6d66341ff3"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "6aff2374ae137ceeaad9939a406b6ce4", "0cb1bac6dec2e30ac3a6f612ffa6bed9"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "3b9b128d8397cea2be52f82d8c20b92f", "a08347a00e31168bedbafa6d66341ff3"),
     "vlae-rgb-joint": Tiny(
         "vlae", TINY_VLAE | RGB | {"joint": True},
-        "c9e5cf85729353a07e212f38fc0eda1f", "8e3dd30bcad7b1b8d535b744aeadb828",
+        "6818ce95021c6f6e2dcc65e70ca9bd3e", "8e3dd30bcad7b1b8d535b744aeadb828",
     ),
     "attentive-two-levels": Tiny(
         "attentive", ATTENTIVE | TWO,
