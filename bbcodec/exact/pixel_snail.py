@@ -1,7 +1,8 @@
 """PixelSNAIL (Chen et al. 2018): gated masked convolutions with causal attention between them, exact in the wave order.
 
 Attention looks back over the pixels of earlier waves, and over a memory of rows: here the latents of a delta-VAE. Every
-query, key and memory row has a position code, since attention itself knows nothing of where pixels are.
+query, key and memory row has a position code, since attention itself knows nothing of where pixels are. Codec files
+name tensors by attributes, so these keep their names (`looks`: attention over pixels, `readers`: over the memory).
 """
 
 from __future__ import annotations
@@ -224,13 +225,13 @@ class SnailState:
         h = self.silu(net.neck.pointwise(self.neck, h))
         return net.head.pointwise(self.head, h).round_() + net.skip.wave(self.skip, rings[0], wave).round_()
 
-    def _attended(self, block: int, h: Tensor) -> Tensor:
-        """h (rows, B, hidden) after an attention block."""
-        look: Any = self.net.looks[block]
+    def _attended(self, index: int, h: Tensor) -> Tensor:
+        """h (rows, B, hidden) after the attention block of this index."""
+        block: Any = self.net.looks[index]
         rows = h.transpose(0, 1)  # (B, rows, hidden)
         self.queried.append(rows)
-        attended = look.attention.wave(torch.cat([rows, self.positions], -1), self.caches[block])
-        out: Tensor = look.residual(rows, attended).transpose(0, 1).contiguous()
+        attended = block.attention.wave(torch.cat([rows, self.positions], -1), self.caches[index])
+        out: Tensor = block.residual(rows, attended).transpose(0, 1).contiguous()
         return out
 
     def _with_memory(self, n: int, h: Tensor, image_rows: Tensor) -> Tensor:
@@ -243,6 +244,6 @@ class SnailState:
     def put(self, wave: Wave, x: Tensor) -> None:
         """Take in the embedded values x (rows, B, C) of those pixels."""
         self.rings[0].put(wave, x)
-        for look, rows, cache in zip(self.net.looks, self.queried, self.caches, strict=True):
-            attention: Any = look.attention
+        for block, rows, cache in zip(self.net.looks, self.queried, self.caches, strict=True):
+            attention: Any = block.attention
             attention.put(torch.cat([rows, x.transpose(0, 1), self.positions], -1), cache)
