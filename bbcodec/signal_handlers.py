@@ -1,4 +1,4 @@
-"""Handlers of the signals that ask a process to end, replaced for a while."""
+"""Handlers of the signals that ask a process to end, replaced for a while. What commands do then: `cli/signals.py`."""
 
 from __future__ import annotations
 

@@ -57,12 +57,12 @@ def reading(archive: Path, folder: Path) -> dict[str, Any]:
 
 def index_bytes(archive: Path) -> dict[str, float]:
     """Bytes a file of the index, and of the directories in the chunks that can replace it, names included."""
-    from bbcodec.archive.format.container import Reader
+    from bbcodec.archive.format.container import ContainerReader
 
     data = archive.read_bytes()
     index = int.from_bytes(data[-16:-12], "little")
     with archive.open("rb") as stream:
-        directory = Reader(stream).directory
+        directory = ContainerReader(stream).directory
     files = len(directory.files)
     chunks = sum(chunk.length for chunk in directory.chunks if chunk.type == "D")
     names = sum(len(file.name) for file in directory.files)

@@ -1,4 +1,7 @@
-"""Signals that ask a command to end: handlers raise, so that it cleans up, and the group reports the exit code."""
+"""Signals that ask a command to end: handlers raise, so that it cleans up, and the group reports the exit code.
+
+Handlers are replaced by `bbcodec.signal_handlers`, which workers use too.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP ends the command as Ctrl-C does, and leaves nothing behind."""
 
     def __init__(self, number: int) -> None:
-        """number: the signal's."""
         super().__init__(number)
         self.number = number
 
@@ -36,7 +38,6 @@ class StopSignals:
     """The stop signals received while `handled` runs, in order."""
 
     def __init__(self) -> None:
-        """None received yet."""
         self.received: list[int] = []
 
     @contextmanager

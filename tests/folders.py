@@ -10,7 +10,7 @@ import pytest
 from fake_codec import fake_codec, familiar, load_fake
 from PIL import Image
 
-from bbcodec.archive.format.container import Writer
+from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read.archive import Archive
 from bbcodec.errors import DamagedArchive
@@ -118,8 +118,8 @@ def check_same_tree(before: Path, after: Path, exact: bool = False):
         check_same_file(before / os.fsdecode(name), after / os.fsdecode(name), exact)
 
 
-def restore(path: Path, target: Path, names=(), *, setting=FAKE, known=(), **options):
-    with Archive(path, known, setting) as archive:
+def restore(path: Path, target: Path, names=(), *, run=FAKE, known=(), **options):
+    with Archive(path, known, run) as archive:
         return archive.restore(target, names, **options)
 
 
@@ -128,10 +128,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def read_all(path: Path, setting=FAKE) -> dict[str, bytes | None]:
+def read_all(path: Path, run=FAKE) -> dict[str, bytes | None]:
     """Every file of an archive; None for those that are refused as damaged."""
     found: dict[str, bytes | None] = {}
-    with Archive(path, setting=setting) as archive:
+    with Archive(path, run=run) as archive:
         for name in archive:
             try:
                 found[name] = archive.read_bytes(name)
@@ -149,7 +149,7 @@ def hows(path: Path) -> dict[str, str]:
 def write_archive(path: Path, files=(), chunks=(), codecs=()) -> Path:
     """An archive of these entries, chunks, and codecs (digest, name, content): also one that nobody should write."""
     with open(path, "wb") as stream:
-        writer = Writer(stream)
+        writer = ContainerWriter(stream)
         for codec in codecs:
             writer.add_codec(*codec)
         for chunk in chunks:

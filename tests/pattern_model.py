@@ -66,6 +66,6 @@ def codec_content() -> bytes:
 
 
 def load_pattern(content, device="cpu"):
-    """In place of `workers.load_installed`."""
+    """In place of `workers.load_content`."""
     about = parse_codec(content, "pattern")
     return Codec(PatternModel(), PixelFormat(1, 2), about, torch.device("cpu"))

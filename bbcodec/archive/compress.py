@@ -1,7 +1,7 @@
 """Compress files, folders and arrays into an archive.
 
 Files are found (`bbcodec.archive.write.scan`) and grouped into tasks (`tasks`); each task is coded in some process
-(`encode`), and an assembler (`writer`) puts the results into the archive, in order.
+(`encode`), and an `ArchiveWriter` (`writer`) puts the results into the archive, in order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan
 from bbcodec.archive.write.tasks import PlannedTask, opened, plan
-from bbcodec.archive.write.writer import Assembler, CodecUse
+from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.codec.device import check_device
@@ -48,13 +48,13 @@ class CompressRequest:
 
     @property
     def input_paths(self) -> list[PathLike]:
-        """The inputs, also where there is one."""
+        """The inputs as a list."""
         return [self.inputs] if isinstance(self.inputs, str | os.PathLike) else list(self.inputs)
 
     @property
-    def codec_uses(self) -> list[CodecUse]:
+    def codec_uses(self) -> list[CodecChoice]:
         """The codecs as an archive would use them."""
-        return [CodecUse(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
+        return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
 
 
 def compress(
@@ -154,30 +154,30 @@ class _Work:
 
     @classmethod
     def of(cls, request: CompressRequest, target: Path) -> _Work:
-        """That of a request whose archive is to be `target`."""
+        """Scans the inputs of a request, except its own archive `target`, and plans the tasks."""
         found = scan(request.input_paths, target, request.exclude)
         copies = find_copies(found.entries)
         return cls(found, copies, plan(found.entries, copies, request.storage), request.run)
 
-    def write(self, stream: BinaryIO, codecs: Sequence[CodecUse]) -> _Written:
+    def write(self, stream: BinaryIO, codecs: Sequence[CodecChoice]) -> _Written:
         """Write an archive from where the stream is. Files are reported, except where the codecs do not pay."""
         run, entries = self.run, self.scan.entries
         held: list[FileReport] = []  # while embedded codecs may turn out not to pay
         report = held.append if run.report and any(use.embed for use in codecs) else run.report
-        assembler = Assembler(stream, entries, self.copies, codecs, report)
+        writer = ArchiveWriter(stream, entries, self.copies, codecs, report)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
         processes = run.processes(sum(task.work for task in self.tasks), bool(codecs))
         total = sum(entry.size for entry in entries)
         results = run_tasks(encode_task, opened(self.tasks), pool, processes)
-        for done in assembler.take_all(results):
-            run.tell("compressing", done, total, stream.tell() + assembler.waiting)
-        summary = assembler.finish()
-        if run.report and assembler.codecs_pay:
+        for done in writer.take_all(results):
+            run.tell("compressing", done, total, stream.tell() + writer.waiting)
+        summary = writer.finish()
+        if run.report and writer.codecs_pay:
             for one in held:
                 run.report(one)
         stream.flush()
         summary.archive_bytes = stream.tell()
-        return _Written(summary, assembler.codecs_pay)
+        return _Written(summary, writer.codecs_pay)
 
 
 def _verify_written(path: Path, request: CompressRequest) -> None:

@@ -83,7 +83,7 @@ class Codec:
             number, at = take_varint(data, at)
             shape.append(number)
         if not all(shape) or np.prod(shape, dtype=object) * self.pixels.channels > MAX_VALUES:
-            raise DamagedArchive(f"a message of {shape[0]} images of {shape[1]} x {shape[2]} pixels cannot be")
+            raise DamagedArchive(f"a message of {shape[0]} images of {shape[1]} x {shape[2]} pixels is impossible")
         return self.decode_message(data[at:], shape[0], shape[1], shape[2])
 
     def check(self, images: object) -> None:
@@ -151,9 +151,9 @@ class Codec:
         if len(data) < 9 or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
         if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # which no encoder writes
-            raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, cannot be")
+            raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, is impossible")
         if self.model.image_size not in (None, (height, width)):
-            raise DamagedArchive(f"a message of images of {height} x {width} cannot be of codec {self.name}")
+            raise DamagedArchive(f"codec {self.name} has no messages of images of {height} x {width}")
         try:
             stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1))
             parts = []

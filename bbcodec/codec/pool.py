@@ -22,7 +22,7 @@ Bits = NDArray[np.float64]
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
 
 
-class Codec(Protocol):
+class MessageCodec(Protocol):
     """What a pool needs of a learned codec (`bbcodec.codec.codec.Codec`)."""
 
     safe: bool
@@ -37,7 +37,7 @@ class Codec(Protocol):
         """The images of a message."""
 
 
-Loader = Callable[[bytes, str], Codec]
+Loader = Callable[[bytes, str], MessageCodec]
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class CodecSource:
         return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
 
 
-def load_installed(content: bytes, device: str) -> Codec:
+def load_content(content: bytes, device: str) -> MessageCodec:
     """The codec in the bytes of a `.bbc` file. Imports torch."""
     import torch  # noqa: F401  # now, so that its threads can be counted
 
     from bbcodec.codec.file import load_codec
 
     with one_thread():
-        codec: Codec = load_codec(content, device=device)
+        codec: MessageCodec = load_codec(content, device=device)
     return codec
 
 
@@ -75,7 +75,7 @@ class CodecPool:
         self.sources = tuple(sources)
         self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
         self._device, self._load = device, load
-        self._loaded: dict[bytes, Codec] = {}
+        self._loaded: dict[bytes, MessageCodec] = {}
         self._lock = threading.RLock()
 
     def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
@@ -88,11 +88,11 @@ class CodecPool:
         """The sources alone, for worker processes: each loads codecs itself."""
         return CodecPool, (self.sources, self._device, self._load)
 
-    def codec(self, source: CodecSource) -> Codec:
+    def codec(self, source: CodecSource) -> MessageCodec:
         """The codec of a source, loaded on first use."""
         with self._lock:
             if source.digest not in self._loaded:
-                self._loaded[source.digest] = (self._load or load_installed)(source.content, self._device)
+                self._loaded[source.digest] = (self._load or load_content)(source.content, self._device)
             return self._loaded[source.digest]
 
     def choose(self, images: Pixels, levels: int) -> CodecSource | None:
@@ -138,7 +138,7 @@ class CodecPool:
                     codec.set_safe(False)
 
 
-def _decoded(codec: Codec, message: LearnedMessage) -> Pixels:
+def _decoded(codec: MessageCodec, message: LearnedMessage) -> Pixels:
     """The images of a learned chunk, checked against their digest. Raises DamagedArchive."""
     try:
         images = codec.decode_message(message.stream, message.count, message.height, message.width)

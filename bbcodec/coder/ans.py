@@ -58,7 +58,6 @@ class AnsStack:
     """
 
     def __init__(self, lanes: int = 1) -> None:
-        """Make an empty stack."""
         if lanes < 1:
             raise ValueError(f"lanes is {lanes}, expected 1 or more")
         self._heads = np.full(lanes, HEAD_MIN, np.uint64)
@@ -84,7 +83,7 @@ class AnsStack:
 
     @property
     def lanes(self) -> int:
-        """Number of heads."""
+        """How many heads symbols go through in turn."""
         return len(self._heads)
 
     @property
@@ -120,7 +119,7 @@ class AnsStack:
         return stack
 
     def is_seed(self, seed: int, initial_words: int) -> bool:
-        """Whether a decoded stack is `seeded(seed)` again, `initial_words` of whose filler the message holds."""
+        """Whether a decoded stack equals `seeded(seed)` with `initial_words` words of its filler."""
         start = AnsStack.seeded(seed, self.lanes)
         start._reserve_filler(initial_words)
         start._initial_words = initial_words

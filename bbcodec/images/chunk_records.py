@@ -1,4 +1,4 @@
-"""Skeletons as a row of records: chunks of a file, in order, without what can be computed again.
+"""Skeletons as a sequence of records: chunks of a file, in order, without what can be computed again.
 
 A record is a type of four bytes, the length as a varint, and the data. The chunk that holds the pixels is its
 type alone; where that is missing, it is the last.

@@ -31,7 +31,7 @@ class PlaneShape(NamedTuple):
 
 
 def plane_layouts(sample_format: str, palette: Bytes | None) -> tuple[int, ...]:
-    """The plane layouts that samples of a format have. palette: uint8 (n, 3) or (n, 4), of indices that have one."""
+    """The plane layouts that samples of a format have. palette: uint8 (n, 3) or (n, 4), or None."""
     if not SAMPLE_FORMATS[sample_format].indexed:
         return (WHOLE, SPLIT) if sample_format in ("LA8", "RGBA8", "L16") else (WHOLE,)
     if palette is None:

@@ -23,7 +23,7 @@ from bbcodec.archive.format.chunks import (
     read_chunk,
     unpack_bytes,
 )
-from bbcodec.archive.format.container import HEADER, Reader
+from bbcodec.archive.format.container import HEADER, ContainerReader
 from bbcodec.archive.format.index import Directory, Entry, Place
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
@@ -71,7 +71,7 @@ class LearnedChunk:
 
     @property
     def pixels(self) -> int:
-        """Of all its images."""
+        """Pixels of all its images."""
         return self.count * self.height * self.width
 
 
@@ -125,7 +125,7 @@ def count_bytes(path: str | os.PathLike[str]) -> ByteCounts:
     place = Path(path)
     try:
         with open(place, "rb") as stream:
-            reader = Reader(stream)
+            reader = ContainerReader(stream)
             size = stream.seek(0, os.SEEK_END)
     except BBCodecError as error:
         raise type(error)(f"{place}: {error}") from None

@@ -24,8 +24,8 @@ from bbcodec.report.report import CodecUse, Report, build_report
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecSource
 
-IWAE_IMAGES: Final = 100  # by default, but fewer if they are so large that
-IWAE_PIXELS: Final = 2**24  # their pixels, times draws, are more than this
+IWAE_IMAGES: Final = 100  # by default
+IWAE_PIXELS: Final = 2**24  # pixels times draws: fewer images are used where they would exceed this
 
 DEFAULT_RUN: Final = RunOptions()
 

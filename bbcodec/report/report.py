@@ -33,7 +33,7 @@ ACTIVE_VARIANCE: Final = 0.01  # a latent is active if its posterior mean varies
 
 @dataclass(frozen=True)
 class BreakdownRow:
-    """A row of the breakdown, in units: what has been spent so far, and how much that is more than one row before.
+    """A row of the breakdown, in units: the cost so far, and its increase over the row before.
 
     key: of JSON, fixed forever. estimated: measured on some of the images.
     """
@@ -74,7 +74,7 @@ class ImageCost:
 
     @property
     def bits_per_dim(self) -> float:
-        """Bits per value."""
+        """Bits/dim of the image."""
         return self.units / UNITS_PER_BIT / self.dims
 
 
@@ -182,7 +182,7 @@ class Report:
         return units / UNITS_PER_BIT / max(1, self.learned_dims)
 
     def nats_per_image(self, units: int) -> float:
-        """Nats per learned image."""
+        """Nats that `units` are for each learned image."""
         return units / UNITS_PER_BIT * math.log(2) / max(1, self.learned_images)
 
 

@@ -194,7 +194,7 @@ class Trainer:
         return {name: value.item() for name, value in parts.items()}
 
     def latent_generator(self) -> torch.Generator:
-        """The source of this step's latents, another one for each rank."""
+        """The random source of this step's latents, a different one for each rank."""
         seed = (self.settings.seed * 1_000_003 + self.step) * 1009 + self.process.rank
         return torch.Generator(self.device).manual_seed(seed % 2**63)
 
@@ -234,7 +234,7 @@ class Trainer:
         return {name: nats / dims / math.log(2) for name, nats in sums.items()}
 
     def committed_rate(self) -> float:
-        """Bits/dim that the latents cost in training at least."""
+        """Lower bound on what the latents cost in training, bits/dim."""
         shape = self.held_out[0].shape
         return self.model.committed_rate(shape) / math.prod(shape[1:]) / math.log(2)
 

@@ -45,7 +45,7 @@ def archive(folder, tmp_path) -> Path:
 
 @pytest.fixture
 def codec(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(workers, "load_installed", load_fake)
+    monkeypatch.setattr(workers, "load_content", load_fake)
     path = tmp_path / "mine.bbc"
     path.write_bytes(fake_content(bits_per_dim=1.5))
     return path

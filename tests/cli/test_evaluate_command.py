@@ -18,7 +18,7 @@ SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 
 @pytest.fixture
 def codec(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "load_installed", load_pattern)
+    monkeypatch.setattr(workers, "load_content", load_pattern)
     path = tmp_path / "pattern.bbc"
     path.write_bytes(codec_content())
     return path

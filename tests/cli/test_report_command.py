@@ -18,7 +18,7 @@ SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "load_installed", load_pattern)
+    monkeypatch.setattr(workers, "load_content", load_pattern)
     (tmp_path / "pattern.bbc").write_bytes(codec_content())
     np.save(tmp_path / "digits.npy", familiar(120)[..., 0])
     (tmp_path / "notes.txt").write_text("hello\n" * 100)

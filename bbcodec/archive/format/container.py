@@ -40,7 +40,7 @@ SEGMENT_FILES: Final = 2**12
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-class Writer:
+class ContainerWriter:
     """Writes an archive to a binary stream, from front to back.
 
     Chunks are numbered from 0 as they are added. Entries are passed to `add_files` once all their chunks are written;
@@ -50,12 +50,12 @@ class Writer:
     >>> from bbcodec.archive.format.chunks import BYTES
     >>> from bbcodec.archive.format.index import Place
     >>> stream = io.BytesIO()
-    >>> writer = Writer(stream)
+    >>> writer = ContainerWriter(stream)
     >>> writer.add(BYTES, pack_bytes(b"hello"))
     0
     >>> writer.add_files([Entry(b"a.txt", "bytes", size=5, places=(Place(0, 0, 5),))])
     >>> writer.finish()
-    >>> Reader(io.BytesIO(stream.getvalue())).directory.files[0].name
+    >>> ContainerReader(io.BytesIO(stream.getvalue())).directory.files[0].name
     b'a.txt'
     """
 
@@ -139,7 +139,7 @@ class Writer:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-class Reader:
+class ContainerReader:
     """Reads an archive from a seekable binary stream.
 
     `directory` says what is in it. `rebuilt` tells, in one line, why it was put together from directory chunks; it is

@@ -14,10 +14,10 @@ from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.archive.read.array_images import ArrayImages
 from bbcodec.archive.read.codecs import CodecFinder
-from bbcodec.archive.read.decoder import Decoder
 from bbcodec.archive.read.join import join_samples
 from bbcodec.archive.read.listing import list_archive, summarise
 from bbcodec.archive.read.restore import restore_entries, verify_archive, write_entry
+from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import plan_stretches
 from bbcodec.archive.summary import Summary
 from bbcodec.codec.catalogue import find_codec
@@ -74,12 +74,12 @@ class Archive(Mapping[str, Any]):
     May be used by several threads, and by processes forked from this one: it holds no open file.
     """
 
-    def __init__(self, path: Path, known: Iterable[CodecSource] = (), setting: RunOptions | None = None) -> None:
+    def __init__(self, path: Path, known: Iterable[CodecSource] = (), run: RunOptions | None = None) -> None:
         """Open `path`. `known` are codecs to look among before the embedded and the shipped ones."""
         self.path = path
         self._file = ArchiveFile(path)
         self._codecs = CodecFinder(self._file, known)
-        self._decoder = Decoder(self._file, self._codecs, setting or RunOptions())
+        self._decoder = TaskRunner(self._file, self._codecs, run or RunOptions())
         self._arrays = ArrayImages(self._decoder)
         self._numbers = {os.fsdecode(entry.name): number for number, entry in enumerate(self.files)}
 
@@ -88,13 +88,11 @@ class Archive(Mapping[str, Any]):
         self._decoder.close()
 
     def __enter__(self) -> Archive:
-        """Itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """As close()."""
         self.close()
 
     # looking into it
@@ -124,7 +122,6 @@ class Archive(Mapping[str, Any]):
         return sum(entry.form != "folder" for entry in self.files)
 
     def __iter__(self) -> Iterator[str]:
-        """The names."""
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:

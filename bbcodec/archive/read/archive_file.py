@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bbcodec.archive.format.chunks import BYTES, Chunk, read_chunk
-from bbcodec.archive.format.container import Reader
+from bbcodec.archive.format.container import ContainerReader
 from bbcodec.archive.format.index import CodecRecord, Entry, Place
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 
@@ -46,7 +46,7 @@ class ArchiveFile:
         self.path = path
         try:
             with open(path, "rb") as stream:
-                reader = Reader(stream)
+                reader = ContainerReader(stream)
                 self.size = stream.seek(0, os.SEEK_END)
         except BBCodecError as error:
             raise type(error)(f"{path}: {error}") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bbcodec.archive.format.chunks import BYTES, LEARNED, SheetBody
 from bbcodec.archive.format.index import Entry
-from bbcodec.archive.read.decoder import Decoder
+from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import StretchTask, plan_stretches
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ArrayImages:
     """The images of `.npy` entries, which are called by their numbers."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: TaskRunner) -> None:
         """Look at nothing yet."""
         self._decoder = decoder
         self._file = decoder.file

@@ -32,7 +32,7 @@ KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
 
 @dataclass(frozen=True)
 class Decoded:
-    """What came of an entry or stretch: bytes, or the samples (h, w, C) of a tile; or what is wrong with it."""
+    """A decoded entry or stretch: bytes, or the samples (h, w, C) of a tile; or what is wrong with it."""
 
     content: Any
     damage: str = ""

@@ -16,8 +16,8 @@ from bbcodec.archive.format.chunks import DIRECTORY
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import link_stays_inside, printable
 from bbcodec.archive.read.archive_file import ArchiveFile
-from bbcodec.archive.read.decoder import Decoder
 from bbcodec.archive.read.join import member_layouts, write_long
+from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import Unit, plan_units
 from bbcodec.errors import DamagedArchive, OutputError, TargetExists, UnsafePath
 
@@ -32,7 +32,7 @@ SHOWN_NAMES = 10  # of damaged entries, in a message
 # --- verifying -------------------------------------------------------------------------------------------------------
 
 
-def verify_archive(decoder: Decoder) -> None:
+def verify_archive(decoder: TaskRunner) -> None:
     """Decode everything. Raises DamagedArchive with the names of damaged entries, or MissingCodec."""
     file = decoder.file
     damaged: set[int] = set()
@@ -58,7 +58,7 @@ def verify_archive(decoder: Decoder) -> None:
         )
 
 
-def _sound_skeleton(decoder: Decoder, entry: Entry) -> bool:
+def _sound_skeleton(decoder: TaskRunner, entry: Entry) -> bool:
     """Whether the skeleton of a long entry is whole, and of an array asks for as many chunks as there are."""
     try:
         skeleton = decoder.skeleton(entry)
@@ -81,7 +81,7 @@ def _n_files(file: ArchiveFile) -> int:
 # --- writing entries -------------------------------------------------------------------------------------------------
 
 
-def write_entry(decoder: Decoder, number: int, stream: BinaryIO, *, spread: bool) -> None:
+def write_entry(decoder: TaskRunner, number: int, stream: BinaryIO, *, spread: bool) -> None:
     """Write one entry to a stream that can seek; of a large one no more than a few chunks are held in memory.
 
     spread: over as many processes as are set. Raises DamagedArchive or MissingCodec.
@@ -99,7 +99,7 @@ def write_entry(decoder: Decoder, number: int, stream: BinaryIO, *, spread: bool
             raise DamagedArchive(f"{file.path}: {name} is damaged: {damage[number]}")
 
 
-def write_unit(decoder: Decoder, unit: Unit, results: Iterator[list[Decoded]], sink: Sink) -> dict[int, str]:
+def write_unit(decoder: TaskRunner, unit: Unit, results: Iterator[list[Decoded]], sink: Sink) -> dict[int, str]:
     """Write the entries of a unit from what its tasks gave. Says what is wrong with damaged ones, by number."""
     if unit.long:
         number = unit.numbers[0]
@@ -134,7 +134,7 @@ class Restored:
 
 
 def restore_entries(
-    decoder: Decoder, numbers: Sequence[int], folder: Path, *, force: bool, unsafe_links: bool
+    decoder: TaskRunner, numbers: Sequence[int], folder: Path, *, force: bool, unsafe_links: bool
 ) -> Restored:
     """Restore entries into a folder: all are first written to a temporary folder in it, then renamed.
 
@@ -163,7 +163,7 @@ def restore_entries(
     return Restored(kept, lines)
 
 
-def _stage(decoder: Decoder, numbers: Sequence[int], stage: Path) -> set[int]:
+def _stage(decoder: TaskRunner, numbers: Sequence[int], stage: Path) -> set[int]:
     """Write entries into `stage`, called by their numbers; gives the numbers of damaged ones, to be left there."""
     damaged: set[int] = set()
     for number in numbers:

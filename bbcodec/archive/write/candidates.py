@@ -21,7 +21,8 @@ from bbcodec.archive.write.tasks import split_evenly
 from bbcodec.binary import FRAME_BYTES, digest64
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
-from bbcodec.images.codings import CODINGS, coding_named
+from bbcodec.images.codings import CODINGS
+from bbcodec.images.codings.base import SHEET_SIDE, PictureCoding, StorageCoding
 from bbcodec.options import StorageOptions
 
 # A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
@@ -29,11 +30,9 @@ from bbcodec.options import StorageOptions
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
-SHEET_HEIGHT: Final = 16383  # the most that WebP takes
-MAX_LZMA_IMAGES: Final = 2**24  # of an LZMA sheet
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
-HARD_GAIN: Final = 0.95  # WebP tries hard where that makes a sample so much shorter: 0.83 on sprites, 0.98 on digits
+HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 
 ALONE: Final = tuple(coding for coding in CODINGS if coding.alone)
@@ -113,7 +112,7 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions) -> Candida
     """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL."""
     pieces: list[tuple[Piece, ...]] = []
     tried: dict[str, list[float]] = defaultdict(list)
-    codings = [coding for coding in ALONE if options.jpegxl or not coding.needs]
+    codings = [coding for coding in _codings(options) if coding.alone]
     for image in images:
         coded: dict[str, bytes] = {}
         for coding in codings:
@@ -152,30 +151,29 @@ def encode_learned(pool: CodecPool, images: Pixels, levels: int, most: int) -> C
 
 
 @dataclass(frozen=True)
-class SheetCoding:
+class SheetLayout:
     """How images are put into sheets: in which storage coding, how many at most in one, and with how much effort."""
 
-    name: str
+    coding: StorageCoding
     max_images: int
     hard: bool = False
 
     @property
     def label(self) -> str:
         """What reports call it: an image that has a sheet of its own is as if coded alone."""
-        return f"sheet ({self.name})" if self.max_images > 1 else self.name
+        return f"sheet ({self.coding.name})" if self.max_images > 1 else self.coding.name
 
     def encode(self, images: Pixels, best: Candidate) -> Candidate:
         """All images in sheets. An image's share of a sheet is in proportion to what it costs in the best so far."""
-        coding = coding_named(self.name)
         chunks: list[DraftChunk] = []
         pieces: list[tuple[Piece, ...]] = []
         costs = np.zeros(len(images))
         for number, part in enumerate(split_evenly(len(images), self.max_images)):
             count, height, width, channels = images[part].shape
-            stream = coding.encode_sheet(images[part], hard=self.hard)
+            stream = self.coding.encode_sheet(images[part], hard=self.hard)
             digest = digest64(images[part].tobytes())
-            body = SheetBody(digest, self.name, channels, count, height, width, stream).pack()
-            chunks.append(DraftChunk(SHEET, body, needs=coding.needs))
+            body = SheetBody(digest, self.coding.name, channels, count, height, width, stream).pack()
+            chunks.append(DraftChunk(SHEET, body, needs=self.coding.needs))
             pieces.extend((ChunkPiece(number, position),) for position in range(count))
             share = best.costs[part] / best.costs[part].sum()
             costs[part] = (len(body) + FRAME_BYTES) * share + PLACE_BYTES / 4
@@ -187,32 +185,28 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
     count, height, width, channels = images.shape
     if count < 2 or height * width > SHEET_PIXELS:
         return
-    few = images[sample_of(images)][: max(1, SHEET_HEIGHT // height)]
-    fits_pictures = max(height, width) <= SHEET_HEIGHT
-    most = dict.fromkeys(_picture_codings(options) if fits_pictures else [], SHEET_HEIGHT // height)
-    most |= dict.fromkeys(["lzma"] + ["lzma-planar"] * (channels > 1), MAX_LZMA_IMAGES)
-    sizes = {name: _sheet_bytes(few, name, hard=False) for name in most}
+    few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
+    most = {coding: coding.sheet_images((height, width, channels)) for coding in _codings(options)}
+    sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in most if most[coding]}
     bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
-    for name, size in sizes.items():
+    for coding, size in sizes.items():
         if size < bar or len(few) == count:
-            hard = name == "webp" and _sheet_bytes(few, name, hard=True) < HARD_GAIN * size
-            yield SheetCoding(name, most[name], hard).encode(images, best)
+            hard = coding.hard_sheets and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size
+            yield SheetLayout(coding, most[coding], hard).encode(images, best)
 
 
 def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
-    """Images of an array in a sheet each, in each coding that comes near the best so far on the first of them."""
-    count, height, width, _ = images.shape
-    if max(height, width) > SHEET_HEIGHT or height * width > MAX_APART_PIXELS:
+    """Images of an array in a sheet each, in each picture coding that comes near the best so far on the first."""
+    count, height, width, channels = images.shape
+    if height * width > MAX_APART_PIXELS:
         return
-    for name in _picture_codings(options):
-        if count == 1 or _sheet_bytes(images[:1], name, hard=False) < SAMPLE_SLACK * best.costs[0]:
-            yield SheetCoding(name, max_images=1).encode(images, best)
+    for coding in _codings(options):
+        if not isinstance(coding, PictureCoding) or not coding.sheet_images((height, width, channels)):
+            continue
+        if count == 1 or len(coding.encode_sheet(images[:1], hard=False)) < SAMPLE_SLACK * best.costs[0]:
+            yield SheetLayout(coding, max_images=1).encode(images, best)
 
 
-def _picture_codings(options: StorageOptions) -> list[str]:
-    """The codings whose sheet is one picture of all images."""
-    return ["webp"] + ["jpegxl"] * options.jpegxl
-
-
-def _sheet_bytes(images: Pixels, coding: str, *, hard: bool) -> int:
-    return len(coding_named(coding).encode_sheet(images, hard=hard))
+def _codings(options: StorageOptions) -> list[StorageCoding]:
+    """The storage codings that may be used."""
+    return [coding for coding in CODINGS if options.jpegxl or not coding.needs]

@@ -1,4 +1,4 @@
-"""Image files of one mode and size: the cheapest plane layout and coding is chosen, and files better off alone leave.
+"""Storage of image files of one mode and size: the cheapest plane layout and coding, together or alone.
 
 Three steps, repeated (`settle`) until every file has its place. `choose` makes groups of the files, each in one plane
 layout, so that all cost the least. `evict` breaks a group up in which files cost too much: those that are better off
@@ -94,7 +94,7 @@ class OpenedImage:
 
     @classmethod
     def of(cls, entry: int, data: bytes, picture: Picture) -> OpenedImage:
-        """That of a file and its picture."""
+        """From an image file and its picture."""
         colours = palette(picture.form, picture.sample_format, picture.skeleton)
         layouts = plane_layouts(picture.sample_format, colours)
         indexed = any(layout & COLOURS for layout in layouts)
@@ -179,7 +179,7 @@ def _total(coded: Iterable[_CodedLayout]) -> float:
 
 
 def _encode_layout(files: Sequence[OpenedImage], layout: int, encode: PlaneEncoder) -> list[_CodedLayout]:
-    """The files that can have a plane layout in that, apart by the channels of their palettes, and the others whole."""
+    """Files in a plane layout, those that lack it as they are; one group for each number of palette channels."""
     alike: dict[tuple[int, int], list[OpenedImage]] = defaultdict(list)
     for file in files:
         own = layout if layout in file.layouts else WHOLE

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
-from bbcodec.archive.format.container import Writer
+from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.archive.format.index import Place
 from bbcodec.archive.write.coded import StoredFile
 
@@ -55,7 +55,7 @@ class SharedParts:
         self._waiting.append(_WaitingPart(file, len(file.places), self._numbers[part], coding))
         file.places.append(None)
 
-    def flush(self, writer: Writer) -> None:
+    def flush(self, writer: ContainerWriter) -> None:
         """Write the chunk, if there is one, and tell the files their places."""
         if not self._waiting:
             return

@@ -62,7 +62,7 @@ class ImageDescription:
 
     @classmethod
     def of(cls, seen: Probe) -> ImageDescription:
-        """That of an image file that is kept as bytes."""
+        """Describes an image file that is kept as bytes."""
         return cls(seen.mode if seen.mode in MODES else "other", width=seen.width, height=seen.height)
 
 
@@ -130,7 +130,7 @@ class TileTask:
 class ArrayTask:
     """Some images of an array file, or other bytes of it.
 
-    member: that which ends here, if one does; its chunks are not counted yet. last: of the file.
+    member: the member that ends with this part, if any, its chunks not counted yet. last: whether the file ends.
     """
 
     entry: int

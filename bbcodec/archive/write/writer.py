@@ -1,4 +1,4 @@
-"""Coded tasks are put into the archive, in the order in which they come, with the directories that name their files."""
+"""Writes coded tasks into an archive, in order, with the directories that name their files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from bbcodec.archive.format.chunks import BYTES
-from bbcodec.archive.format.container import SEGMENT_FILES, Writer
+from bbcodec.archive.format.container import SEGMENT_FILES, ContainerWriter
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.summary import FileReport, Summary, how_stored
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, SharedPiece, StoredFile
@@ -24,14 +24,14 @@ SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this s
 
 
 @dataclass(frozen=True)
-class CodecUse:
+class CodecChoice:
     """A codec that chunks may need, and whether an archive that needs it embeds it."""
 
     source: CodecSource
     embed: bool
 
 
-class Assembler:
+class ArchiveWriter:
     """Puts coded tasks into an archive, in the order in which they come, and writes its directories.
 
     embedded: bytes of codecs in the archive. saved: bytes that learned chunks are shorter than the best of everything
@@ -43,7 +43,7 @@ class Assembler:
         stream: BinaryIO,
         entries: Sequence[ScannedEntry],
         copies: dict[int, int],
-        codecs: Iterable[CodecUse],
+        codecs: Iterable[CodecChoice],
         report: Callable[[FileReport], None] | None,
     ) -> None:
         """Begin an archive in `stream`. copies: by number the entry that is stored in place of another.
@@ -53,7 +53,7 @@ class Assembler:
         self.embedded = 0
         self.saved = 0
         self.summary = Summary()
-        self._writer = Writer(stream)
+        self._writer = ContainerWriter(stream)
         self._entries = entries
         self._copies: dict[int, list[int]] = defaultdict(list)
         for number, first in copies.items():

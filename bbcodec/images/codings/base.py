@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive
@@ -19,18 +19,23 @@ Effort = Literal["image", "sheet", "hard sheet"]
 Shape = tuple[int, int, int]  # height, width, channels of an image
 SheetShape = tuple[int, int, int, int]  # count, height, width, channels of images of one size
 
+SHEET_SIDE: Final = 16383  # pixels of a sheet that is a picture: the most that WebP takes
+MAX_SHEET_IMAGES: Final = 2**24  # of any other sheet
+
 
 class StorageCoding(ABC):
     """A way of storing images: each alone, or several of one size together, in a sheet; or bytes as they are.
 
     name: in archives and reports. needs: what an archive that uses it says its readers need. alone, together: which of
-    the two it does. max_side: pixels that an encoded image, or sheet, may have at most in height and width.
+    the two it does. hard_sheets: whether sheets can be coded with much more effort. max_side: pixels that an encoded
+    image, or sheet, may have at most in height and width.
     """
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
     alone: ClassVar[bool] = False
     together: ClassVar[bool] = False
+    hard_sheets: ClassVar[bool] = False
     max_side: ClassVar[int | None] = None
 
     def takes(self, channels: int, levels: int) -> bool:
@@ -52,6 +57,10 @@ class StorageCoding(ABC):
         if not self.takes(shape[2], levels):
             raise DamagedArchive(f"the archive holds {self.name} of {shape[2]} channels and {levels} levels")
         return self._decode(data, shape, levels)
+
+    def sheet_images(self, shape: Shape) -> int:
+        """How many images of a shape one sheet takes at most; 0 if it takes none."""
+        return MAX_SHEET_IMAGES if self.together else 0
 
     def encode_sheet(self, images: Bytes, *, hard: bool = True) -> bytes:
         """Images (N, H, W, C) of 256 levels as one stream.
@@ -88,6 +97,10 @@ class PictureCoding(StorageCoding):
 
     alone = True
     together = True
+
+    def sheet_images(self, shape: Shape) -> int:
+        """As many as make a picture of `SHEET_SIDE` rows."""
+        return SHEET_SIDE // shape[0] if max(shape[:2]) <= SHEET_SIDE else 0
 
     def encode_picture(self, pixels: Bytes, effort: Effort) -> bytes:
         """A lossless picture of pixels uint8 (H, W, C)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bbcodec.binary import compress_lzma, decompress_lzma
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.codings.base import SheetShape, StorageCoding
+from bbcodec.images.codings.base import Shape, SheetShape, StorageCoding
 
 if TYPE_CHECKING:
     from bbcodec.images.samples import Bytes
@@ -32,6 +32,10 @@ class PlanarLZMACoding(StorageCoding):
 
     name = "lzma-planar"
     together = True
+
+    def sheet_images(self, shape: Shape) -> int:
+        """None of one channel: the order would be that of `lzma`."""
+        return super().sheet_images(shape) if shape[2] > 1 else 0
 
     def _encode_sheet(self, images: Bytes, hard: bool) -> bytes:
         return compress_lzma(images.transpose(3, 0, 1, 2).tobytes(), _filters(aligned=False))

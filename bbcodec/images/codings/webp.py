@@ -16,6 +16,7 @@ class WebPCoding(PictureCoding):
     """A single VP8L chunk; grey is R = G = B. Raises ValueError over 16,383 pixels a side."""
 
     name = "webp"
+    hard_sheets = True
     max_side = 16383
 
     def encode_picture(self, pixels: Bytes, effort: Effort) -> bytes:

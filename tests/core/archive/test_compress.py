@@ -64,7 +64,7 @@ def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch
     for jobs in (1, 3):
         squeeze(folder, tmp_path / f"{jobs}.bb", ALL, jobs=jobs)
     assert (tmp_path / "1.bb").read_bytes() == (tmp_path / "3.bb").read_bytes()
-    restore(tmp_path / "1.bb", tmp_path / "out", setting=RunOptions(2, "cpu", load=load_fake))
+    restore(tmp_path / "1.bb", tmp_path / "out", run=RunOptions(2, "cpu", load=load_fake))
     check_same_tree(folder, tmp_path / "out")
 
 
@@ -272,12 +272,12 @@ def test_a_codec_that_decodes_other_pixels_is_caught_before_the_rename(folder, t
     assert inside(tmp_path) == ["in"]
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_lying, verify=False)
     with pytest.raises(DamagedArchive):
-        restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", load=load_lying))
+        restore(tmp_path / "a.bb", tmp_path / "out", run=RunOptions(1, "cpu", load=load_lying))
 
 
 def test_other_pixels_are_tried_again_on_the_safe_path(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb", ALL, load=load_hasty)
-    restore(tmp_path / "a.bb", tmp_path / "out", setting=RunOptions(1, "cpu", load=load_hasty))
+    restore(tmp_path / "a.bb", tmp_path / "out", run=RunOptions(1, "cpu", load=load_hasty))
     squeeze(folder, tmp_path / "b.bb", ALL)
     assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
 
@@ -314,7 +314,7 @@ def test_nothing_is_left_when_compressing_stops(folder, tmp_path, monkeypatch, s
 
     if force:
         (tmp_path / "a.bb").write_text("old")
-    monkeypatch.setattr(assembling.Assembler, "_place", stopping)
+    monkeypatch.setattr(assembling.ArchiveWriter, "_place", stopping)
     with pytest.raises(OutputError if isinstance(stop, OSError) else (KeyboardInterrupt, InputError)):
         squeeze(folder, tmp_path / "a.bb", ALL, force=force)
     assert inside(tmp_path) == (["a.bb", "in"] if force else ["in"])

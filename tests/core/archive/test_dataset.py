@@ -190,7 +190,7 @@ def test_chunks_hold_every_item_once(shared):
 @pytest.fixture
 def learned(tmp_path, monkeypatch):
     """An archive of many learned chunks, and a list of all that are decoded."""
-    monkeypatch.setattr(workers, "load_installed", load_fake)
+    monkeypatch.setattr(workers, "load_content", load_fake)
     (tmp_path / "in").mkdir()
     (tmp_path / "mine.bbc").write_bytes(fake_content())
     np.save(tmp_path / "in" / "many.npy", familiar(64, 64, count=320)[:, :, :, 0])
@@ -263,7 +263,7 @@ def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
         loads.append(device)
         return load_fake(content, device)
 
-    monkeypatch.setattr(workers, "load_installed", counting)
+    monkeypatch.setattr(workers, "load_content", counting)
     from fake_codec import fake_codec
 
     from bbcodec.archive.compress import CompressRequest, compress_with

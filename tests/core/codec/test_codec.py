@@ -238,14 +238,14 @@ def test_damaged_self_contained_messages_are_found_out(codecs):
 )
 def test_a_shape_that_cannot_be_is_refused_before_anything_is_allocated(codecs, shape, monkeypatch):
     monkeypatch.setattr(codecs["grey"], "decode_message", lambda *_: pytest.fail("decoding was tried"))
-    with pytest.raises(DamagedArchive, match="cannot be"):
+    with pytest.raises(DamagedArchive, match=r"is impossible|has no messages"):
         codecs["grey"].decode(b"".join(map(pack_varint, shape)) + bytes(100))
 
 
 @pytest.mark.parametrize("shape", [(1, 2**12, 2**11 + 1), (1, 1, 2**23 + 1)])
 def test_an_image_that_no_encoder_takes_is_not_decoded(codecs, shape, monkeypatch):
     monkeypatch.setattr(bbcodec.codec.codec, "decode", lambda *_: pytest.fail("decoding was tried"))
-    with pytest.raises(DamagedArchive, match="cannot be"):
+    with pytest.raises(DamagedArchive, match=r"is impossible|has no messages"):
         codecs["grey"].decode_message(bytes(1) + AnsStack.seeded(1).flatten().tobytes(), *shape)
 
 

@@ -6,7 +6,7 @@ from fake_codec import familiar, squeeze
 from folders import ALL, COLOUR, GREY, make_folder, quick_webp, save, smooth
 
 from bbcodec.archive.format.chunks import DIRECTORY, LEARNED, SHEET, read_chunk
-from bbcodec.archive.format.container import Reader
+from bbcodec.archive.format.container import ContainerReader
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import DamagedArchive, InputError, NotAnArchive
@@ -38,7 +38,7 @@ def test_bytes_by_purpose_add_up_to_the_file(archive, counts):
 
 def test_messages_are_those_of_learned_chunks(archive, counts):
     with open(archive, "rb") as stream:
-        chunks = Reader(stream).directory.chunks
+        chunks = ContainerReader(stream).directory.chunks
     bodies = [LearnedMessage.unpack(read_chunk(str(archive), one)) for one in chunks if one.type == LEARNED]
     assert counts.by_purpose[Purpose.MESSAGES] == sum(len(body.stream) for body in bodies)
     assert sum(map(len, counts.sources.values())) == sum(body.count for body in bodies)

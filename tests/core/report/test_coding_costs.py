@@ -8,7 +8,7 @@ from pattern_model import LOG_SIGMA, PRIOR, codec_content, familiar, load_patter
 from tiny_models import KINDS, pictures, pixel_format, tiny
 
 from bbcodec.archive.format.chunks import LEARNED
-from bbcodec.archive.format.container import Writer
+from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.codec import pool as workers
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec
@@ -148,7 +148,7 @@ def written(path, images, message):
     content = codec_content()
     about = parse_codec(content, "pattern")
     with open(path, "wb") as stream:
-        writer = Writer(stream)
+        writer = ContainerWriter(stream)
         digest = workers.digest64(images.tobytes())
         writer.add(LEARNED, LearnedMessage(about.digest[:4], digest, *images.shape[:3], message).pack())
         chunk = writer.chunks[0]

@@ -19,13 +19,13 @@ from bbcodec.report.evaluate import draws_up_to, evaluate, inspect, iwae_positio
 from bbcodec.report.render_json import render_json
 from bbcodec.report.report import check_breakdown
 
-LOAD_INSTALLED = workers.load_installed
+LOAD_INSTALLED = workers.load_content
 
 
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, quick_webp():
-        patch.setattr(workers, "load_installed", load_pattern)
+        patch.setattr(workers, "load_content", load_pattern)
         path = tmp_path_factory.mktemp("codec") / "pattern.bbc"
         path.write_bytes(codec_content())
         yield path
@@ -269,7 +269,7 @@ def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
         images.append(np.array(image.convert("L")) // 255)
     np.save(tmp_path / "strokes.npy", np.array(images))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "load_installed", LOAD_INSTALLED)
+        patch.setattr(workers, "load_content", LOAD_INSTALLED)
         report = evaluate("mnist-binary-2", tmp_path / "strokes.npy", iwae=10, iwae_images=3, baselines=False)
         bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-2")
     assert report.archive_bytes == (tmp_path / "a.bb").stat().st_size

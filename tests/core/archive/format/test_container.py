@@ -22,7 +22,7 @@ from bbcodec.archive.format.chunks import (
     read_chunk,
     unpack_bytes,
 )
-from bbcodec.archive.format.container import HEADER, VERSION, Reader, Writer
+from bbcodec.archive.format.container import HEADER, VERSION, ContainerReader, ContainerWriter
 from bbcodec.archive.format.index import CodecRecord, Directory, Entry, Place, pack_directory
 from bbcodec.binary import digest64
 from bbcodec.codec.message import LearnedMessage
@@ -32,7 +32,7 @@ from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchiv
 def archive(segments=()) -> bytes:
     """An archive of segments, each of chunks and then the files in them."""
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ContainerWriter(stream)
     for chunks, files in segments:
         first = len(writer.chunks)
         for chunk in chunks:
@@ -53,8 +53,8 @@ def small() -> bytes:
     return archive([([(BYTES, pack_bytes(b"hello world"))], files)])
 
 
-def read(data: bytes) -> Reader:
-    return Reader(io.BytesIO(data))
+def read(data: bytes) -> ContainerReader:
+    return ContainerReader(io.BytesIO(data))
 
 
 def entries(data: bytes) -> list[Entry]:
@@ -95,7 +95,7 @@ names = st.lists(
 def test_an_archive_comes_back_from_its_index_or_without_it(names, data):
     """With any number of segments, codecs embedded or not, chunks of all types."""
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ContainerWriter(stream)
     for name in names:
         if data.draw(st.booleans()):
             writer.add(LEARNED, data.draw(st.binary(max_size=9)))
@@ -149,9 +149,9 @@ def test_an_empty_archive_is_an_archive():
 def test_what_exceeds_the_format_cannot_be_written(monkeypatch):
     monkeypatch.setattr(container, "MAX_BODY_BYTES", 10)
     with pytest.raises(InputError, match="exceeds the archive format"):
-        Writer(io.BytesIO()).add(BYTES, bytes(11))
+        ContainerWriter(io.BytesIO()).add(BYTES, bytes(11))
     monkeypatch.setattr(container, "MAX_CHUNKS", 3)
-    writer = Writer(io.BytesIO())
+    writer = ContainerWriter(io.BytesIO())
     writer.add(BYTES, b"")
     with pytest.raises(InputError, match="exceeds the archive format"):
         writer.add(BYTES, b"")
@@ -164,7 +164,7 @@ def test_names_that_leave_the_folder_cannot_be_written():
 
 def test_segments_end_after_so_many_bytes(monkeypatch):
     monkeypatch.setattr(container, "SEGMENT_BYTES", 100)
-    writer = Writer(io.BytesIO())
+    writer = ContainerWriter(io.BytesIO())
     writer.add(BYTES, bytes(90))
     assert not writer.segment_full
     writer.add(BYTES, bytes(1))
@@ -358,7 +358,7 @@ def test_overhead_of_one_image():
     about = {"mode": "RGB", "sample_format": "RGB8", "width": 768, "height": 512, "size": 736501}
     about |= {"modified_ns": 1763712345123456789, "places": (Place(0, 0),)}
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ContainerWriter(stream)
     writer.add_codec(bytes(range(100, 116)), "photo-1", None)
     writer.add(LEARNED, LearnedMessage(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())
     writer.add(LEARNED, LearnedMessage(bytes(range(100, 116)), b"12345678", 1, 512, 384, b"").pack())

@@ -5,13 +5,13 @@ import io
 import pytest
 
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
-from bbcodec.archive.format.container import Reader, Writer
+from bbcodec.archive.format.container import ContainerReader, ContainerWriter
 from bbcodec.archive.format.index import Entry, Place
 
 
 def archive(files: dict[bytes, bytes]) -> bytes:
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ContainerWriter(stream)
     for name, content in files.items():
         chunk = writer.add(BYTES, pack_bytes(content, compress=False))
         writer.add_files([Entry(name, "bytes", size=len(content), places=(Place(chunk, 0, len(content)),))])
@@ -25,7 +25,7 @@ OUTER = archive({b"first": b"1" * 50, b"inner.bb": INNER, b"last": b"3" * 50})
 
 
 def names(data: bytes) -> list[bytes]:
-    reader = Reader(io.BytesIO(data))
+    reader = ContainerReader(io.BytesIO(data))
     assert reader.rebuilt
     return [file.name for file in reader.directory.files]
 

@@ -26,7 +26,7 @@ from bbcodec.errors import (
 
 def test_an_archive_is_a_mapping(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert list(archive) == archive.names == sorted(archive.names)
         assert len(archive) == len(archive.names) == N_FILES
         assert "grey/0.png" in archive
@@ -54,7 +54,7 @@ def test_one_image_costs_one_chunk(tmp_path, monkeypatch):
         save(tmp_path / "in" / f"{number}.png", familiar(seed=number))
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
     calls, setting = counting()
-    with Archive(tmp_path / "a.bb", setting=setting) as archive:
+    with Archive(tmp_path / "a.bb", run=setting) as archive:
         for name in ("4.png", "5.png", "4.png"):
             assert np.array_equal(np.asarray(archive[name]), familiar(seed=int(name[0]))[..., 0])
     assert calls == [3]

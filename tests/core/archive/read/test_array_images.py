@@ -37,7 +37,7 @@ def test_arrays_are_cut_into_chunks(tmp_path, monkeypatch):
     np.save(tmp_path / "in" / "a.npy", np.concatenate([pixels, other]))
     np.savez(tmp_path / "in" / "b.npz", one=pixels, two=np.arange(7.0), three=other[:, :, :, None])
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         kinds = [[archive._file.directory.chunks[place.chunk].type for place in file.content] for file in archive.files]
         assert kinds == [[LEARNED] * 3 + [LEARNED, BYTES], [LEARNED] * 4 + [BYTES, BYTES]]
         assert np.array_equal(archive["a.npy"], np.concatenate([pixels, other]))
@@ -66,7 +66,7 @@ def test_any_npy_comes_back_byte_for_byte(tmp_path_factory, array, fortran, tail
     with open(tmp_path / "a.npy", "ab") as stream:
         stream.write(tail)
     squeeze(tmp_path / "a.npy", tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert archive.read_bytes("a.npy") == (tmp_path / "a.npy").read_bytes()
 
 
@@ -96,7 +96,7 @@ def test_images_of_an_array_are_had_by_number(tmp_path, monkeypatch):
         np.save(tmp_path / "in" / f"{name}.npy", stack)
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
     kinds = set()
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         for file in archive.files:
             kinds |= {archive._file.directory.chunks[place.chunk].type for place in file.content}
         for name, stack in stacks.items():
@@ -116,7 +116,7 @@ def test_images_of_an_array_are_had_by_number(tmp_path, monkeypatch):
 def test_what_has_images_and_what_has_none(folder, tmp_path):
     np.save(folder / "text.npy", np.array(["a", "b"]))
     squeeze(folder, tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         counts = {name: archive.count(name) for name in archive}
         assert counts["stack.npy"] == 10
         assert counts["mask.npy"] == 4
@@ -138,7 +138,7 @@ def test_one_image_of_an_array_costs_one_chunk(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", stack)
     squeeze(tmp_path / "a.npy", tmp_path / "a.bb", ALL)
     calls, setting = counting()
-    with Archive(tmp_path / "a.bb", setting=setting) as archive:
+    with Archive(tmp_path / "a.bb", run=setting) as archive:
         assert np.array_equal(archive.images("a.npy", 4, 5), stack[4:5])
         assert np.array_equal(archive.images("a.npy", 3, 6), stack[3:6])
         assert calls == [3]
@@ -162,7 +162,7 @@ def test_an_npz_that_cannot_be_written_again_is_kept(tmp_path):
     (tmp_path / "d.npz").write_bytes(b"no zip at all")
     for name in ("a", "b", "c", "d"):
         squeeze(tmp_path / f"{name}.npz", tmp_path / f"{name}.bb", ALL)
-        with Archive(tmp_path / f"{name}.bb", setting=FAKE) as archive:
+        with Archive(tmp_path / f"{name}.bb", run=FAKE) as archive:
             assert archive.read_bytes(f"{name}.npz") == (tmp_path / f"{name}.npz").read_bytes()
             assert archive.listing()["files"][0]["how"] == "original"
 

@@ -88,7 +88,7 @@ def test_an_embedded_codec_that_is_another_is_damage(tmp_path):
 
 def test_the_public_functions_take_codec_files(folder, tmp_path, monkeypatch):
     """compress, open, verify and decompress with the path of a codec; the fake replaces what needs torch."""
-    monkeypatch.setattr(workers, "load_installed", load_fake)
+    monkeypatch.setattr(workers, "load_content", load_fake)
     (tmp_path / "mine.bbc").write_bytes(fake_content())
     archive = tmp_path / "a.bb"
     summary = bbcodec.compress(folder, archive, codec=tmp_path / "mine.bbc", embed_codec=False)

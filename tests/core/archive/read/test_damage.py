@@ -67,7 +67,7 @@ def make_small(tmp_path):
 def small_segments(monkeypatch):
     monkeypatch.setattr(container, "SEGMENT_BYTES", 1)
     # Every fake codec pays for itself: its file is long, and these archives are small.
-    monkeypatch.setattr(assembling.Assembler, "embedded", property(lambda self: 0, lambda self, value: None), False)
+    monkeypatch.setattr(assembling.ArchiveWriter, "embedded", property(lambda self: 0, lambda self, value: None), False)
 
 
 def check_right_or_refused(path, whole):
@@ -90,13 +90,13 @@ def test_every_cut_of_an_archive_is_noticed(tmp_path, small_segments):
     for length in range(len(data) - 1, -1, -1):
         bad.write_bytes(data[:length])
         try:
-            with Archive(bad, setting=FAKE) as archive:
+            with Archive(bad, run=FAKE) as archive:
                 lost = whole.keys() - archive.keys()
         except (DamagedArchive, NotAnArchive):
             continue
         if frozenset(lost) not in seen or length % 9 == 0:
             assert check_right_or_refused(bad, whole) == lost
-            with Archive(bad, setting=FAKE) as archive, pytest.raises(DamagedArchive):
+            with Archive(bad, run=FAKE) as archive, pytest.raises(DamagedArchive):
                 archive.verify()
         seen.add(frozenset(lost))
     # The more is cut, the more is lost, by whole segments.
@@ -122,7 +122,7 @@ def test_every_changed_byte_is_noticed_or_harmless(tmp_path, small_segments):
             continue
         seen.add(frozenset(lost))
         if place % 5 == 0:
-            with Archive(bad, setting=FAKE) as archive, pytest.raises(DamagedArchive, match=r"bad\.bb"):
+            with Archive(bad, run=FAKE) as archive, pytest.raises(DamagedArchive, match=r"bad\.bb"):
                 archive.verify()
     # Each chunk takes its own files along, no others; the codec's takes those that need it.
     learned = {"a.png", "b.png", "e.npy"}
@@ -153,7 +153,7 @@ def test_without_index_all_comes_back(folder, tmp_path, monkeypatch, place, segm
     summary = restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(folder, tmp_path / "out")
     assert "a.bb" in summary.skipped[-1]
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert archive.listing()["rebuilt"]
         with pytest.raises(DamagedArchive, match=f"the {N_FILES} files"):
             archive.verify()
@@ -180,8 +180,8 @@ def test_files_outside_a_damaged_chunk_are_restored(folder, tmp_path, jobs, monk
     damage(tmp_path / "a.bb", "grey/0.png")
     setting = RunOptions(jobs, "cpu", None, load_fake)
     with pytest.raises(DamagedArchive, match=rf"6 of {N_FILES} files are damaged: 'grey/0.png'.*others were restored"):
-        restore(tmp_path / "a.bb", tmp_path / "out", setting=setting)
-    with Archive(tmp_path / "a.bb", setting=setting) as archive, pytest.raises(DamagedArchive, match="6 of"):
+        restore(tmp_path / "a.bb", tmp_path / "out", run=setting)
+    with Archive(tmp_path / "a.bb", run=setting) as archive, pytest.raises(DamagedArchive, match="6 of"):
         archive.verify()
     times = (folder / "grey").stat().st_mtime_ns
     for number in range(6):
@@ -201,7 +201,7 @@ def test_a_damaged_codec_costs_the_files_that_need_it(folder, tmp_path):
     with pytest.raises(DamagedArchive, match=rf"8 of {N_FILES} files are damaged: 'both.npz', 'grey/0.png'"):
         restore(tmp_path / "a.bb", tmp_path / "out")
     assert len([path for path in (tmp_path / "out").rglob("*") if not path.is_dir()]) == N_FILES - 8
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         with pytest.raises(DamagedArchive, match="8 of"):
             archive.verify()
         with pytest.raises(DamagedArchive, match="codec"):
@@ -222,7 +222,7 @@ def test_a_damaged_piece_costs_the_whole_array(tmp_path, monkeypatch):
     with pytest.raises(DamagedArchive, match=r"2 of 3 files are damaged: 'a.npy', 'c.npz'"):
         restore(tmp_path / "a.bb", tmp_path / "out")
     assert contents(tmp_path / "out").keys() == {"b.npy"}
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert np.array_equal(archive.images("b.npy", 0, 3), familiar(count=10, seed=1)[:3])
         with pytest.raises(DamagedArchive, match=r"a\.bb"):
             archive.images("a.npy", 0, 10)
@@ -313,7 +313,7 @@ def test_other_versions_are_refused_by_name(folder, tmp_path):
 
 def test_an_archive_that_goes_away_is_an_input_error(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         (tmp_path / "a.bb").unlink()
         for name in ("notes.txt", "grey/0.png", "stack.npy", "both.npz"):
             with pytest.raises(InputError, match=r"a\.bb cannot be read"):

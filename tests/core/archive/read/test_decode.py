@@ -88,7 +88,7 @@ CASES = {
 def test_chunks_that_contradict_the_directory_are_damage(tmp_path, case):
     files, chunk = CASES[case]
     bad = write_archive(tmp_path / "a.bb", files, [chunk], [CODEC])
-    with Archive(bad, setting=FAKE) as archive:
+    with Archive(bad, run=FAKE) as archive:
         for name in archive:
             with pytest.raises(DamagedArchive):
                 archive.read_bytes(name)
@@ -198,7 +198,7 @@ def test_threads_may_read_one_archive(tmp_path, monkeypatch):
             failures.append(error)
 
     for _ in range(2):
-        with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+        with Archive(tmp_path / "a.bb", run=FAKE) as archive:
             threads = [threading.Thread(target=read, args=(archive, seed)) for seed in range(8)]
             for thread in threads:
                 thread.start()
@@ -219,7 +219,7 @@ def test_forked_processes_may_read_an_open_archive(tmp_path):
     squeeze(make_many(tmp_path / "in"), tmp_path / "a.bb", ALL)
     whole = read_all(tmp_path / "a.bb")
     context = multiprocessing.get_context("fork")
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert archive.read_bytes("grey/0.png") == whole["grey/0.png"]
         pipes = []
         for _ in range(3):
@@ -239,7 +239,7 @@ def test_forked_processes_may_read_an_open_archive(tmp_path):
 
 def test_no_file_is_held_open(tmp_path):
     squeeze(make_folder(tmp_path / "in"), tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         archive.read_bytes("grey/0.png")
         open_files = [os.readlink(f"/proc/self/fd/{one}") for one in os.listdir("/proc/self/fd")
                       if os.path.exists(f"/proc/self/fd/{one}")]  # fmt: skip
@@ -255,7 +255,7 @@ def test_codecs_stay_loaded_when_others_are_needed(tmp_path):
         loaded.append(content)
         return load_fake(content, device)
 
-    with Archive(tmp_path / "a.bb", setting=RunOptions(1, "cpu", None, load)) as archive:
+    with Archive(tmp_path / "a.bb", run=RunOptions(1, "cpu", None, load)) as archive:
         for name in ("grey/0.png", "colour/0.png", "grey/1.png", "colour/1.png", "stack.npy"):
             archive.read_bytes(name)
     assert len(loaded) == 2

@@ -79,7 +79,7 @@ def test_tiles_come_back(tmp_path, small_tiles, monkeypatch, large, exact):
     squeeze(top, tmp_path / "a.bb", ALL, exact=exact)
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(top, tmp_path / "out", exact)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         forms = {os.fsdecode(file.name): file.form for file in archive.files}
         tiled = {os.fsdecode(file.name) for file in archive.files if len(file.content) > file.n_planes}
         for name in archive:
@@ -101,7 +101,7 @@ def test_tiles_go_the_way_that_is_shortest_for_all(tmp_path, small_tiles, carefu
     image.putpalette(np.repeat(np.argsort(shuffled), 3).astype(np.uint8).tobytes())
     image.save(tmp_path / "in" / "palette.png")
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         layouts = {os.fsdecode(file.name): file.plane_layout for file in archive.files}
         assert layouts == {"rgba.png": 1, "plain.png": 0, "palette.png": 2}
         assert hows(tmp_path / "a.bb")["rgba.png"] == "learned"
@@ -120,7 +120,7 @@ def test_damage_in_a_tile_costs_that_file_only(tmp_path, small_tiles, which):
         restore(tmp_path / "a.bb", tmp_path / "out")
     assert contents(tmp_path / "out").keys() == {"b.png"}
     with pytest.raises(DamagedArchive, match=r"1 of 2 files are damaged: 'a.png'"):
-        restore(tmp_path / "a.bb", tmp_path / "again", setting=RunOptions(2, "cpu", None, load_fake))
+        restore(tmp_path / "a.bb", tmp_path / "again", run=RunOptions(2, "cpu", None, load_fake))
     found = read_all(tmp_path / "a.bb")
     assert found["a.png"] is None
     assert found["b.png"] is not None

@@ -21,6 +21,7 @@ from bbcodec.archive.write.candidates import (
 )
 from bbcodec.archive.write.coded import SharedPiece
 from bbcodec.codec.pool import CodecPool, CodecSource
+from bbcodec.images.codings import base
 from bbcodec.options import StorageOptions
 
 PLAIN = StorageOptions()
@@ -80,7 +81,8 @@ def test_learned_chunks_are_bounded(monkeypatch):
 
 
 def test_sheets_are_no_higher_than_webp_takes(monkeypatch):
-    monkeypatch.setattr(candidates, "SHEET_HEIGHT", 50)
+    monkeypatch.setattr(candidates, "SHEET_SIDE", 50)
+    monkeypatch.setattr(base, "SHEET_SIDE", 50)
     stack = np.tile(noise(1, 24, 24, 3), (7, 1, 1, 1))
     groups = list(encode_sheets(stack, PLAIN, encode_each(stack, 256, PLAIN)))
     sizes = {next(iter(group.tried)): [chunk.type for chunk in group.chunks] for group in groups}

@@ -166,7 +166,7 @@ def test_alpha_is_split_where_that_is_shorter(tmp_path):
         pixels = np.concatenate([familiar(channels=3, seed=number), familiar(seed=number)], axis=2)
         save(tmp_path / "in" / f"{number}.png", pixels)
     squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
-    with Archive(tmp_path / "a.bb", setting=FAKE) as archive:
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert {file.plane_layout for file in archive.files} == {1}
         assert {len(file.places) for file in archive.files} == {2}
     restore(tmp_path / "a.bb", tmp_path / "out")

@@ -3,7 +3,7 @@
 import io
 
 from bbcodec.archive.format.chunks import read_chunk, unpack_bytes
-from bbcodec.archive.format.container import Reader, Writer
+from bbcodec.archive.format.container import ContainerReader, ContainerWriter
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.write.coded import StoredFile
 from bbcodec.archive.write.shared_parts import PendingFile, SharedParts
@@ -16,7 +16,7 @@ def pending_file(number=0):
 def test_equal_parts_are_stored_once(tmp_path):
     shared, files = SharedParts(compress=False), [pending_file(number) for number in range(4)]
     stream = io.BytesIO()
-    writer = Writer(stream)
+    writer = ContainerWriter(stream)
     shared.flush(writer)
     assert not writer.chunks  # nothing waits
     for file, part in zip(files, (b"one", b"two", b"one", b"three"), strict=True):
@@ -36,7 +36,7 @@ def test_equal_parts_are_stored_once(tmp_path):
     writer.add_files([everything])
     writer.finish()
     (tmp_path / "a.bb").write_bytes(stream.getvalue())
-    chunks = Reader(stream).directory.chunks
+    chunks = ContainerReader(stream).directory.chunks
     assert [unpack_bytes(read_chunk(str(tmp_path / "a.bb"), one)) for one in chunks[:2]] == [b"onetwothree", b"one"]
 
 

@@ -1,4 +1,4 @@
-"""Tasks of an archive done: in this process, or in as many as are set, with the codecs that they need."""
+"""Runs decoding tasks, here or in worker processes, with the codecs that they need."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecPool
 
 
-class Decoder:
+class TaskRunner:
     """Decodes what an archive holds. Keeps loaded codecs, and the chunks decoded last, until `close`."""
 
     def __init__(self, file: ArchiveFile, codecs: CodecFinder, options: RunOptions) -> None:
-        """Decode nothing yet."""
         self.file = file
         self.codecs = codecs
         self._options = options
@@ -44,7 +43,7 @@ class Decoder:
     def everywhere(self, units: Sequence[Unit], what: str) -> Iterator[list[Decoded]]:
         """What the tasks of units give, in order, done by as many processes as are set. Raises as `here`.
 
-        what: is being done, as whoever watches is told.
+        what: the activity, as progress displays name it.
         """
         from bbcodec.archive.read.decode import decode_task
         from bbcodec.parallel import run_tasks
