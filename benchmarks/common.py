@@ -66,8 +66,8 @@ def environment() -> dict[str, Any]:
 
 
 def command(options: argparse.Namespace, defaults: argparse.ArgumentParser, folder: str = "DATA") -> str:
-    """The command that was run, with the data folder called DATA, or PREPARED."""
-    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", f"--data {folder}"]
+    """The command that was run, with the data folder, if it takes one, called DATA or PREPARED."""
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *([f"--data {folder}"] if folder else [])]
     for key, value in vars(options).items():
         if key not in ("data", "out") and value != defaults.get_default(key):
             words.append(f"--{key.replace('_', '-')}")

@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import HERE, save
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.engine import products
@@ -108,14 +110,15 @@ def floor(net: dict[str, np.ndarray], kernels: Kernels, times: int) -> tuple[flo
     return 1e6 * sum(n / rate for n, rate in zip(sizes, rates, strict=True)), rates[0] / 1e9, rates[1] / 1e9
 
 
-def measure(name: str, hidden: int, blocks: int, kernels: Kernels, times: int) -> None:
-    """Print the table of a net."""
-    family = mixture(3, COMPONENTS)
+def measure(name: str, kernels: Kernels, times: int) -> dict[str, Any]:
+    """The row of a net: microseconds a pixel of each part, and MB/s."""
+    family, (hidden, blocks) = mixture(3, COMPONENTS), NETS[name]
     net = random_net(hidden, blocks, family.size)
     coder = LocalCoder(packed(net, ((np.arange(256) - 128) * 8).astype(np.int16), 256), family, kernels)
     images = coder.pop(AnsStack.seeded(0, 16), (1, HEIGHT, WIDTH))
     full, empty = AnsStack.seeded(1, 16), AnsStack.seeded(1, 16).bits
     coder.push(full, images)
+    message = full.flatten()
 
     values = np.ascontiguousarray(images.transpose(0, 2, 3, 1).reshape(PIXELS, 3).astype(np.int32))
     params = np.pad(coder.parameters(images).reshape(PIXELS, -1), ((0, 0), (0, -family.size % 16)))
@@ -123,42 +126,46 @@ def measure(name: str, hidden: int, blocks: int, kernels: Kernels, times: int) -
     starts, masses = np.zeros(values.size, np.int32), np.zeros(values.size, np.int32)
     heads, words = np.full(16, 1 << 31, np.uint64), np.zeros(values.size, np.uint32)
 
-    def interleaved() -> None:
+    def locate() -> None:
         mixture_intervals(kernels, family, params, order, values, memory, starts, masses)
 
-    interleaved()
+    locate()
     filled = heads.copy()
     n = push_intervals(kernels, filled, words, 0, starts, masses, 24)
-    rows = {
+    parts: dict[str, Callable[[], Any]] = {
         "net": lambda: coder.parameters(images),
-        "distribution, encoding": interleaved,
-        "rANS, encoding": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses, 24),
-        "distribution and rANS, decoding": lambda: mixture_pop(
+        "distribution_in": locate,
+        "rans_in": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses, 24),
+        "distribution_and_rans_out": lambda: mixture_pop(
             kernels, filled.copy(), words, n, popped, family, params, order, memory
         ),
-        "encoding": lambda: coder.push(AnsStack.seeded(1, 16), images),
-        "decoding": lambda: coder.pop(AnsStack.unflatten(message, 16), (1, HEIGHT, WIDTH)),
+        "in": lambda: coder.push(AnsStack.seeded(1, 16), images),
+        "out": lambda: coder.pop(AnsStack.unflatten(message, 16), (1, HEIGHT, WIDTH)),
     }
-    message = full.flatten()
     least, inner, wide = floor(net, kernels, times)
-    bits = (full.bits - empty) / values.size
-    print(f"{name}, {kernels.name}: {bits:.2f} bits/dim, products {inner:.0f} (inner) and {wide:.0f} (wide) GMAC/s")
-    print(f"  {'floor of the products':34} {least:6.3f} us")
-    for what, run in rows.items():
-        each = 1e6 * seconds(run, times) / PIXELS
-        speed = f"   {3 / each:5.2f} MB/s" if what in ("encoding", "decoding") else ""
-        print(f"  {what:34} {each:6.3f} us{speed}")
+    microseconds = {part: round(1e6 * seconds(run, times) / PIXELS, 3) for part, run in parts.items()}
+    return {
+        "net": name,
+        "kernels": kernels.name,
+        "bits_per_dim": round((full.bits - empty) / values.size, 2),
+        "inner_gmac_per_s": round(inner),
+        "wide_gmac_per_s": round(wide),
+        "floor_us_per_pixel": round(least, 3),
+        "us_per_pixel": microseconds,
+        "mb_per_s": {way: round(3 / microseconds[way], 2) for way in ("in", "out")},
+    }
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernels", nargs="+", choices=FEATURES, default=available()[:1], help="(the fastest here)")
     parser.add_argument("--times", type=int, default=5, help="runs of each part, the quickest counts")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "engine.json", help="where the result goes")
     options = parser.parse_args()
-    for kernels in options.kernels:
-        for name, (hidden, blocks) in NETS.items():
-            measure(name, hidden, blocks, Kernels(kernels), options.times)
+    rows = [measure(net, Kernels(name), options.times) for name in options.kernels for net in NETS]
+    data = f"a photo of {WIDTH} x {HEIGHT} drawn from nets of random weights, {COMPONENTS} components"
+    save(options, parser, data, {"rows": rows}, folder="")
 
 
 if __name__ == "__main__":
