@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +22,14 @@ from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.distributions.grouped_mixture import GroupedMixture
 from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.engine.local_net import packed
+from bbcodec.engine.logistic import mixture
+from bbcodec.engine.waves import LocalCoder
 from bbcodec.exact.activations import silu
 from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import QuantisedLocalNet, export
 from bbcodec.exact.masked_conv import LocalNet, WaveNet
 from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models import fused_blocks
@@ -115,14 +120,32 @@ class Vlae(TrainableModel):
         """Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
+        self._coder: LocalCoder | None = None
         if c.latent_channels:
             self._make_latents()
         self.local = local_net(c)
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
-            self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
+            family = GroupedMixture if c.inner else LogisticMixture
+            self.family = partial(family, channels=c.channels, joint=c.joint)
             start_predictors(self.local, c.channels, c.components, c.joint)
+
+    @property
+    def has_engine(self) -> bool:  # type: ignore[override]
+        """Whether the decoder is an 8-bit net of 256 levels."""
+        return bool(self.config.inner) and self.config.levels == 256
+
+    def coder(self) -> LocalCoder | None:
+        """The decoder as compiled code, where the engine is to be used. The layers must be frozen."""
+        if not self.engine or not isinstance(self.local, QuantisedLocalNet):
+            return None
+        if self._coder is None:
+            c, levels = self.config, torch.arange(256.0).view(1, 1, 1, 256)
+            values = self.embed(levels)[0, :, 0].numpy().astype(np.int16)  # the level, and the channel inside
+            family = mixture(c.channels, c.components, c.joint)
+            self._coder = LocalCoder(packed(export(self.local), values[0], int(values[1, 0])), family)
+        return self._coder
 
     def _make_latents(self) -> None:
         """Encoder, prior, and the net from latents to the decoder's context."""
@@ -187,7 +210,8 @@ class Vlae(TrainableModel):
         batch, channels, height, width = shape
         context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
-        return Autoregressive(self.local, self.family, self.embed, size, context, self.config.context_stride)
+        stride = self.config.context_stride
+        return Autoregressive(self.local, self.family, self.embed, size, context, stride, self.coder())
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
         """Latents z, if there are any, then pixels x."""

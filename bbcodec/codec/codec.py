@@ -26,6 +26,8 @@ GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as 
 MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a pixel
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images that are coded to choose the growth
+LANES = 16  # as many as pixels are decoded at a time
+LANES_PIXELS = 2**16  # of a message, from which it has that many
 MARGIN = 0.75  # share of the widest batch that the stack affords according to the trial
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
@@ -65,11 +67,22 @@ class Codec:
         self.name, self.family, self.digest, self.card = about.name, about.family, about.digest.hex(), about.card
         self.file_bytes = len(about.content)
         self.safe = False
+        self.compiled = False
 
     def set_safe(self, safe: bool) -> None:
         """Compute on the slow path that no kernel can make inexact, or on the fast one."""
         self.safe = safe
         set_safe(self.model, safe)
+        self.model.engine = self.compiled and not safe
+
+    def set_compiled(self, compiled: bool) -> None:
+        """Code pixels with the compiled engine, or with PyTorch's layers alone: messages are the same."""
+        self.compiled = compiled
+        self.model.engine = compiled and not self.safe
+
+    def lanes(self, shape: tuple[int, ...]) -> int:
+        """Heads of the stack of a message of images (N, H, W, C): sixteen where 8 bytes each are nothing."""
+        return LANES if self.model.has_engine and shape[0] * shape[1] * shape[2] >= LANES_PIXELS else 1
 
     def encode(self, images: Images) -> bytes:
         """A self-contained message of images (N, H, W, C) uint8. Raises InputError for images that it does not take."""
@@ -122,7 +135,7 @@ class Codec:
 
     def chain(self, images: Images, growth: int, bits: Bits | None = None) -> AnsStack:
         """The stack that holds all images, on seeded filler."""
-        stack = AnsStack.seeded(SEED)
+        stack = AnsStack.seeded(SEED, self.lanes(images.shape))
         end = len(images)
         for width in batch_widths(end, growth, self.widest(images.shape)):
             rows: dict[str, list[np.ndarray[Any, Any]]] | None = None if bits is None else {}
@@ -148,21 +161,22 @@ class Codec:
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Images:
         """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""
-        if len(data) < 9 or len(data) % 4 != 1:
+        lanes = self.lanes((count, height, width))
+        if len(data) < 1 + 8 * lanes or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
         if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # which no encoder writes
             raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, is impossible")
         if self.model.image_size not in (None, (height, width)):
             raise DamagedArchive(f"codec {self.name} has no messages of images of {height} x {width}")
         try:
-            stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1))
+            stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1), lanes)
             parts = []
             for n in reversed(batch_widths(count, data[0], self.widest((count, height, width)))):
                 x = decode(self.model, stack, torch.Size((n, self.pixels.channels, height, width)))
                 parts.append(x.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
         except CoderError as error:
             raise DamagedArchive(f"a message does not decode: {error}") from None
-        if not stack.is_seed(SEED, len(stack.flatten()) - 2):
+        if not stack.is_seed(SEED, len(stack.flatten()) - 2 * lanes):
             raise DamagedArchive("a message does not decode: its chain does not end where every chain begins")
         return np.concatenate(parts)
 

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from bbcodec.codec.catalogue import CodecFile, codec_header, find_codec, parse_codec
 from bbcodec.codec.codec import Codec, PixelFormat
 from bbcodec.codec.device import check_device, one_thread
-from bbcodec.codec.known_answers import WRONG, answers, check_answers
+from bbcodec.codec.known_answers import WRONG, answers, check_answers, engine_agrees
 from bbcodec.errors import BadCodecFile, InexactArithmetic
 from bbcodec.exact.layers import exact_parts, set_exact
 from bbcodec.model.program import LatentModel
@@ -92,4 +92,6 @@ def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto") -> 
     codec = Codec(model, PixelFormat(about.channels, about.levels), about, place)
     with one_thread():
         check_answers(codec, expected)
+        if model.has_engine and place.type == "cpu" and not codec.safe:
+            codec.set_compiled(engine_agrees(codec))
     return codec

@@ -74,6 +74,17 @@ def answers(codec: Codec) -> list[str]:
     return found
 
 
+def engine_agrees(codec: Codec) -> bool:
+    """Whether the compiled engine gives the messages of PyTorch's layers for the fixed images, and decodes them."""
+    for images in known_images(codec.pixels, codec.model.image_size):
+        codec.set_compiled(False)
+        expected = codec.encode(images)
+        codec.set_compiled(True)
+        if codec.encode(images) != expected or not np.array_equal(codec.decode(expected), images):
+            return False
+    return True
+
+
 def check_answers(codec: Codec, expected: list[str]) -> None:
     """Run the known-answer test; take the safe path if the fast one fails it. Raises InexactArithmetic if both do."""
     for safe in (False, True):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
+from bbcodec.engine.waves import Context, LocalCoder
 from bbcodec.exact.masked_conv import WaveNet
 from bbcodec.exact.wave_order import WaveOrder
 
@@ -31,13 +32,16 @@ class Autoregressive(Distribution):
         shape: tuple[int, int, int, int],
         context: Tensor | None = None,
         stride: int = 1,
+        coder: LocalCoder | None = None,
     ) -> None:
         """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input.
 
-        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net.
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net. coder: the net and the family as
+        compiled code, to push and pop values from 0 to 255 with.
         """
         self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
+        self.coder = coder
         self._last: tuple[Tensor, Tensor] | None = None
 
     def in_parallel(self, value: Tensor) -> Tensor:
@@ -49,8 +53,16 @@ class Autoregressive(Distribution):
         """`in_parallel` without gradients, evaluated once for a value that is pushed and then measured."""
         if self._last is None or self._last[0] is not value:
             with torch.no_grad():
-                self._last = value, self.in_parallel(value)
+                self._last = value, self.in_parallel(value) if self.coder is None else self._compiled(self.coder, value)
         return self._last[1]
+
+    def _compiled(self, coder: LocalCoder, value: Tensor) -> Tensor:
+        return torch.from_numpy(coder.parameters(_bytes(value), *self._told()).astype(np.float32))
+
+    def _told(self) -> tuple[Context | None, int]:
+        """The context as compiled code takes it, and its stride."""
+        context = None if self.context is None else self.context.numpy().astype(np.int16)
+        return context, self.stride
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, C, H, W) -> (B,) nats."""
@@ -71,6 +83,9 @@ class Autoregressive(Distribution):
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Push wave by wave, the last wave first, so that `pop` starts with the first."""
+        if self.coder is not None:
+            self.coder.push(stack, _bytes(value), *self._told())
+            return
         _, _, height, width = self.shape
         params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
@@ -81,6 +96,9 @@ class Autoregressive(Distribution):
 
     def pop(self, stack: AnsStack) -> Tensor:
         """Take values off the stack: (B, C, H, W), float32 whole numbers."""
+        if self.coder is not None:
+            batch, _, height, width = self.shape
+            return torch.from_numpy(self.coder.pop(stack, (batch, height, width), *self._told())).float()
         with stack.atomic():
             return self.drawn(lambda family: family.pop(stack))
 
@@ -101,3 +119,8 @@ class Autoregressive(Distribution):
 
         self.net.in_waves((batch, height, width), self.context, step, self.stride)
         return out.permute(2, 3, 0, 1).contiguous()
+
+
+def _bytes(value: Tensor) -> np.ndarray:
+    """Whole numbers from 0 to 255 as uint8 (B, C, H, W)."""
+    return np.ascontiguousarray(value.numpy().astype(np.uint8))

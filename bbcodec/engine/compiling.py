@@ -20,6 +20,7 @@ from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
 from bbcodec.coder.compilation import source_digest
+from bbcodec.errors import InputError
 
 VARIABLE: Final = "BBCODEC_KERNELS"
 # CPU features (LLVM's names) that each instruction set needs, fastest first.
@@ -69,7 +70,7 @@ class Kernels:
 def choose() -> Kernels:
     """The kernels that the environment variable BBCODEC_KERNELS names, or else the fastest that this CPU can run.
 
-    Raises ValueError, naming the variable, for an unknown name or one that this CPU cannot run.
+    Raises InputError, naming the variable, for an unknown name or one that this CPU cannot run.
     """
     name = os.environ.get(VARIABLE, "")
     if not name:
@@ -77,7 +78,7 @@ def choose() -> Kernels:
     try:
         return Kernels(name)
     except ValueError as error:
-        raise ValueError(f"{VARIABLE}: {error}") from None
+        raise InputError(f"{VARIABLE}: {error}") from None
 
 
 def available() -> list[str]:

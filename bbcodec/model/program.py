@@ -46,6 +46,8 @@ class LatentModel(nn.Module, ABC):
     """A network with a program: `program(shape)` to sample or decode, `program(shape, images)` to encode or train."""
 
     image_size: tuple[int, int] | None = None  # height and width of the only images it takes; None: any size
+    has_engine: bool = False  # whether the compiled engine can code its pixels
+    engine: bool = False  # whether it does, where nets are frozen and on the CPU
 
     @abstractmethod
     def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:

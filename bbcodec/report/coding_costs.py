@@ -240,7 +240,7 @@ def _encode_again(codec: Codec, images: Images, growth: int, recorder: _CostReco
     from bbcodec.coder.ans import AnsStack
     from bbcodec.model.interpreters import encode
 
-    stack = AnsStack.seeded(SEED)
+    stack = AnsStack.seeded(SEED, codec.lanes(images.shape))
     end = len(images)
     widths = batch_widths(end, growth, codec.widest(images.shape))
     for width in widths:

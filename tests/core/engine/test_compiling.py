@@ -8,6 +8,7 @@ import pytest
 from bbcodec.engine import compiling
 from bbcodec.engine.compiling import FEATURES, VARIABLE, Kernels, available, choose
 from bbcodec.engine.rans import push_intervals
+from bbcodec.errors import InputError
 
 
 def test_the_fastest_kernels_are_chosen_unless_the_environment_says_otherwise(monkeypatch):
@@ -20,7 +21,7 @@ def test_the_fastest_kernels_are_chosen_unless_the_environment_says_otherwise(mo
 
 def test_unknown_kernels_are_refused_by_name(monkeypatch):
     monkeypatch.setenv(VARIABLE, "sse9")
-    with pytest.raises(ValueError, match="BBCODEC_KERNELS: no such kernels: 'sse9', expected one of avx512vnni, avx"):
+    with pytest.raises(InputError, match="BBCODEC_KERNELS: no such kernels: 'sse9', expected one of avx512vnni, avx"):
         choose()
 
 
@@ -29,7 +30,7 @@ def test_kernels_that_the_cpu_lacks_are_refused(monkeypatch):
     assert available() == ["avx2", "portable"]
     monkeypatch.setenv(VARIABLE, "avx512vnni")
     with pytest.raises(
-        ValueError, match=r"BBCODEC_KERNELS: kernels 'avx512vnni' need avx512f, .*, which this CPU lacks"
+        InputError, match=r"BBCODEC_KERNELS: kernels 'avx512vnni' need avx512f, .*, which this CPU lacks"
     ):
         choose()
 
@@ -43,6 +44,7 @@ PROGRAM = """
 import numpy as np
 from bbcodec.engine import compiling
 from bbcodec.engine.rans import push_intervals
+from bbcodec.errors import InputError
 for name in compiling.available():
     words, ones = np.zeros(4, np.uint32), np.ones(1, np.int32)
     push_intervals(compiling.Kernels(name), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones, 24)
