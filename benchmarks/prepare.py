@@ -93,7 +93,7 @@ def microscopy(data: Path, out: Path) -> None:
 
 def photos(data: Path, out: Path) -> None:
     """RGB photos as they come."""
-    for part in ("train", "valid"):
+    for part in ("train", "train2", "valid"):
         folder = fresh_folder(out / "photos" / part)
         for path in sorted(needed(data / "photos" / part).iterdir()):
             same_file(path, folder / path.name)

@@ -30,7 +30,7 @@ def data(tmp_path_factory) -> Path:
     for part in ("train", "val", "test"):
         np.save(folder / f"caltech101_{part}.npy", np.asfortranarray(noise(5, 28, 28) % 2))
     np.save(folder / "freyfaces.npy", noise(1965, 3, 2))
-    for part in ("train", "valid"):
+    for part in ("train", "train2", "valid"):
         (folder / "photos" / part).mkdir(parents=True)
         Image.fromarray(noise(9, 7, 3, seed=len(part))).save(folder / "photos" / part / f"{part}.webp", lossless=True)
     (folder / "sprites").mkdir()
