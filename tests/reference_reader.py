@@ -186,7 +186,7 @@ class Layer:  # C 4
 
 DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
             "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
-            "steps_per_unit": 8, "joint": False}
+            "steps_per_unit": 8, "joint": False, "inner": 0, "between": 0}
 
 
 def taps(kind: str, radius: int) -> list[tuple[int, int]]:
@@ -231,7 +231,7 @@ class Codec:
         header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
         about = json.loads(header.pop("__metadata__")["bbcodec"])
         c = self.config = DEFAULTS | about["config"]
-        check(about["format"] == 1 and about["family"] == "vlae" and c.keys() == DEFAULTS.keys(), "an unknown codec")
+        check((about["format"], about["family"], c["inner"], c.keys()) == (1, "vlae", 0, DEFAULTS.keys()), "an unknown codec")
         check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
         self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
         self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}
