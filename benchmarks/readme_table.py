@@ -383,6 +383,7 @@ def roundtrips(result: Result) -> Iterator[str]:
 
 SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak": ("Photos", kodak),
+    "kodak_8bit": ("Photos, with an 8-bit net and its codec in the archive", kodak),
     "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
     "folders": ("Folders of any files", folders),
