@@ -1,7 +1,8 @@
 """The archive format `.bb` as a sequence of bytes: header, chunks, index and footer (`docs/format.md`).
 
-This module knows bytes and bounds, not images: it writes chunks and directories to a stream and reads them back,
-checking every length before anything is allocated and every checksum before anything is parsed.
+This module knows bytes and bounds, not images: it writes chunks and directories to a stream, and reads the index back
+or rebuilds it, checking lengths before anything is allocated and digests before anything is parsed. Damage of chunks
+is found where they are read (`chunks.read_chunk`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ways to store images of one size, and what each costs.
 
 A candidate is images of one plane stored in some way: by a learned codec, each image alone, or in sheets. Costs are in
-bytes, and count what the directories need for a place.
+bytes, and count what the directories need for a place. Which candidate is kept: `image_storage`, `image_tiles` and
+`array_parts`.
 """
 
 from __future__ import annotations

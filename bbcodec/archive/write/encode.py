@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bbcodec.archive.write.array_parts import CodedArrayPart, encode_array, join_array
 from bbcodec.archive.write.byte_parts import encode_bytes
 from bbcodec.archive.write.coded import CodedFiles
-from bbcodec.archive.write.image_groups import encode_images
+from bbcodec.archive.write.image_storage import encode_images
 from bbcodec.archive.write.image_tiles import CodedTile, encode_tile, join_tiles
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import BytesTask, ImageTask, Task, TileTask

@@ -14,10 +14,10 @@ from PIL import Image
 
 from bbcodec.archive.format.chunks import LEARNED
 from bbcodec.archive.read.archive import Archive
-from bbcodec.archive.write import image_groups
+from bbcodec.archive.write import image_storage
 from bbcodec.archive.write.candidates import PLACE_BYTES, encode_each
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk
-from bbcodec.archive.write.image_groups import (
+from bbcodec.archive.write.image_storage import (
     MAX_EXCESS,
     OpenedImage,
     choose,
@@ -174,15 +174,15 @@ def test_alpha_is_split_where_that_is_shorter(tmp_path):
 
 
 def test_the_plane_layout_of_a_large_group_is_chosen_on_some_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_groups, "SAMPLE_FILES", 3)
+    monkeypatch.setattr(image_storage, "SAMPLE_FILES", 3)
     tried = []
-    real = image_groups._encode_layout
+    real = image_storage._encode_layout
 
     def watched(files, layout, encode):
         tried.append((len(files), layout))
         return real(files, layout, encode)
 
-    monkeypatch.setattr(image_groups, "_encode_layout", watched)
+    monkeypatch.setattr(image_storage, "_encode_layout", watched)
     for number in range(10):
         save(
             tmp_path / "in" / f"{number}.png",
