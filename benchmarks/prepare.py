@@ -101,9 +101,11 @@ def photos(data: Path, out: Path) -> None:
 
 def grey(data: Path, out: Path) -> None:
     """Luminance of the photos."""
-    for part in ("train", "valid"):
+    for part in ("train", "train2", "valid"):
         folder = fresh_folder(out / f"grey_{part}")
         for path in sorted(needed(data / "photos" / part).iterdir()):
+            if path.suffix not in Image.registered_extensions():
+                continue
             with Image.open(path) as image:
                 image.convert("L").save(folder / f"{path.stem}.png")
 
