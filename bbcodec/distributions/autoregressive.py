@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.engine.waves import Context, LocalCoder
 from bbcodec.exact.masked_conv import WaveNet
 from bbcodec.exact.wave_order import WaveOrder
 
@@ -32,16 +31,13 @@ class Autoregressive(Distribution):
         shape: tuple[int, int, int, int],
         context: Tensor | None = None,
         stride: int = 1,
-        coder: LocalCoder | None = None,
     ) -> None:
         """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input.
 
-        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net. coder: the net and the family as
-        compiled code, to push and pop values from 0 to 255 with.
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net.
         """
         self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
-        self.coder = coder
 
     def in_parallel(self, value: Tensor) -> Tensor:
         """Parameters of every pixel, (B, H, W, P)."""
@@ -49,16 +45,9 @@ class Autoregressive(Distribution):
         return params.permute(0, 2, 3, 1)
 
     def for_coding(self, value: Tensor) -> Tensor:
-        """`in_parallel` without gradients, by compiled code where there is some."""
-        if self.coder is not None:
-            return torch.from_numpy(self.coder.parameters(_bytes(value), *self._told()).astype(np.float32))
+        """`in_parallel` without gradients."""
         with torch.no_grad():
             return self.in_parallel(value)
-
-    def _told(self) -> tuple[Context | None, int]:
-        """The context as compiled code takes it, and its stride."""
-        context = None if self.context is None else self.context.numpy().astype(np.int16)
-        return context, self.stride
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, C, H, W) -> (B,) nats."""
@@ -83,15 +72,10 @@ class Autoregressive(Distribution):
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Push wave by wave, the last wave first, so that `pop` starts with the first."""
-        if self.coder is not None:
-            self.coder.push(stack, _bytes(value), *self._told())
-        else:
-            self._push(stack, self.for_coding(value), value)
+        self._push(stack, self.for_coding(value), value)
 
     def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
         """`push`, and what it costs each image: (B,) int64, in whole units of 2**-24 bits. Evaluates the net once."""
-        if self.coder is not None:
-            return self.coder.push(stack, _bytes(value), *self._told())
         params = self.for_coding(value)
         self._push(stack, params, value)
         return self._information(params, value)
@@ -108,9 +92,6 @@ class Autoregressive(Distribution):
 
     def pop(self, stack: AnsStack) -> Tensor:
         """Take values off the stack: (B, C, H, W), float32 whole numbers."""
-        if self.coder is not None:
-            batch, _, height, width = self.shape
-            return torch.from_numpy(self.coder.pop(stack, (batch, height, width), *self._told())).float()
         with stack.atomic():
             return self.drawn(lambda family: family.pop(stack))
 
@@ -131,8 +112,3 @@ class Autoregressive(Distribution):
 
         self.net.in_waves((batch, height, width), self.context, step, self.stride)
         return out.permute(2, 3, 0, 1).contiguous()
-
-
-def _bytes(value: Tensor) -> np.ndarray:
-    """Whole numbers from 0 to 255 as uint8 (B, C, H, W)."""
-    return np.ascontiguousarray(value.numpy().astype(np.uint8))

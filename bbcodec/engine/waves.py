@@ -245,7 +245,7 @@ def run(
     """Code a batch of images, or note its parameters. Returns the new n, UNDERFLOW or OUTSIDE.
 
     images: (B, C, H, W), to be filled by DECODE. context: (h, w, B, hidden) int16, stride 0 if there is none.
-    ENCODE works in starts and masses, (symbols,) int32, and adds what images cost to costs, (B,) int64 in 2**-24 bits;
+    ENCODE works in starts and masses, (symbols,) int32, and adds what images cost in 2**-24 bits to costs, (B,) int64;
     PARAMETERS fills params, (B, H, W, parameters) int32.
     """
     batch, channels, height, width = images.shape

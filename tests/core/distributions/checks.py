@@ -85,7 +85,7 @@ def check_log_prob(d, value, precision, exact):
 
 
 def check_push_pop(d, value, lanes=1, seed=0):
-    """Promise 4, both halves: pop undoes push, and push undoes pop, whatever the stack. Measured ones, too."""
+    """Promise 4, both halves: pop undoes push, and push undoes pop, whatever the stack. Measured pushes too."""
     stack, measured = random_stack(seed, lanes), random_stack(seed, lanes)
     before = stack.flatten()
     d.push(stack, value)
