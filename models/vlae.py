@@ -35,6 +35,7 @@ from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models import fused_blocks
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.fused_mixture import FusedMixture
+from bbcodec.models.latent_maps import ContextNet, Encoder
 from bbcodec.models.pixel_nets import (
     Block,
     PixelSizes,
@@ -151,6 +152,14 @@ class Vlae(TrainableModel):
         """Encoder, prior, and the net from latents to the decoder's context."""
         c = self.config
         w = c.width
+        if c.inner:
+            latents, hidden = c.latent_channels, c.prior_hidden
+            self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
+            self.prior_net: WaveNet = QuantisedLocalNet(
+                latents + 1, hidden, 2 * hidden, [1] * c.prior_layers, 2 * latents, radius=2
+            )
+            self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
+            return
         self.halvings = nn.ModuleList(
             Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(c.halvings)
         )
@@ -183,9 +192,13 @@ class Vlae(TrainableModel):
     def posterior(self, images: Tensor) -> Gaussian:
         """q(z | x), a Gaussian for each latent, from strided convolutions over the image."""
         h = self.embed(images)
-        for conv in self.halvings:
-            h = silu(conv(h), self.lift.exact)
-        mean, log_sigma = self.posterior_head(self.look(h)).chunk(2, 1)
+        if self.config.inner:
+            params = self.encoder(h)
+        else:
+            for conv in self.halvings:
+                h = silu(conv(h), self.lift.exact)
+            params = self.posterior_head(self.look(h))
+        mean, log_sigma = params.chunk(2, 1)
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
@@ -196,9 +209,12 @@ class Vlae(TrainableModel):
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
         """The decoder's context, (B, hidden, ceil(H / s), ceil(W / s)), s its stride, from latents z (B, Z, h, w)."""
-        sizes = self.sizes(height, width)
+        sizes, z = self.sizes(height, width), activation(z, self.config.steps_per_unit)
+        if self.config.inner:
+            finer: Tensor = self.context_net(z, sizes[-2::-1][: self.config.doublings])
+            return finer
         exact = self.lift.exact
-        h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
+        h = silu(self.lift(z), exact)
         h = self.think(h)
         for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
             h = silu(conv(h), exact)[:, :, :rows, :columns]
