@@ -7,8 +7,10 @@ activations (`entering`). `Encoder` gives the parameters of q(z | x), `ContextNe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.exact.arithmetic import BOUND, clamped
@@ -66,17 +68,40 @@ class ContextNet(nn.Module):
     def __init__(self, cin: int, width: int, doublings: int, blocks: int, cout: int) -> None:
         """cin, width, cout: channels of latents, stream and context. Raises ValueError as `Encoder` does."""
         super().__init__()
-        self.lift = WideConv(cin, width, 3, bound=BOUND)
+        self.first = WideConv(cin, width, 3, bound=BOUND)
         self.blocks = nn.ModuleList(QuantisedBlock(width) for _ in range(blocks))
-        self.doublings = nn.ModuleList(InnerTransposedConv(width, width, WITHIN) for _ in range(doublings))
-        self.head = InnerConv(width, cout, 3, gain=0.5, to_stream=True)
+        self.doublings = nn.ModuleList(InnerTransposedConv(width, width, WITHIN) for _ in range(doublings - 1))
+        self.head: InnerConv | InnerTransposedConv = (
+            InnerTransposedConv(width, cout, 0.5, to_stream=True)
+            if doublings
+            else InnerConv(width, cout, 3, gain=0.5, to_stream=True)
+        )
 
     def forward(self, z: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """z: (B, cin, h, w) in 1/256; sizes: height and width after each doubling. Returns (B, cout, *sizes[-1])."""
-        h = clamped(self.lift(z))
+        h = clamped(self.first(z))
         for block in self.blocks:
             h = block(h)
-        a = entering(h, self.lift.exact)
-        for conv, (rows, columns) in zip(self.doublings, sizes, strict=True):
+        a = entering(h, self.first.exact)
+        for conv, (rows, columns) in zip(self.doublings, sizes, strict=False):
             a = conv(a)[:, :, :rows, :columns]
-        return clamped(self.head(a))
+        rows, columns = sizes[-1] if sizes else z.shape[2:]
+        return clamped(self.head(a)[:, :, :rows, :columns])
+
+
+def quicken(net: nn.Module) -> None:
+    """Make the 8-bit convolutions of a net multiply in bfloat16 to learn, as `bbcodec.models.fused_blocks` does."""
+    for layer in net.modules():
+        if isinstance(layer, (InnerConv, InnerTransposedConv)):
+            layer.forward = partial(_narrow, layer)  # type: ignore[method-assign]
+
+
+def _narrow(layer: InnerConv | InnerTransposedConv, x: Tensor) -> Tensor:
+    """What the layer makes of x, nearly."""
+    weight, bias = layer.parameters_now()
+    x, weight = x.to(torch.bfloat16, memory_format=torch.channels_last), weight.bfloat16()
+    if isinstance(layer, InnerTransposedConv):
+        y = F.conv_transpose2d(x, weight.transpose(0, 1), None, 2, 1)
+    else:
+        y = F.conv2d(x, weight, None, layer.stride, layer.padding)
+    return layer.finished(y.float() + bias.view(1, -1, 1, 1))

@@ -35,7 +35,7 @@ from bbcodec.model.program import Latent, Observed, Program
 from bbcodec.models import fused_blocks
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.fused_mixture import FusedMixture
-from bbcodec.models.latent_maps import ContextNet, Encoder
+from bbcodec.models.latent_maps import ContextNet, Encoder, quicken
 from bbcodec.models.pixel_nets import (
     Block,
     PixelSizes,
@@ -178,7 +178,9 @@ class Vlae(TrainableModel):
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
         if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
-            self.local.forward = partial(fused_blocks.params_of, self.local)  # type: ignore[method-assign]
+            for net in [self.local, self.prior_net] if self.config.latent_channels else [self.local]:
+                net.forward = partial(fused_blocks.params_of, net)  # type: ignore[method-assign]
+            quicken(self)
         else:
             self.local.compile()
         if self.config.levels == 256:
