@@ -8,6 +8,7 @@ from typing import Final
 from bbcodec.models.pixel_nets import PixelSizes, check_config
 
 MAX_PIXELS: Final = 1024  # of an image: 32 x 32; as many inputs as an exact sum takes
+LANES: Final = 2  # heads of the stack of large messages: two divide at a time; each costs some 50 bits
 RANGES: Final = {"height": (1, MAX_PIXELS), "width": (1, MAX_PIXELS), "hidden": (1, 1024), "layers": (1, 8)}
 
 
