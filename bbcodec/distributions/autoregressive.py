@@ -42,7 +42,6 @@ class Autoregressive(Distribution):
         self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
         self.coder = coder
-        self._last: tuple[Tensor, Tensor] | None = None
 
     def in_parallel(self, value: Tensor) -> Tensor:
         """Parameters of every pixel, (B, H, W, P)."""
@@ -50,14 +49,11 @@ class Autoregressive(Distribution):
         return params.permute(0, 2, 3, 1)
 
     def for_coding(self, value: Tensor) -> Tensor:
-        """`in_parallel` without gradients, evaluated once for a value that is pushed and then measured."""
-        if self._last is None or self._last[0] is not value:
-            with torch.no_grad():
-                self._last = value, self.in_parallel(value) if self.coder is None else self._compiled(self.coder, value)
-        return self._last[1]
-
-    def _compiled(self, coder: LocalCoder, value: Tensor) -> Tensor:
-        return torch.from_numpy(coder.parameters(_bytes(value), *self._told()).astype(np.float32))
+        """`in_parallel` without gradients, by compiled code where there is some."""
+        if self.coder is not None:
+            return torch.from_numpy(self.coder.parameters(_bytes(value), *self._told()).astype(np.float32))
+        with torch.no_grad():
+            return self.in_parallel(value)
 
     def _told(self) -> tuple[Context | None, int]:
         """The context as compiled code takes it, and its stride."""
@@ -74,7 +70,11 @@ class Autoregressive(Distribution):
 
     def information(self, value: Tensor) -> np.ndarray:
         """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits."""
-        params, pixels = self.for_coding(value), value.permute(0, 2, 3, 1)
+        return self._information(self.for_coding(value), value)
+
+    def _information(self, params: Tensor, value: Tensor) -> np.ndarray:
+        """What `push` costs with parameters (B, H, W, P)."""
+        pixels = value.permute(0, 2, 3, 1)
         rows = max(1, ROW_PIXELS // (value.shape[0] * value.shape[3]))
         total = np.zeros(len(value), np.int64)
         for part in (slice(first, first + rows) for first in range(0, value.shape[2], rows)):
@@ -85,9 +85,21 @@ class Autoregressive(Distribution):
         """Push wave by wave, the last wave first, so that `pop` starts with the first."""
         if self.coder is not None:
             self.coder.push(stack, _bytes(value), *self._told())
-            return
+        else:
+            self._push(stack, self.for_coding(value), value)
+
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image: (B,) int64, in whole units of 2**-24 bits. Evaluates the net once."""
+        if self.coder is not None:
+            return self.coder.push(stack, _bytes(value), *self._told())
+        params = self.for_coding(value)
+        self._push(stack, params, value)
+        return self._information(params, value)
+
+    def _push(self, stack: AnsStack, params: Tensor, value: Tensor) -> None:
+        """Push with parameters (B, H, W, P)."""
         _, _, height, width = self.shape
-        params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
+        params = params.permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
         with stack.atomic():
             for wave in reversed(WaveOrder(height, width, self.net.skew)):

@@ -133,7 +133,7 @@ class _CostRecorder:
         """Begin a batch, with these images of the chunk."""
         self._batch, self._noise, self._order = batch, {}, []
 
-    def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor) -> None:
+    def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor, cost: Integers) -> None:
         """Record what coding `value` costs, and draw noise that the posterior would have rounded to it."""
         from bbcodec.distributions.gaussian import PARAMETER_UNIT as STEP
         from bbcodec.distributions.gaussian import Gaussian
@@ -143,7 +143,7 @@ class _CostRecorder:
         self._order.append(name)
         site = self.sites[name]
         nats = -p.log_prob(value).double()
-        cost, popped = p.information(value), np.zeros(len(value), np.int64)
+        popped = np.zeros(len(value), np.int64)
         if q is not None:
             nats = nats + q.log_prob(value).double()
             popped = q.information(value)
