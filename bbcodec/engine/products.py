@@ -325,5 +325,6 @@ def _product(bits, finish):
 inner_to_bytes = _product(INNER, BYTES)
 inner_to_halves = _product(INNER, HALVES)
 inner_to_stream = _product(INNER, STREAM)
+wide_to_halves = _product(WIDE, HALVES)
 wide_to_stream = _product(WIDE, STREAM)
 wide_to_words = _product(WIDE, WORDS)
