@@ -87,7 +87,7 @@ def _matrix(arrays: Arrays, name: str, shape: tuple[int, int], bound: int, width
     except KeyError as error:
         raise ValueError(f"the net has no array {error}") from None
     found = [(part.shape, part.dtype) for part in (weight, bias, shift)]
-    expected = [(shape, np.int16), (shape[:1], np.int32), (shape[:1], np.int8)]
+    expected = [(shape, np.dtype(np.int16)), (shape[:1], np.dtype(np.int32)), (shape[:1], np.dtype(np.int8))]
     if found != expected:
         told = " and ".join(
             f"{what} {part.shape} {part.dtype}" for what, part in (("weights", weight), ("biases", bias))
