@@ -13,7 +13,8 @@ from fake_codec import fake_content
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec, PixelFormat
 from bbcodec.distributions import Bernoulli, Gaussian, activation
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed
 
 SIDE = 16
 STEPS = 8

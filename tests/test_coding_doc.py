@@ -26,8 +26,8 @@ from bbcodec.exact.normalisation import normalised
 from bbcodec.exact.pixel_snail import coordinate_code, evenly_spread
 from bbcodec.exact.recurrent import Lstm
 from bbcodec.exact.wave_order import WaveOrder
-from bbcodec.model.interpreters import decode
-from bbcodec.model.program import LatentModel
+from bbcodec.model.coding import decode
+from bbcodec.model.latent_model import LatentModel
 from bbcodec.models.attentive import Attentive, AttentiveConfig
 from bbcodec.models.delta_vae import (
     DeltaVae,
@@ -35,7 +35,8 @@ from bbcodec.models.delta_vae import (
     log_sigmas_of,
 )
 from bbcodec.models.vamp import Vamp, VampConfig
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "coding.md"
 BLOCK = re.compile(r"^```example (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -256,7 +257,7 @@ def example_codec() -> Example:
     n_prior = len(list(WaveOrder(*model.sizes(HEIGHT, WIDTH)[-1])))
     for batch, width in enumerate(reversed(widths)):
         tape.popped, tape.pushed = [], []
-        decode(codec.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))
+        decode(codec.backend.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))
         out |= shown(f"batch {batch}", tape, n_prior, ((0, 1, 2), (2,), ())[batch])
         out[f"batch {batch}: stack after it"] = state(tape)
     assert tape.is_seed(SEED, len(tape.flatten()) - 2)
@@ -347,7 +348,7 @@ def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example
     message = codec.encode_message(images.astype(np.uint8))
     shown: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
     tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
-    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    decode(codec.backend.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
     answers: Example = {f"known answer {n}": one for n, one in enumerate(codec_header(content)["known_answers"])}
     return tape, shown, answers
 

@@ -33,7 +33,8 @@ from bbcodec.distributions.mixture import Mixture
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact
-from bbcodec.model.interpreters import elbo, encode
+from bbcodec.model.coding import encode
+from bbcodec.model.interpreters import elbo
 from bbcodec.models.training.recipes import configure
 from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, preset
 
@@ -118,7 +119,7 @@ def test_a_saved_codec_is_the_model_that_learned(codecs, variant):
     assert np.array_equal(codec.decode_message(message, 12, HEIGHT, WIDTH), x)
     one, other = random_stack(2), random_stack(2)
     encode(model, one, tensor(x))
-    encode(codec.model, other, tensor(x))
+    encode(codec.backend.model, other, tensor(x))
     assert np.array_equal(one.flatten(), other.flatten())
     assert not codec.safe
 
@@ -141,8 +142,8 @@ def test_a_codec_holds_components_but_no_images(codecs, variant):
 def test_a_codec_can_be_saved_again(codecs):
     """The same file, whatever pseudo-inputs the loaded model was built with: they say nothing of those that learned."""
     model, content, codec = codecs["grey", "mlp", 2, "vamp-data"]
-    assert not torch.equal(codec.model.pseudo_inputs, model.pseudo_inputs)
-    assert saved(copy.deepcopy(codec.model)) == content
+    assert not torch.equal(codec.backend.model.pseudo_inputs, model.pseudo_inputs)
+    assert saved(copy.deepcopy(codec.backend.model)) == content
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from bbcodec.codec.codec import GROWTH_UNIT, SEED, PixelFormat, batch_widths
 from bbcodec.codec.file import load_codec
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import DamagedArchive, InputError
-from bbcodec.model.interpreters import account
+from bbcodec.model.coding import account
 
 # --- batches of a chain ----------------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ def test_chains_are_coded_last_to_first(codecs, growth, monkeypatch):
     monkeypatch.setattr(bbcodec.codec.codec, "encode", lambda m, s, x, rows: (seen.append(x), real(m, s, x, rows)))
     codec.chain(images, growth)
     assert [len(x) for x in seen] == batch_widths(21, growth, 10**9)
-    assert torch.equal(torch.cat(seen[::-1]), codec.tensor(images))
+    assert torch.equal(torch.cat(seen[::-1]), codec.backend.tensor(images))
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_message_is_its_account_and_initial_bits(codecs, kind, count):
     stack, net = AnsStack.seeded(SEED), 0.0
     end = count
     for width in batch_widths(count, message[0], 10**9):
-        rows = account(codec.model, stack, codec.tensor(images[end - width : end]))
+        rows = account(codec.backend.model, stack, codec.backend.tensor(images[end - width : end]))
         net += sum(row.sum() for row in rows.values()) / 2**24
         end -= width
     expected = net + 32 * stack.initial_words + 8 + 32

@@ -31,7 +31,7 @@ def test_files_hold_the_whole_codec(contents, codecs, kind, tmp_path):
         assert codec.file_bytes == len(contents[kind])
         assert not codec.safe
     assert load_codec(path, "cpu").name == "mine"
-    again = save_codec(codec.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
+    again = save_codec(codec.backend.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
     assert again == contents[kind]
 
 

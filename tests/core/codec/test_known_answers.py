@@ -37,7 +37,7 @@ def test_every_weight_matters_to_the_known_answers(contents):
     assert expected == codec_header(contents["RGB"])["known_answers"]
     for name in names:
         layer_name, part = name.rsplit(".", 1)
-        layer = exact_layers(codec.model)[layer_name]
+        layer = exact_layers(codec.backend.model)[layer_name]
         stored = layer.stored()
         layer.load_stored(**{**stored, part: -stored[part]})
         assert stored[part].any()
@@ -100,7 +100,7 @@ def test_a_wrong_kernel_is_noticed_and_gone_around(contents, codecs, kind, kerne
     assert codecs[kind].encode(images) != expected  # the kernel is really used, and really wrong
     codec = load_codec(contents[kind], "cpu")
     assert codec.safe
-    assert all(layer.safe for layer in exact_layers(codec.model).values())
+    assert all(layer.safe for layer in exact_layers(codec.backend.model).values())
     assert codec.encode(images) == expected
     assert np.array_equal(codec.decode(expected), images)
 

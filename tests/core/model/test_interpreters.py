@@ -15,8 +15,10 @@ from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.uniform import Uniform
 from bbcodec.errors import StackUnderflow
-from bbcodec.model.interpreters import account, decode, elbo, encode, run, sample
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.coding import account, decode, encode
+from bbcodec.model.interpreters import elbo, sample
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed, run
 
 INFORMATION_UNIT = 2.0**24  # of information: 2**-24 bits
 
