@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, save
+from common import HERE, Pixels, save
 
+from bbcodec.codec.codec import Codec
 from bbcodec.coder.ans import AnsStack
 from bbcodec.engine import products
 from bbcodec.engine.compiling import FEATURES, Kernels, address, available, compiled
-from bbcodec.engine.local_net import SKEW, packed
-from bbcodec.engine.logistic import mixture, mixture_intervals, mixture_pop, room
+from bbcodec.engine.families import note, pop_pixels, room
+from bbcodec.engine.local_net import SKEW, Packed, packed
+from bbcodec.engine.logistic import mixture
 from bbcodec.engine.rans import push_intervals
 from bbcodec.engine.waves import LocalCoder
 
@@ -31,6 +33,7 @@ PIXELS = HEIGHT * WIDTH
 NETS = {"64 hidden, 5 blocks": (64, 5), "32 hidden, 4 blocks": (32, 4)}
 COMPONENTS = 5
 RADIUS = 3
+HEADS = 16  # of the stack of a large message
 
 
 @compiled
@@ -49,6 +52,18 @@ def wide_products(kernels, rows, offsets, matrix, out, count, times):
         products.wide_to_words(
             kernels, address(rows), 128, offsets, 64, matrix, address(out), 256, np.int64(0), np.int64(0), count
         )
+
+
+@compiled
+def locate(kernels, family, params, order, values, room, starts, masses):
+    """Note the intervals of values (N, C); how many."""
+    return note(family, params, order, len(order), values, room, starts, masses, np.int64(0))
+
+
+@compiled
+def draw(kernels, heads, words, n, family, params, order, values, room):
+    """Pop values (N, C); the new n."""
+    return pop_pixels(family, heads, words, n, params, order, len(order), values, room)
 
 
 def seconds(run: Callable[[], Any], times: int) -> float:
@@ -92,65 +107,88 @@ def random_net(hidden: int, blocks: int, parameters: int) -> dict[str, np.ndarra
     return net
 
 
-def floor(net: dict[str, np.ndarray], kernels: Kernels, times: int) -> tuple[float, float, float]:
-    """Microseconds a pixel that the products take; 10**9 multiply-adds a second of inner and of wide products."""
+def coder_of(codec: Codec) -> LocalCoder | None:
+    """What codes the pixels of a codec, where that is the engine."""
+    return codec.model.coder() if codec.compiled else None
+
+
+def multiply_adds(net: Packed) -> tuple[int, int]:
+    """Multiply-adds a pixel of inner and of wide products. Channels count as padded."""
+    blocks, inputs = len(net.spatial_count), net.channels + 1
+    inner = (int(net.spatial_count.sum()) + blocks) * net.hidden * net.inner + net.hidden * net.neck_width
+    wide = len(net.stem_taps) * inputs * net.stem_width
+    wide += (net.neck_width + len(net.skip_taps) * inputs) * net.parameters
+    return inner, wide
+
+
+def rates(kernels: Kernels, times: int) -> tuple[float, float]:
+    """Multiply-adds a second of inner and of wide products, of 384 pixels, 64 channels and five taps."""
     rng = np.random.default_rng(0)
     count, zeros, shifts = WIDTH // 2, np.zeros(64, np.int32), np.full(64, 8, np.int8)
     offsets = np.arange(5, dtype=np.int64) * count
     cases = ((inner_products, np.int8, np.uint8, np.uint8, 1), (wide_products, np.int16, np.int16, np.int32, 2))
-    rates = []
+    found = []
     for run, weight, activation, result, size in cases:
         rows = rng.integers(0, 128, (6 * count, 64)).astype(activation)
         matrix = products.pack(rng.integers(-100, 101, (5, 64, 64)).astype(weight), zeros, shifts)
         out, places = np.zeros((count, 64), result), offsets * 64 * size
         best = seconds(lambda: run(kernels, rows, places, matrix, out, count, 20), times)  # noqa: B023
-        rates.append(20 * count * 5 * 64 * 64 / best)
-    wide = {"stem.weight", "head.weight", "skip.weight"}
-    sizes = [sum(x.size for name, x in net.items() if name.endswith("weight") and (name in wide) == w) for w in (0, 1)]
-    return 1e6 * sum(n / rate for n, rate in zip(sizes, rates, strict=True)), rates[0] / 1e9, rates[1] / 1e9
+        found.append(20 * count * 5 * 64 * 64 / best)
+    return found[0], found[1]
+
+
+def floor(net: Packed, kernels: Kernels, times: int) -> dict[str, Any]:
+    """The time that the products of a net take at the rate of this machine."""
+    amounts, speeds = multiply_adds(net), rates(kernels, times)
+    return {
+        "multiply_adds": {"inner": amounts[0], "wide": amounts[1]},
+        "inner_gmac_per_s": round(speeds[0] / 1e9),
+        "wide_gmac_per_s": round(speeds[1] / 1e9),
+        "floor_us_per_pixel": round(1e6 * sum(n / rate for n, rate in zip(amounts, speeds, strict=True)), 3),
+    }
+
+
+def parts(coder: LocalCoder, images: Pixels, times: int) -> dict[str, float]:
+    """Microseconds of CPU time a pixel of the parts of coding images (B, C, H, W), and of the whole each way."""
+    family, kernels, pixels = coder.family, coder.kernels, images[:, 0].size
+    full = AnsStack.seeded(1, HEADS)
+    coder.push(full, images)
+    message = full.flatten()
+    values = np.ascontiguousarray(images.transpose(0, 2, 3, 1).reshape(pixels, -1).astype(np.int32))
+    params = np.pad(coder.parameters(images).reshape(pixels, -1), ((0, 0), (0, -family.size % 16)))
+    order, memory, popped = np.arange(pixels), room(family), values.copy()
+    starts, masses = np.zeros(values.size, np.int32), np.zeros(values.size, np.int32)
+    heads, words = np.full(HEADS, 1 << 31, np.uint64), np.zeros(values.size, np.uint32)
+    locate(kernels, family, params, order, values, memory, starts, masses)
+    filled = heads.copy()
+    n = push_intervals(kernels, filled, words, 0, starts, masses, family.precision)
+    runs: dict[str, Callable[[], Any]] = {
+        "net": lambda: coder.parameters(images),
+        "distribution_in": lambda: locate(kernels, family, params, order, values, memory, starts, masses),
+        "rans_in": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses, family.precision),
+        "distribution_and_rans_out": lambda: draw(
+            kernels, filled.copy(), words, n, family, params, order, popped, memory
+        ),
+        "in": lambda: coder.push(AnsStack.seeded(1, HEADS), images),
+        "out": lambda: coder.pop(AnsStack.unflatten(message, HEADS), (len(images), *images.shape[2:])),
+    }
+    return {part: round(1e6 * seconds(run, times) / pixels, 3) for part, run in runs.items()}
 
 
 def measure(name: str, kernels: Kernels, times: int) -> dict[str, Any]:
     """The row of a net: microseconds a pixel of each part, and MB/s."""
     family, (hidden, blocks) = mixture(3, COMPONENTS), NETS[name]
-    net = random_net(hidden, blocks, family.size)
-    coder = LocalCoder(packed(net, ((np.arange(256) - 128) * 8).astype(np.int16), 256), family, kernels)
-    images = coder.pop(AnsStack.seeded(0, 16), (1, HEIGHT, WIDTH))
-    full, empty = AnsStack.seeded(1, 16), AnsStack.seeded(1, 16).bits
-    coder.push(full, images)
-    message = full.flatten()
-
-    values = np.ascontiguousarray(images.transpose(0, 2, 3, 1).reshape(PIXELS, 3).astype(np.int32))
-    params = np.pad(coder.parameters(images).reshape(PIXELS, -1), ((0, 0), (0, -family.size % 16)))
-    order, memory, popped = np.arange(PIXELS), room(family), values.copy()
-    starts, masses = np.zeros(values.size, np.int32), np.zeros(values.size, np.int32)
-    heads, words = np.full(16, 1 << 31, np.uint64), np.zeros(values.size, np.uint32)
-
-    def locate() -> None:
-        mixture_intervals(kernels, family, params, order, values, memory, starts, masses)
-
-    locate()
-    filled = heads.copy()
-    n = push_intervals(kernels, filled, words, 0, starts, masses, 24)
-    parts: dict[str, Callable[[], Any]] = {
-        "net": lambda: coder.parameters(images),
-        "distribution_in": locate,
-        "rans_in": lambda: push_intervals(kernels, heads.copy(), words, 0, starts, masses, 24),
-        "distribution_and_rans_out": lambda: mixture_pop(
-            kernels, filled.copy(), words, n, popped, family, params, order, memory
-        ),
-        "in": lambda: coder.push(AnsStack.seeded(1, 16), images),
-        "out": lambda: coder.pop(AnsStack.unflatten(message, 16), (1, HEIGHT, WIDTH)),
-    }
-    least, inner, wide = floor(net, kernels, times)
-    microseconds = {part: round(1e6 * seconds(run, times) / PIXELS, 3) for part, run in parts.items()}
+    net = packed(random_net(hidden, blocks, family.size), ((np.arange(256) - 128) * 8).astype(np.int16), 256)
+    coder = LocalCoder(net, family, kernels)
+    images = coder.pop(AnsStack.seeded(0, HEADS), (1, HEIGHT, WIDTH))
+    stack, empty = AnsStack.seeded(1, HEADS), AnsStack.seeded(1, HEADS).bits
+    coder.push(stack, images)
+    microseconds = parts(coder, images, times)
     return {
         "net": name,
         "kernels": kernels.name,
-        "bits_per_dim": round((full.bits - empty) / values.size, 2),
-        "inner_gmac_per_s": round(inner),
-        "wide_gmac_per_s": round(wide),
-        "floor_us_per_pixel": round(least, 3),
+        "bits_per_dim": round((stack.bits - empty) / images.size, 2),
+        **floor(net, kernels, times),
         "us_per_pixel": microseconds,
         "mb_per_s": {way: round(3 / microseconds[way], 2) for way in ("in", "out")},
     }

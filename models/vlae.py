@@ -32,6 +32,7 @@ from bbcodec.models import fused_blocks
 from bbcodec.models.configs import halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.fused_mixture import FusedMixture
+from bbcodec.models.latent_maps import ContextNet, Encoder, quicken
 from bbcodec.models.pixel_nets import (
     Block,
     compiled_mixture,
@@ -73,6 +74,14 @@ class Vlae(TrainableModel):
         """Encoder, prior, and the net from latents to the decoder's context."""
         c = self.config
         w = c.width
+        if c.inner:
+            latents, hidden = c.latent_channels, c.prior_hidden
+            self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
+            self.prior_net: WaveNet = QuantisedLocalNet(
+                latents + 1, hidden, 2 * hidden, [1] * c.prior_layers, 2 * latents, radius=2
+            )
+            self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
+            return
         self.halvings = nn.ModuleList(
             Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(c.halvings)
         )
@@ -91,7 +100,9 @@ class Vlae(TrainableModel):
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
         if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
-            self.local.forward = partial(fused_blocks.params_of, self.local)  # type: ignore[method-assign]
+            for net in [self.local, self.prior_net] if self.config.latent_channels else [self.local]:
+                net.forward = partial(fused_blocks.params_of, net)  # type: ignore[method-assign]
+            quicken(self)
         else:
             self.local.compile()
         if self.config.levels == 256:
@@ -105,9 +116,13 @@ class Vlae(TrainableModel):
     def posterior(self, images: Tensor) -> Gaussian:
         """q(z | x), a Gaussian for each latent, from strided convolutions over the image."""
         h = self.embed(images)
-        for conv in self.halvings:
-            h = silu(conv(h), self.lift.exact)
-        mean, log_sigma = self.posterior_head(self.look(h)).chunk(2, 1)
+        if self.config.inner:
+            params = self.encoder(h)
+        else:
+            for conv in self.halvings:
+                h = silu(conv(h), self.lift.exact)
+            params = self.posterior_head(self.look(h))
+        mean, log_sigma = params.chunk(2, 1)
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
@@ -118,9 +133,12 @@ class Vlae(TrainableModel):
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
         """The decoder's context, (B, hidden, ceil(H / s), ceil(W / s)), s its stride, from latents z (B, Z, h, w)."""
-        sizes = self.sizes(height, width)
+        sizes, z = self.sizes(height, width), activation(z, self.config.steps_per_unit)
+        if self.config.inner:
+            finer: Tensor = self.context_net(z, sizes[-2::-1][: self.config.doublings])
+            return finer
         exact = self.lift.exact
-        h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
+        h = silu(self.lift(z), exact)
         h = self.think(h)
         for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
             h = silu(conv(h), exact)[:, :, :rows, :columns]
