@@ -17,7 +17,8 @@ from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.errors import InputError
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT
 from bbcodec.exact.dense import DenseNet
-from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.model.latent_model import TorchProgram
+from bbcodec.model.program import Latent, Observed
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.vae_config import MAX_PIXELS, VaeConfig
 
@@ -32,7 +33,7 @@ class Vae(TrainableModel):
         """All sizes that a config can have are possible."""
         super().__init__()
         self.config = c = config
-        self.image_size = c.height, c.width
+        self.image_size, self.lanes = (c.height, c.width), c.lanes
         self.encoder = DenseNet(c.pixels, c.hidden, c.layers, 2 * c.latents, 1, 1)
         self.decoder = DenseNet(c.latents, c.hidden, c.layers, c.pixels, c.latent_bound, c.steps_per_unit)
         with torch.no_grad():
@@ -57,7 +58,7 @@ class Vae(TrainableModel):
         """p(x | z), over (B, 1, H, W)."""
         return Bernoulli(self.decoder(z).view(len(z), 1, self.config.height, self.config.width))
 
-    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, then pixels x. Raises InputError for images of another size."""
         if tuple(shape[2:]) != self.image_size:
             height, width = self.config.height, self.config.width

@@ -1,14 +1,13 @@
-"""Sizes of a dense VAE, for its PyTorch model and for compiled code."""
+"""The sizes of a dense VAE (`bbcodec.models.vae`). Without PyTorch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from bbcodec.models.pixel_nets import PixelSizes, check_config
+from bbcodec.models.configs import PixelSizes, check_config
 
 MAX_PIXELS: Final = 1024  # of an image: 32 x 32; as many inputs as an exact sum takes
-LANES: Final = 2  # heads of the stack of large messages: two divide at a time; each costs some 50 bits
 RANGES: Final = {"height": (1, MAX_PIXELS), "width": (1, MAX_PIXELS), "hidden": (1, 1024), "layers": (1, 8)}
 
 
@@ -31,6 +30,11 @@ class VaeConfig(PixelSizes):
             raise ValueError(f"levels is {self.levels}, expected 2")
         if self.pixels > MAX_PIXELS:
             raise ValueError(f"images have {self.pixels} pixels, expected at most {MAX_PIXELS}")
+
+    @property
+    def lanes(self) -> int:
+        """Heads of the stack of large messages: two divide at the same time; each costs some 50 bits."""
+        return 2
 
     @property
     def pixels(self) -> int:

@@ -1,4 +1,4 @@
-"""The dense VAE as a program of compiled code, which imports no PyTorch."""
+"""The program of a dense VAE in compiled code. Without PyTorch."""
 
 from __future__ import annotations
 
@@ -9,38 +9,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.engine.compiling import Kernels
 from bbcodec.engine.dense import DenseNet
 from bbcodec.engine.independent import Independent, bits, normals
 from bbcodec.model.program import Latent, Observed, Program
-from bbcodec.models.vae_config import LANES, VaeConfig
+from bbcodec.models.vae_config import VaeConfig
 
 Values = NDArray[Any]
 
 
-class VaeProgram:
+class VaeEngine:
     """The program of `bbcodec.models.vae.Vae`, over arrays: images are uint8 (B, 1, H, W), latents int16 (B, Z)."""
 
-    lanes = LANES
-
-    def __init__(self, config: VaeConfig, tensors: Mapping[str, Values], kernels: Kernels | None = None) -> None:
-        """tensors: of a codec file; kernels: None for those of `compiling.choose`.
-
-        Raises ValueError for tensors that are not those of the config, or break the bounds of exact sums.
-        """
+    def __init__(self, config: VaeConfig, tensors: Mapping[str, Values]) -> None:
+        """tensors: by name, as in codec files. Raises ValueError for those that cannot be, or are not known."""
         self.config = c = config
-        self.image_size = c.height, c.width
-        self.encoder = DenseNet(tensors, "encoder", (c.pixels, c.hidden, c.layers, 2 * c.latents), 1, kernels)
-        self.decoder = DenseNet(tensors, "decoder", (c.latents, c.hidden, c.layers, c.pixels), c.latent_bound, kernels)
+        self.image_size, self.lanes = (c.height, c.width), c.lanes
+        self.encoder = DenseNet(tensors, "encoder", (c.pixels, c.hidden, c.layers, 2 * c.latents), 1)
+        self.decoder = DenseNet(tensors, "decoder", (c.latents, c.hidden, c.layers, c.pixels), c.latent_bound)
+        if len(tensors) > 2 * 3 * (c.layers + 1):
+            raise ValueError("tensors of no part of the model")
 
     def exactly(self) -> AbstractContextManager[None]:
-        """Nothing is to be done: integers are exact."""
+        """Nothing: integers are exact anywhere."""
         return nullcontext()
 
     def posterior(self, images: Values) -> Independent:
         """q(z | x)."""
-        params = self.encoder(images.reshape(len(images), -1))
-        return normals(*np.split(params, 2, 1), self.config.steps_per_unit)
+        means, log_sigmas = np.split(self.encoder(images.reshape(len(images), -1)), 2, 1)
+        return normals(means, log_sigmas, self.config.steps_per_unit)
 
     def prior(self, batch: int) -> Independent:
         """p(z), standard normal."""
@@ -62,6 +58,6 @@ class VaeProgram:
         return images
 
 
-def engine(config: Mapping[str, Any], tensors: Mapping[str, Values]) -> VaeProgram:
-    """The program of a codec file."""
-    return VaeProgram(VaeConfig(**config), tensors)
+def engine(config: Mapping[str, Any], tensors: Mapping[str, Values]) -> VaeEngine:
+    """The program of a codec's config and tensors. Raises TypeError or ValueError for numbers that cannot be."""
+    return VaeEngine(VaeConfig(**config), tensors)

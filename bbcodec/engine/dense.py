@@ -56,7 +56,7 @@ class DenseNet:
 
         arrays: for each layer, `name.stem`, `name.inner.0` .., `name.head`: `.weight` (outputs, inputs) int16, `.bias`
         (outputs,) int32, without the half that rounds, and `.shift` (outputs,) int8. kernels: None for those of
-        `compiling.choose`. Raises ValueError if arrays lack, do not have these sizes, or break the bounds of exact sums.
+        `compiling.choose`. Raises ValueError if arrays lack, have other sizes, or break the bounds of exact sums.
         """
         inputs, hidden, layers, outputs = sizes
         self.inputs, self.outputs, self.bound = inputs, outputs, bound
@@ -86,9 +86,13 @@ def _matrix(arrays: Arrays, name: str, shape: tuple[int, int], bound: int, width
         weight, bias, shift = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
     except KeyError as error:
         raise ValueError(f"the net has no array {error}") from None
-    found = weight.shape, bias.shape, shift.shape
-    if found != (shape, shape[:1], shape[:1]) or (weight.dtype, bias.dtype, shift.dtype) != (np.int16, np.int32, np.int8):
-        raise ValueError(f"{name} has weights {weight.shape} {weight.dtype}, expected {shape} int16")
+    found = [(part.shape, part.dtype) for part in (weight, bias, shift)]
+    expected = [(shape, np.dtype(np.int16)), (shape[:1], np.dtype(np.int32)), (shape[:1], np.dtype(np.int8))]
+    if found != expected:
+        told = " and ".join(
+            f"{what} {part.shape} {part.dtype}" for what, part in (("weights", weight), ("biases", bias))
+        )
+        raise ValueError(f"{name} has {told}, expected {shape} int16 and {shape[:1]} int32")
     if shift.min() < SHIFTS[0] or shift.max() > SHIFTS[1]:
         raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, expected {SHIFTS[0]} to {SHIFTS[1]}")
     half = np.int64(1) << (shift.astype(np.int64) - 1)

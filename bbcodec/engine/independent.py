@@ -23,7 +23,7 @@ Words = npt.NDArray[np.int32]
 
 
 class Independent:
-    """A distribution over arrays (B, ...) whose symbols have parameters of their own. Make it with `normals` or `bits`."""
+    """A distribution over arrays (B, ...), each symbol with its own parameters. Make it with `normals` or `bits`."""
 
     def __init__(
         self, kernels: Any, values: type[Any], shape: tuple[int, ...], rows: tuple[Words, ...], shared: tuple[Any, ...]

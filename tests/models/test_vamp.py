@@ -23,7 +23,6 @@ from test_input_bounds import Watch
 from tiny_models import pictures, random_stack, tensor
 
 import bbcodec
-from bbcodec.codec import known_answers
 from bbcodec.codec.catalogue import codec_header
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
@@ -301,10 +300,11 @@ def test_images_of_another_size_are_refused(codecs):
 
 def test_the_known_answers_are_of_images_of_that_size(codecs, monkeypatch):
     seen = []
-    real = known_answers.encode
-    monkeypatch.setattr(known_answers, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
-    answers(codecs[SOME[2]][2])
-    assert seen == [(count, 1, HEIGHT, WIDTH) for count, _, _ in KNOWN_ANSWERS]
+    codec = codecs[SOME[2]][2]
+    real = codec.backend.encode
+    monkeypatch.setattr(codec.backend, "encode", lambda s, x: (seen.append(x.shape), real(s, x)))
+    answers(codec.backend, codec.pixels)
+    assert seen == [(count, HEIGHT, WIDTH, 1) for count, _, _ in KNOWN_ANSWERS]
 
 
 def test_a_folder_of_several_sizes_comes_back(codecs, tmp_path):
