@@ -18,7 +18,6 @@ from bbcodec.engine.compiling import Kernels, address, compiled, inlined
 from bbcodec.engine.local_net import Integers, padded
 from bbcodec.engine.products import (
     ACTIVATION_BOUND,
-    BLOCK,
     SLACK_ROWS,
     Matrix,
     inner_to_bytes,
