@@ -32,7 +32,7 @@ def negative_elbo(codec: str, images: Pixels, draws: int, batch: int = 500) -> n
     from bbcodec.exact.arithmetic import guard
     from bbcodec.model.interpreters import elbo
 
-    model = bbcodec.load_codec(codec).model
+    model = bbcodec.load_codec(codec, engine=False).backend.model
     x = torch.from_numpy(images[:, None].astype(np.float32))
     rows = []
     for draw in range(draws):

@@ -29,18 +29,15 @@ from bbcodec.exact.arithmetic import ACTIVATION_UNIT, clamped
 from bbcodec.exact.attention import DepthAttention, Lift, NonLocal
 from bbcodec.exact.layers import Conv, TransposedConv
 from bbcodec.exact.masked_conv import LocalNet
-from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.model.latent_model import TorchProgram
+from bbcodec.model.program import Latent, Observed
+from bbcodec.models.configs import PixelSizes, check_config, check_joint, check_strides, halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
     Block,
-    PixelSizes,
-    check_config,
-    check_joint,
-    check_strides,
     compiled_mixture,
     embed_binary,
     embed_levels,
-    halved_sizes,
     start_levels,
     start_posterior,
     start_predictors,
@@ -305,7 +302,7 @@ class Attentive(TrainableModel):
         size = batch, channels, height, width
         return Autoregressive(self.local, self.family, self.embed, size, output, self.config.context_stride)
 
-    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z1 .. zL from the top down, then pixels x."""
         batch, _, height, width = shape
         features = [] if images is None else self.bottom_up(images)  # posteriors are evaluated only with images

@@ -30,7 +30,8 @@ from bbcodec.exact.activations import sigmoid
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT, rounded, straight
 from bbcodec.exact.layers import Linear
 from bbcodec.exact.pixel_snail import AttentionSizes, PixelSnail, memory_rows
-from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.model.latent_model import TorchProgram
+from bbcodec.model.program import Latent, Observed
 from bbcodec.models.committed_rate import (
     alphas_for_rate,
     committed_nats,
@@ -41,10 +42,9 @@ from bbcodec.models.committed_rate import (
     shared_nats,
     spaced_alphas,
 )
+from bbcodec.models.configs import PixelSizes, check_config
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
-    PixelSizes,
-    check_config,
     compiled_mixture,
     embed_binary,
     embed_levels,
@@ -255,7 +255,7 @@ class DeltaVae(TrainableModel):
         memory = None if z is None else memory_rows(activation(z, self.config.steps_per_unit))
         return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), memory)
 
-    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, if there are any, then pixels x."""
         z = None
         if self.config.latent_channels:

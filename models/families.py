@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.errors import InputError
-from bbcodec.model.program import LatentModel
+from bbcodec.model.latent_model import LatentModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -36,17 +36,15 @@ from bbcodec.exact.components import Components
 from bbcodec.exact.dense import GatedLinear, product_gate
 from bbcodec.exact.layers import Conv, Linear, TransposedConv
 from bbcodec.exact.masked_conv import LocalNet
-from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.model.latent_model import TorchProgram
+from bbcodec.model.program import Latent, Observed
+from bbcodec.models.configs import GRIDS, PixelSizes, check_config, halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
-    GRIDS,
     Block,
-    PixelSizes,
-    check_config,
     compiled_mixture,
     embed_binary,
     embed_levels,
-    halved_sizes,
     start_levels,
     start_predictors,
 )
@@ -332,7 +330,7 @@ class Vamp(TrainableModel):
         batch, channels, height, width = shape
         return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), output, 2)
 
-    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents from the top down, then pixels. Raises InputError for images of another size."""
         height, width = self.config.height, self.config.width
         if tuple(shape[2:]) != (height, width):

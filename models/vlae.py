@@ -9,11 +9,9 @@ local by design (section 3.1), so that z has to carry what it cannot see. Fully 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,86 +22,27 @@ from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.grouped_mixture import GroupedMixture
 from bbcodec.distributions.logistic import LogisticMixture
-from bbcodec.engine.local_net import packed
-from bbcodec.engine.logistic import mixture
-from bbcodec.engine.waves import LocalCoder
 from bbcodec.exact.activations import silu
 from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.local_net import QuantisedLocalNet, export
+from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.exact.masked_conv import LocalNet, WaveNet
-from bbcodec.model.program import Latent, Observed, Program
+from bbcodec.model.latent_model import TorchProgram
+from bbcodec.model.program import Latent, Observed
 from bbcodec.models import fused_blocks
+from bbcodec.models.configs import halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.fused_mixture import FusedMixture
+from bbcodec.models.latent_maps import ContextNet, Encoder, quicken
 from bbcodec.models.pixel_nets import (
     Block,
-    PixelSizes,
-    check_config,
-    check_joint,
-    check_strides,
     compiled_mixture,
     embed_binary,
     embed_levels,
-    halved_sizes,
     start_posterior,
     start_predictors,
     with_inside,
 )
-
-RANGES: Final = {  # other integers: 1 to 256
-    "latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class VlaeConfig(PixelSizes):
-    """Sizes of a VLAE. Raises ValueError for impossible ones.
-
-    `latent_stride` and `context_stride` are powers of two, the second at most the first.
-    """
-
-    channels: int = 3  # of the image: 1 or 3
-    levels: int = 256  # of a pixel: 2 or 256
-    hidden: int = 64  # channels of the local decoder
-    layers: int = 5  # gated layers of the decoder, or its 8-bit blocks with a 3 x 3 layer
-    inner: int = 0  # channels inside 8-bit blocks; 0 for gated layers
-    between: int = 0  # pointwise 8-bit blocks after each block with a 3 x 3 layer
-    radius: int = 3  # of the decoder's stem
-    components: int = 5  # of the logistic mixture
-    joint: bool = False  # the channels of a pixel come from one component
-    latent_channels: int = 2  # 0 for the local decoder alone
-    latent_stride: int = 16  # image pixels a latent, each way
-    context_stride: int = 4  # image pixels a value of the decoder's context, each way
-    width: int = 32  # channels of the encoder and of the context net
-    blocks: int = 2  # gated blocks of each, at the latents' resolution
-    prior_hidden: int = 32  # channels of the prior's local net
-    prior_layers: int = 2
-    steps_per_unit: int = 8  # of the latents' grid
-
-    def __post_init__(self) -> None:
-        check_config(self, RANGES)
-        check_joint(self)
-        check_strides(self.latent_stride, self.context_stride)
-
-    @property
-    def params(self) -> int:
-        """Parameters of a pixel's distribution."""
-        return self.pixel_params(self.components, self.joint)
-
-    @property
-    def radii(self) -> list[int]:
-        """How far each block of 8 bits looks."""
-        return ([1] + [0] * self.between) * self.layers
-
-    @property
-    def halvings(self) -> int:
-        """Halvings of the resolution from the image to the latents."""
-        return self.latent_stride.bit_length() - 1
-
-    @property
-    def doublings(self) -> int:
-        """Doublings of the resolution from the latents to the decoder's context."""
-        return self.halvings - (self.context_stride.bit_length() - 1)
+from bbcodec.models.vlae_config import VlaeConfig
 
 
 def local_net(c: VlaeConfig) -> WaveNet:
@@ -120,7 +59,7 @@ class Vlae(TrainableModel):
         """Raises ValueError where a layer would have too many inputs."""
         super().__init__()
         self.config = c = config
-        self._coder: LocalCoder | None = None
+        self.lanes = c.lanes
         if c.latent_channels:
             self._make_latents()
         self.local = local_net(c)
@@ -131,26 +70,18 @@ class Vlae(TrainableModel):
             self.family = partial(family, channels=c.channels, joint=c.joint)
             start_predictors(self.local, c.channels, c.components, c.joint)
 
-    @property
-    def has_engine(self) -> bool:  # type: ignore[override]
-        """Whether the decoder is an 8-bit net of 256 levels."""
-        return bool(self.config.inner) and self.config.levels == 256
-
-    def coder(self) -> LocalCoder | None:
-        """The decoder as compiled code, where the engine is to be used. The layers must be frozen."""
-        if not self.engine or not isinstance(self.local, QuantisedLocalNet):
-            return None
-        if self._coder is None:
-            c, levels = self.config, torch.arange(256.0).view(1, 1, 1, 256)
-            values = self.embed(levels)[0, :, 0].numpy().astype(np.int16)  # the level, and the channel inside
-            family = mixture(c.channels, c.components, c.joint)
-            self._coder = LocalCoder(packed(export(self.local), values[0], int(values[1, 0])), family)
-        return self._coder
-
     def _make_latents(self) -> None:
         """Encoder, prior, and the net from latents to the decoder's context."""
         c = self.config
         w = c.width
+        if c.inner:
+            latents, hidden = c.latent_channels, c.prior_hidden
+            self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
+            self.prior_net: WaveNet = QuantisedLocalNet(
+                latents + 1, hidden, 2 * hidden, [1] * c.prior_layers, 2 * latents, radius=2
+            )
+            self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
+            return
         self.halvings = nn.ModuleList(
             Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(c.halvings)
         )
@@ -169,7 +100,9 @@ class Vlae(TrainableModel):
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
         if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
-            self.local.forward = partial(fused_blocks.params_of, self.local)  # type: ignore[method-assign]
+            for net in [self.local, self.prior_net] if self.config.latent_channels else [self.local]:
+                net.forward = partial(fused_blocks.params_of, net)  # type: ignore[method-assign]
+            quicken(self)
         else:
             self.local.compile()
         if self.config.levels == 256:
@@ -183,9 +116,13 @@ class Vlae(TrainableModel):
     def posterior(self, images: Tensor) -> Gaussian:
         """q(z | x), a Gaussian for each latent, from strided convolutions over the image."""
         h = self.embed(images)
-        for conv in self.halvings:
-            h = silu(conv(h), self.lift.exact)
-        mean, log_sigma = self.posterior_head(self.look(h)).chunk(2, 1)
+        if self.config.inner:
+            params = self.encoder(h)
+        else:
+            for conv in self.halvings:
+                h = silu(conv(h), self.lift.exact)
+            params = self.posterior_head(self.look(h))
+        mean, log_sigma = params.chunk(2, 1)
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
@@ -196,9 +133,12 @@ class Vlae(TrainableModel):
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
         """The decoder's context, (B, hidden, ceil(H / s), ceil(W / s)), s its stride, from latents z (B, Z, h, w)."""
-        sizes = self.sizes(height, width)
+        sizes, z = self.sizes(height, width), activation(z, self.config.steps_per_unit)
+        if self.config.inner:
+            finer: Tensor = self.context_net(z, sizes[-2::-1][: self.config.doublings])
+            return finer
         exact = self.lift.exact
-        h = silu(self.lift(activation(z, self.config.steps_per_unit)), exact)
+        h = silu(self.lift(z), exact)
         h = self.think(h)
         for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
             h = silu(conv(h), exact)[:, :, :rows, :columns]
@@ -210,10 +150,9 @@ class Vlae(TrainableModel):
         batch, channels, height, width = shape
         context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
-        stride = self.config.context_stride
-        return Autoregressive(self.local, self.family, self.embed, size, context, stride, self.coder())
+        return Autoregressive(self.local, self.family, self.embed, size, context, self.config.context_stride)
 
-    def program(self, shape: torch.Size, images: Tensor | None = None) -> Program:
+    def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, if there are any, then pixels x."""
         batch, _, height, width = shape
         z = None

@@ -32,7 +32,7 @@ def familiar(height=24, width=24, channels=1, seed=0, count=None, levels=256, nu
 
 
 class FakeCodec:
-    safe = False
+    safe = concurrent = False
 
     def __init__(self, header: dict):
         self.card, self.channels, self.levels = header["card"], *header["pixels"].values()
@@ -86,15 +86,15 @@ class HastyCodec(FakeCodec):
         return images
 
 
-def load_hasty(content, device):
+def load_hasty(content, device, engine=True):
     return HastyCodec(read_header(content))
 
 
-def load_fake(content, device):
+def load_fake(content, device, engine=True):
     return FakeCodec(read_header(content))
 
 
-def load_lying(content, device):
+def load_lying(content, device, engine=True):
     return LyingCodec(read_header(content))
 
 

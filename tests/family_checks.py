@@ -14,7 +14,8 @@ from bbcodec.codec.codec import PixelFormat
 from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, exact_parts
-from bbcodec.model.interpreters import account, decode, elbo, encode
+from bbcodec.model.coding import account, decode, encode
+from bbcodec.model.interpreters import elbo
 from bbcodec.model.program import Latent
 from bbcodec.models.families import PRESETS
 from bbcodec.models.training.recipes import configure

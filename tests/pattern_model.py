@@ -12,8 +12,10 @@ from fake_codec import fake_content
 
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec, PixelFormat
+from bbcodec.codec.torch_backend import TorchBackend
 from bbcodec.distributions import Bernoulli, Gaussian, activation
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed
 
 SIDE = 16
 STEPS = 8
@@ -65,7 +67,7 @@ def codec_content() -> bytes:
     return fake_content(channels=1, levels=2, pattern=True)
 
 
-def load_pattern(content, device="cpu"):
+def load_pattern(content, device="cpu", engine=True):
     """In place of `workers.load_content`."""
     about = parse_codec(content, "pattern")
-    return Codec(PatternModel(), PixelFormat(1, 2), about, torch.device("cpu"))
+    return Codec(TorchBackend(PatternModel(), torch.device("cpu")), PixelFormat(1, 2), about)

@@ -231,7 +231,7 @@ class Codec:
         header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
         about = json.loads(header.pop("__metadata__")["bbcodec"])
         c = self.config = DEFAULTS | about["config"]
-        check([about["format"], about["family"], c["inner"], *c] == [1, "vlae", 0, *DEFAULTS], "an unknown codec")
+        check([about["format"], about["family"], c["inner"], *c] == [2, "vlae", 0, *DEFAULTS], "an unknown codec")
         check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
         self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
         self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}

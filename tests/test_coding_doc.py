@@ -26,16 +26,19 @@ from bbcodec.exact.normalisation import normalised
 from bbcodec.exact.pixel_snail import coordinate_code, evenly_spread
 from bbcodec.exact.recurrent import Lstm
 from bbcodec.exact.wave_order import WaveOrder
-from bbcodec.model.interpreters import decode
-from bbcodec.model.program import LatentModel
+from bbcodec.model.coding import decode
+from bbcodec.model.latent_model import LatentModel
 from bbcodec.models.attentive import Attentive, AttentiveConfig
 from bbcodec.models.delta_vae import (
     DeltaVae,
     DeltaVaeConfig,
     log_sigmas_of,
 )
+from bbcodec.models.vae import Vae
+from bbcodec.models.vae_config import VaeConfig
 from bbcodec.models.vamp import Vamp, VampConfig
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "coding.md"
 BLOCK = re.compile(r"^```example (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -226,16 +229,15 @@ EXAMPLE = VlaeConfig(
 
 
 def fill_layers(model: torch.nn.Module) -> None:
-    """Filler for the whole numbers of every layer, as section 9 says it."""
+    """Filler for the whole numbers of every layer, as sections 9 and 14.3 say it."""
     for n, layer in enumerate(exact_layers(model).values(), 1):
-        shape, outputs = layer.stored()["weight"].shape, layer.bias.numel()
+        stored = layer.stored()
+        shape, outputs = stored["weight"].shape, layer.bias.numel()
         words = filler(n, 0, shape.numel() + 2 * outputs).astype(np.int64)
         weight, bias, scale = np.split(words, [shape.numel(), shape.numel() + outputs])
-        layer.load_stored(
-            torch.from_numpy(weight % 257 - 128).view(shape),
-            torch.from_numpy(bias % 2001 - 1000),
-            torch.from_numpy(scale % 3 + 7),
-        )
+        numbers = (weight % 257 - 128).reshape(shape), bias % 2001 - 1000, scale % 3 + (4 if "shift" in stored else 7)
+        kept = zip(stored.values(), numbers, strict=True)
+        layer.load_stored(*(torch.from_numpy(each).to(before.dtype) for before, each in kept))
 
 
 def example_codec() -> Example:
@@ -256,7 +258,7 @@ def example_codec() -> Example:
     n_prior = len(list(WaveOrder(*model.sizes(HEIGHT, WIDTH)[-1])))
     for batch, width in enumerate(reversed(widths)):
         tape.popped, tape.pushed = [], []
-        decode(codec.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))
+        decode(codec.backend.model, tape, torch.Size((width, 1, HEIGHT, WIDTH)))
         out |= shown(f"batch {batch}", tape, n_prior, ((0, 1, 2), (2,), ())[batch])
         out[f"batch {batch}: stack after it"] = state(tape)
     assert tape.is_seed(SEED, len(tape.flatten()) - 2)
@@ -342,12 +344,12 @@ def example_deltas() -> Example:
 def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example]:
     """A message of a codec of the model: its tape after one batch was decoded, its bytes, and the known answers."""
     content = save_codec(model, family, model.config, PixelFormat(1, 2), {})
-    codec = load_codec(content, "cpu")
+    codec = load_codec(content, "cpu", engine=False)
     images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
     message = codec.encode_message(images.astype(np.uint8))
     shown: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
     tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
-    decode(codec.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
+    decode(codec.backend.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
     answers: Example = {f"known answer {n}": one for n, one in enumerate(codec_header(content)["known_answers"])}
     return tape, shown, answers
 
@@ -437,6 +439,19 @@ def example_attentive() -> Example:
     for n, (_, means, log_sigmas) in zip((3, 2, 1), tape.pushed, strict=True):
         out |= {f"batch 0: q means of z{n}": means, f"batch 0: q log sigmas of z{n}": log_sigmas}
     return out | answers
+
+
+def example_vae() -> Example:
+    """A codec of the family `vae` whose weights are filler, and a message of it."""
+    model = Vae(VaeConfig(height=HEIGHT, width=WIDTH, hidden=3, layers=2, latents=2, steps_per_unit=4))
+    fill_layers(model)
+    tape, out, answers = first_batch(model, "vae")
+    (z, means, log_sigmas), (x, logits) = tape.popped
+    out |= {"batch 0: p means": means, "batch 0: p log sigmas": log_sigmas, "batch 0: z": z}
+    out |= {"batch 0: logits of image 0": logits[: HEIGHT * WIDTH]}
+    out["batch 0: image 0"] = "".join(map(str, x[: HEIGHT * WIDTH]))
+    ((_, means, log_sigmas),) = tape.pushed
+    return out | {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas} | answers
 
 
 EXAMPLES = {name.removeprefix("example_"): f for name, f in list(globals().items()) if name.startswith("example_")}

@@ -86,7 +86,7 @@ TINY = {
 
 def message(codec: bbcodec.Codec) -> bytes:
     """What a codec makes of fixed images, which it gives back."""
-    size = codec.model.image_size or (13, 22)
+    size = codec.backend.model.image_size or (13, 22)
     images = natural(5, *size, codec.pixels.channels)
     images = images if codec.pixels.levels == 256 else images >> 7
     coded = codec.encode(images)

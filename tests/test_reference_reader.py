@@ -23,7 +23,8 @@ from bbcodec.archive.format.tiles import tile_bounds
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 from bbcodec.exact.layers import exact_layers
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 READER = Path(reference_reader.__file__)
 PAGE = READER.parents[1] / "docs" / "coding.md"

@@ -13,7 +13,8 @@ from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.layers import exact_layers
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 SIZES = {
     "hidden": 8,

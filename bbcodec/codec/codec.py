@@ -7,31 +7,22 @@ The caller keeps the number and the size of the images. `docs/format.md` has the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bbcodec.binary import MAX_VALUES, pack_varint, take_varint
+from bbcodec.codec.backend import Backend, Bits, Images
 from bbcodec.codec.catalogue import CodecFile
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import CoderError, DamagedArchive, InputError
-from bbcodec.exact.layers import set_safe
-from bbcodec.model.interpreters import decode, encode
-from bbcodec.model.program import LatentModel
 
 SEED = 0  # of the filler under every chain
 GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as all batches before it together
 MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a pixel
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images that are coded to choose the growth
-LANES = 16  # as many as pixels are decoded at a time
-LANES_PIXELS = 2**16  # of a message, from which it has that many
+LANES_PIXELS = 2**16  # of a message, from which it has as many heads as its codec gives it
 MARGIN = 0.75  # share of the widest batch that the stack affords according to the trial
-
-Images = np.ndarray[Any, np.dtype[np.uint8]]  # (N, H, W, C)
-Bits = np.ndarray[Any, np.dtype[np.float64]]  # (N,)
 
 
 @dataclass(frozen=True)
@@ -61,28 +52,29 @@ def batch_widths(count: int, growth: int, limit: int) -> list[int]:
 class Codec:
     """A trained model that codes images of one pixel format: `encode` and `decode`, or messages for archives."""
 
-    def __init__(self, model: LatentModel, pixels: PixelFormat, about: CodecFile, device: torch.device) -> None:
-        """model: with frozen layers, on `device`; about: its file."""
-        self.model, self.pixels, self.device = model.eval(), pixels, device
+    def __init__(self, backend: Backend, pixels: PixelFormat, about: CodecFile) -> None:
+        """backend: what computes; about: the codec's file."""
+        self.backend, self.pixels = backend, pixels
         self.name, self.family, self.digest, self.card = about.name, about.family, about.digest.hex(), about.card
         self.file_bytes = len(about.content)
-        self.safe = False
-        self.compiled = False
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may code at once."""
+        return self.backend.concurrent
+
+    @property
+    def safe(self) -> bool:
+        """Whether it computes on a path that no kernel can make inexact."""
+        return self.backend.safe
 
     def set_safe(self, safe: bool) -> None:
-        """Compute on the slow path that no kernel can make inexact, or on the fast one."""
-        self.safe = safe
-        set_safe(self.model, safe)
-        self.model.engine = self.compiled and not safe
-
-    def set_compiled(self, compiled: bool) -> None:
-        """Code pixels with the compiled engine, or with PyTorch's layers alone: messages are the same."""
-        self.compiled = compiled
-        self.model.engine = compiled and not self.safe
+        """Compute on the slow path that no kernel can make inexact, or on the fast one, where there are two."""
+        self.backend.set_safe(safe)
 
     def lanes(self, shape: tuple[int, ...]) -> int:
-        """Heads of the stack of a message of images (N, H, W, C): sixteen where 8 bytes each are nothing."""
-        return LANES if self.model.has_engine and shape[0] * shape[1] * shape[2] >= LANES_PIXELS else 1
+        """Heads of the stack of a message of images (N, H, W, C): more where 8 bytes each are nothing."""
+        return self.backend.lanes if shape[0] * shape[1] * shape[2] >= LANES_PIXELS else 1
 
     def encode(self, images: Images) -> bytes:
         """A self-contained message of images (N, H, W, C) uint8. Raises InputError for images that it does not take."""
@@ -112,7 +104,7 @@ class Codec:
             raise InputError(
                 f"codec {self.name} takes images of up to {MAX_IMAGE_PIXELS} pixels, not {images.shape[1:3]}"
             )
-        size = self.model.image_size
+        size = self.backend.image_size
         if size is not None and images.shape[1:3] != size:
             raise InputError(
                 f"codec {self.name} takes images of {size[0]} x {size[1]} pixels only, "
@@ -138,10 +130,8 @@ class Codec:
         stack = AnsStack.seeded(SEED, self.lanes(images.shape))
         end = len(images)
         for width in batch_widths(end, growth, self.widest(images.shape)):
-            rows: dict[str, list[np.ndarray[Any, Any]]] | None = None if bits is None else {}
-            encode(self.model, stack, self.tensor(images[end - width : end]), rows)
-            if bits is not None and rows is not None:
-                bits[end - width : end] = sum(sum(parts) for parts in rows.values()) / 2**24
+            batch = slice(end - width, end)
+            self.backend.encode(stack, images[batch], None if bits is None else bits[batch])
             end -= width
         return stack
 
@@ -151,7 +141,7 @@ class Codec:
             return 0
         stack = AnsStack.seeded(SEED)
         before = stack.bits
-        encode(self.model, stack, self.tensor(images[-min(TRIAL, self.widest(images.shape)) :]))
+        self.backend.encode(stack, images[-min(TRIAL, self.widest(images.shape)) :])
         affords = (stack.bits - before) / max(1, 32 * stack.initial_words)
         return int(min(255, max(1, GROWTH_UNIT * MARGIN * affords)))
 
@@ -166,20 +156,15 @@ class Codec:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
         if height * width > MAX_IMAGE_PIXELS or (data[0] == 0 and count > 2):  # which no encoder writes
             raise DamagedArchive(f"a message of {count} images of {height} x {width}, growth {data[0]}, is impossible")
-        if self.model.image_size not in (None, (height, width)):
+        if self.backend.image_size not in (None, (height, width)):
             raise DamagedArchive(f"codec {self.name} has no messages of images of {height} x {width}")
         try:
             stack = AnsStack.unflatten(np.frombuffer(data, "<u4", offset=1), lanes)
             parts = []
             for n in reversed(batch_widths(count, data[0], self.widest((count, height, width)))):
-                x = decode(self.model, stack, torch.Size((n, self.pixels.channels, height, width)))
-                parts.append(x.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+                parts.append(self.backend.decode(stack, (n, height, width, self.pixels.channels)))
         except CoderError as error:
             raise DamagedArchive(f"a message does not decode: {error}") from None
         if not stack.is_seed(SEED, len(stack.flatten()) - 2 * lanes):
             raise DamagedArchive("a message does not decode: its chain does not end where every chain begins")
         return np.concatenate(parts)
-
-    def tensor(self, images: Images) -> Tensor:
-        """(N, H, W, C) uint8 to (N, C, H, W) float32 on the device, channels last in memory."""
-        return torch.tensor(images, device=self.device).permute(0, 3, 1, 2).float()  # a copy: images may be read-only

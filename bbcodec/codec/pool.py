@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -25,7 +26,13 @@ SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among se
 class MessageCodec(Protocol):
     """What a pool needs of a learned codec (`bbcodec.codec.codec.Codec`)."""
 
-    safe: bool
+    @property
+    def safe(self) -> bool:
+        """Whether it computes on a path that no kernel can make inexact."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may code at once."""
 
     def set_safe(self, safe: bool) -> None:
         """Compute on the slow path that no kernel can make inexact, or on the fast one."""
@@ -56,14 +63,11 @@ class CodecSource:
         return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
 
 
-def load_content(content: bytes, device: str) -> MessageCodec:
-    """The codec in the bytes of a `.bbc` file. Imports torch."""
-    import torch  # noqa: F401  # now, so that its threads can be counted
-
+def load_content(content: bytes, device: str, engine: bool = True) -> MessageCodec:
+    """The codec in the bytes of a `.bbc` file, coded by the engine if it has one. Others import torch."""
     from bbcodec.codec.file import load_codec
 
-    with one_thread():
-        codec: MessageCodec = load_codec(content, device=device)
+    codec: MessageCodec = load_codec(content, device=device, engine=engine)
     return codec
 
 
@@ -75,7 +79,7 @@ class CodecPool:
         self.sources = tuple(sources)
         self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
         self._device, self._load = device, load
-        self._loaded: dict[bytes, MessageCodec] = {}
+        self._loaded: dict[tuple[bytes, bool], MessageCodec] = {}
         self._lock = threading.RLock()
 
     def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
@@ -88,12 +92,25 @@ class CodecPool:
         """The sources alone, for worker processes: each loads codecs itself."""
         return CodecPool, (self.sources, self._device, self._load)
 
-    def codec(self, source: CodecSource) -> MessageCodec:
-        """The codec of a source, loaded on first use."""
+    def codec(self, source: CodecSource, engine: bool = True) -> MessageCodec:
+        """The codec of a source, loaded on first use. engine: as for `bbcodec.codec.file.load_codec`."""
+        key = source.digest, engine
         with self._lock:
-            if source.digest not in self._loaded:
-                self._loaded[source.digest] = (self._load or load_content)(source.content, self._device)
-            return self._loaded[source.digest]
+            if key not in self._loaded:
+                if self._load is not None:
+                    self._loaded[key] = self._load(source.content, self._device)
+                else:
+                    self._loaded[key] = load_content(source.content, self._device, engine)
+            return self._loaded[key]
+
+    @contextmanager
+    def _using(self, codec: MessageCodec) -> Iterator[None]:
+        """Within, a codec may code: by one thread at a time, unless it can be used by several."""
+        if codec.concurrent:
+            yield
+            return
+        with self._lock, one_thread():
+            yield
 
     def choose(self, images: Pixels, levels: int) -> CodecSource | None:
         """Of the codecs that take such pixels, the one with the shortest message of a few images; None if none fits."""
@@ -110,9 +127,9 @@ class CodecPool:
 
     def encode(self, source: CodecSource, images: Pixels) -> tuple[LearnedMessage, Bits]:
         """A message of uint8 images (N, H, W, C), and the bits that each image adds to it. Raises InputError."""
-        bits = np.zeros(len(images))
-        with self._lock, one_thread():
-            stream = self.codec(source).encode_message(images, bits)
+        bits, codec = np.zeros(len(images)), self.codec(source)
+        with self._using(codec):
+            stream = codec.encode_message(images, bits)
         count, height, width = images.shape[:3]
         return LearnedMessage(source.digest[:4], digest64(images.tobytes()), count, height, width, stream), bits
 
@@ -124,7 +141,7 @@ class CodecPool:
         if message.count * message.height * message.width * source.channels > MAX_VALUES:
             raise DamagedArchive("a chunk says it holds more pixels than the format allows")
         codec = self.codec(source)
-        with self._lock, one_thread():
+        with self._using(codec):
             try:
                 return source, _decoded(codec, message)
             except DamagedArchive:

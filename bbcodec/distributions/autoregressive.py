@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.base import Distribution
-from bbcodec.engine.waves import Context, LocalCoder
 from bbcodec.exact.masked_conv import WaveNet
 from bbcodec.exact.wave_order import WaveOrder
 
@@ -32,17 +31,13 @@ class Autoregressive(Distribution):
         shape: tuple[int, int, int, int],
         context: Tensor | None = None,
         stride: int = 1,
-        coder: LocalCoder | None = None,
     ) -> None:
         """family: params (..., P) -> distribution over (..., C); embed: values (B, C, H, W) -> the net's input.
 
-        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net. coder: the net and the family as
-        compiled code, to push and pop values from 0 to 255 with.
+        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)) for the net.
         """
         self.net, self.family, self.embed, self.context, self.stride = net, family, embed, context, stride
         self.shape = torch.Size(shape)
-        self.coder = coder
-        self._last: tuple[Tensor, Tensor] | None = None
 
     def in_parallel(self, value: Tensor) -> Tensor:
         """Parameters of every pixel, (B, H, W, P)."""
@@ -50,19 +45,9 @@ class Autoregressive(Distribution):
         return params.permute(0, 2, 3, 1)
 
     def for_coding(self, value: Tensor) -> Tensor:
-        """`in_parallel` without gradients, evaluated once for a value that is pushed and then measured."""
-        if self._last is None or self._last[0] is not value:
-            with torch.no_grad():
-                self._last = value, self.in_parallel(value) if self.coder is None else self._compiled(self.coder, value)
-        return self._last[1]
-
-    def _compiled(self, coder: LocalCoder, value: Tensor) -> Tensor:
-        return torch.from_numpy(coder.parameters(_bytes(value), *self._told()).astype(np.float32))
-
-    def _told(self) -> tuple[Context | None, int]:
-        """The context as compiled code takes it, and its stride."""
-        context = None if self.context is None else self.context.numpy().astype(np.int16)
-        return context, self.stride
+        """`in_parallel` without gradients."""
+        with torch.no_grad():
+            return self.in_parallel(value)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, C, H, W) -> (B,) nats."""
@@ -74,7 +59,11 @@ class Autoregressive(Distribution):
 
     def information(self, value: Tensor) -> np.ndarray:
         """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits."""
-        params, pixels = self.for_coding(value), value.permute(0, 2, 3, 1)
+        return self._information(self.for_coding(value), value)
+
+    def _information(self, params: Tensor, value: Tensor) -> np.ndarray:
+        """What `push` costs with parameters (B, H, W, P)."""
+        pixels = value.permute(0, 2, 3, 1)
         rows = max(1, ROW_PIXELS // (value.shape[0] * value.shape[3]))
         total = np.zeros(len(value), np.int64)
         for part in (slice(first, first + rows) for first in range(0, value.shape[2], rows)):
@@ -83,11 +72,18 @@ class Autoregressive(Distribution):
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Push wave by wave, the last wave first, so that `pop` starts with the first."""
-        if self.coder is not None:
-            self.coder.push(stack, _bytes(value), *self._told())
-            return
+        self._push(stack, self.for_coding(value), value)
+
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image: (B,) int64, in whole units of 2**-24 bits. Evaluates the net once."""
+        params = self.for_coding(value)
+        self._push(stack, params, value)
+        return self._information(params, value)
+
+    def _push(self, stack: AnsStack, params: Tensor, value: Tensor) -> None:
+        """Push with parameters (B, H, W, P)."""
         _, _, height, width = self.shape
-        params = self.for_coding(value).permute(1, 2, 0, 3)  # (H, W, B, P)
+        params = params.permute(1, 2, 0, 3)  # (H, W, B, P)
         pixels = value.permute(2, 3, 0, 1)
         with stack.atomic():
             for wave in reversed(WaveOrder(height, width, self.net.skew)):
@@ -96,9 +92,6 @@ class Autoregressive(Distribution):
 
     def pop(self, stack: AnsStack) -> Tensor:
         """Take values off the stack: (B, C, H, W), float32 whole numbers."""
-        if self.coder is not None:
-            batch, _, height, width = self.shape
-            return torch.from_numpy(self.coder.pop(stack, (batch, height, width), *self._told())).float()
         with stack.atomic():
             return self.drawn(lambda family: family.pop(stack))
 
@@ -119,8 +112,3 @@ class Autoregressive(Distribution):
 
         self.net.in_waves((batch, height, width), self.context, step, self.stride)
         return out.permute(2, 3, 0, 1).contiguous()
-
-
-def _bytes(value: Tensor) -> np.ndarray:
-    """Whole numbers from 0 to 255 as uint8 (B, C, H, W)."""
-    return np.ascontiguousarray(value.numpy().astype(np.uint8))

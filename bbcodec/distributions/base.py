@@ -47,6 +47,14 @@ class Distribution(ABC):
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Put `value` on the stack. Raises CoderError for a value outside the support."""
 
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image: the `information` of the value. Raises as `push`.
+
+        Families in which both take the same work do it once.
+        """
+        self.push(stack, value)
+        return self.information(value)
+
     @abstractmethod
     def pop(self, stack: AnsStack) -> Tensor:
         """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""

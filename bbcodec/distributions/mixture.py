@@ -79,10 +79,16 @@ class Mixture(Distribution):
 
         On failure the stack is left as it was.
         """
+        self.push_measured(stack, value)
+
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image, net: (B,) int64, in whole units of 2**-24 bits."""
+        responsibilities, costs = self._responsibilities(value)
         with stack.atomic():
-            index = self._responsibilities(value)[0].pop(stack)
+            index = responsibilities.pop(stack)
             self._component(index).push(stack, value)
             self._weights().push(stack, index)
+        return costs
 
     def pop(self, stack: AnsStack) -> Tensor:
         """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""

@@ -34,6 +34,10 @@ class Pixels(Distribution):
         """Put images on the stack. Raises CoderError for a value outside the support."""
         self.family.push(stack, value.permute(0, 2, 3, 1))
 
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image: (B,) int64, in whole units of 2**-24 bits."""
+        return self.family.push_measured(stack, value.permute(0, 2, 3, 1))
+
     def pop(self, stack: AnsStack) -> Tensor:
         """Take images off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
         return self.family.pop(stack).permute(0, 3, 1, 2)

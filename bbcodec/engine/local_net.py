@@ -10,7 +10,7 @@ to wave j + 2 i; a tap (di, dj) looks at a pixel of an earlier wave, or (0, 0) a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from bbcodec.engine.products import ACTIVATION_BOUND, BLOCK, Matrix, pack
 
 SKEW: Final = 2
 SUM_BOUND: Final = 1 << 24
+SHIFT_MIN, SHIFT_MAX = 1, 16
 WEIGHT_BOUND: Final[dict[type, int]] = {np.int8: 127, np.int16: 2047}
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -73,6 +74,42 @@ class _Layer(NamedTuple):
         """(taps, 2): rows, and waves that a tap looks back."""
         taps = self.taps.astype(np.int64)
         return np.stack([taps[:, 0], taps[:, 1] + SKEW * taps[:, 0]], 1)
+
+
+def taps_of(radius: int, own: bool) -> npt.NDArray[np.int8]:
+    """(taps, 2): rows and columns of the open taps, top to bottom, left to right; own: with the pixel itself."""
+    reach = range(-radius, radius + 1)
+    taps = [(di, dj) for di in range(-radius, 1) for dj in reach if dj + SKEW * di < 0 or (own and di == dj == 0)]
+    return np.array(taps, np.int8)
+
+
+def laid_out(tensors: Arrays, radii: Sequence[int], radius: int) -> dict[str, npt.NDArray[Any]]:
+    """A net as `packed` takes it, from the tensors of a codec file, without the prefix of their names.
+
+    tensors: for each layer `.weight` (outputs, inputs, taps), `.bias` and `.shift` (outputs,). radii: of each block;
+    radius: of the stem. Raises KeyError or ValueError if tensors lack, are too many, or cannot be of such a net.
+    """
+    layers = {"stem": taps_of(radius, False), "skip": taps_of(min(radius, 2), False)}
+    layers |= {name: taps_of(0, True) for name in ("neck", "head")}
+    for block, each in enumerate(radii):
+        layers |= {f"blocks.{block}.spatial": taps_of(each, True), f"blocks.{block}.pointwise": taps_of(0, True)}
+    if len(tensors) != 3 * len(layers):
+        raise ValueError(f"the net has {len(tensors)} tensors, expected {3 * len(layers)}")
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, taps in layers.items():
+        weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
+        if weight.ndim != 3 or weight.shape[2] != len(taps) or bias.dtype != np.int32 or shift.dtype != np.int8:
+            raise ValueError(
+                f"{name} has weights {weight.shape}, {bias.dtype} biases and {shift.dtype} shifts, "
+                f"expected {len(taps)} taps, int32 and int8"
+            )
+        if shift.min() < SHIFT_MIN or shift.max() > SHIFT_MAX or np.abs(bias.astype(np.int64)).max() >= SUM_BOUND:
+            raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, or biases of 2**24 or more")
+        arrays[f"{name}.weight"] = np.ascontiguousarray(weight.transpose(2, 1, 0)).reshape(-1, len(weight))
+        arrays[f"{name}.bias"] = bias + (1 << (shift.astype(np.int32) - 1))
+        arrays[f"{name}.shift"] = shift
+        arrays[f"{name}.taps"] = taps
+    return arrays
 
 
 def padded(channels: int) -> int:
@@ -134,7 +171,7 @@ def _stack(layers: list[_Layer], inputs: int) -> Matrix:
 
 
 def packed(arrays: Arrays, embedding: npt.NDArray[np.int16], inside: int) -> Packed:
-    """A net ready to run, from the arrays of `bbcodec.exact.local_net.export`.
+    """A net ready to run, from the arrays of `laid_out`.
 
     arrays: for each layer, `stem`, `blocks.0.spatial`, `blocks.0.pointwise` .. `neck`, `head`, `skip`: `.weight`
     (taps * inputs, outputs), rows by tap, then input; int8, int16 of stem, head and skip; `.bias` (outputs,) int32, the

@@ -40,6 +40,7 @@ BYTES: Final = 0  # u8: clamp(y, 0, 127)
 HALVES: Final = 1  # s16: clamp(y, 0, 127)
 STREAM: Final = 2  # s16: h = clamp(h + y, +-2047); and u8: clamp((h + 8) >> 4, 0, 127)
 WORDS: Final = 3  # s32: what was there plus y
+VALUES: Final = 4  # s16: clamp(y, +-2047)
 
 _i8, _i16, _i32, _i64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
@@ -252,6 +253,8 @@ class _Tile:
             self.store(where, b.trunc(h, halves))
             seen = b.ashr(b.add(h, _splat(self.vector, 8)), _splat(self.vector, 4))
             self.store(self.at(other, place), b.trunc(self.clamp(seen, 0, ACTIVATION_BOUND), bytes_))
+        elif self.finish == VALUES:
+            self.store(self.at(out, 2 * place), b.trunc(self.clamp(y, -STREAM_BOUND, STREAM_BOUND), halves))
         else:
             where = self.at(out, 4 * place)
             self.store(where, b.add(y, self.load(where, self.vector)))
@@ -293,7 +296,7 @@ def _tile(bits, finish, most_blocks):
 def _product(bits, finish):
     """A product of rows with a packed matrix: see `product` below for its arguments."""
     two, one = _tile(bits, finish, 2), _tile(bits, finish, 1)
-    size, other_size = {BYTES: (1, 0), HALVES: (2, 0), STREAM: (2, 1), WORDS: (4, 0)}[finish]
+    size, other_size = {BYTES: (1, 0), HALVES: (2, 0), STREAM: (2, 1), WORDS: (4, 0), VALUES: (2, 0)}[finish]
     group = GROUP[bits]
 
     @part
@@ -325,5 +328,7 @@ def _product(bits, finish):
 inner_to_bytes = _product(INNER, BYTES)
 inner_to_halves = _product(INNER, HALVES)
 inner_to_stream = _product(INNER, STREAM)
+inner_to_values = _product(INNER, VALUES)
+wide_to_halves = _product(WIDE, HALVES)
 wide_to_stream = _product(WIDE, STREAM)
 wide_to_words = _product(WIDE, WORDS)

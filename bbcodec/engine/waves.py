@@ -11,11 +11,13 @@ has no pixel in a wave. So tap (di, dj) of the pixels of wave t is a run of rows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bbcodec.coder.kernels.arithmetic import INFORMATION_BITS, log2_of
+from bbcodec.coder.tables import LOG2
 from bbcodec.engine.compiling import Kernels, address, choose, clear, compiled, inlined, part
 from bbcodec.engine.families import Family, Nothing, note, pop_pixels, room, support
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
@@ -30,6 +32,7 @@ from bbcodec.engine.products import (
     wide_to_words,
 )
 from bbcodec.engine.rans import put_all
+from bbcodec.engine.vectors import LANES
 from bbcodec.errors import CoderError
 
 if TYPE_CHECKING:
@@ -40,6 +43,9 @@ PARAMETERS, ENCODE, DECODE = range(3)  # what a run is for
 Context = npt.NDArray[np.int16]
 Pixels = npt.NDArray[Any]  # uint8, or int16 of latents
 Words = npt.NDArray[np.int32]
+Costs = npt.NDArray[np.int64]  # (B,), in 2**-24 bits
+
+NO_COSTS: Final[Costs] = np.zeros(0, np.int64)
 
 
 class Work(NamedTuple):
@@ -221,12 +227,26 @@ def order_pixels(order, wave):
             order[image * rows + row] = row * wave.batch + image
 
 
+@part
+def add_costs(costs, wave, masses, position, channels, precision, log2):
+    """Add what the symbols of a wave cost, in 2**-24 bits, to that of their images. position: of its first mass."""
+    rows = wave.last - wave.first
+    for first in range(0, wave.pixels, LANES):
+        for _ in range(channels):
+            for p in range(first, min(first + LANES, wave.pixels)):
+                costs[p // rows] += (precision << INFORMATION_BITS) - log2_of(np.int64(masses[position]), log2)
+                position += 1
+
+
 @compiled
-def run(kernels, net, family, work, images, context, stride, purpose, heads, words, n, starts, masses, params):
+def run(
+    kernels, net, family, work, images, context, stride, purpose, heads, words, n, starts, masses, costs, log2, params
+):
     """Code a batch of images, or note its parameters. Returns the new n, UNDERFLOW or OUTSIDE.
 
     images: (B, C, H, W), to be filled by DECODE. context: (h, w, B, hidden) int16, stride 0 if there is none.
-    ENCODE works in starts and masses, (symbols,) int32; PARAMETERS fills params, (B, H, W, parameters) int32.
+    ENCODE works in starts and masses, (symbols,) int32, and adds what images cost in 2**-24 bits to costs, (B,) int64;
+    PARAMETERS fills params, (B, H, W, parameters) int32.
     """
     batch, channels, height, width = images.shape
     steps, position = width + SKEW * (height - 1), np.int64(0)
@@ -244,11 +264,13 @@ def run(kernels, net, family, work, images, context, stride, purpose, heads, wor
                 return n
             exchange(images, work.values, wave, True)
         elif purpose == ENCODE:
+            first = position
             position = note(
                 family, work.params, work.order, wave.pixels, work.values, work.room, starts, masses, position
             )
             if position < 0:
                 return position
+            add_costs(costs, wave, masses, first, channels, family.precision, log2)
         else:
             for p in range(wave.pixels):
                 i = wave.first + p // batch
@@ -288,12 +310,16 @@ class LocalCoder:
         self._run(PARAMETERS, images, context, stride, np.empty(1, np.uint64), np.empty(1, np.uint32), 0, params=params)
         return params
 
-    def push(self, stack: AnsStack, images: Pixels, context: Context | None = None, stride: int = 1) -> None:
-        """Put images (B, C, H, W) on a stack; context as for `parameters`.
+    def push(self, stack: AnsStack, images: Pixels, context: Context | None = None, stride: int = 1) -> Costs:
+        """Put images (B, C, H, W) on a stack; context as for `parameters`. Gives what each costs, in 2**-24 bits.
 
         Raises CoderError for a level that the distribution does not have.
         """
-        stack.push(lambda heads, words, n, x: self._run(ENCODE, x, context, stride, heads, words, n), images, ())
+        costs = np.zeros(len(images), np.int64)
+        stack.push(
+            lambda heads, words, n, x: self._run(ENCODE, x, context, stride, heads, words, n, costs), images, ()
+        )
+        return costs
 
     def pop(
         self, stack: AnsStack, shape: tuple[int, int, int], context: Context | None = None, stride: int = 1
@@ -313,6 +339,7 @@ class LocalCoder:
         heads: npt.NDArray[np.uint64],
         words: npt.NDArray[np.uint32],
         n: int,
+        costs: Costs = NO_COSTS,
         params: Words | None = None,
     ) -> int:
         lowest, highest, dtype = support(self.family)
@@ -351,6 +378,8 @@ class LocalCoder:
             n,
             starts,
             masses,
+            costs,
+            LOG2,
             params,
         )
         return int(done)

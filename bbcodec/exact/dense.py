@@ -1,4 +1,4 @@
-"""Dense nets: linear layers of any number of inputs, and gated ones."""
+"""Dense nets: linear layers of any number of inputs, gated ones, and nets for compiled code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bbcodec.exact.activations import sigmoid
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped, rounded
 from bbcodec.exact.layers import Linear
+from bbcodec.exact.quantised import INNER_BOUND, INNER_UNIT, WideLinear
 
 PART = 512  # inputs of one exact sum: weights keep two bits more than at a layer's largest fan-in
 PART_BOUND = 2**18  # of a rounded sum, far beyond where gates saturate
@@ -66,3 +67,27 @@ class GatedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., C) whole numbers within +-bound. Returns whole numbers within +-2047."""
         return product_gate(self.linear(x), -1, self.linear.exact)
+
+
+class DenseNet(nn.Module):
+    """(B, C) -> (B, C'): layers of `hidden` inner activations between whole numbers and parameters, worth 1/256.
+
+    `bbcodec.engine.dense.DenseNet` is the same net as compiled code.
+    """
+
+    def __init__(self, cin: int, hidden: int, layers: int, cout: int, bound: int, unit: float) -> None:
+        """cin, hidden, cout: features; layers: of `hidden` features; inputs are within +-bound and worth 1 / unit."""
+        super().__init__()
+        self.stem = WideLinear(cin, hidden, bound, unit, gain=2**0.5, to_inner=True)
+        self.inner = nn.ModuleList(
+            WideLinear(hidden, hidden, INNER_BOUND, INNER_UNIT, gain=2**0.5, to_inner=True) for _ in range(layers - 1)
+        )
+        self.head = WideLinear(hidden, cout, INNER_BOUND, INNER_UNIT, gain=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C) whole numbers within the bound."""
+        h = self.stem(x)
+        for layer in self.inner:
+            h = layer(h)
+        params: Tensor = self.head(h)
+        return params

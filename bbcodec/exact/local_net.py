@@ -10,16 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bbcodec.exact.arithmetic import BOUND, clamped
 from bbcodec.exact.masked_conv import BAND_PIXELS, MaskedConv, WaveNet, spread
-from bbcodec.exact.quantised import InnerMaskedConv, ShiftedLayer, WideMaskedConv, entering
+from bbcodec.exact.quantised import InnerMaskedConv, WideMaskedConv, entering
 from bbcodec.exact.wave_order import SKEW, Ring, Wave
 
 
@@ -157,24 +154,3 @@ class QuantisedState:
 
     def _at_pixels(self, layer: MaskedConv, x: Tensor) -> Tensor:
         return layer.finished(layer.pointwise(self.matrices[layer], x))
-
-
-def export(net: QuantisedLocalNet) -> dict[str, NDArray[Any]]:
-    """The net's whole numbers as compiled code takes them, by the names of its layers: `stem`, `blocks.0.spatial` ...
-
-    For each layer: `.weight` (taps * C, C'), rows in the order of `.taps` and in a tap by input channel, int8 of inner
-    layers, int16 of wide ones; `.bias` (C',) int32, **the rounding half included**: outputs are
-    (weight.T @ x + bias) >> shift; `.shift` (C',) int8; `.taps` (taps, 2) int8, row and column of each tap, top to
-    bottom, left to right.
-    """
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, layer in net.named_modules():
-        if not isinstance(layer, ShiftedLayer) or not isinstance(layer, MaskedConv):
-            continue
-        stored = {key: value.numpy() for key, value in layer.stored().items()}
-        shift = stored["shift"].astype(np.int32)
-        arrays[f"{name}.weight"] = np.ascontiguousarray(stored["weight"].transpose(2, 1, 0)).reshape(-1, len(shift))
-        arrays[f"{name}.bias"] = stored["bias"] + (1 << (shift - 1))
-        arrays[f"{name}.shift"] = stored["shift"]
-        arrays[f"{name}.taps"] = np.array(layer.taps, np.int8)
-    return arrays

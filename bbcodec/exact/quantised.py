@@ -204,3 +204,17 @@ class InnerLinear(InnerLayer, Linear):
         """As Linear; to_stream: outputs are worth 1/256 and may be negative."""
         super().__init__(cin, cout, INNER_BOUND, gain)
         self._write_to(to_stream)
+
+
+class WideLinear(ShiftedLayer, Linear):
+    """A dense layer of wide weights. Outputs are parameters, worth 1/256, or inner activations, through a ReLU."""
+
+    def __init__(self, cin: int, cout: int, bound: int, unit: float, gain: float = 1.0, to_inner: bool = False) -> None:
+        """As Linear; inputs are within +-bound and worth 1 / unit; to_inner: outputs are inner activations."""
+        super().__init__(cin, cout, bound, gain)
+        self.input_unit, self.to_inner = unit, to_inner
+        self.output_unit = INNER_UNIT if to_inner else ACTIVATION_UNIT
+
+    def finished(self, y: Tensor) -> Tensor:
+        """Sums to inner activations, or to parameters."""
+        return super().finished(y.clamp(0, INNER_BOUND) if self.to_inner else y)

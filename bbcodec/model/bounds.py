@@ -10,14 +10,12 @@ from torch import Tensor
 
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.gaussian import Gaussian
-from bbcodec.exact.arithmetic import guard
-from bbcodec.model.interpreters import pixels_of, run
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed, pixels_of, run
 
 Draw = Callable[[str, Distribution], Tensor]  # the name of a site and its posterior -> a value, not rounded to a grid
 
 
-@torch.no_grad()
 def continuous_elbo(model: LatentModel, images: Tensor, draw: Draw) -> dict[str, Tensor]:
     """The evidence lower bound in parts, as `elbo`, but of latents off their grid: (B,) nats, float64, per site.
 
@@ -25,18 +23,18 @@ def continuous_elbo(model: LatentModel, images: Tensor, draw: Draw) -> dict[str,
     """
     terms: dict[str, Tensor] = {}
 
-    def latent(site: Latent) -> Tensor:
+    def latent(site: Latent[Distribution]) -> Tensor:
         q = site.posterior()
         z = draw(site.name, q)
         terms[site.name] = site.prior().log_density(z).double() - q.log_density(z).double()
         return z
 
-    def observed(site: Observed) -> Tensor:
+    def observed(site: Observed[Distribution, Tensor]) -> Tensor:
         value = pixels_of(site)
         terms[site.name] = site.likelihood().log_prob(value).double()
         return value
 
-    with guard():
+    with model.exactly():
         run(model.program(images.shape, images), latent, observed)
     return terms
 

@@ -133,7 +133,7 @@ class _CostRecorder:
         """Begin a batch, with these images of the chunk."""
         self._batch, self._noise, self._order = batch, {}, []
 
-    def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor) -> None:
+    def visit(self, name: str, p: Distribution, q: Distribution | None, value: Tensor, cost: Integers) -> None:
         """Record what coding `value` costs, and draw noise that the posterior would have rounded to it."""
         from bbcodec.distributions.gaussian import PARAMETER_UNIT as STEP
         from bbcodec.distributions.gaussian import Gaussian
@@ -143,7 +143,7 @@ class _CostRecorder:
         self._order.append(name)
         site = self.sites[name]
         nats = -p.log_prob(value).double()
-        cost, popped = p.information(value), np.zeros(len(value), np.int64)
+        popped = np.zeros(len(value), np.int64)
         if q is not None:
             nats = nats + q.log_prob(value).double()
             popped = q.information(value)
@@ -196,7 +196,7 @@ def measure_chunk(pool: CodecPool, task: ChunkTask) -> ChunkCosts:
 
     body = LearnedMessage.unpack(read_chunk(task.path, task.chunk))
     source, images = pool.decode(body)
-    codec: Any = pool.codec(source)
+    codec: Any = pool.codec(source, engine=False)
     with one_thread():
         costs = measure_message(codec, images, body.stream, task.seed)
         if task.iwae_positions:
@@ -210,9 +210,10 @@ def measure_chunk(pool: CodecPool, task: ChunkTask) -> ChunkCosts:
 def measure_message(codec: Codec, images: Images, message: bytes, seed: int = 0) -> ChunkCosts:
     """The costs of the message of images (N, H, W, C). Raises BBCodecError unless encoding them reproduces it."""
     from bbcodec.codec.codec import SEED
+    from bbcodec.codec.torch_backend import torch_of
     from bbcodec.coder.ans import AnsStack
 
-    recorder = _CostRecorder(codec.model, len(images), seed)
+    recorder = _CostRecorder(torch_of(codec).model, len(images), seed)
     stack, batches = _encode_again(codec, images, message[0], recorder)
     words = stack.flatten()
     packed = words.astype("<u4").tobytes()
@@ -237,16 +238,18 @@ def measure_message(codec: Codec, images: Images, message: bytes, seed: int = 0)
 def _encode_again(codec: Codec, images: Images, growth: int, recorder: _CostRecorder) -> tuple[AnsStack, int]:
     """The stack of a message as `Codec.chain` makes it, and its number of batches, with costs recorded."""
     from bbcodec.codec.codec import SEED, batch_widths
+    from bbcodec.codec.torch_backend import torch_of
     from bbcodec.coder.ans import AnsStack
-    from bbcodec.model.interpreters import encode
+    from bbcodec.model.coding import encode
 
+    network = torch_of(codec)
     stack = AnsStack.seeded(SEED, codec.lanes(images.shape))
     end = len(images)
     widths = batch_widths(end, growth, codec.widest(images.shape))
     for width in widths:
-        x = codec.tensor(images[end - width : end])
+        x = network.tensor(images[end - width : end])
         recorder.begin(slice(end - width, end))
-        encode(codec.model, stack, x, visit=recorder.visit)
+        encode(network.model, stack, x, visit=recorder.visit)
         recorder.end(x)
         end -= width
     return stack, len(widths)
@@ -256,12 +259,14 @@ def importance_weights_of(codec: Codec, images: Images, draws: int, seed: int) -
     """log p(x, z) - log q(z | x) of images (n, H, W, C) at `draws` draws of their latents: (draws, n) nats."""
     import torch
 
+    from bbcodec.codec.torch_backend import torch_of
     from bbcodec.model.bounds import importance_weights
 
+    network = torch_of(codec)
     generator = torch.Generator().manual_seed(seed)
     most = max(1, IWAE_PIXELS // (images.shape[1] * images.shape[2]))
-    parts = (codec.tensor(images[first : first + most]) for first in range(0, len(images), most))
-    return np.concatenate([importance_weights(codec.model, x, draws, generator) for x in parts], 1)
+    parts = (network.tensor(images[first : first + most]) for first in range(0, len(images), most))
+    return np.concatenate([importance_weights(network.model, x, draws, generator) for x in parts], 1)
 
 
 def _extreme_images(images: Images, sites: dict[str, SiteCosts]) -> dict[int, Images]:

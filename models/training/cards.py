@@ -16,6 +16,7 @@ from PIL import Image
 from bbcodec.archive.compress import compress
 from bbcodec.codec.codec import Codec, PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.codec.stored import with_card
 from bbcodec.errors import OutputError
 from bbcodec.images.codings import coding_named
 from bbcodec.models.families import Family, TrainableModel
@@ -29,13 +30,13 @@ def packed(model: TrainableModel, family: Family, config: Any, pixels: PixelForm
     return save_codec(deepcopy(model), family.name, config, pixels, card)
 
 
-def with_measured_card(content: bytes, family: Family, config: Any, held_out: Sequence[np.ndarray[Any, Any]]) -> bytes:
+def with_measured_card(content: bytes, held_out: Sequence[np.ndarray[Any, Any]]) -> bytes:
     """The codec file with the bits/dim of its messages of held-out images (H, W, C) in its card."""
     codec = load_codec(content, device="cpu")
     some = measured_images(held_out)
     described = f"{len(some)} held-out images, whole" if len(some) > 1 else "one held-out image, whole"
     card = {**codec.card, "validation": described, "bits_per_dim": round(coded_bits_per_dim(codec, some), 4)}
-    return save_codec(codec.model, family.name, config, codec.pixels, card)
+    return with_card(content, card)
 
 
 def measured_images(images: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:

@@ -12,6 +12,7 @@ import torch
 
 from bbcodec.codec.codec import Codec
 from bbcodec.codec.file import load_codec
+from bbcodec.codec.torch_backend import torch_of
 from bbcodec.errors import InputError
 from bbcodec.models.families import PRESETS, Family, PresetName, TrainableModel, find_family
 from bbcodec.models.training.batches import check_ranks, steps_per_epoch
@@ -70,7 +71,7 @@ def prepare(
     Raises InputError, MissingCodec or BadCodecFile.
     """
     preset = _preset_name(recipe.preset or DEFAULT_PRESET)
-    codec = load_codec(recipe.init_from, device="cpu") if recipe.init_from else None
+    codec = load_codec(recipe.init_from, device="cpu", engine=False) if recipe.init_from else None
     family = find_family(recipe.model or (codec.family if codec else DEFAULT_FAMILY))
     wanted = {**recipe.settings, **overrides}
     dataset = load_dataset(
@@ -135,9 +136,10 @@ def _named_after_recipe(error: InputError, family: Family, defaults: Mapping[str
 
 def _model_of(codec: Codec, family: Family) -> TrainableModel:
     """The model of a codec to start from. Raises InputError if it is of another family."""
-    if codec.family != family.name or not isinstance(codec.model, TrainableModel):
+    model = torch_of(codec).model
+    if codec.family != family.name or not isinstance(model, TrainableModel):
         raise InputError(f"codec {codec.name} is of family {codec.family}, expected {family.name}")
-    return codec.model
+    return model
 
 
 def can_compile(device: torch.device, plan: TrainingPlan) -> tuple[bool, list[str]]:

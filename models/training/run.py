@@ -191,7 +191,7 @@ def _finish(trainer: Trainer, folder: WorkFolder, target: Path, plan: TrainingPl
     if not folder.best.exists():
         raise InputError(f"{folder.best} is missing; --force starts over")
     family, config, valid = trainer.family, trainer.config, list(held_out_images(plan.dataset))
-    content = with_measured_card(folder.best.read_bytes(), family, config, valid)
+    content = with_measured_card(folder.best.read_bytes(), valid)
     codec = load_codec(content, device="cpu")
     write_whole(target, content, force)
     recipe = f"`bbcodec train{f' --config {plan.recipe.name}.toml' if plan.recipe.name else ''}`"

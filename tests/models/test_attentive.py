@@ -22,7 +22,8 @@ from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
-from bbcodec.model.interpreters import account, decode, elbo, encode
+from bbcodec.model.coding import account, decode, encode
+from bbcodec.model.interpreters import elbo
 from bbcodec.models.attentive import FAMILY, RANGES, Attentive, AttentiveConfig, in_tiles, preset
 from bbcodec.models.training.recipes import configure
 
@@ -113,10 +114,10 @@ def test_a_saved_codec_is_the_model_that_learned(kind, local_layers):
     content = saved(copy.deepcopy(model))
     codec = load_codec(content, "cpu")
     assert not codec.safe
-    assert np.array_equal(words(model, images(c, 4)), words(codec.model, images(c, 4)))
+    assert np.array_equal(words(model, images(c, 4)), words(codec.backend.model, images(c, 4)))
     for x in (arrays(c, 12), arrays(c, 2, 7, 21), arrays(c, 1, 1, 2)):
         assert np.array_equal(codec.decode(codec.encode(x)), x)
-    assert saved(copy.deepcopy(codec.model)) == content
+    assert saved(copy.deepcopy(codec.backend.model)) == content
 
 
 def test_latents_cost_what_the_bound_says():

@@ -18,7 +18,8 @@ from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.distributions.rowwise import FirstOrder, Rowwise
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, exact_parts, set_exact, set_safe
-from bbcodec.model.interpreters import account, decode, elbo, encode, sample
+from bbcodec.model.coding import account, decode, encode
+from bbcodec.model.interpreters import elbo, sample
 from bbcodec.models.committed_rate import committed_nats
 from bbcodec.models.delta_vae import (
     FAMILY,
@@ -390,13 +391,13 @@ def test_a_saved_codec_codes_images_of_any_size(name):
     content = save_codec(model, "delta-vae", config, pixels, {})
     codec = load_codec(content, "cpu")
     assert not codec.safe
-    assert codec.model.config == config
+    assert codec.backend.model.config == config
     if name == "grey":
-        assert codec.model.choice.auxiliary
+        assert codec.backend.model.choice.auxiliary
     for sides in ((1, 1), (9, 6), (3, 20)):
         images = images_of(config, 6, *sides).permute(0, 2, 3, 1).numpy().astype(np.uint8)
         assert np.array_equal(codec.decode(codec.encode(images)), images)
-    again = save_codec(codec.model, "delta-vae", config, pixels, {})
+    again = save_codec(codec.backend.model, "delta-vae", config, pixels, {})
     assert again == content
 
 

@@ -7,7 +7,8 @@ from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import ExactLayer, exact_layers
 from bbcodec.exact.masked_conv import MaskedConv
 from bbcodec.model.interpreters import elbo
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 SMALL = {"hidden": 6, "layers": 2, "width": 8, "prior_hidden": 6, "prior_layers": 1, "components": 2}
 MODELS = {

@@ -23,7 +23,6 @@ from test_input_bounds import Watch
 from tiny_models import pictures, random_stack, tensor
 
 import bbcodec
-from bbcodec.codec import known_answers
 from bbcodec.codec.catalogue import codec_header
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
@@ -33,7 +32,8 @@ from bbcodec.distributions.mixture import Mixture
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact
-from bbcodec.model.interpreters import elbo, encode
+from bbcodec.model.coding import encode
+from bbcodec.model.interpreters import elbo
 from bbcodec.models.training.recipes import configure
 from bbcodec.models.vamp import DECODERS, FAMILY, PRIORS, RANGES, Vamp, VampConfig, preset
 
@@ -118,7 +118,7 @@ def test_a_saved_codec_is_the_model_that_learned(codecs, variant):
     assert np.array_equal(codec.decode_message(message, 12, HEIGHT, WIDTH), x)
     one, other = random_stack(2), random_stack(2)
     encode(model, one, tensor(x))
-    encode(codec.model, other, tensor(x))
+    encode(codec.backend.model, other, tensor(x))
     assert np.array_equal(one.flatten(), other.flatten())
     assert not codec.safe
 
@@ -141,8 +141,8 @@ def test_a_codec_holds_components_but_no_images(codecs, variant):
 def test_a_codec_can_be_saved_again(codecs):
     """The same file, whatever pseudo-inputs the loaded model was built with: they say nothing of those that learned."""
     model, content, codec = codecs["grey", "mlp", 2, "vamp-data"]
-    assert not torch.equal(codec.model.pseudo_inputs, model.pseudo_inputs)
-    assert saved(copy.deepcopy(codec.model)) == content
+    assert not torch.equal(codec.backend.model.pseudo_inputs, model.pseudo_inputs)
+    assert saved(copy.deepcopy(codec.backend.model)) == content
 
 
 @pytest.mark.parametrize(
@@ -300,10 +300,11 @@ def test_images_of_another_size_are_refused(codecs):
 
 def test_the_known_answers_are_of_images_of_that_size(codecs, monkeypatch):
     seen = []
-    real = known_answers.encode
-    monkeypatch.setattr(known_answers, "encode", lambda m, s, x: (seen.append(tuple(x.shape)), real(m, s, x)))
-    answers(codecs[SOME[2]][2])
-    assert seen == [(count, 1, HEIGHT, WIDTH) for count, _, _ in KNOWN_ANSWERS]
+    codec = codecs[SOME[2]][2]
+    real = codec.backend.encode
+    monkeypatch.setattr(codec.backend, "encode", lambda s, x: (seen.append(x.shape), real(s, x)))
+    answers(codec.backend, codec.pixels)
+    assert seen == [(count, HEIGHT, WIDTH, 1) for count, _, _ in KNOWN_ANSWERS]
 
 
 def test_a_folder_of_several_sizes_comes_back(codecs, tmp_path):

@@ -16,7 +16,8 @@ from bbcodec.exact.arithmetic import BOUND, guard
 from bbcodec.exact.layers import exact_layers, set_exact
 from bbcodec.model.interpreters import elbo
 from bbcodec.models.pixel_nets import PREDICTORS, embed_binary, embed_levels
-from bbcodec.models.vlae import FAMILY, Vlae, VlaeConfig
+from bbcodec.models.vlae import FAMILY, Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 GREY = CONFIGS["grey"]
 

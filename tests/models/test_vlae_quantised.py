@@ -8,7 +8,6 @@ import torch
 from tiny_models import CONFIGS, KINDS, pictures, pixel_format, tensor
 
 from bbcodec.codec.file import load_codec, save_codec
-from bbcodec.engine.local_net import packed
 from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.model.interpreters import elbo
 from bbcodec.models import fused_blocks
@@ -50,33 +49,3 @@ def test_a_model_sped_up_learns_nearly_the_same():
         model.compile_for_training()
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
-
-
-@pytest.mark.parametrize("latents", [0, 2])
-@pytest.mark.parametrize("shape", [(3, 9, 7), (1, 250, 270)])  # one head, and sixteen
-def test_the_engine_writes_the_messages_of_torch(shape, latents):
-    model = quantised("RGB", latent_channels=latents)
-    codec = load_codec(save_codec(model, "vlae", model.config, pixel_format("RGB"), {}), "cpu")
-    assert codec.compiled
-    images = pictures("RGB", *shape)
-    assert codec.lanes(images.shape) == (1 if shape[0] == 3 else 16)
-    messages, costs = [], []
-    for compiled in (True, False):
-        codec.set_compiled(compiled)
-        bits = np.zeros(len(images))
-        messages.append(codec.encode_message(images, bits))
-        costs.append(bits)
-    assert messages[0] == messages[1]
-    assert np.array_equal(*costs)
-    if not latents:  # with them, there are initial bits
-        assert bits.sum() == pytest.approx(8 * len(messages[0]), abs=64 * 16 + 40)
-    for compiled in (True, False):
-        codec.set_compiled(compiled)
-        assert np.array_equal(codec.decode_message(messages[0], *images.shape[:3]), images)
-
-
-def test_an_engine_that_disagrees_is_not_used(monkeypatch):
-    model = quantised("RGB", latent_channels=0)
-    content = save_codec(model, "vlae", model.config, pixel_format("RGB"), {})
-    monkeypatch.setattr("bbcodec.models.vlae.packed", lambda net, embedding, inside: packed(net, embedding, inside + 1))
-    assert not load_codec(content, "cpu").compiled

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_models import CONFIGS, KINDS, SIZES, pictures, pixel_format
 
-import bbcodec.codec.codec
 from bbcodec.binary import pack_varint
 from bbcodec.codec.codec import GROWTH_UNIT, SEED, PixelFormat, batch_widths
 from bbcodec.codec.file import load_codec
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import DamagedArchive, InputError
-from bbcodec.model.interpreters import account
+from bbcodec.model.coding import account
 
 # --- batches of a chain ----------------------------------------------------------------------------------------------
 
@@ -48,11 +47,11 @@ def test_chains_are_coded_last_to_first(codecs, growth, monkeypatch):
     codec = codecs["grey"]
     images = pictures("grey", 21, 4, 4)
     seen = []
-    real = bbcodec.codec.codec.encode
-    monkeypatch.setattr(bbcodec.codec.codec, "encode", lambda m, s, x, rows: (seen.append(x), real(m, s, x, rows)))
+    real = codec.backend.encode
+    monkeypatch.setattr(codec.backend, "encode", lambda s, x, bits: (seen.append(x), real(s, x, bits)))
     codec.chain(images, growth)
     assert [len(x) for x in seen] == batch_widths(21, growth, 10**9)
-    assert torch.equal(torch.cat(seen[::-1]), codec.tensor(images))
+    assert np.array_equal(np.concatenate(seen[::-1]), images)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -68,7 +67,7 @@ def test_bits_of_images_are_what_they_add_to_the_message(codecs, kind, count):
     assert message == codecs[kind].encode_message(images)
     assert (bits > 0).all()
     stack = codecs[kind].chain(images, message[0])
-    assert bits.sum() == pytest.approx(stack.bits - bbcodec.codec.codec.AnsStack.seeded(0).bits, abs=count * 0.5)
+    assert bits.sum() == pytest.approx(stack.bits - AnsStack.seeded(0).bits, abs=count * 0.5)
     last = np.zeros(1)
     codecs[kind].encode_message(images[-1:], last)
     assert bits[-1] == pytest.approx(last[0], rel=0.05)
@@ -126,7 +125,7 @@ def test_a_message_is_its_account_and_initial_bits(codecs, kind, count):
     stack, net = AnsStack.seeded(SEED), 0.0
     end = count
     for width in batch_widths(count, message[0], 10**9):
-        rows = account(codec.model, stack, codec.tensor(images[end - width : end]))
+        rows = account(codec.backend.model, stack, codec.backend.tensor(images[end - width : end]))
         net += sum(row.sum() for row in rows.values()) / 2**24
         end -= width
     expected = net + 32 * stack.initial_words + 8 + 32
@@ -178,7 +177,7 @@ def test_what_is_no_batch_of_images_is_refused(codecs, images):
 
 def test_more_than_a_message_holds_is_refused(codecs, monkeypatch):
     """Before anything is computed; the archive cuts up what is larger."""
-    monkeypatch.setattr(bbcodec.codec.codec, "encode", lambda *_: pytest.fail("encoding was tried"))
+    monkeypatch.setattr(codecs["grey"].backend, "encode", lambda *_: pytest.fail("encoding was tried"))
     row = np.zeros((1, 1, 1, 1), np.uint8)
     with pytest.raises(InputError, match="8388608 pixels"):
         codecs["grey"].encode(np.broadcast_to(row, (1, 2**12, 2**11 + 1, 1)))
@@ -244,7 +243,7 @@ def test_a_shape_that_cannot_be_is_refused_before_anything_is_allocated(codecs, 
 
 @pytest.mark.parametrize("shape", [(1, 2**12, 2**11 + 1), (1, 1, 2**23 + 1)])
 def test_an_image_that_no_encoder_takes_is_not_decoded(codecs, shape, monkeypatch):
-    monkeypatch.setattr(bbcodec.codec.codec, "decode", lambda *_: pytest.fail("decoding was tried"))
+    monkeypatch.setattr(codecs["grey"].backend, "decode", lambda *_: pytest.fail("decoding was tried"))
     with pytest.raises(DamagedArchive, match=r"is impossible|has no messages"):
         codecs["grey"].decode_message(bytes(1) + AnsStack.seeded(1).flatten().tobytes(), *shape)
 
@@ -252,8 +251,8 @@ def test_an_image_that_no_encoder_takes_is_not_decoded(codecs, shape, monkeypatc
 @pytest.mark.parametrize("shape", [(2**28, 1, 1), (2**20, 16, 16), (1, 2**14, 2**14), (1, 1, 2**28), (2, 2**11, 2**12)])
 def test_a_short_message_of_many_pixels_is_refused_early(codecs, shape, monkeypatch):
     """Before the second batch is decoded, whatever its growth byte, also one that no encoder writes."""
-    real, batches = bbcodec.codec.codec.decode, []
-    monkeypatch.setattr(bbcodec.codec.codec, "decode", lambda m, s, x: (batches.append(x[0]), real(m, s, x))[1])
+    real, batches = codecs["grey"].backend.decode, []
+    monkeypatch.setattr(codecs["grey"].backend, "decode", lambda s, x: (batches.append(x[0]), real(s, x))[1])
     for growth in (0, 1, 255):
         batches.clear()
         with pytest.raises(DamagedArchive):

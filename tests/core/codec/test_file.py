@@ -31,14 +31,14 @@ def test_files_hold_the_whole_codec(contents, codecs, kind, tmp_path):
         assert codec.file_bytes == len(contents[kind])
         assert not codec.safe
     assert load_codec(path, "cpu").name == "mine"
-    again = save_codec(codec.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
+    again = save_codec(codec.backend.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
     assert again == contents[kind]
 
 
 def test_what_is_coded_is_what_was_learnt(contents):
     """The integers of the file, read back, evaluate as the real weights did when training rounded them."""
     learnt = tiny("grey")
-    coded = load_codec(contents["grey"], "cpu").model
+    coded = load_codec(contents["grey"], "cpu").backend.model
     x = torch.randint(0, 256, (2, 1, 9, 9)).float()
     with torch.no_grad():
         for one, other in zip(learnt.posterior(x).parameters(), coded.posterior(x).parameters(), strict=True):
@@ -101,7 +101,7 @@ def broken_files(content):
     yield "pixels of another model", edited_codec_file(content, pixels={"channels": 3})
     yield "levels of another model", edited_codec_file(content, pixels={"levels": 2})
     yield "unknown family", edited_codec_file(content, family="pixelcnn")
-    yield "unknown version", edited_codec_file(content, format=2)
+    yield "unknown version", edited_codec_file(content, format=3)
     yield "no version", edited_codec_file(content, format=None)
     yield "no known answers", edited_codec_file(content, known_answers=None)
     for length in (0, 7, 8, 200, len(content) // 2, len(content) - 1):

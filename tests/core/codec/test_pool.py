@@ -64,6 +64,8 @@ def test_codecs_are_chosen_on_a_few_images(monkeypatch):
     seen = []
 
     class Watching:
+        concurrent = False
+
         def __init__(self, content, device):
             self.codec = load_fake(content, device)
 

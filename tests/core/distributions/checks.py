@@ -85,10 +85,12 @@ def check_log_prob(d, value, precision, exact):
 
 
 def check_push_pop(d, value, lanes=1, seed=0):
-    """Promise 4, both halves: pop undoes push, and push undoes pop, whatever the stack."""
-    stack = random_stack(seed, lanes)
+    """Promise 4, both halves: pop undoes push, and push undoes pop, whatever the stack. Measured pushes too."""
+    stack, measured = random_stack(seed, lanes), random_stack(seed, lanes)
     before = stack.flatten()
     d.push(stack, value)
+    assert np.array_equal(d.push_measured(measured, value), d.information(value))
+    assert np.array_equal(measured.flatten(), stack.flatten())
     popped = d.pop(stack)
     assert popped.dtype == torch.float32
     assert torch.equal(popped, value)

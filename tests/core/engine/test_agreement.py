@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from whole_numbers import stored_arrays
 
 from bbcodec.engine.compiling import Kernels, available
-from bbcodec.engine.local_net import packed
+from bbcodec.engine.local_net import laid_out, packed
 from bbcodec.engine.logistic import mixture
 from bbcodec.engine.waves import LocalCoder
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_parts, set_safe
-from bbcodec.exact.local_net import QuantisedLocalNet, export
+from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.models.pixel_nets import embed_levels, start_predictors
 
 EMBEDDING, INSIDE = ((np.arange(256) - 128) * 8).astype(np.int16), 256  # as embed_levels
@@ -38,7 +39,8 @@ def test_parameters_are_those_of_torch(kernels, shape, radii, stride):
     context = None
     if stride:
         context = rng.integers(-3000, 3000, (batch, 32, -(-height // stride), -(-width // stride))).astype(np.int16)
-    coder = LocalCoder(packed(export(net), EMBEDDING, INSIDE), mixture(3, 3), Kernels(kernels))
+    arrays = laid_out(stored_arrays(net), radii, 3)
+    coder = LocalCoder(packed(arrays, EMBEDDING, INSIDE), mixture(3, 3), Kernels(kernels))
     found = coder.parameters(images, context, max(1, stride))
     for safe in (False, True):
         set_safe(net, safe)

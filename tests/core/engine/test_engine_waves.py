@@ -10,6 +10,7 @@ from nets import EMBEDDING, INSIDE, oracle, random_net
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions import Bernoulli, Gaussian
+from bbcodec.distributions.grouped_mixture import GroupedMixture
 from bbcodec.engine.bernoulli import bernoulli
 from bbcodec.engine.compiling import Kernels, available, choose
 from bbcodec.engine.gaussian import gaussian
@@ -100,7 +101,7 @@ def test_the_order_of_symbols_is_that_of_the_format(lanes):
     coder, arrays, images, _ = some(shape, 0, {"hidden": 16, "inner": 16, "radii": (1,)})
     family, params = coder.family, oracle(arrays, EMBEDDING, INSIDE, images)
     stack, expected = AnsStack.seeded(1, lanes), AnsStack.seeded(1, lanes)
-    coder.push(stack, images)
+    costs = coder.push(stack, images)
     for t in range(10 + 2 * 20 - 1, -1, -1):
         places = [(b, i, t - 2 * i) for b in range(3) for i in range(21) if 0 <= t - 2 * i < 10]
         rows = np.pad(np.array([params[b, i, j] for b, i, j in places], np.int32), ((0, 0), (0, 4)))
@@ -112,6 +113,9 @@ def test_the_order_of_symbols_is_that_of_the_format(lanes):
             (family, rows, order, room(family), starts, masses),
         )
     assert np.array_equal(stack.flatten(), expected.flatten())
+    pixels = torch.from_numpy(images).permute(0, 2, 3, 1).float()
+    bits = GroupedMixture(torch.from_numpy(params).float(), 3).information(pixels)
+    assert np.array_equal(costs, bits)
 
 
 def test_a_pop_past_the_end_leaves_the_stack():
@@ -161,14 +165,17 @@ def check_family(family, reference, values, embedding, lanes):
     params = oracle(arrays, embedding, INSIDE, values - values.dtype.type(family.lowest))
     assert np.array_equal(coder.parameters(values), params)
     stack, expected = AnsStack.seeded(1, lanes), AnsStack.seeded(1, lanes)
-    coder.push(stack, values)
+    costs, sums = coder.push(stack, values), np.zeros(batch)
+    image_of = np.broadcast_to(np.arange(batch)[:, None, None, None], values.shape)
     for t in range(width + 2 * (height - 1) - 1, -1, -1):
         places = [(b, i, t - 2 * i) for b in range(batch) for i in range(height) if 0 <= t - 2 * i < width]
         if places:
             parts = np.split(params.transpose(0, 3, 1, 2), family.size // channels, 1)
             ordered = [torch.from_numpy(symbol_order(part, places)).float() for part in parts]
-            reference(*ordered).push(expected, torch.from_numpy(symbol_order(values, places)).float())
+            each = reference(*ordered).push_measured(expected, torch.from_numpy(symbol_order(values, places)).float())
+            sums += np.bincount(symbol_order(image_of, places), each, batch)
     assert np.array_equal(stack.flatten(), expected.flatten())
+    assert np.array_equal(costs, sums)
     assert np.array_equal(coder.pop(stack, (batch, height, width)), values)
     assert np.array_equal(stack.flatten(), AnsStack.seeded(1, lanes).flatten())
     drawn = coder.pop(stack, (batch, height, width))

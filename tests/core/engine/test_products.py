@@ -28,7 +28,9 @@ def multiply_wide(kernels, finish, rows, stride, offsets, inputs, matrix, out, o
     a, zero = address(rows), np.int64(0)
     y, y_stride = address(out), np.int64(out.shape[1] * out.itemsize)
     z, z_stride = address(other), np.int64(other.shape[1])
-    if finish == STREAM:
+    if finish == HALVES:
+        products.wide_to_halves(kernels, a, stride, offsets, inputs, matrix, y, y_stride, zero, zero, count)
+    elif finish == STREAM:
         products.wide_to_stream(kernels, a, stride, offsets, inputs, matrix, y, y_stride, z, z_stride, count)
     else:
         products.wide_to_words(kernels, a, stride, offsets, inputs, matrix, y, y_stride, zero, zero, count)
@@ -74,7 +76,7 @@ def check(kernels, finish, wide, a, weight, bias, shift, count, seed=0):
         assert (other[:count, outputs:] == 0).all() or (before[:count, outputs:] != 0).any()
 
 
-CASES = [(False, BYTES), (False, HALVES), (False, STREAM), (True, STREAM), (True, WORDS)]
+CASES = [(False, BYTES), (False, HALVES), (False, STREAM), (True, HALVES), (True, STREAM), (True, WORDS)]
 
 
 @pytest.mark.parametrize("kernels", available())

@@ -1,4 +1,4 @@
-"""The 8-bit local net: in parallel, in bands, wave by wave, by the definition, and from what it exports."""
+"""The 8-bit local net: in parallel, in bands, wave by wave, by the definition, and from what compiled code takes."""
 
 import numpy as np
 import oracle
@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Ints, Whole
 from test_quantised import fill_shifted, shifted
-from whole_numbers import check_equal, onednn, tensor, threads
+from whole_numbers import check_equal, onednn, stored_arrays, tensor, threads
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.logistic import LogisticMixture
+from bbcodec.engine.local_net import laid_out
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
-from bbcodec.exact.local_net import QuantisedLocalNet, export
+from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.exact.masked_conv import spread
 
 SIDES = st.sampled_from([(1, 1), (1, 9), (9, 1), (2, 2), (5, 3), (6, 11)])
@@ -176,8 +177,8 @@ def test_a_pixel_changes_no_parameters_of_its_own_wave_or_before(seed, sides, da
         assert changed[times > times[i, j]].any()
 
 
-def from_export(arrays: dict[str, np.ndarray], x: Ints, context: Ints) -> Ints:
-    """Parameters (H, W, C') of one image (C, H, W), pixel by pixel from exported arrays as compiled code has them."""
+def from_arrays(arrays: dict[str, np.ndarray], x: Ints, context: Ints) -> Ints:
+    """Parameters (H, W, C') of one image (C, H, W), pixel by pixel from arrays as compiled code has them."""
     _, height, width = x.shape
 
     def at(name: str, maps: Ints, i: int, j: int) -> Ints:
@@ -204,7 +205,7 @@ def from_export(arrays: dict[str, np.ndarray], x: Ints, context: Ints) -> Ints:
 @settings(max_examples=10, deadline=None)
 def test_what_compiled_code_takes_gives_the_same_parameters(seed):
     net, wholes = filled_net(seed, radii=(1, 0))
-    arrays = export(net)
+    arrays = laid_out(stored_arrays(net), (1, 0), 2)
     assert {name: array.dtype for name, array in arrays.items() if name.startswith("blocks.0.spatial")} == {
         "blocks.0.spatial.weight": np.int8,
         "blocks.0.spatial.bias": np.int32,
@@ -214,7 +215,7 @@ def test_what_compiled_code_takes_gives_the_same_parameters(seed):
     assert arrays["stem.weight"].dtype == np.int16
     x, context = pixels((1, 2, 4, 5), seed), pixels((1, 5, 4, 5), seed + 1)
     expected = by_definition(net, wholes, x, context)
-    assert (from_export(arrays, x[0], context[0]) == expected[0]).all()
+    assert (from_arrays(arrays, x[0], context[0]) == expected[0]).all()
 
 
 def test_pushed_in_parallel_popped_in_waves():

@@ -22,6 +22,7 @@ from bbcodec.exact.quantised import (
     InnerTransposedConv,
     ShiftedLayer,
     WideConv,
+    WideLinear,
     WideMaskedConv,
     entering,
     half_up,
@@ -39,6 +40,8 @@ LAYERS = {
     "stem": lambda to_stream: WideMaskedConv(4, 3, 2, "A", bound=1024),
     "head": lambda to_stream: WideMaskedConv(6, 3, 0, "B", from_inner=True),
     "wide strided": lambda to_stream: WideConv(4, 3, 3, stride=2, bound=1024),
+    "wide linear": lambda to_stream: WideLinear(9, 4, 63, 8.0, to_inner=not to_stream),
+    "pixels": lambda to_stream: WideLinear(784, 3, 1, 1.0, to_inner=not to_stream),
 }
 
 
@@ -99,13 +102,13 @@ def expected_of(layer: ShiftedLayer, whole: Whole, x: Ints) -> Ints:
 
 
 def finished_by_definition(layer: ShiftedLayer, y: Ints) -> Ints:
-    to_stream = getattr(layer, "to_stream", True)
-    return y if to_stream else np.clip(y, 0, 127)
+    to_inner = layer.to_inner if isinstance(layer, WideLinear) else not getattr(layer, "to_stream", True)
+    return np.clip(y, 0, 127) if to_inner else y
 
 
 def example(layer: ShiftedLayer, seed: int) -> Ints:
     """Inputs of the shape that the layer takes."""
-    if isinstance(layer, InnerLinear):
+    if isinstance(layer, (InnerLinear, WideLinear)):
         return inputs(layer, layer.weight.shape[1], seed)
     return inputs(layer, layer.weight.shape[1], seed, 5, 4)
 

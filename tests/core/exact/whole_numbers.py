@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from oracle import Ints, Whole
 
-from bbcodec.exact.layers import ExactLayer
+from bbcodec.exact.layers import ExactLayer, exact_parts
 
 CARRIER = 2**24
 
@@ -35,6 +35,12 @@ def fill(layer: ExactLayer, seed: int, mask: np.ndarray | None = None, min_shift
         torch.from_numpy(shift.astype(np.int8)),
     )
     return Whole(weight.astype(np.int64), bias.astype(np.int64), shift.astype(np.int64))
+
+
+def stored_arrays(net: torch.nn.Module) -> dict[str, np.ndarray]:
+    """The whole numbers of a net as codec files hold them, without a prefix."""
+    parts = exact_parts(net).items()
+    return {f"{name}.{key}": value.numpy() for name, part in parts for key, value in part.stored().items()}
 
 
 def activations(shape: tuple[int, ...], bound: int, seed: int) -> Ints:

@@ -7,7 +7,8 @@ import torch
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.uniform import Uniform
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed
 
 
 @dataclass

@@ -15,8 +15,10 @@ from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.uniform import Uniform
 from bbcodec.errors import StackUnderflow
-from bbcodec.model.interpreters import account, decode, elbo, encode, run, sample
-from bbcodec.model.program import Latent, LatentModel, Observed
+from bbcodec.model.coding import account, decode, encode
+from bbcodec.model.interpreters import elbo, sample
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Latent, Observed, run
 
 INFORMATION_UNIT = 2.0**24  # of information: 2**-24 bits
 
@@ -311,9 +313,10 @@ def test_encoding_can_be_watched(monkeypatch):
     images = torch.tensor([[0.0, 1.0], [1.0, 1.0]]).reshape(2, 1, 1, 2)
     seen = []
     stack = random_stack(0)
-    encode(model, stack, images, visit=lambda name, p, q, value: seen.append((name, p, q, value)))
+    encode(model, stack, images, visit=lambda *visited: seen.append(visited))
     rows = account(model, random_stack(0), images)
     assert [name for name, *_ in seen] == list(rows)
-    for name, p, q, value in seen:
-        net = p.information(value) - (0 if q is None else q.information(value))
+    for name, p, q, value, cost in seen:
+        assert np.array_equal(cost, p.information(value))
+        net = cost - (0 if q is None else q.information(value))
         assert np.array_equal(net, rows[name])

@@ -39,5 +39,5 @@ def trained_tensors(folder):
             seen.update(name.encode())
             seen.update(np.ascontiguousarray(torch.as_tensor(tensor).numpy()))
     codec = load_codec(folder / "my.bbc", "cpu")
-    weights = {name: tensor.numpy().tobytes() for name, tensor in codec.model.state_dict().items()}
+    weights = {name: tensor.numpy().tobytes() for name, tensor in codec.backend.model.state_dict().items()}
     return state["counts"]["step"], seen.hexdigest(), weights

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bbcodec.models.training.muon import Muon, inner_weights, orthogonalised
-from bbcodec.models.vlae import Vlae, VlaeConfig
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 
 @settings(max_examples=20)

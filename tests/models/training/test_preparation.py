@@ -62,7 +62,7 @@ def test_a_recipe_says_what_is_not_said(images, tmp_path):
     train([images], tmp_path / "my.bbc", recipe=recipe, overrides={"layers": 2}, threads=1)
     codec = load_codec(tmp_path / "my.bbc", "cpu")
     assert codec.card["data"] == "slopes"
-    assert (codec.model.config.layers, codec.model.config.hidden) == (2, SIZES["hidden"])
+    assert (codec.backend.model.config.layers, codec.backend.model.config.hidden) == (2, SIZES["hidden"])
 
 
 def test_a_recipe_that_is_wrong_is_named(images, tmp_path):

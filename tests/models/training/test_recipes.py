@@ -18,7 +18,7 @@ from bbcodec.models.training.recipes import (
     read_recipe,
     typed,
 )
-from bbcodec.models.vlae import VlaeConfig
+from bbcodec.models.vlae_config import VlaeConfig
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 

@@ -1,0 +1,38 @@
+"""What computes a codec's messages: the contract of `TorchBackend` and `EngineBackend`, which write the same ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bbcodec.coder.ans import AnsStack
+
+Images = NDArray[np.uint8]  # (N, H, W, C)
+Bits = NDArray[np.float64]  # (N,)
+
+
+class Backend(Protocol):
+    """Codes batches of images on a stack, in exact arithmetic.
+
+    image_size: height and width of the only images that it takes; None: any size. lanes: heads of the stack of large
+    messages. concurrent: several threads may code at once. safe: whether it computes on a path that no kernel can make
+    inexact. device: where it computes, as `cpu`.
+    """
+
+    image_size: tuple[int, int] | None
+    lanes: int
+    concurrent: bool
+    safe: bool
+    device: str
+
+    def set_safe(self, safe: bool) -> None:
+        """Compute on the slow path that no kernel can make inexact, or on the fast one, where there are two."""
+
+    def encode(self, stack: AnsStack, images: Images, bits: Bits | None = None) -> None:
+        """Put a batch of images (N, H, W, C) on the stack. bits, (N,), receives what each image adds to it."""
+
+    def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
+        """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""

@@ -1,0 +1,94 @@
+"""Codecs on the engine: compiled integer code of the families that have it, without PyTorch.
+
+A family's engine is a function that an entry point of the group `bbcodec.engines` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbcodec.codec.catalogue import parse_codec
+from bbcodec.codec.stored import StoredCodec
+from bbcodec.errors import BadCodecFile
+from bbcodec.model.coding import Account, bits_of, decode, encode
+from bbcodec.model.program import Coded, Programmed
+
+if TYPE_CHECKING:
+    from bbcodec.codec.backend import Bits, Images
+    from bbcodec.coder.ans import AnsStack
+
+ENGINES: Final = "bbcodec.engines"  # entry points: each loads one function, an Engine
+
+Values = NDArray[Any]
+
+
+class EngineProgram(Programmed[Coded[Values], Values], Protocol):
+    """A program of compiled code, over arrays: images are uint8 (B, C, H, W).
+
+    image_size: height and width of the only images it takes; None: any size. lanes: heads of the stack of large
+    messages.
+    """
+
+    image_size: tuple[int, int] | None
+    lanes: int
+
+
+# (config, tensors by name) of a codec file -> its program, or None if there is none for such a config. Raises KeyError,
+# TypeError or ValueError for numbers that cannot be.
+Engine = Callable[[Mapping[str, Any], Mapping[str, Values]], EngineProgram | None]
+
+
+class EngineBackend:
+    """Codes with compiled code, in any number of threads at once. It computes in integers, and so is always safe."""
+
+    concurrent = True
+    safe = True
+    device = "cpu"
+
+    def __init__(self, program: EngineProgram) -> None:
+        """program: of a codec."""
+        self.program = program
+        self.image_size, self.lanes = program.image_size, program.lanes
+
+    def set_safe(self, safe: bool) -> None:
+        """Does nothing: there is one path."""
+
+    def encode(self, stack: AnsStack, images: Images, bits: Bits | None = None) -> None:
+        """Put a batch of images (N, H, W, C) on the stack. bits, (N,), receives what each image adds to it."""
+        rows: Account | None = None if bits is None else {}
+        encode(self.program, stack, np.ascontiguousarray(images.transpose(0, 3, 1, 2)), rows)
+        if bits is not None and rows is not None:
+            bits[:] = bits_of(rows)
+
+    def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
+        """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
+        count, height, width, channels = shape
+        x = decode(self.program, stack, (count, channels, height, width))
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def engine_backend(stored: StoredCodec, device: str) -> EngineBackend | None:
+    """The engine of a stored codec, if it has one and the device is the CPU or `auto`."""
+    if device not in ("auto", "cpu"):
+        return None
+    for entry in entry_points(group=ENGINES, name=stored.family):
+        engine: Engine = entry.load()
+        try:
+            program = engine(stored.config, stored.tensors)
+        except (KeyError, TypeError, ValueError):
+            return None  # the network refuses it too, and says why
+        return None if program is None else EngineBackend(program)
+    return None
+
+
+def runs_without_torch(content: bytes, device: str) -> bool:
+    """Whether the codec in the bytes of a file has an engine on a device, so that threads can code with it."""
+    try:
+        return engine_backend(StoredCodec.read(parse_codec(content, "codec")), device) is not None
+    except BadCodecFile:
+        return False

@@ -1,0 +1,106 @@
+"""Codecs on PyTorch: any model family, on any device, on a fast path or a safe one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from bbcodec.codec.stored import StoredCodec, Tensors
+from bbcodec.errors import BadCodecFile, InputError
+from bbcodec.exact.layers import exact_parts, set_safe
+from bbcodec.model.coding import Account, bits_of, decode, encode
+from bbcodec.model.latent_model import LatentModel
+
+if TYPE_CHECKING:
+    from bbcodec.codec.backend import Bits, Images
+    from bbcodec.codec.codec import Codec
+    from bbcodec.coder.ans import AnsStack
+
+FAMILIES = "bbcodec.families"  # entry points: each loads one object, a family
+
+
+class ModelFamily(Protocol):
+    """What loading a codec needs of a model family; training needs more (`bbcodec.models.families.Family`)."""
+
+    def build(self, config: Mapping[str, Any], /) -> LatentModel:
+        """A model from the config in a codec file. Raises TypeError or ValueError for what cannot be."""
+
+
+class TorchBackend:
+    """Codes with a network."""
+
+    concurrent = False
+
+    def __init__(self, model: LatentModel, device: torch.device) -> None:
+        """model: with frozen layers, on `device`."""
+        self.model, self.place = model.eval(), device
+        self.image_size, self.lanes, self.device = model.image_size, model.lanes, str(device)
+        self.safe = False
+
+    def set_safe(self, safe: bool) -> None:
+        """Compute on the slow path that no kernel can make inexact, or on the fast one."""
+        self.safe = safe
+        set_safe(self.model, safe)
+
+    def encode(self, stack: AnsStack, images: Images, bits: Bits | None = None) -> None:
+        """Put a batch of images (N, H, W, C) on the stack. bits, (N,), receives what each image adds to it."""
+        rows: Account | None = None if bits is None else {}
+        encode(self.model, stack, self.tensor(images), rows)
+        if bits is not None and rows is not None:
+            bits[:] = bits_of(rows)
+
+    def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
+        """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
+        count, height, width, channels = shape
+        x = decode(self.model, stack, torch.Size((count, channels, height, width)))
+        images: Images = x.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+        return images
+
+    def tensor(self, images: Images) -> Tensor:
+        """(N, H, W, C) uint8 to (N, C, H, W) float32 on the device, channels last in memory."""
+        return torch.tensor(images, device=self.place).permute(0, 3, 1, 2).float()  # a copy: images may be read-only
+
+
+def torch_of(codec: Codec) -> TorchBackend:
+    """The network of a codec. Raises InputError for one that the engine codes: load it with `engine=False`."""
+    if not isinstance(codec.backend, TorchBackend):
+        raise InputError(f"codec {codec.name} was loaded without its network")
+    return codec.backend
+
+
+def find_family(name: str) -> ModelFamily:
+    """The installed family of this name. Raises BadCodecFile if there is none."""
+    for entry in entry_points(group=FAMILIES, name=name):
+        family: ModelFamily = entry.load()
+        return family
+    raise BadCodecFile(f"the codec is of family {name!r}, which is not installed")
+
+
+def torch_backend(stored: StoredCodec, device: str) -> TorchBackend:
+    """The network of a stored codec, on a device. Raises BadCodecFile for one that cannot be."""
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    family = find_family(stored.family)
+    tensors = dict(stored.tensors)
+    try:
+        model = family.build(stored.config).to(place)
+        for name, part in exact_parts(model).items():
+            arrays = {key: tensors.pop(f"{name}.{key}") for key in part.stored_names}
+            part.load_stored(**{key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadCodecFile(f"{stored.name} is not a valid codec file: {type(error).__name__}, {error}") from None
+    if tensors:
+        raise BadCodecFile(f"{stored.name} holds tensors that its model does not have, such as {min(tensors)}")
+    return TorchBackend(model, place)
+
+
+def frozen_tensors(model: LatentModel) -> Tensors:
+    """Freeze a model's layers; the whole numbers of its codec file. Raises BadCodecFile if a bound is broken."""
+    tensors: Tensors = {}
+    for name, part in exact_parts(model).items():
+        part.freeze()
+        tensors.update({f"{name}.{key}": value.contiguous().numpy() for key, value in part.stored().items()})
+    return tensors

@@ -1,0 +1,199 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""Convolutions over maps of images, as `bbcodec.exact.quantised` computes them: plain, strided and transposed.
+
+A map is (rows, columns, images, channels), with a border of zeros about it: the same place of all images lies side by
+side, so that a tap of a run of places is a run of rows. A transposed convolution is four plain ones, one for each
+parity of an output's row and column. Channels of activations are padded to a multiple of 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bbcodec.engine.compiling import Kernels, address, compiled, inlined
+from bbcodec.engine.local_net import Integers, padded
+from bbcodec.engine.products import (
+    ACTIVATION_BOUND,
+    BLOCK,
+    SLACK_ROWS,
+    Matrix,
+    inner_to_bytes,
+    inner_to_stream,
+    inner_to_values,
+    pack,
+    wide_to_stream,
+)
+
+TO_BYTES, TO_STREAM, TO_VALUES, WIDE_TO_STREAM = range(4)  # what a layer reads and writes, by its product
+BORDER: Final = 1  # places: kernels are 3 x 3 at most, and a transposed one sees one place further
+SUM_BOUND: Final = 1 << 24
+SHIFTS: Final = 1, 16
+WEIGHT_BOUND: Final[dict[type, int]] = {np.int8: 127, np.int16: 2047}
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Convolution(NamedTuple):
+    """A layer packed for `convolve`. Make it with `plain` or `transposed`."""
+
+    matrix: Matrix  # stacked, one of each parity
+    taps: Integers  # (parities, taps, 2): row and column of each, from the place that an output looks at
+    step: int  # places of the input from one output of a parity to the next, each way
+    parities: int  # each way: 1, or 2 of a transposed convolution
+    inputs: int  # channels, padded
+    outputs: int  # channels
+
+
+class Map(NamedTuple):
+    """Numbers of some images at each place, with room to read beyond the last. Make it with `blank` or `view`."""
+
+    data: Bytes  # flat
+    rows: int
+    columns: int
+    border: int
+    images: int
+    size: int  # bytes of an image at a place
+    pitch: int  # bytes from a place to the next
+
+
+def blank(rows: int, columns: int, images: int, channels: int, dtype: type[np.uint8] | type[np.int16]) -> Map:
+    """A map of zeros."""
+    size = channels * np.dtype(dtype).itemsize
+    places = (rows + 2 * BORDER) * (columns + 2 * BORDER)
+    return Map(np.zeros((places * images + SLACK_ROWS) * size, np.uint8), rows, columns, BORDER, images, size, images * size)
+
+
+def view(array: npt.NDArray[np.int16], first: int, images: int) -> Map:
+    """Images first .. first + images - 1 of an array (rows, columns, all images, channels), to write into."""
+    rows, columns, every, channels = array.shape
+    size = channels * array.itemsize
+    data = array.reshape(-1).view(np.uint8)[first * size :]
+    return Map(data, rows, columns, 0, images, size, every * size)
+
+
+def _line(one):
+    """Bytes from a row of a map to the next."""
+    return (one.columns + 2 * one.border) * one.pitch
+
+
+line_of = inlined(_line)
+
+
+def inside(one: Map, dtype: type[np.uint8] | type[np.int16]) -> npt.NDArray[Any]:
+    """The numbers of a map of `blank` but for its border, (rows, columns, images, channels), to read or write."""
+    shape = one.rows + 2 * one.border, one.columns + 2 * one.border, one.images, one.size
+    edge = slice(one.border, -one.border)
+    return one.data[: np.prod(shape)].reshape(shape).view(dtype)[edge, edge]
+
+
+def plain(arrays: Arrays, name: str, shape: tuple[int, int, int], bound: int = ACTIVATION_BOUND, stride: int = 1) -> Convolution:
+    """A convolution from the arrays of its codec file: `.weight` (outputs, inputs, k, k), `.bias`, `.shift` (outputs,).
+
+    shape: outputs, inputs and k, 1 or 3. Weights are int8 and inputs 0..127, or int16 and inputs within +-bound.
+    Raises ValueError if arrays lack, do not have these sizes, or break the bounds of exact sums.
+    """
+    outputs, inputs, k = shape
+    weight, start, shift = _checked(arrays, name, (outputs, inputs, k, k), bound)
+    taps = np.array([(i - k // 2, j - k // 2) for i in range(k) for j in range(k)], np.int64)
+    each = weight.transpose(2, 3, 1, 0).reshape(k * k, inputs, outputs)
+    return _stacked([each], start, shift, taps[None], stride, 1)
+
+
+def transposed(arrays: Arrays, name: str, shape: tuple[int, int]) -> Convolution:
+    """A convolution that doubles the resolution, 4 x 4, as `plain`; shape: outputs and inputs."""
+    weight, start, shift = _checked(arrays, name, (*shape, 4, 4), ACTIVATION_BOUND)
+    # Output 2 m + parity sees input m with one tap and, with the other, m - 1 (parity 0) or m + 1 (parity 1).
+    seen = {0: ((0, 1), (-1, 3)), 1: ((0, 2), (1, 0))}  # parity -> places and taps
+    weights, taps = [], []
+    for down in (0, 1):
+        for right in (0, 1):
+            pairs = [(i, j) for i in seen[down] for j in seen[right]]
+            weights.append(np.stack([weight[:, :, i[1], j[1]].T for i, j in pairs]))
+            taps.append([(i[0], j[0]) for i, j in pairs])
+    return _stacked(weights, start, shift, np.array(taps, np.int64), 1, 2)
+
+
+def _checked(
+    arrays: Arrays, name: str, shape: tuple[int, ...], bound: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    """Weight, bias with the half that rounds, and shift of a layer. Raises ValueError as `plain` does."""
+    try:
+        weight, bias, shift = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
+    except KeyError as error:
+        raise ValueError(f"the net has no array {error}") from None
+    dtype = np.int8 if bound == ACTIVATION_BOUND else np.int16
+    found = [(part.shape, part.dtype) for part in (weight, bias, shift)]
+    if found != [(shape, dtype), (shape[:1], np.int32), (shape[:1], np.int8)]:
+        raise ValueError(
+            f"{name} has weights {weight.shape} {weight.dtype}, biases {bias.shape} {bias.dtype} and shifts "
+            f"{shift.shape} {shift.dtype}, expected {shape} {np.dtype(dtype)}, {shape[:1]} int32 and {shape[:1]} int8"
+        )
+    if shift.min() < SHIFTS[0] or shift.max() > SHIFTS[1]:
+        raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, expected {SHIFTS[0]} to {SHIFTS[1]}")
+    half = np.int64(1) << (shift.astype(np.int64) - 1)
+    size = np.abs(weight.astype(np.int64))
+    most = int((bound * size.reshape(len(size), -1).sum(1) + np.abs(bias.astype(np.int64)) + half).max())
+    if most >= SUM_BOUND or size.max() > WEIGHT_BOUND[dtype]:
+        raise ValueError(f"{name} breaks the bound of exact sums: {most} of at most {SUM_BOUND - 1}")
+    return weight, (bias + half).astype(np.int32), shift
+
+
+def _stacked(
+    weights: list[npt.NDArray[Any]],
+    start: npt.NDArray[np.int32],
+    shift: npt.NDArray[np.int8],
+    taps: Integers,
+    step: int,
+    parities: int,
+) -> Convolution:
+    """Weights (taps, inputs, outputs) of each parity, packed; inputs padded as maps have them."""
+    _, inputs, outputs = weights[0].shape
+    width = padded(inputs) if weights[0].dtype == np.int8 else inputs + inputs % 2
+    packed = [pack(np.pad(one, ((0, 0), (0, width - inputs), (0, 0))), start, shift) for one in weights]
+    matrix = Matrix(*(np.stack(parts) for parts in zip(*packed, strict=True)))
+    return Convolution(matrix, taps, step, parities, width, outputs)
+
+
+@compiled
+def run(kernels, kind, layer, offsets, source, target, seen):
+    """As `convolve`. offsets: (parities, taps), bytes from the place that an output looks at to its taps."""
+    line, out_line, seen_line = line_of(source), line_of(target), line_of(seen)
+    origin = address(source.data) + source.border * (line + source.pitch)
+    out_origin = address(target.data) + target.border * (out_line + target.pitch)
+    seen_origin = address(seen.data) + seen.border * (seen_line + seen.pitch)
+    parities, size, zero = layer.parities, source.size, np.int64(0)
+    at_once = np.int64(1)  # places whose images lie side by side, in all maps
+    if layer.step == 1 and parities == 1 and target.pitch == target.images * target.size:
+        at_once = target.columns
+    for parity in range(parities * parities):
+        down, right, at = parity // parities, parity % parities, offsets[parity]
+        matrix = Matrix(layer.matrix.weight[parity], layer.matrix.start[parity], layer.matrix.shift[parity])
+        for i in range(down, target.rows, parities):
+            for j in range(right, target.columns, parities * at_once):
+                a = origin + (i // parities * line + j // parities * source.pitch) * layer.step
+                y, z = out_origin + i * out_line + j * target.pitch, seen_origin + i * seen_line + j * seen.pitch
+                n = at_once * source.images
+                if kind == TO_BYTES:
+                    inner_to_bytes(kernels, a, size, at, layer.inputs, matrix, y, target.size, zero, zero, n)
+                elif kind == TO_VALUES:
+                    inner_to_values(kernels, a, size, at, layer.inputs, matrix, y, target.size, zero, zero, n)
+                elif kind == TO_STREAM:
+                    inner_to_stream(kernels, a, size, at, layer.inputs, matrix, y, target.size, z, seen.size, n)
+                else:
+                    wide_to_stream(kernels, a, size, at, layer.inputs, matrix, y, target.size, z, seen.size, n)
+
+
+def convolve(kernels: Kernels, kind: int, layer: Convolution, source: Map, target: Map, seen: Map | None = None) -> None:
+    """Compute a layer from one map to another, which says how many of its outputs there are.
+
+    kind: what the layer reads and writes. TO_STREAM and WIDE_TO_STREAM add to the target, int16, and put what the next
+    layer sees of it into `seen`, uint8; TO_BYTES (uint8) and TO_VALUES (int16) do neither. Maps but for the target have
+    borders.
+    """
+    offsets = layer.taps[..., 0] * _line(source) + layer.taps[..., 1] * source.pitch
+    run(kernels, kind, layer, offsets, source, target, target if seen is None else seen)

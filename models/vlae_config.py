@@ -1,0 +1,68 @@
+"""The sizes of a VLAE (`bbcodec.models.vlae`). Without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from bbcodec.models.configs import PixelSizes, check_config, check_joint, check_strides
+
+RANGES: Final = {  # other integers: 1 to 256
+    "latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VlaeConfig(PixelSizes):
+    """Sizes of a VLAE. Raises ValueError for impossible ones.
+
+    `latent_stride` and `context_stride` are powers of two, the second at most the first.
+    """
+
+    channels: int = 3  # of the image: 1 or 3
+    levels: int = 256  # of a pixel: 2 or 256
+    hidden: int = 64  # channels of the local decoder
+    layers: int = 5  # gated layers of the decoder, or its 8-bit blocks with a 3 x 3 layer
+    inner: int = 0  # channels inside 8-bit blocks; 0 for gated layers
+    between: int = 0  # pointwise 8-bit blocks after each block with a 3 x 3 layer
+    radius: int = 3  # of the decoder's stem
+    components: int = 5  # of the logistic mixture
+    joint: bool = False  # the channels of a pixel come from one component
+    latent_channels: int = 2  # 0 for the local decoder alone
+    latent_stride: int = 16  # image pixels a latent, each way
+    context_stride: int = 4  # image pixels a value of the decoder's context, each way
+    width: int = 32  # channels of the encoder and of the context net
+    blocks: int = 2  # gated blocks of each, at the latents' resolution
+    prior_hidden: int = 32  # channels of the prior's local net
+    prior_layers: int = 2
+    steps_per_unit: int = 8  # of the latents' grid
+
+    def __post_init__(self) -> None:
+        check_config(self, RANGES)
+        check_joint(self)
+        check_strides(self.latent_stride, self.context_stride)
+
+    @property
+    def params(self) -> int:
+        """Parameters of a pixel's distribution."""
+        return self.pixel_params(self.components, self.joint)
+
+    @property
+    def lanes(self) -> int:
+        """Heads of the stack of large messages: as many as the engine decodes pixels at a time."""
+        return 16 if self.inner and self.levels == 256 else 1
+
+    @property
+    def radii(self) -> list[int]:
+        """How far each block of 8 bits looks."""
+        return ([1] + [0] * self.between) * self.layers
+
+    @property
+    def halvings(self) -> int:
+        """Halvings of the resolution from the image to the latents."""
+        return self.latent_stride.bit_length() - 1
+
+    @property
+    def doublings(self) -> int:
+        """Doublings of the resolution from the latents to the decoder's context."""
+        return self.halvings - (self.context_stride.bit_length() - 1)
