@@ -20,7 +20,7 @@ from decimal import Decimal, localcontext
 from functools import cache
 from hashlib import blake2b
 from itertools import accumulate, pairwise, product
-from math import ceil, floor, isqrt, log, prod
+from math import ceil, floor, log, prod
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -472,13 +472,13 @@ class Archive:
         if entry.form == 3:  # arrays
             _, members = Cursor(self.part(entry.places[0])).msgpack()
             return [header + b"".join(self.part(next(places)) for _ in range(n)) for *_, header, n in members]
-        return [self.plane(places, entry.height, entry.width) for _ in range(1 + entry.way % 2)]
+        n = (entry.count - entry.skeleton) // (planes := 1 + entry.way % 2)
+        return [self.plane(places, entry.height, entry.width, n) for _ in range(planes)]
 
-    def plane(self, places: Iterator[Place], height: int, width: int) -> bytes:
-        """F, Pixels: of the tiles at the next places."""
-        n = ceil(height * width / 2**17)
-        rows = max(1, isqrt(n * height // width)) if n > 1 else 1
-        edges = [[size * i // n for i in range(n + 1)] for size, n in ((height, rows), (width, ceil(n / rows)))]
+    def plane(self, places: Iterator[Place], height: int, width: int, n: int) -> bytes:
+        """F, Pixels: of the n tiles at the next places."""
+        rows = max(r for r in range(1, n + 1) if n % r == 0 and (r == 1 or r * r * width <= n * height))
+        edges = [[size * i // n for i in range(n + 1)] for size, n in ((height, rows), (width, n // rows))]
         lines = [b""] * height
         for (top, end), (left, right) in product(*map(pairwise, edges)):
             place = next(places)

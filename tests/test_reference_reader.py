@@ -19,7 +19,7 @@ from PIL import Image
 from reference_reader import Archive, Codec, ReaderError, filler, shapes, tables
 
 import bbcodec
-from bbcodec.archive.format.tiles import tile_bounds
+from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 from bbcodec.exact.layers import exact_layers
@@ -310,14 +310,14 @@ def test_every_cut_is_found(classical):
 def test_tiles_lie_where_bbcodec_lays_them(seed):
     rng = np.random.default_rng(seed)
     height, width = (int(2 ** rng.uniform(0, 12 - 2 * far)) for far in (seed % 2, 0))
-    width *= 1 + 2**20 // (height * width)  # more than a tile
     plane = rng.integers(0, 256, (height, width, 1), np.uint8)
-    tiles = [plane[top:bottom, left:right] for top, bottom, left, right in tile_bounds(width, height)]
+    count = tile_count(width, height, height * width // 7 + 1)
+    tiles = [plane[top:bottom, left:right] for top, bottom, left, right in tile_bounds(width, height, count)]
     assert len(tiles) > 1
     archive = Archive.__new__(Archive)
     archive.images = lambda _, number: (1, *tiles[number].shape, tiles[number].tobytes())
     places = [reference_reader.Place("S", number, 0, 0) for number in range(len(tiles))]
-    assert archive.plane(iter(places), height, width) == plane.tobytes()
+    assert archive.plane(iter(places), height, width, count) == plane.tobytes()
 
 
 def test_the_reader_is_plain_python_of_a_readable_length():

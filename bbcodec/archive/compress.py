@@ -16,7 +16,7 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan
-from bbcodec.archive.write.tasks import PlannedTask, opened, plan
+from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS, PlannedTask, opened, plan
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
@@ -55,6 +55,11 @@ class CompressRequest:
     def codec_uses(self) -> list[CodecChoice]:
         """The codecs as an archive would use them."""
         return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
+
+    @property
+    def tile_pixels(self) -> int:
+        """The size of the tiles of large images."""
+        return TILE_PIXELS if all(use.source.compiled for use in self.codec_uses) else FINE_TILE_PIXELS
 
 
 def compress(
@@ -157,7 +162,8 @@ class _Work:
         """Scans the inputs of a request, except its own archive `target`, and plans the tasks."""
         found = scan(request.input_paths, target, request.exclude)
         copies = find_copies(found.entries)
-        return cls(found, copies, plan(found.entries, copies, request.storage), request.run)
+        tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
+        return cls(found, copies, tasks, request.run)
 
     def write(self, stream: BinaryIO, codecs: Sequence[CodecChoice]) -> _Written:
         """Write an archive from where the stream is. Files are reported, except where the codecs do not pay."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -56,6 +57,13 @@ class CodecSource:
     channels: int
     levels: int
     content: bytes = field(repr=False)
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether it has an engine for CPUs, which is fast and needs little memory. The same on every machine."""
+        from bbcodec.codec.engine_backend import runs_without_torch
+
+        return runs_without_torch(self.content, "cpu")
 
     @classmethod
     def of(cls, codec: CodecFile) -> CodecSource:

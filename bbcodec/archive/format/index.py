@@ -86,6 +86,11 @@ class Entry:
         return 2 if self.plane_layout & SPLIT else 1
 
     @property
+    def n_tiles(self) -> int:
+        """How many tiles each plane of its pixels is cut into."""
+        return len(self.content) // self.n_planes
+
+    @property
     def channels(self) -> int:
         """How many values a pixel has."""
         return SAMPLE_FORMATS[self.sample_format].channels if self.sample_format else mode_channels(self.mode)
@@ -404,9 +409,11 @@ def _fits(entry: Entry, types: list[str]) -> bool:
 
 
 def _fits_pixels(entry: Entry, types: list[str]) -> bool:
-    """Whether an entry of pixels has a place for each tile of each plane, and none that is plain bytes."""
+    """Whether an entry of pixels has as many tiles of each plane, and none that is empty or plain bytes."""
     if not entry.sample_format or not 1 <= entry.width * entry.height <= 2**40:
         return False
-    rows, columns = tile_grid(entry.width, entry.height)
+    if not entry.n_tiles or len(entry.content) % entry.n_planes:
+        return False
+    rows, columns = tile_grid(entry.width, entry.height, entry.n_tiles)
     coded = all(one != BYTES or place.coding != "bytes" for one, place in zip(types, entry.content, strict=True))
-    return coded and len(entry.content) == entry.n_planes * rows * columns
+    return coded and rows <= entry.height and columns <= entry.width

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
-
-TILE_PIXELS: Final = 2**17  # a plane of more is cut
+from typing import NamedTuple
 
 
 class Tile(NamedTuple):
@@ -17,15 +15,15 @@ class Tile(NamedTuple):
     right: int
 
 
-def tile_bounds(width: int, height: int) -> list[Tile]:
-    """The tiles of a plane, row by row.
+def tile_bounds(width: int, height: int, count: int) -> list[Tile]:
+    """The `count` tiles of a plane, row by row.
 
-    >>> [tuple(tile) for tile in tile_bounds(768, 512)]
+    >>> [tuple(tile) for tile in tile_bounds(768, 512, 3)]
     [(0, 512, 0, 256), (0, 512, 256, 512), (0, 512, 512, 768)]
-    >>> tile_bounds(512, 256)
+    >>> tile_bounds(512, 256, 1)
     [Tile(top=0, bottom=256, left=0, right=512)]
     """
-    rows, columns = tile_grid(width, height)
+    rows, columns = tile_grid(width, height, count)
     tops = [height * row // rows for row in range(rows + 1)]
     lefts = [width * column // columns for column in range(columns + 1)]
     return [
@@ -35,10 +33,20 @@ def tile_bounds(width: int, height: int) -> list[Tile]:
     ]
 
 
-def tile_grid(width: int, height: int) -> tuple[int, int]:
-    """Rows and columns of tiles of a plane."""
-    least = -(-width * height // TILE_PIXELS)
-    if least <= 1:
-        return 1, 1
-    rows = min(height, max(1, math.isqrt(least * height // width)))
-    return rows, min(width, -(-least // rows))
+def tile_grid(width: int, height: int, count: int) -> tuple[int, int]:
+    """Rows and columns of `count` tiles: as many rows as leave tiles no wider than they are high, at least one."""
+    smaller = [n for n in range(1, math.isqrt(count) + 1) if count % n == 0]
+    divisors = (*smaller, *(count // n for n in smaller))
+    rows = max((n for n in divisors if n * n * width <= count * height), default=1)
+    return rows, count // rows
+
+
+def tile_count(width: int, height: int, most: int) -> int:
+    """How many tiles a plane should be cut into so that each has about `most` pixels, or fewer; 1 if it has no more.
+
+    >>> tile_count(768, 512, 2**17), tile_count(768, 512, 2**22)
+    (3, 1)
+    """
+    least = -(-width * height // most)
+    rows = min(least, max(1, math.isqrt(least * height // width)))
+    return rows * -(-least // rows)

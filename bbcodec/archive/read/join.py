@@ -59,7 +59,7 @@ def _rows_of_tiles(entry: Entry, tiles: Iterator[Samples]) -> Iterator[Samples]:
     """The tiles of an image joined to bands, each a row of tiles."""
     import numpy as np
 
-    rows, columns = tile_grid(entry.width, entry.height)
+    rows, columns = tile_grid(entry.width, entry.height, entry.n_tiles)
     for _ in range(rows):
         yield np.concatenate(list(islice(tiles, columns)), axis=1)
 

@@ -107,7 +107,7 @@ def plan_stretches(file: ArchiveFile, entry: Entry, restore: bool) -> list[Stret
             StretchTask(path, ResolvedEntry(entry, whole.skeleton, (place,)), 0, 0, restore, place.chunk.length)
             for place in whole.content
         ]
-    tiles = tile_bounds(entry.width, entry.height)
+    tiles = tile_bounds(entry.width, entry.height, entry.n_tiles)
     tasks = []
     for number, tile in enumerate(tiles):
         planes = whole.content[number :: len(tiles)]

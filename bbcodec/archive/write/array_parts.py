@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import numpy as np
 
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
 from bbcodec.archive.write.byte_parts import large_file_as_bytes
 from bbcodec.archive.write.candidates import (
-    CHUNK_PIXELS,
     Candidate,
     encode_apart,
     encode_learned,
@@ -24,9 +22,6 @@ from bbcodec.codec.pool import CodecPool
 from bbcodec.images.npy import Images, MemberLayout, pack_members, usual_shape
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import pixel_mode
-
-# Arrays are read as a whole, and a longer chain of grey or two-level images has less of it in initial bits.
-ARRAY_CHUNK_PIXELS: Final = {**CHUNK_PIXELS, (1, 256): 2**18, (1, 2): 2**22}
 
 
 @dataclass(frozen=True)
@@ -75,8 +70,7 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
     """Images of an array, stored."""
     images = np.array(content.pixels, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     found = {"bytes": [DraftChunk(BYTES, pack_bytes(content.pixels.tobytes()))]}
-    most = ARRAY_CHUNK_PIXELS.get((images.shape[3], content.levels), 2**16)
-    learned = encode_learned(pool, images, content.levels, most)
+    learned = encode_learned(pool, images, content.levels, array=True)
     even = np.full(len(images), total_bytes(found["bytes"]) / len(images))
     best = learned or Candidate([], [], even, {})
     for encode in (encode_sheets, encode_apart):

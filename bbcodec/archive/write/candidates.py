@@ -26,9 +26,13 @@ from bbcodec.images.codings import CODINGS
 from bbcodec.images.codings.base import SHEET_SIDE, PictureCoding, StorageCoding
 from bbcodec.options import StorageOptions
 
-# A learned chunk holds about so many pixels, by channels and levels: less than a second of decoding, the unit of random
-# access.
+# A learned chunk, which is the unit of random access, holds about so many pixels: no more than a second or two of
+# decoding. Images of arrays are read one after another, mostly.
+COMPILED_CHUNK_PIXELS: Final = 2**20
+COMPILED_ARRAY_CHUNK_PIXELS: Final = 2**22
+# The same for codecs that need PyTorch, by channels and levels.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
+ARRAY_CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**18, (1, 2): 2**22}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
@@ -72,10 +76,9 @@ def encode_plane(pool: CodecPool, images: Pixels, levels: int, options: StorageO
         return best
     found = [best]
     few = sample_of(images)
-    most = CHUNK_PIXELS.get((images.shape[3], levels), 2**16)
-    learned_few = encode_learned(pool, images[few], levels, most)
+    learned_few = encode_learned(pool, images[few], levels)
     if learned_few is not None and learned_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
-        learned = encode_learned(pool, images, levels, most) if len(images) > few.stop else learned_few
+        learned = encode_learned(pool, images, levels) if len(images) > few.stop else learned_few
         found.extend([learned] if learned else [])
     found.extend(encode_sheets(images, options, best))
     best = min(found, key=lambda candidate: candidate.total)
@@ -126,11 +129,15 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions) -> Candida
     return Candidate([], pieces, np.min(list(costs.values()), axis=0), costs)
 
 
-def encode_learned(pool: CodecPool, images: Pixels, levels: int, most: int) -> Candidate | None:
-    """Chunks of a learned codec, or None if there is none for such images. most: pixels of a chunk."""
+def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool = False) -> Candidate | None:
+    """Chunks of a learned codec, or None if there is none for such images. array: they are images of an array."""
     source = pool.choose(images, levels)
     if source is None:
         return None
+    if source.compiled:
+        most = COMPILED_ARRAY_CHUNK_PIXELS if array else COMPILED_CHUNK_PIXELS
+    else:
+        most = (ARRAY_CHUNK_PIXELS if array else CHUNK_PIXELS).get((source.channels, source.levels), 2**16)
     chunks: list[DraftChunk] = []
     pieces: list[tuple[Piece, ...]] = []
     costs = np.zeros(len(images))

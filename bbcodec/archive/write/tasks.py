@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bbcodec.archive.format.container import PIECE_BYTES
 from bbcodec.archive.format.index import MODES
-from bbcodec.archive.format.tiles import TILE_PIXELS, tile_bounds
+from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.write.scan import ScannedEntry, array_suffix, read_file
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
@@ -40,6 +40,10 @@ SHARED_BYTES: Final = 2**20
 MAX_IMAGE_FILE: Final = 2**31
 # Images of more pixels are never held in memory more than once.
 LARGE_PIXELS: Final = 2**23
+# A larger image is cut into tiles of about so many pixels. Fine ones are for codecs that need PyTorch, which holds the
+# parameters of all pixels of a tile while it encodes: some 300 bytes each.
+TILE_PIXELS: Final = 2**22
+FINE_TILE_PIXELS: Final = 2**17
 
 T = TypeVar("T")
 
@@ -145,12 +149,13 @@ Task = ImageTask | TileTask | BytesTask | ArrayTask
 
 @dataclass(frozen=True)
 class LargeImage:
-    """An image file that is opened when its turn comes, and then gives a task a tile."""
+    """An image file that is opened when its turn comes, and then gives a task a tile, of about `tile_pixels`."""
 
     entry: int
     path: str
     size: int
     seen: Probe
+    tile_pixels: int
     options: StorageOptions
 
     @property
@@ -180,8 +185,10 @@ PlannedTask = ImageTask | BytesTask | LargeImage | ArrayFile
 # --- planning --------------------------------------------------------------------------------------------------------
 
 
-def plan(entries: Sequence[ScannedEntry], copies: dict[int, int], options: StorageOptions) -> list[PlannedTask]:
-    """The tasks, in order. Arrays and large images are opened when their turn comes (`opened`)."""
+def plan(
+    entries: Sequence[ScannedEntry], copies: dict[int, int], options: StorageOptions, tile_pixels: int = TILE_PIXELS
+) -> list[PlannedTask]:
+    """The tasks, in order. Arrays and images of more than `tile_pixels` are opened when their turn comes (`opened`)."""
     groups: dict[tuple[str, int, int], list[tuple[ImageFile, Probe]]] = defaultdict(list)
     others: list[FilePart] = []
     opened_later: list[PlannedTask] = []
@@ -195,8 +202,8 @@ def plan(entries: Sequence[ScannedEntry], copies: dict[int, int], options: Stora
         if seen is None or not seen.may_split:
             image = ImageDescription.of(seen) if seen else NO_IMAGE
             others.append(FilePart(number, entry.path, 0, entry.size, image))
-        elif seen.width * seen.height > TILE_PIXELS:
-            opened_later.append(LargeImage(number, entry.path, entry.size, seen, options))
+        elif seen.width * seen.height > tile_pixels:
+            opened_later.append(LargeImage(number, entry.path, entry.size, seen, tile_pixels, options))
         else:
             groups[seen.mode, seen.height, seen.width].append((ImageFile(number, entry.path), seen))
     images = [task for key in sorted(groups) for task in _image_tasks(groups[key], options)]
@@ -284,7 +291,8 @@ def _tile_tasks(file: LargeImage) -> Iterator[Task]:
             yield from pieces_of(FilePart(file.entry, file.path, 0, file.size, ImageDescription.of(seen)))
             return
         outline = Outline(picture.form, picture.sample_format, seen.width, seen.height, picture.skeleton)
-        for bounds, last in _with_last(tile_bounds(seen.width, seen.height)):
+        count = tile_count(seen.width, seen.height, file.tile_pixels)
+        for bounds, last in _with_last(tile_bounds(seen.width, seen.height, count)):
             top, bottom, left, right = bounds
             if left == 0:
                 rows = picture.samples[top:bottom] if spool is None else _read_rows(spool, picture.samples, top, bottom)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import bbcodec
 from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
-from bbcodec.archive.format.tiles import TILE_PIXELS
+from bbcodec.archive.write.tasks import FINE_TILE_PIXELS
 from bbcodec.codec import pool as workers
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
 from bbcodec.images.display import image_shown
@@ -47,7 +47,7 @@ def write_images(folder):
         "palette.png": Image.fromarray(smooth(30, 40)).quantize(20),
         "bmp.bmp": Image.fromarray(smooth(30, 40)),
         "palette.bmp": Image.fromarray(smooth(30, 40)).quantize(20),
-        "large.png": Image.fromarray(smooth(2, TILE_PIXELS // 2 + 1)),
+        "large.png": Image.fromarray(smooth(2, FINE_TILE_PIXELS // 2 + 1)),
         "sub/lossy.jpg": Image.fromarray(smooth(30, 40)),
         "sub/cmyk.tiff": Image.fromarray(smooth(30, 40, 4), "CMYK"),
         "sub/webp.webp": Image.fromarray(smooth(30, 40, 4)),

@@ -219,7 +219,7 @@ def test_draws_are_powers_of_ten_and_the_most():
 
 
 def test_images_of_the_bound_are_spread_evenly(codec, array, tmp_path, monkeypatch):
-    monkeypatch.setattr("bbcodec.archive.write.array_parts.ARRAY_CHUNK_PIXELS", {(1, 2): 2**14})
+    monkeypatch.setattr("bbcodec.archive.write.candidates.ARRAY_CHUNK_PIXELS", {(1, 2): 2**14})
     compressed_bytes(codec, array, tmp_path / "a.bb")
     counts = count_bytes(tmp_path / "a.bb")
     assert len(counts.learned) == 7

@@ -26,7 +26,6 @@ from bbcodec.archive.format.index import (
     unpack_column,
     unpack_directory,
 )
-from bbcodec.archive.format.tiles import tile_grid
 from bbcodec.binary import FRAME_BYTES, compress_lzma, deflate, unpack_method
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath, UnsupportedVersion
 from bbcodec.images import planes
@@ -93,11 +92,9 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entr
     width, height = draw(st.sampled_from([(1, 1), (700, 500), (2**31 - 1, 1), (1025, 512), (1500, 1500)]))
     plane_layout = draw(st.integers(0, 3))
     skeleton = draw(st.booleans())
-    rows, columns = tile_grid(width, height)
-    if rows * columns > 10:
-        width, height, rows, columns = 3, 3, 1, 1
+    tiles = draw(st.sampled_from([1, 2, 5, 6] if min(width, height) > 9 else [1]))
     coded = [replace(part, coding=coding) for part in parts for coding in ("webp", "png", "jpegxl")] + images
-    content = [draw(st.sampled_from(coded)) for _ in range(rows * columns * (2 if plane_layout & 1 else 1))]
+    content = [draw(st.sampled_from(coded)) for _ in range(tiles * (2 if plane_layout & 1 else 1))]
     sample_format = draw(st.sampled_from(SAMPLE_FORMAT_NAMES[1:]))
     return Entry(
         name, form, sample_format=sample_format, plane_layout=plane_layout,
@@ -296,9 +293,10 @@ DAMAGED = {
     "a picture of no sample format": picture(sample_format=0),
     "a picture of no pixels": picture(width=0),
     "a picture in no chunk": picture(count=0),
-    "a picture of two places": picture(count=2),
+    "a picture of more tiles than it has columns": picture(width=2, height=1, count=3),
+    "a picture of more tiles than it has rows": picture(width=1, height=2, count=3),
+    "a split picture of three places": picture(sample_format=8, plane_layout=1, count=3),
     "a split picture of one place": picture(sample_format=8, plane_layout=1),
-    "a picture of too few tiles": picture(width=1025, height=512),
     "a picture of too many pixels": picture(width=2**31 - 1, height=2**31 - 1),
     "a picture whose skeleton is an image": picture(skeleton=1, count=2),
     "a picture that is bytes": fields(files=row(form=4, sample_format=4, width=3, height=3, count=1), types="B"),

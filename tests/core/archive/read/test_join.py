@@ -20,7 +20,7 @@ from folders import (
 )
 from PIL import Image
 
-from bbcodec.archive.format import tiles
+from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import tasks as planning
 from bbcodec.errors import (
@@ -28,11 +28,14 @@ from bbcodec.errors import (
 )
 from bbcodec.options import RunOptions
 
+TILE_PIXELS = 4000  # in these tests
+
 
 def known_tiles(height, width, channels=1, seed=0):
     """Pixels whose every tile the fake codecs know."""
     pixels = np.zeros((height, width, channels), np.uint8)
-    for number, (top, bottom, left, right) in enumerate(tiles.tile_bounds(width, height)):
+    bounds = tile_bounds(width, height, tile_count(width, height, TILE_PIXELS))
+    for number, (top, bottom, left, right) in enumerate(bounds):
         pixels[top:bottom, left:right] = familiar(bottom - top, right - left, channels, seed=100 * seed + number)
     return pixels
 
@@ -66,8 +69,7 @@ def make_tiled(top):
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    for module in (tiles, planning):
-        monkeypatch.setattr(module, "TILE_PIXELS", 4000)
+    monkeypatch.setattr("bbcodec.archive.compress.FINE_TILE_PIXELS", TILE_PIXELS)
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -64,14 +64,15 @@ def test_a_plane_is_coded_as_the_best_that_was_tried(count, height, width, form,
     check_group(each, count)
     assert group.costs.sum() <= each.costs.sum()
     assert np.allclose(group.alone, each.costs)
-    learned = encode_learned(pool, stack, levels, CHUNK_PIXELS.get((channels, levels), 2**16))
+    learned = encode_learned(pool, stack, levels)
     if learned:
         check_group(learned, count)
         assert group.costs.sum() <= learned.costs.sum()
 
 
 def test_learned_chunks_are_bounded(monkeypatch):
-    group = encode_learned(pool_of(GREY), familiar(count=10), 256, 3 * 24 * 24)
+    monkeypatch.setitem(CHUNK_PIXELS, (1, 256), 3 * 24 * 24)
+    group = encode_learned(pool_of(GREY), familiar(count=10), 256)
     assert [chunk.type for chunk in group.chunks] == [LEARNED] * 4
     assert [(pieces[0].chunk, pieces[0].position) for pieces in group.pieces] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2),

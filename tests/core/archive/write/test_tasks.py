@@ -8,7 +8,7 @@ from folders import make_folder, noise, save, smooth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbcodec.archive.format import tiles as tiling
+from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write.scan import find_copies, scan
 from bbcodec.archive.write.tasks import (
@@ -69,16 +69,14 @@ def test_tasks_are_bounded(tmp_path, monkeypatch):
     assert [len(task.files) for task in tasks if isinstance(task, ImageTask)] == [1] * 7
 
 
-def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path, monkeypatch):
-    for module in (planning, tiling):
-        monkeypatch.setattr(module, "TILE_PIXELS", 200)
+def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path):
     pixels = smooth(33, 50, 3)
     save(tmp_path / "a.png", pixels, dpi=(300, 300))
-    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions())
+    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions(), 200)
     assert isinstance(task, LargeImage)
     tiles = list(opened([task]))
     seen = np.zeros_like(pixels)
-    for tile, (top, bottom, left, right) in zip(tiles, tiling.tile_bounds(50, 33), strict=True):
+    for tile, (top, bottom, left, right) in zip(tiles, tile_bounds(50, 33, tile_count(50, 33, 200)), strict=True):
         ((plane, levels),) = tile.layouts[0]
         assert levels == 256
         seen[top:bottom, left:right] = plane
