@@ -205,11 +205,11 @@ def exact_files(top: Path) -> None:
 
 @pinned("51a43ad1a87ab94a9a66105c0024061b", "LLD", {"png L8: learned + learned": 1}, codec="grey-2")
 def tiles(top: Path) -> None:
-    """An image of over 2**17 pixels."""
+    """An image of over 2**17 pixels, and a codec that needs PyTorch."""
     save(top / "grey.png", natural(1, 363, 362, 1)[0])
 
 
-@pinned("56baa1c9218e4c744cdb41838b655e38", "BD", {"png L16 split: png + png + webp + webp": 1})
+@pinned("56baa1c9218e4c744cdb41838b655e38", "BD", {"png L16 split: png + png + webp + webp": 1}, codec="grey-2")
 def tiles_of_two_planes(top: Path) -> None:
     save(top / "deep.png", np.arange(363 * 362).reshape(363, 362).astype(np.uint16))
 

@@ -22,6 +22,7 @@ VAMP = {"height": 9, "width": 6, "latents": 5, "components": 13, "hidden": 12, "
         "radius": 1, "logistics": 2}  # fmt: skip
 DELTA = {"hidden": 8, "layers": 2, "attentions": 1, "radius": 1, "components": 2, "heads": 2, "head_size": 4,
          "window": 20, "width": 8, "blocks": 1, "latent_channels": 2, "rows": 9, "auxiliary": 4}  # fmt: skip
+VAE = {"height": 9, "width": 6, "latents": 5, "hidden": 12}
 TWO, RGB = {"levels": 2}, {"channels": 3}
 
 
@@ -81,12 +82,17 @@ TINY = {
         "delta-vae", DELTA | RGB | {"encoder": "non-causal"},
         "d725d54ca78b14dec988e2348c3f6cc9", "f83ae4576938bcebfb867ec70ecc2488",
     ),
+    "vae": Tiny("vae", VAE | TWO, "b59027f353cbae2ef7430dc01b04ce05", "6f18629752f89e959d0adfe12901b2a2"),
+    "vae-deep": Tiny(
+        "vae", VAE | TWO | {"layers": 3, "hidden": 33, "steps_per_unit": 2},
+        "b896648f002f0c470a896405ac6d8470", "797e0b4163131d50fb8130c04e533f21",
+    ),
 }
 
 
 def message(codec: bbcodec.Codec) -> bytes:
     """What a codec makes of fixed images, which it gives back."""
-    size = codec.backend.model.image_size or (13, 22)
+    size = codec.backend.image_size or (13, 22)
     images = natural(5, *size, codec.pixels.channels)
     images = images if codec.pixels.levels == 256 else images >> 7
     coded = codec.encode(images)

@@ -77,7 +77,7 @@ def test_learned_chunks_are_bounded(monkeypatch):
     assert [(pieces[0].chunk, pieces[0].position) for pieces in group.pieces] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2),
     ]  # fmt: skip
-    assert encode_learned(pool_of(COLOUR), familiar(count=10), 256, 10**6) is None
+    assert encode_learned(pool_of(COLOUR), familiar(count=10), 256) is None
     assert encode_learned(pool_of(fake_codec("small", side=7)), familiar(count=10), 256, 10**6) is None
 
 
