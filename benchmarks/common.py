@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,44 @@ def _held(process: int) -> tuple[int, int]:
     return 0, 0
 
 
+def best(repeat: int, call: Callable[[], Any]) -> float:
+    """Seconds of the fastest run."""
+    found = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Within, this process and those that it starts run on so many cores, where the system can be told so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def load_average() -> float | None:
+    """How many processes wanted to run in the last minute: timings are only good on a machine that was idle."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def photo_files(data: Path, count: int) -> list[Path]:
+    """The first photos: those of Kodak where DATA has them, or else the PNG files of the folder itself."""
+    folder = data / "kodak" if (data / "kodak").is_dir() else needed(data)
+    files = sorted(folder.glob("*.png"))[:count]
+    if not files:
+        sys.exit(f"{folder} holds no PNG files")
+    return files
+
+
 def trained_codec(name: str) -> tuple[Path, CodecFile] | None:
     """The file of a codec, shipped or not; None where it is not there."""
     from bbcodec.codec.catalogue import read_codec
@@ -156,6 +195,20 @@ def trained_codec(name: str) -> tuple[Path, CodecFile] | None:
         if path.exists():
             return path, read_codec(path)
     return None
+
+
+def codec_words(name: str) -> tuple[list[str | Path], list[str | Path]]:
+    """Options that make `compress` use a codec, not embedded, and `decompress` find it: (of the one, of the other).
+
+    name: of a trained codec, or a path. Leaves with a message if there is none.
+    """
+    found = (Path(name), None) if name.endswith(".bbc") else trained_codec(name)
+    if found is None or not found[0].exists():
+        sys.exit(f"there is no codec {name}")
+    path = found[0]
+    if path.parent == PLACES[0]:
+        return ["--codec", path.stem], []
+    return ["--codec", path, "--no-embed-codec"], ["--codec", path]
 
 
 def listed(archive: Path) -> dict[str, Any]:

@@ -8,15 +8,14 @@ already, on one thread; and the first 100 alone, whose message starts from bits 
 
 from __future__ import annotations
 
-import cProfile
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Pixels, arguments, bbcodec, needed, save, trained_codec
-from speed import best, shares
+from common import Pixels, arguments, bbcodec, best, needed, save, trained_codec
+from sampling import by_room, sampled
 
 CODECS = ("mnist-binary-2", "mnist-binary-delta-vae-2", "mnist-binary-vamp-2", "mnist-binary-attentive-2")
 FEW = 100
@@ -41,9 +40,7 @@ def speed(path: Path, images: Pixels, repeat: int) -> dict[str, Any]:
     seconds = {"encode": best(repeat, lambda: codec.encode_message(images)), "decode": best(repeat, decode)}
     profiles = {}
     for name, call in (("encode", lambda: codec.encode_message(images)), ("decode", decode)):
-        recorder = cProfile.Profile()
-        recorder.runcall(call)
-        profiles[name] = shares(recorder)
+        profiles[name] = by_room(sampled(call))
     return {
         "images_per_second": {name: round(len(images) / value, 1) for name, value in seconds.items()},
         "mb_per_second": {name: round(images.size / value / 1e6, 3) for name, value in seconds.items()},

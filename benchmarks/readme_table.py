@@ -60,29 +60,59 @@ FORMATS = {
 
 def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
     """README's table: sizes and speeds side by side, longest files first."""
-    ours, rates, whole = kodak["bbcodec"], speed["peers"], speed["command_line_with_start_up"]
+    ours = kodak["bbcodec"]
     dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
-    yield "| Kodak, 24 photos | bits/dim | bytes | MB/s in | MB/s out |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
+    threads = sorted({count for one in (speed["codecs"] | speed["peers"]).values() for count in one["by_threads"]})
+    rows: list[tuple[int, str, bool, list[str]]] = []  # bytes, name, whether it is ours, rates
     for key in ("png_as_they_come", "webp_m6", "jpegxl_e7", "jpegxl_e9"):
-        peer, ways = kodak["peers"][key], [rates.get(key, {}).get(way) for way in ("encode", "decode")]
-        told = " | ".join("" if rate is None else two_digits(rate) for rate in ways)
-        yield f"| {FORMATS[key]} | {peer['bits_per_dim']:.3f} | {peer['bytes']:,} | {told} |"
-    checked = f"{whole['compress_and_verify']:.2f} (unchecked {whole['compress']:.2f})"
-    yield (
-        f"| **bbcodec, `{ours['codecs'][0]}`** | **{ours['bits_per_dim']:.3f}** | **{ours['archive_bytes']:,}** | "
-        f"**{checked}** | **{whole['decompress']:.2f}** |"
-    )
+        rates = speed["peers"].get(key.removesuffix("_as_they_come"), {"by_threads": {}})["by_threads"]
+        ways = ("", "decode") if key == "png_as_they_come" else ("encode", "decode")  # others wrote these files
+        rows.append((kodak["peers"][key]["bytes"], FORMATS[key], False, two_ways(rates, threads, *ways)))
+    for name, one in speed["codecs"].items():
+        cells = two_ways(one["by_threads"], threads, "compress", "decompress")
+        rows.append((one["archive_bytes"], f"bbcodec, `{name}`", True, cells))
     for row in published["rows"]:
-        told = " | ".join(two_digits(dims / 1e6 / row["seconds"][way]) for way in ("encode", "decode"))
-        yield f"| {row['codec']} \\* | {8 * row['bytes'] / dims:.3f} | {row['bytes']:,} | {told} |"
+        told = [two_digits(dims / 1e6 / row["seconds"][way]) for way in ("encode", "decode")]
+        rows.append((row["bytes"], f"{row['codec']} \\*", False, told + [""] * (2 * len(threads) - 2)))
+    yield "| Kodak, 24 photos | bits/dim | bytes |" + "".join(f" MB/s in, {named(count)} | out |" for count in threads)
+    yield "| --- | ---: | ---: |" + " ---: | ---: |" * len(threads)
+    for size, name, mine, cells in sorted(rows, key=lambda row: -row[0]):
+        told = [name, f"{8 * size / dims:.3f}", f"{size:,}", *cells]
+        yield "| " + " | ".join(f"**{cell}**" if mine and cell else cell for cell in told) + " |"
     yield ""
+    yield " ".join([*photo_notes(speed, threads), published_note(published)])
+
+
+def named(threads: str) -> str:
+    """So many threads, in words."""
+    return f"{threads} thread{'s' if threads != '1' else ''}"
+
+
+def two_ways(rates: Result, threads: list[str], into: str, out: str) -> list[str]:
+    """Cells of rates both ways, by numbers of threads; empty where nothing was measured."""
+    found = [rates.get(count, {}).get(way) for count in threads for way in (into, out)]
+    return ["" if rate is None else two_digits(rate) for rate in found]
+
+
+def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
+    """What the rates are, and what the check of the result costs."""
     environment = speed["environment"]
     yield (
-        "MB/s of raw pixels, start-up included for bbcodec, which decodes what it wrote before it reports success; "
-        f"measured on {environment['cores']} cores of an {environment['cpu']}. \\* Published for another machine "
-        f"({published['machine']}): [{published['source'].removeprefix('https://github.com/')}]({published['source']})."
+        f"MB/s of raw pixels on {environment['cores']} cores of an {environment['cpu']}, with start-up for bbcodec. "
+        "By default it also decodes what it wrote before it reports success:"
     )
+    told = []
+    for name, one in speed["codecs"].items():
+        checked = [(count, one["by_threads"].get(count, {}).get("compress_checked")) for count in threads]
+        rates = [f"{two_digits(rate)} MB/s with {named(count)}" for count, rate in checked if rate]
+        told.append(f"`{name}` then compresses {', '.join(rates)}")
+    yield f"{'; '.join(told)}."
+
+
+def published_note(published: Result) -> str:
+    """Where the rows with an asterisk come from."""
+    link = f"[{published['source'].removeprefix('https://github.com/')}]({published['source']})"
+    return f"\\* Published for another machine ({published['machine']}): {link}."
 
 
 def two_digits(rate: float) -> str:
@@ -140,17 +170,49 @@ def determinism(result: Result) -> Iterator[str]:
 
 def speed(result: Result) -> Iterator[str]:
     """MB/s."""
-    yield f"| {result['unit']} | in | out |"
-    yield "| --- | ---: | ---: |"
-    whole, codec = result["command_line_with_start_up"], result["codec"]
-    yield f"| bbcodec, command line | {whole['compress']:.2f} | {whole['decompress']:.2f} |"
-    yield f"| bbcodec, command line, result checked (default) | {whole['compress_and_verify']:.2f} | |"
-    yield f"| bbcodec, the codec alone | {codec['encode']:.2f} | {codec['decode']:.2f} |"
-    for key, name in {"jpegxl_e7": "JPEG XL e7", "jpegxl_e9": "JPEG XL e9", "webp_m6": "WebP m6"}.items():
-        if key in result["peers"]:
-            rates = result["peers"][key]
-            out = f"{rates['decode']:.1f}" if "decode" in rates else ""
-            yield f"| {name} | {rates['encode']:.2f} | {out} |"
+    everyone = result["codecs"] | result["peers"]
+    threads = sorted({count for one in everyone.values() for count in one["by_threads"]})
+    yield f"| {result['unit']} |" + "".join(f" in, {named(count)} | out |" for count in threads)
+    yield "| --- |" + " ---: | ---: |" * len(threads)
+    for name, one in result["codecs"].items():
+        for what, *ways in SPEED_ROWS:
+            cells = two_ways(one["by_threads"], threads, *ways)
+            if any(cells):
+                yield f"| `{name}`, {what} | {' | '.join(cells)} |"
+    for name, one in result["peers"].items():
+        yield f"| {PEERS[name]} | {' | '.join(two_ways(one['by_threads'], threads, 'encode', 'decode'))} |"
+    yield ""
+    yield "Commands include start-up; peers code whole photos side by side."
+    alone = {f"`{name}`": one["one_photo_seconds"] for name, one in result["codecs"].items() if "one_photo_seconds" in one}
+    if "one_photo_seconds" in result:
+        alone["the codec left to the tool"] = result["one_photo_seconds"]
+        told = (
+            f"{one['compress_checked']:.2f} s to compress and check, {one['decompress']:.2f} s to restore with {name}"
+            for name, one in alone.items()
+        )
+        yield f"One photo from the shell, third run: {'; '.join(told)}."
+    digits = result.get("digits", {"codecs": {}})
+    for name, one in digits["codecs"].items():
+        yield ""
+        yield f"{digits['images']:,} binarised MNIST images with `{name}`, {one['bits_per_dim']:.4f} bits/dim, images/s:"
+        yield ""
+        yield "| |" + "".join(f" in, {named(count)} | out |" for count in threads)
+        yield "| --- |" + " ---: | ---: |" * len(threads)
+        for what, *ways in SPEED_ROWS:
+            yield f"| {what} | {' | '.join(two_ways(one['by_threads'], threads, *ways))} |"
+
+
+SPEED_ROWS = (
+    ("commands", "compress", "decompress"),
+    ("commands, result checked (default)", "compress_checked", ""),
+    ("the codec alone", "encode", "decode"),
+)
+PEERS = {
+    "png": "PNG (Pillow, optimize)",
+    "webp_m6": "WebP m6",
+    "jpegxl_e7": "JPEG XL e7",
+    "jpegxl_e9": "JPEG XL e9",
+}
 
 
 def folders(result: Result) -> Iterator[str]:

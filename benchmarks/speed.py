@@ -1,153 +1,273 @@
-"""How fast? The 24 Kodak photos both ways, beside JPEG XL and WebP in the same run, and where the time goes.
+"""How fast? Photos both ways with every shipped photo codec, beside PNG, WebP and JPEG XL in the same run; and digits.
 
-    python benchmarks/speed.py --data DATA
+    python benchmarks/speed.py --data DATA [--codecs NAME...] [--threads 1 2] [--repeat 3] [--count 24]
 
-MB/s are millions of bytes of raw pixels a second, all cores, the best of --repeat runs. The command line is timed from
-start to end of its process, with the check of the result and without; "codec" is the codec called in a process that
-runs already. The profiles are of one process, start-up included. Needs DATA/kodak/*.png; run on an idle machine.
+MB/s are millions of bytes of raw pixels a second: the best of --repeat runs, between which all that is compared takes
+its turns. `bbcodec` commands are timed from start to end of their process, on as many cores and with as many jobs as
+the row says, with the check of the result and without; "encode" and "decode" are calls of the codec in a process that
+runs already, on one thread. Peers code whole photos side by side, each on one thread. "One photo" is wall time of the
+third run of `bbcodec compress` and `decompress`, as typed in a shell. Digits are 10,000 binarised MNIST images as one
+array.
+
+Needs Kodak in DATA/kodak, or other PNG files in DATA; digits need DATA/mnist_test.npy. Run on an idle machine.
 """
 
 from __future__ import annotations
 
-import cProfile
-import pstats
+import argparse
+import io
+import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Pixels, arguments, bbcodec, jpegxl_encoded, needed, pixels, save, webp_bytes
+from common import (
+    Pixels,
+    arguments,
+    bbcodec,
+    bits_per_dim,
+    codec_words,
+    jpegxl_encoded,
+    load_average,
+    on_cores,
+    photo_files,
+    pixels,
+    save,
+)
+from mnist_binary import binarised
 from PIL import Image
 
-# Own time of every function goes to the first room whose mark is in its file name or name.
-ROOMS = {
-    "coder kernels": ("coder/kernels/", "/ans.py", "distributions/"),
-    "network": ("torch/", "built-in method torch", "method 'round", "exact/", "TensorBase"),
-    "classical trials": ("PIL/", "ImagingEncoder", "ImagingDecoder", "_webp", "imagecodecs", "zlib", "'encode' of"),
-    "files and digests": ("_io", "posix", "hashlib", "blake2", "pathlib", "crc32"),
-    "imports and compilation": ("importlib", "numba/", "llvmlite", "marshal"),
-}
+Key = tuple[str, str, int, str]  # photos or digits, what, threads (and cores), way
+Job = tuple[Key, Callable[[], Any]]
+Seconds = dict[Key, list[float]]
+COMMANDS = ("compress", "compress_checked", "decompress")
 
 
-def best(repeat: int, call: Callable[[], Any]) -> float:
-    """Seconds of the fastest run."""
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+@dataclass(frozen=True)
+class Images:
+    """What codecs are timed on: as files for commands, as batches (N, H, W, C) for calls."""
+
+    kind: str
+    codecs: list[str]
+    inputs: list[Path]
+    batches: list[Pixels]
+    amount: float  # megabytes of pixels, or number of images
+
+    @property
+    def dims(self) -> int:
+        """Values in all."""
+        return sum(batch.size for batch in self.batches)
 
 
-def with_start_up(codec: str, files: list[Path], repeat: int) -> dict[str, float]:
-    """Seconds of whole processes."""
-    with tempfile.TemporaryDirectory(prefix="bbcodec-speed-") as name:
-        archive, restored = Path(name, "kodak.bb"), Path(name, "restored")
-        words = [*files, "-o", archive, "--force", "--codec", codec]
-        return {
-            "compress_and_verify": best(repeat, lambda: bbcodec("compress", *words)),
-            "compress": best(repeat, lambda: bbcodec("compress", *words, "--no-verify")),
-            "decompress": best(repeat, lambda: bbcodec("decompress", archive, "-o", restored, "--force")),
-        }
+def shipped(channels: int, levels: int) -> list[str]:
+    """Names of the shipped codecs for such pixels."""
+    from bbcodec.codec.catalogue import shipped_codecs
+
+    return [codec.name for codec in shipped_codecs() if (codec.channels, codec.levels) == (channels, levels)]
 
 
-def codec_alone(name: str, photos: list[Pixels], repeat: int) -> dict[str, float]:
-    """Seconds of the learned codec in a process that runs already, photo by photo."""
-    import bbcodec
+# --- jobs: what is timed, in an order in which each finds what it needs ----------------------------------------------
 
-    codec = bbcodec.load_codec(name)
-    codec.decode_message(codec.encode_message(photos[0][None, :64, :64]), 1, 64, 64)  # compile
-    messages = [codec.encode_message(photo[None]) for photo in photos]
+
+def commands(images: Images, codec: str, folder: Path, threads: int) -> Iterator[Job]:
+    """The commands of a codec. The last one restores what the second one wrote."""
+    archive, restored = written(folder, codec)
+    choice, source = codec_words(codec)
+    how = ["--force", "--jobs", str(threads)]
+    compress = ["compress", *images.inputs, "-o", archive, *how, *choice]
+    lines = [*compress, "--no-verify"], compress, ["decompress", archive, "-o", restored, *how, *source]
+    for way, words in zip(COMMANDS, lines, strict=True):
+        yield (images.kind, codec, threads, way), lambda words=words: bbcodec(*words)
+
+
+def written(folder: Path, codec: str) -> tuple[Path, Path]:
+    """Where the commands of a codec write: the archive, and the folder with what was restored from it."""
+    return folder / f"{Path(codec).stem}.bb", folder / f"{Path(codec).stem}-restored"
+
+
+def calls(images: Images, codec: str) -> Iterator[Job]:
+    """The codec called from Python, batch by batch."""
+    import bbcodec as package
+
+    loaded = package.load_codec(codec_words(codec)[0][1], device="cpu")
+    messages = [loaded.encode(batch) for batch in images.batches]
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
     def decode() -> None:
-        for photo, message in zip(photos, messages, strict=True):
-            if not np.array_equal(codec.decode_message(message, 1, *photo.shape[:2])[0], photo):
-                raise SystemExit("a photo was not restored")
+        for batch, message in zip(images.batches, messages, strict=True):
+            if not np.array_equal(loaded.decode(message), batch):
+                sys.exit(f"{codec} did not restore its images")
 
-    return {
-        "encode": best(repeat, lambda: [codec.encode_message(photo[None]) for photo in photos]),
-        "decode": best(repeat, decode),
-    }
+    yield (images.kind, codec, 1, "encode"), lambda: [loaded.encode(batch) for batch in images.batches]
+    yield (images.kind, codec, 1, "decode"), decode
 
 
-def peers(photos: list[Pixels], repeat: int, threads: int) -> dict[str, dict[str, float]]:
-    """Seconds of JPEG XL and WebP on the same photos."""
-    images = [Image.fromarray(photo) for photo in photos]
-    found = {"webp_m6": {"encode": best(1, lambda: [webp_bytes(image) for image in images])}}
-    if jpegxl_encoded(photos[0][:8, :8], 7) is None:
-        return found
-    import imagecodecs
+def png(photo: Pixels) -> bytes:
+    """As a PNG file, with Pillow's `optimize`."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
-    def encode_all(effort: int) -> list[bytes | None]:
-        return [jpegxl_encoded(photo, effort, threads) for photo in photos]
 
-    def decode_all(files: list[bytes | None]) -> None:
-        for data in files:
-            imagecodecs.jpegxl_decode(data, numthreads=threads)
+def webp(photo: Pixels) -> bytes:
+    """As lossless WebP, method 6."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "WEBP", lossless=True, quality=80, method=6, exact=True)
+    return buffer.getvalue()
 
-    for effort in (7, 9):
-        found[f"jpegxl_e{effort}"] = {
-            "encode": best(1, partial(encode_all, effort)),
-            "decode": best(repeat, partial(decode_all, encode_all(effort))),
-        }
+
+def pillow_decoded(data: bytes) -> Pixels:
+    """The pixels of an image file."""
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def formats() -> dict[str, tuple[Callable[[Pixels], bytes], Callable[[bytes], Any]]]:
+    """How the peers that are installed encode and decode a photo."""
+    found: dict[str, tuple[Callable[[Pixels], bytes], Callable[[bytes], Any]]]
+    found = {"png": (png, pillow_decoded), "webp_m6": (webp, pillow_decoded)}
+    if jpegxl_encoded(np.zeros((8, 8, 3), np.uint8), 7) is not None:
+        import imagecodecs
+
+        for effort in (7, 9):
+            found[f"jpegxl_e{effort}"] = (
+                lambda photo, effort=effort: jpegxl_encoded(photo, effort) or b"",
+                lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),
+            )
     return found
 
 
-def shares(recorder: cProfile.Profile) -> dict[str, float]:
-    """The share of the time that each room takes, by its functions' own time."""
-    times: defaultdict[str, float] = defaultdict(float)
-    stats = pstats.Stats(recorder).stats  # type: ignore[attr-defined]
-    for (file, _, function), (_, _, own, _, _) in stats.items():
-        where = f"{file} {function}"
-        room = next((room for room, marks in ROOMS.items() if any(mark in where for mark in marks)), "the rest")
-        times[room] += own
-    total = sum(times.values())
-    return {room: round(seconds / total, 3) for room, seconds in sorted(times.items(), key=lambda item: -item[1])}
+def peer_jobs(photos: list[Pixels], sizes: dict[str, int], threads: int) -> Iterator[Job]:
+    """Encoding and decoding with the peers; sizes receives the bytes of each."""
+
+    def side_by_side(function: Callable[[Any], Any], things: list[Any]) -> list[Any]:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(function, things))
+
+    files: dict[str, list[bytes]] = {}
+
+    def encode_all(name: str, encode: Callable[[Pixels], bytes]) -> None:
+        files[name] = side_by_side(encode, photos)
+        sizes[name] = sum(map(len, files[name]))
+
+    for name, (encode, decode) in formats().items():
+        yield ("photos", name, threads, "encode"), lambda name=name, encode=encode: encode_all(name, encode)
+        yield ("photos", name, threads, "decode"), lambda name=name, decode=decode: side_by_side(decode, files[name])
 
 
-def profiles(codec: str, files: list[Path]) -> dict[str, dict[str, float]]:
-    """Where compression (without the check of its result) and decompression spend their time."""
-    import bbcodec
+def timed(jobs: list[Job], repeat: int) -> Seconds:
+    """Seconds of each run of each job. All take their turns, so that a machine that slows down slows all of them."""
+    seconds: Seconds = {key: [] for key, _ in jobs}
+    for turn in range(repeat):
+        for key, run in jobs:
+            with on_cores(key[2]):
+                start = time.perf_counter()
+                run()
+                seconds[key].append(round(time.perf_counter() - start, 3))
+            print(f"run {turn + 1}: {', '.join(map(str, key))}: {seconds[key][-1]} s", file=sys.stderr, flush=True)
+    return seconds
 
-    with tempfile.TemporaryDirectory(prefix="bbcodec-profile-") as name:
-        into, back = cProfile.Profile(), cProfile.Profile()
-        archive = Path(name, "kodak.bb")
-        into.runcall(bbcodec.compress, files, archive, codec=codec, jobs=1, verify=False)
-        back.runcall(bbcodec.decompress, archive, Path(name, "restored"), jobs=1)
-    return {"compress": shares(into), "decompress": shares(back)}
+
+# --- results ---------------------------------------------------------------------------------------------------------
 
 
-def rates(seconds: dict[str, float], megabytes: float) -> dict[str, float]:
-    """MB/s for seconds."""
-    return {name: round(megabytes / value, 3) for name, value in seconds.items()}
+def rates(seconds: Seconds, kind: str, what: str, amount: float) -> dict[str, Any]:
+    """The best rate of each way by threads, and the seconds of all runs; amount: megabytes, or images."""
+    best: dict[str, dict[str, float]] = {}
+    runs: dict[str, dict[str, list[float]]] = {}
+    for (group, name, threads, way), each in seconds.items():
+        if (group, name) == (kind, what):
+            best.setdefault(str(threads), {})[way] = round(amount / min(each), 3)
+            runs.setdefault(str(threads), {})[way] = each
+    return {"by_threads": best, "seconds": runs}
+
+
+def rows(images: Images, seconds: Seconds, folder: Path) -> dict[str, Any]:
+    """What was measured of each codec. Leaves with a message if an image did not come back."""
+    found = {}
+    for codec in images.codecs:
+        archive, restored = written(folder, codec)
+        back = {path.name: path for path in restored.rglob("*") if path.is_file()}
+        for path in images.inputs:
+            if path.name not in back or not np.array_equal(content(path), content(back[path.name])):
+                sys.exit(f"{path.name} was not restored by {codec}")
+        size = archive.stat().st_size
+        about = {"archive_bytes": size, "bits_per_dim": bits_per_dim(size, images.dims)}
+        found[Path(codec).stem] = {**about, **rates(seconds, images.kind, codec, images.amount)}
+    return found
+
+
+def content(path: Path) -> Pixels:
+    """The values in an array file or an image file."""
+    return np.load(path) if path.suffix == ".npy" else pixels(path)
+
+
+def one_photo(codec: str | None, photo: Path, folder: Path, runs: int = 3) -> dict[str, float]:
+    """Wall seconds of the last of some runs on one photo; without a codec, as the tool chooses."""
+    archive, restored = folder / "one.bb", folder / "one"
+    choice, source = codec_words(codec) if codec else ([], [])
+    lines: dict[str, list[str | Path]] = {
+        "compress_checked": ["compress", photo, "-o", archive, "--force", *choice],
+        "decompress": ["decompress", archive, "-o", restored, "--force", *source],
+    }
+    return {way: round([bbcodec(*words)[1] for _ in range(runs)][-1], 2) for way, words in lines.items()}
+
+
+def chosen_digits(options: argparse.Namespace, folder: Path) -> Images:
+    """The digits, where DATA has them, in an array file in the folder."""
+    path = options.data / "mnist_test.npy"
+    if not path.exists():
+        return Images("digits", [], [], [], 0)
+    digits = binarised(np.load(path))[: options.digits]
+    np.save(folder / "digits.npy", digits)
+    codecs = shipped(1, 2) if options.digit_codecs is None else options.digit_codecs
+    return Images("digits", codecs, [folder / "digits.npy"], [digits[..., None]], len(digits))
 
 
 def main() -> None:
     """Measure and write the result."""
-    parser = arguments(__doc__, "speed")
-    parser.add_argument("--codec", default="photo-2", help="name or file")
-    parser.add_argument("--repeat", type=int, default=2, help="runs of each measurement; the fastest counts")
-    parser.add_argument("--threads", type=int, default=4, help="threads for JPEG XL")
+    parser = arguments(__doc__ or "", "speed")
+    parser.add_argument("--codecs", nargs="+", help="for photos: names of trained codecs, or .bbc files (all shipped)")
+    parser.add_argument("--digit-codecs", nargs="*", help="for digits (all shipped)")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="cores, and jobs or threads on them")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; the fastest counts")
     parser.add_argument("--count", type=int, default=24, help="how many photos")
+    parser.add_argument("--digits", type=int, default=10_000, help="how many digits")
     options = parser.parse_args()
-    files = sorted(needed(options.data / "kodak").glob("*.png"))[: options.count]
-    photos = [pixels(path) for path in files]
-    megabytes = sum(photo.size for photo in photos) / 1e6
+    files, before, sizes = photo_files(options.data, options.count), load_average(), dict[str, int]()
+    arrays = [pixels(path) for path in files]
+    megabytes = sum(array.size for array in arrays) / 1e6
+    photos = Images("photos", options.codecs or shipped(3, 256), files, [array[None] for array in arrays], megabytes)
+    with tempfile.TemporaryDirectory(prefix="bbcodec-speed-") as name:
+        folder = Path(name)
+        digits = chosen_digits(options, folder)
+        every = [(images, codec) for images in (photos, digits) for codec in images.codecs]
+        jobs: list[Job] = []
+        for threads in options.threads:
+            for images, codec in every:
+                jobs += commands(images, codec, folder, threads)
+            jobs += peer_jobs(arrays, sizes, threads)
+        for images, codec in every:
+            jobs += calls(images, codec)
+        seconds = timed(jobs, options.repeat)
+        ours, theirs = rows(photos, seconds, folder), rows(digits, seconds, folder)
+        for codec in photos.codecs:
+            ours[Path(codec).stem]["one_photo_seconds"] = one_photo(codec, files[0], folder)
+        default = one_photo(None, files[0], folder)
     result = {
         "unit": "MB/s of raw pixels",
-        "command_line_with_start_up": rates(with_start_up(options.codec, files, options.repeat), megabytes),
-        "codec": rates(codec_alone(options.codec, photos, options.repeat), megabytes),
-        "peers": {
-            name: rates(seconds, megabytes)
-            for name, seconds in peers(photos, options.repeat, options.threads).items()
-        },
-        "profile": profiles(options.codec, files[:6]),
+        "load_average_before_and_after": [before, load_average()],
+        "codecs": ours,
+        "peers": {peer: {"bytes": size, **rates(seconds, "photos", peer, megabytes)} for peer, size in sizes.items()},
+        "one_photo_seconds": {"file": files[0].name, **default},
+        "digits": {"unit": "images/s", "images": int(digits.amount), "codecs": theirs},
     }
-    save(options, parser, f"Kodak, {len(files)} photos, {megabytes:.1f} MB of pixels", result)
+    save(options, parser, f"{files[0].parent.name}, {len(files)} photos, {megabytes:.1f} MB of pixels", result)
 
 
 if __name__ == "__main__":
