@@ -20,10 +20,15 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """How files may be stored. exact: restored with every byte, not just with the same picture. jpegxl: tried, too."""
+    """How files may be stored.
+
+    exact: restored with every byte, not just with the same picture. jpegxl: tried, too. thorough: code images in full
+    also where quick trials say that nothing is to be gained, so that it is known how much a learned codec saves.
+    """
 
     exact: bool = False
     jpegxl: bool = False
+    thorough: bool = False
 
 
 @dataclass(frozen=True)

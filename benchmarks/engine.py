@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from common import HERE, Pixels, save
 
-from bbcodec.codec.codec import Codec
 from bbcodec.coder.ans import AnsStack
+from bbcodec.codec.codec import Codec
 from bbcodec.engine import products
 from bbcodec.engine.compiling import FEATURES, Kernels, address, available, compiled
 from bbcodec.engine.families import note, pop_pixels, room
@@ -109,7 +109,9 @@ def random_net(hidden: int, blocks: int, parameters: int) -> dict[str, np.ndarra
 
 def coder_of(codec: Codec) -> LocalCoder | None:
     """What codes the pixels of a codec, where that is the engine."""
-    return codec.model.coder() if codec.compiled else None
+    program = getattr(codec.backend, "program", None)
+    coder: LocalCoder | None = getattr(program, "coder", None)
+    return coder
 
 
 def multiply_adds(net: Packed) -> tuple[int, int]:

@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bbcodec.cli.output import escaped, format_duration, format_size, print_status
+from bbcodec.coder.first_use import telling
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
     from bbcodec.archive.summary import FileReport
+
+COMPILING: Final = "first use on this computer: compiling machine code, which takes up to half a minute"
 
 
 @contextmanager
@@ -33,7 +36,8 @@ def progress_bar(quiet: bool, *, time_left: bool) -> Iterator[Progress | None]:
     columns: list[str | ProgressColumn] = ["{task.description}", BarColumn(), TaskProgressColumn(), details]
     if time_left:
         columns.append(TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    with bar, telling(lambda: print_above(bar, COMPILING)):
         yield bar
 
 

@@ -20,6 +20,7 @@ from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
+from bbcodec.distributions.grouped_gaussian import GroupedGaussian
 from bbcodec.distributions.grouped_mixture import GroupedMixture
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import silu
@@ -42,7 +43,7 @@ from bbcodec.models.pixel_nets import (
     start_predictors,
     with_inside,
 )
-from bbcodec.models.vlae_config import VlaeConfig
+from bbcodec.models.vlae_config import PRIOR_RADIUS, VlaeConfig
 
 
 def local_net(c: VlaeConfig) -> WaveNet:
@@ -78,7 +79,7 @@ class Vlae(TrainableModel):
             latents, hidden = c.latent_channels, c.prior_hidden
             self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
             self.prior_net: WaveNet = QuantisedLocalNet(
-                latents + 1, hidden, 2 * hidden, [1] * c.prior_layers, 2 * latents, radius=2
+                latents + 1, hidden, 2 * hidden, c.prior_radii, 2 * latents, PRIOR_RADIUS
             )
             self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
             return
@@ -88,7 +89,7 @@ class Vlae(TrainableModel):
         self.look = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
         self.posterior_head = Conv(w, 2 * c.latent_channels, 1, gain=0.3)
         self.prior_net = LocalNet(
-            c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, radius=2
+            c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, PRIOR_RADIUS
         )
         self.lift = Conv(c.latent_channels, w, 3)
         self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
@@ -128,7 +129,8 @@ class Vlae(TrainableModel):
     def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
         """p(z), an autoregressive flow over the latent map."""
         steps = self.config.steps_per_unit
-        family = partial(Gaussian.from_params, steps_per_unit=steps)
+        normals = GroupedGaussian if self.config.inner else Gaussian
+        family = partial(normals.from_params, steps_per_unit=steps)
         return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ from bbcodec.models.configs import PixelSizes, check_config, check_joint, check_
 RANGES: Final = {  # other integers: 1 to 256
     "latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16),
 }  # fmt: skip
+PRIOR_RADIUS: Final = 2  # of the stem of the prior
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class VlaeConfig(PixelSizes):
     latent_stride: int = 16  # image pixels a latent, each way
     context_stride: int = 4  # image pixels a value of the decoder's context, each way
     width: int = 32  # channels of the encoder and of the context net
-    blocks: int = 2  # gated blocks of each, at the latents' resolution
+    blocks: int = 2  # residual blocks of each, at the latents' resolution
     prior_hidden: int = 32  # channels of the prior's local net
     prior_layers: int = 2
     steps_per_unit: int = 8  # of the latents' grid
@@ -56,6 +57,16 @@ class VlaeConfig(PixelSizes):
     def radii(self) -> list[int]:
         """How far each block of 8 bits looks."""
         return ([1] + [0] * self.between) * self.layers
+
+    @property
+    def prior_radii(self) -> list[int]:
+        """The same of the prior of 8 bits."""
+        return [1] * self.prior_layers
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Parts of a model of 8 bits, as codec files name them."""
+        return ("local", "prior_net", "encoder", "context_net") if self.latent_channels else ("local",)
 
     @property
     def halvings(self) -> int:

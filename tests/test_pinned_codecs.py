@@ -38,49 +38,49 @@ class Tiny(NamedTuple):
 TINY = {
     "vlae-two-levels": Tiny(
         "vlae", TINY_VLAE | TWO,
-        "6b19674b170c15a41d2e50073aa9e336", "5754472c7a75dc844da5165109bf4978",
+        "48753cbc09b833bde9078852b137da51", "5754472c7a75dc844da5165109bf4978",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "6aff2374ae137ceeaad9939a406b6ce4", "0cb1bac6dec2e30ac3a6f612ffa6bed9"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "3b9b128d8397cea2be52f82d8c20b92f", "a08347a00e31168bedbafa6d66341ff3"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "0fce936acb7c406dcc70f32179cc5a2d", "0cb1bac6dec2e30ac3a6f612ffa6bed9"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "437daa1dcfe6be036d88040068dca76b", "a08347a00e31168bedbafa6d66341ff3"),
     "vlae-rgb-joint": Tiny(
         "vlae", TINY_VLAE | RGB | {"joint": True},
-        "6818ce95021c6f6e2dcc65e70ca9bd3e", "8e3dd30bcad7b1b8d535b744aeadb828",
+        "351a89b755197be14b06bb4e0b602f50", "8e3dd30bcad7b1b8d535b744aeadb828",
     ),
     "attentive-two-levels": Tiny(
         "attentive", ATTENTIVE | TWO,
-        "11cdc154f91d853571c51f5c73bb416e", "a022a6f58f89f3c9bd414c0b1cc0d62a",
+        "89360b76d5f55c5387e898f8ea099491", "a022a6f58f89f3c9bd414c0b1cc0d62a",
     ),
     "attentive-grey-local": Tiny(
         "attentive", ATTENTIVE | {"local_layers": 1},
-        "985231b2fd165df74f2c88d2f5e73e2d", "73aa0cdff8644f52c2601cb432dea99a",
+        "cc1abbbd35298ef463aa2bef10480d64", "73aa0cdff8644f52c2601cb432dea99a",
     ),
     "attentive-rgb-joint": Tiny(
         "attentive", ATTENTIVE | RGB | {"local_layers": 1, "joint": True},
-        "06413e3e666f2bc09bc47e26995e89a4", "e6e64c0dbe71e4775ea2103e917ce63b",
+        "2d18490422c89664fe01da66a6651f80", "e6e64c0dbe71e4775ea2103e917ce63b",
     ),
     "vamp-two-levels-two-layers": Tiny(
         "vamp", VAMP | TWO | {"layers": 2, "prior": "weighted"},
-        "9598332ef75c11faa435d1fcc0e49a36", "afefcc6079234bf3fb92ce8bb0897128",
+        "be74863753b8cff7ad1b41a6cfca5304", "afefcc6079234bf3fb92ce8bb0897128",
     ),
     "vamp-grey-pixelcnn": Tiny(
         "vamp", VAMP | {"decoder": "pixelcnn"},
-        "5d40abc0d719e06ee44b64019d2a8020", "e529153a1227166ca8c5f845a8545307",
+        "c67a1a29935c62a30363db0e45ef89e8", "e529153a1227166ca8c5f845a8545307",
     ),
     "vamp-rgb-conv": Tiny(
         "vamp", VAMP | RGB | {"decoder": "conv", "prior": "mog"},
-        "77f8dab77347f5aa6f810ac245adbc7f", "c81c963b435e76d6f154e63d7ddfd9fc",
+        "d171ef9122049795fb5a2a55a9566a06", "c81c963b435e76d6f154e63d7ddfd9fc",
     ),
     "delta-vae-two-levels": Tiny(
         "delta-vae", DELTA | TWO,
-        "98fc2d95e9a5bb385aa70f98b78fae9b", "ff9729238c8a24d19a542af83f7fcf8e",
+        "f0e189578684e9ec1570a0baca95c4ad", "ff9729238c8a24d19a542af83f7fcf8e",
     ),
     "delta-vae-grey": Tiny(
         "delta-vae", DELTA | {"prior": "standard", "auxiliary": 0},
-        "d87588b2f702375fafc2871b247a11d5", "09f8765a875c4347922ff5459c5dbda9",
+        "4468315025f555649fb041a45f5a57f0", "09f8765a875c4347922ff5459c5dbda9",
     ),
     "delta-vae-rgb": Tiny(
         "delta-vae", DELTA | RGB | {"encoder": "non-causal"},
-        "31fcdc91bfc0fee1120fb10bdba2de5b", "f83ae4576938bcebfb867ec70ecc2488",
+        "d725d54ca78b14dec988e2348c3f6cc9", "f83ae4576938bcebfb867ec70ecc2488",
     ),
     "vae": Tiny("vae", VAE | TWO, "b59027f353cbae2ef7430dc01b04ce05", "6f18629752f89e959d0adfe12901b2a2"),
     "vae-deep": Tiny(

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
-from bbcodec.coder.compilation import source_digest
+from bbcodec.coder.compilation import kept, source_digest
 from bbcodec.errors import InputError
 
 VARIABLE: Final = "BBCODEC_KERNELS"
@@ -40,7 +40,7 @@ _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False, "error_model": 
 
 def compiled(function: Function) -> Function:
     """An entry point: machine code, cached on disk, that lets other threads run and allocates nothing."""
-    return cast(Function, nb.njit(cache=True, **_OPTIONS)(function))
+    return cast(Function, kept(nb.njit(**_OPTIONS)(function)))
 
 
 def part(function: Function) -> Function:

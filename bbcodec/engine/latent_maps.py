@@ -58,13 +58,18 @@ def _stream(size: Size, images: int, width: int) -> Stream:
     )
 
 
-def _blocks(arrays: Arrays, name: str, width: int, count: int) -> list[Block]:
-    names = [f"{name}.blocks.{block}" for block in range(count)]
+def _blocks(arrays: Arrays, width: int, count: int) -> list[Block]:
+    names = [f"blocks.{block}" for block in range(count)]
     shapes = (width, width, 3), (width, width, 1)
     return [
         Block(plain(arrays, f"{each}.spatial", shapes[0]), plain(arrays, f"{each}.pointwise", shapes[1]))
         for each in names
     ]
+
+
+def _refuse_others(arrays: Arrays, layers: int) -> None:
+    if len(arrays) != 3 * layers:
+        raise ValueError(f"the net has {len(arrays)} arrays, expected {3 * layers}")
 
 
 class MapNet:
@@ -93,7 +98,6 @@ class MapEncoder(MapNet):
     def __init__(
         self,
         arrays: Arrays,
-        name: str,
         sizes: tuple[int, int, int],
         halvings: int,
         blocks: int,
@@ -102,15 +106,17 @@ class MapEncoder(MapNet):
     ) -> None:
         """sizes: channels of the embedded image, of the stream, and of the parameters; bound: of the image.
 
-        arrays: as in codec files, by the names of layers after `name`. Raises ValueError as `convolutions.plain` does.
+        arrays: as in codec files, by the names of layers. Raises ValueError as `convolutions.plain` does, or for arrays
+        of other layers.
         """
         cin, width, cout = sizes
         super().__init__(width, kernels)
-        self.first = plain(arrays, f"{name}.first", (width, cin, 3), bound, 2)
-        names = [f"{name}.halvings.{n}" for n in range(halvings - 1)]
+        self.first = plain(arrays, "first", (width, cin, 3), bound, 2)
+        names = [f"halvings.{n}" for n in range(halvings - 1)]
         self.halvings = [plain(arrays, each, (width, width, 3), stride=2) for each in names]
-        self.blocks = _blocks(arrays, name, width, blocks)
-        self.head = plain(arrays, f"{name}.head", (cout, width, 1))
+        self.blocks = _blocks(arrays, width, blocks)
+        self.head = plain(arrays, "head", (cout, width, 1))
+        _refuse_others(arrays, 2 + 2 * blocks + len(names))
 
     def __call__(self, images: Values, embedding: Halves, inside_value: int, sizes: Sequence[Size]) -> Halves:
         """Parameters (B, outputs, h, w), within +-2047, of images (B, C, H, W) uint8.
@@ -140,7 +146,6 @@ class MapContext(MapNet):
     def __init__(
         self,
         arrays: Arrays,
-        name: str,
         sizes: tuple[int, int, int],
         doublings: int,
         blocks: int,
@@ -149,12 +154,12 @@ class MapContext(MapNet):
         """sizes: channels of the latents, of the stream, and of the context. arrays, errors: as for `MapEncoder`."""
         cin, width, cout = sizes
         super().__init__(width, kernels)
-        self.first = plain(arrays, f"{name}.first", (width, cin, 3), STREAM_BOUND)
-        self.blocks = _blocks(arrays, name, width, blocks)
-        names = [f"{name}.doublings.{n}" for n in range(doublings - 1)]
+        self.first = plain(arrays, "first", (width, cin, 3), STREAM_BOUND)
+        self.blocks = _blocks(arrays, width, blocks)
+        names = [f"doublings.{n}" for n in range(doublings - 1)]
         self.doublings = [transposed(arrays, each, (width, width)) for each in names]
-        head = f"{name}.head"
-        self.head = transposed(arrays, head, (cout, width)) if doublings else plain(arrays, head, (cout, width, 3))
+        self.head = transposed(arrays, "head", (cout, width)) if doublings else plain(arrays, "head", (cout, width, 3))
+        _refuse_others(arrays, 2 + 2 * blocks + len(names))
 
     def __call__(self, z: Halves, sizes: Sequence[Size]) -> Halves:
         """The context, (B, outputs, *sizes[-1]), within +-2047, of latents z (B, C, h, w) worth 1/256.

@@ -359,7 +359,9 @@ class LocalCoder:
             if context.shape != expected or context.dtype != np.int16:
                 raise ValueError(f"context is {context.shape} {context.dtype}, expected {expected} int16")
             more = net.hidden - net.stem_width
-            rows = np.pad(context.transpose(2, 3, 0, 1), ((0, 0), (0, 0), (0, 0), (0, more)))
+            rows = context.transpose(2, 3, 0, 1)
+            if more:
+                rows = np.pad(rows, ((0, 0), (0, 0), (0, 0), (0, more)))
         starts, masses = np.empty(symbols, np.int32), np.empty(symbols, np.int32)
         if params is None:
             params = np.empty((0, 0, 0, 0), np.int32)

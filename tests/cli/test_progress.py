@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from bbcodec.archive.summary import FileReport
 from bbcodec.cli.progress import ProgressDisplay, describe_file, progress_display
+from bbcodec.coder.first_use import compiling
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,20 @@ def test_a_bar_shows_each_phase_alone():
         display.progress("verifying", 4000, 4000, 0)
         assert [(task.description, task.fields["details"]) for task in bar.tasks] == [("verifying", "4 kB of 4 kB")]
     assert "[red]a\\n.png: link\n" in stream.getvalue()
+
+
+def test_compiling_is_told_above_the_bar(monkeypatch):
+    """Where there is one."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress_display("scanning", quiet=True):
+        compiling()
+    assert stream.getvalue() == ""
+    with progress_display("scanning", quiet=False):
+        compiling()
+        compiling()
+    assert stream.getvalue().count("first use on this computer: compiling machine code") == 1
 
 
 def test_nothing_is_shown_without_a_terminal(capsys):

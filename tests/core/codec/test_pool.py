@@ -1,8 +1,12 @@
 """The codecs that work needs: loaded once, chosen by size, their messages checked."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-from fake_codec import fake_codec, familiar, load_fake, load_hasty, load_lying
+from fake_codec import FakeCodec, fake_codec, familiar, load_fake, load_hasty, load_lying, read_header
 from folders import BITS, COLOUR, GREY, noise
 
 from bbcodec.binary import digest64
@@ -87,6 +91,39 @@ def test_other_pixels_are_tried_again_on_the_safe_path():
     with pytest.raises(DamagedArchive, match="digest differs"):
         pool.decode(body)
     assert not pool.codec(pool.sources[0]).safe
+
+
+def test_codecs_that_may_be_shared_code_at_once():
+    """Two threads meet within the codec."""
+    met = threading.Barrier(2, timeout=60)
+
+    class Shared(FakeCodec):
+        concurrent = True
+
+        def encode_message(self, images, bits=None):
+            met.wait()
+            return super().encode_message(images, bits)
+
+    pool = pool_of(GREY, load=lambda content, device: Shared(read_header(content)))
+    with ThreadPoolExecutor(2) as threads:
+        messages = list(threads.map(lambda n: pool.encode(pool.sources[0], familiar(count=n))[0], (1, 2)))
+    assert [message.count for message in messages] == [1, 2]
+
+
+def test_other_codecs_code_for_one_thread_at_a_time():
+    inside = []
+
+    class Alone(FakeCodec):
+        def encode_message(self, images, bits=None):
+            inside.append(1)
+            time.sleep(0.01)
+            assert len(inside) == 1
+            inside.pop()
+            return super().encode_message(images, bits)
+
+    pool = pool_of(GREY, load=lambda content, device: Alone(read_header(content)))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda n: pool.encode(pool.sources[0], familiar(count=n)), range(1, 9)))
 
 
 def test_learned_chunks_that_cannot_be_are_damage():

@@ -6,19 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba as nb
 import pytest
 
 import bbcodec
 from bbcodec.coder import compilation
 
 PROGRAM = """
+import sys
 import numpy as np
-from bbcodec.coder import tables
+from bbcodec.coder import first_use, tables
 from bbcodec.coder.kernels import uniform
 
-bits = np.empty(1, np.int64)
-uniform.information(np.zeros(1, np.int32), bits, 2, tables.LOG2)
-print(bits[0], sum(uniform.information.stats.cache_hits.values()))
+bits, told = np.empty(1, np.int64), []
+with first_use.telling(lambda: told.append(1)):
+    uniform.information(np.zeros(1, np.int32), bits, 2, tables.LOG2)
+hits = sum(uniform.information.stats.cache_hits.values())
+assert len(told) == 1 - hits
+assert ("scipy.linalg" in sys.modules) == (hits == 0)  # which only compiling needs
+print(bits[0], hits)
 """
 
 
@@ -60,9 +66,18 @@ def test_a_change_of_another_file_is_noticed(site):
     assert hits == 0
 
 
+def test_where_no_folder_can_be_written_each_process_compiles(monkeypatch):
+    monkeypatch.setattr("numba.core.caching.CompileResultCacheImpl._locator_classes", [])
+    with pytest.raises(RuntimeError, match="no locator"):
+        nb.njit(cache=True)(lambda x: x + 1)
+    kernel = compilation.kept(nb.njit(lambda x: x + 1))
+    assert kernel(1) == 2
+
+
 def test_a_numba_without_this_cache_still_compiles():
     """As with compilation switched off, where a kernel is the function itself."""
     compilation.depend_on_sources(lambda: 0, Path(__file__).parent)
+    assert compilation.kept(len) is len
 
 
 def test_the_digest_covers_the_package_and_the_coder(tmp_path):
