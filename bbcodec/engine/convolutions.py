@@ -36,7 +36,9 @@ Bytes = npt.NDArray[np.uint8]
 class Convolution(NamedTuple):
     """A layer packed for `convolve`. Make it with `plain` or `transposed`."""
 
-    matrix: Matrix  # stacked, one of each parity
+    weight: npt.NDArray[Any]  # a packed matrix of each parity, stacked, as are the next two
+    start: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.int32]
     taps: Integers  # (parities, taps, 2): row and column of each, from the place that an output looks at
     step: int  # places of the input from one output of a parity to the next, each way
     parities: int  # each way: 1, or 2 of a transposed convolution
@@ -130,13 +132,17 @@ def _stacked(
     _, inputs, outputs = weights[0].shape
     width = padded(inputs) if weights[0].dtype == np.int8 else inputs + inputs % 2
     packed = [pack(np.pad(one, ((0, 0), (0, width - inputs), (0, 0))), start, shift) for one in weights]
-    matrix = Matrix(*(np.stack(parts) for parts in zip(*packed, strict=True)))
-    return Convolution(matrix, taps, step, parities, width, outputs)
+    weight, starts, shifts = (np.stack(parts) for parts in zip(*packed, strict=True))
+    return Convolution(weight, starts, shifts, taps, step, parities, width, outputs)
 
 
 @compiled
 def run(kernels, kind, layer, offsets, source, target, seen):
-    """As `convolve`. offsets: (parities, taps), bytes from the place that an output looks at to its taps."""
+    """As `convolve`. offsets: (parities, taps), bytes from the place that an output looks at to its taps.
+
+    Layer and maps are plain tuples, which numba takes faster than named ones.
+    """
+    layer, source, target, seen = Convolution(*layer), Map(*source), Map(*target), Map(*seen)
     line, out_line, seen_line = line_of(source), line_of(target), line_of(seen)
     origin = address(source.data) + source.border * (line + source.pitch)
     out_origin = address(target.data) + target.border * (out_line + target.pitch)
@@ -147,7 +153,7 @@ def run(kernels, kind, layer, offsets, source, target, seen):
         at_once = target.columns
     for parity in range(parities * parities):
         down, right, at = parity // parities, parity % parities, offsets[parity]
-        matrix = Matrix(layer.matrix.weight[parity], layer.matrix.start[parity], layer.matrix.shift[parity])
+        matrix = Matrix(layer.weight[parity], layer.start[parity], layer.shift[parity])
         for i in range(down, target.rows, parities):
             for j in range(right, target.columns, parities * at_once):
                 a = origin + (i // parities * line + j // parities * source.pitch) * layer.step
@@ -173,4 +179,5 @@ def convolve(
     borders.
     """
     offsets = layer.taps[..., 0] * _line(source) + layer.taps[..., 1] * source.pitch
-    run(kernels, kind, layer, offsets, source, target, target if seen is None else seen)
+    maps = source, target, target if seen is None else seen
+    run(kernels, kind, tuple(layer), offsets, *(tuple(each) for each in maps))

@@ -29,7 +29,7 @@ from bbcodec.engine.convolutions import (
 from bbcodec.engine.local_net import padded
 from bbcodec.engine.stored_layers import Arrays
 
-IMAGES: Final = 24  # at a time: a multiple of the rows of every tile of the products
+IMAGES: Final = 48  # at a time: a multiple of the rows of every tile of the products
 STREAM_BOUND: Final = 2047
 
 Values = npt.NDArray[Any]
