@@ -85,7 +85,8 @@ def compress(
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
-    jobs: worker processes. Scripts that ask for more than one need an `if __name__ == "__main__":` guard.
+    jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
+    need an `if __name__ == "__main__":` guard.
     progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
@@ -183,9 +184,10 @@ class _Work:
         report = held.append if run.report and any(use.embed for use in codecs) else run.report
         writer = ArchiveWriter(stream, entries, self.copies, codecs, report)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
-        processes = run.processes(sum(task.work for task in self.tasks), bool(codecs))
+        values = sum(task.work for task in self.tasks)
+        workers = run.workers(values, learned=bool(codecs), threads=pool.concurrent)
         total = sum(entry.size for entry in entries)
-        results = run_tasks(encode_task, opened(self.tasks), pool, processes)
+        results = run_tasks(encode_task, opened(self.tasks), pool, workers)
         for done in writer.take_all(results):
             run.tell("compressing", done, total, stream.tell() + writer.waiting)
         summary = writer.finish()
