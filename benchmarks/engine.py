@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from common import HERE, Pixels, save
 
-from bbcodec.coder.ans import AnsStack
 from bbcodec.codec.codec import Codec
+from bbcodec.coder.ans import AnsStack
 from bbcodec.engine import products
 from bbcodec.engine.compiling import FEATURES, Kernels, address, available, compiled
 from bbcodec.engine.families import note, pop_pixels, room
@@ -108,10 +108,9 @@ def random_net(hidden: int, blocks: int, parameters: int) -> dict[str, np.ndarra
 
 
 def coder_of(codec: Codec) -> LocalCoder | None:
-    """What codes the pixels of a codec, where that is the engine."""
-    program = getattr(codec.backend, "program", None)
-    coder: LocalCoder | None = getattr(program, "coder", None)
-    return coder
+    """The local net that codes the pixels of a codec, where that is one of the engine."""
+    coder = getattr(getattr(codec.backend, "program", None), "local", None)
+    return coder if isinstance(coder, LocalCoder) else None
 
 
 def multiply_adds(net: Packed) -> tuple[int, int]:
