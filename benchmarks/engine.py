@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, Pixels, save
+from common import HERE, Pixels, load_average, save
 
 from bbcodec.codec.codec import Codec
 from bbcodec.coder.ans import AnsStack
@@ -202,9 +202,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="runs of each part, the quickest counts")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "engine.json", help="where the result goes")
     options = parser.parse_args()
+    before = load_average()
     rows = [measure(net, Kernels(name), options.times) for name in options.kernels for net in NETS]
     data = f"a photo of {WIDTH} x {HEIGHT} drawn from nets of random weights, {COMPONENTS} components"
-    save(options, parser, data, {"rows": rows}, folder="")
+    save(options, parser, data, {"load_average": before, "rows": rows}, folder="")
 
 
 if __name__ == "__main__":
