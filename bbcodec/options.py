@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bbcodec.parallel import Workers
+
 if TYPE_CHECKING:
     from bbcodec.archive.summary import FileReport
     from bbcodec.codec.pool import Loader
@@ -20,15 +22,20 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """How files may be stored. exact: restored with every byte, not just with the same picture. jpegxl: tried, too."""
+    """How files may be stored.
+
+    exact: restored with every byte, not just with the same picture. jpegxl: tried, too. thorough: code images in full
+    also where quick trials say that nothing is to be gained, so that it is known how much a learned codec saves.
+    """
 
     exact: bool = False
     jpegxl: bool = False
+    thorough: bool = False
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How work is run: worker processes, device, who watches, and how codecs are loaded (None: as installed)."""
+    """How work is run: workers, device, who watches, and how codecs are loaded (None: as installed)."""
 
     jobs: int = 1
     device: str = "auto"
@@ -41,7 +48,12 @@ class RunOptions:
         if self.progress:
             self.progress(what, done, total, written)
 
-    def processes(self, values: int, learned: bool) -> int:
-        """Processes for work on so many pixel values, with learned codecs or without. Processes do not share a GPU."""
+    def workers(self, values: int, *, learned: bool, threads: bool) -> Workers:
+        """Workers for work on so many pixel values, with learned codecs or without.
+
+        threads: whether these, and the codecs, can be shared by threads. Processes do not share a GPU.
+        """
+        if threads:
+            return Workers(self.jobs, threads=True)
         on_gpu = self.device.startswith("cuda") or (self.device == "auto" and os.path.exists("/dev/nvidia0"))
-        return 1 if (learned and on_gpu) or values < POOL_VALUES else self.jobs
+        return Workers(1 if (learned and on_gpu) or values < POOL_VALUES else self.jobs)

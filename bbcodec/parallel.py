@@ -1,4 +1,4 @@
-"""Tasks spread over worker processes, with results in order."""
+"""Tasks spread over threads or worker processes, with results in order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from bbcodec.errors import BBCodecError
@@ -25,18 +27,68 @@ R = TypeVar("R")
 _context: Any = None  # of a worker process
 
 
-def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, jobs: int) -> Iterator[R]:
-    """function(context, task) for every task, in order: in this process for one job, else in worker processes.
+@dataclass(frozen=True)
+class Workers:
+    """How many workers share the work, and whether they are threads of this process, or processes."""
 
-    Each worker receives one pickled copy of the context. At most three tasks per job are running or waiting to be
-    yielded, which bounds memory. If the caller stops early, for whatever reason, the workers are killed.
+    count: int
+    threads: bool = False
+
+
+def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, workers: Workers) -> Iterator[R]:
+    """function(context, task) for every task, in order: here for one worker, else in several threads or processes.
+
+    Threads share the context; each process receives one pickled copy. At most three tasks for each worker are running
+    or waiting to be yielded, which bounds memory. If the caller stops early, for whatever reason, worker processes are
+    killed, and threads end when their task does: they do not keep this process from ending.
 
     Raises BBCodecError if a worker process dies.
     """
-    if jobs <= 1:
+    if workers.count <= 1:
+        return (function(context, task) for task in tasks)
+    run = _in_threads if workers.threads else _in_processes
+    return run(function, tasks, context, workers.count)
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def _in_threads(function: Callable[[C, T], R], tasks: Iterable[T], context: C, count: int) -> Iterator[R]:
+    given: SimpleQueue[tuple[Future[R], T] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (item := given.get()) is not None:
+            future, task = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(context, task))
+                except BaseException as error:  # which is raised where the result is taken
+                    future.set_exception(error)
+            del item, future, task  # or they are held while this thread waits
+
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()  # no ThreadPoolExecutor: the end of Python waits for its own
+    waiting: deque[Future[R]] = deque()
+    try:
         for task in tasks:
-            yield function(context, task)
-        return
+            waiting.append(Future())
+            given.put((waiting[-1], task))
+            del task
+            if len(waiting) >= 3 * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        for _ in range(count):
+            given.put(None)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def _in_processes(function: Callable[[C, T], R], tasks: Iterable[T], context: C, jobs: int) -> Iterator[R]:
     before = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")  # threads of torch and numba do not survive a fork
     pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (context,))

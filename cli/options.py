@@ -17,7 +17,7 @@ def coding_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(1),
             default=usable_cores,
             metavar="N",
-            help="Worker processes (default: one per core).",
+            help="Threads, or worker processes for codecs that need PyTorch (default: one per core).",
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where networks run."

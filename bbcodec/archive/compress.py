@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +16,7 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan
-from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS, PlannedTask, opened, plan
+from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS, BytesTask, PlannedTask, opened, plan
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
@@ -85,7 +85,8 @@ def compress(
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
-    jobs: worker processes. Scripts that ask for more than one need an `if __name__ == "__main__":` guard.
+    jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
+    need an `if __name__ == "__main__":` guard.
     progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
@@ -127,9 +128,9 @@ def compress_with(request: CompressRequest) -> Summary:
     work = _Work.of(request, target)
     with new_file(target, request.force) as (path, stream):
         written = work.write(stream, request.codec_uses)
+        if not written.codecs_pay:  # by what quick trials say they save at least
+            written = work.thorough().write(stream, request.codec_uses)
         if not written.codecs_pay:
-            stream.seek(0)
-            stream.truncate()
             written = work.write(stream, ())
             names = ", ".join(one.name for one in request.codecs)
             work.scan.skipped.append(f"the codec {names} would take more bytes than it saves: stored without it")
@@ -165,16 +166,28 @@ class _Work:
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
         return cls(found, copies, tasks, request.run)
 
+    def thorough(self) -> _Work:
+        """The same, with every coding tried in full."""
+        tasks: list[PlannedTask] = []
+        for task in self.tasks:
+            if not isinstance(task, BytesTask):
+                task = replace(task, options=replace(task.options, thorough=True))
+            tasks.append(task)
+        return replace(self, tasks=tasks)
+
     def write(self, stream: BinaryIO, codecs: Sequence[CodecChoice]) -> _Written:
-        """Write an archive from where the stream is. Files are reported, except where the codecs do not pay."""
+        """Write an archive into a stream, from its start. Files are reported, except where the codecs do not pay."""
+        stream.seek(0)
+        stream.truncate()
         run, entries = self.run, self.scan.entries
         held: list[FileReport] = []  # while embedded codecs may turn out not to pay
         report = held.append if run.report and any(use.embed for use in codecs) else run.report
         writer = ArchiveWriter(stream, entries, self.copies, codecs, report)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
-        processes = run.processes(sum(task.work for task in self.tasks), bool(codecs))
+        values = sum(task.work for task in self.tasks)
+        workers = run.workers(values, learned=bool(codecs), threads=pool.concurrent)
         total = sum(entry.size for entry in entries)
-        results = run_tasks(encode_task, opened(self.tasks), pool, processes)
+        results = run_tasks(encode_task, opened(self.tasks), pool, workers)
         for done in writer.take_all(results):
             run.tell("compressing", done, total, stream.tell() + writer.waiting)
         summary = writer.finish()

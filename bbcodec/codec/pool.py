@@ -100,6 +100,13 @@ class CodecPool:
         """The sources alone, for worker processes: each loads codecs itself."""
         return CodecPool, (self.sources, self._device, self._load)
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether threads can share it: all codecs run without PyTorch, which has too many small steps for them."""
+        if self._load is not None:
+            return all(self.codec(source).concurrent for source in self.sources)
+        return self._device in ("auto", "cpu") and all(source.compiled for source in self.sources)
+
     def codec(self, source: CodecSource, engine: bool = True) -> MessageCodec:
         """The codec of a source, loaded on first use. engine: as for `bbcodec.codec.file.load_codec`."""
         key = source.digest, engine

@@ -96,13 +96,14 @@ class KernelsType(types.Opaque):
         super().__init__(f"Kernels({name}, {code})")
 
 
+_TYPES: Final = {name: KernelsType(name, CODE) for name in FEATURES}  # making one takes longer than most calls
 register_model(KernelsType)(models.OpaqueModel)
 llvm.initialize_native_asmparser()  # for inline assembly
 
 
 @typeof_impl.register(Kernels)
 def _typeof(kernels, context):
-    return KernelsType(kernels.name, CODE)
+    return _TYPES[kernels.name]
 
 
 @unbox(KernelsType)

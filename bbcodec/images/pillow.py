@@ -28,10 +28,10 @@ _lock = threading.RLock()
 def strictly(max_pixels: int | None = None) -> Iterator[None]:
     """Pillow's warnings (among them that of a decompression bomb) as errors, so that such files are kept as bytes.
 
-    max_pixels: opens images up to this size. Changes the state of the whole process: threads hold `pillow_alone`, too.
+    max_pixels: opens images up to this size. Changes the state of the whole process, and so holds `pillow_alone`.
     """
-    before = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
+    with pillow_alone(), warnings.catch_warnings():
+        before = Image.MAX_IMAGE_PIXELS
         warnings.simplefilter("error")
         try:
             if max_pixels is not None:

@@ -126,9 +126,9 @@ def measure_baselines(inputs: PathLike | Sequence[PathLike], exclude: Sequence[s
         *sheet_tasks(small, jpegxl),
     ]
     sums: dict[Placement, dict[str, float]] = {placement: defaultdict(float) for placement in Placement}
-    processes = run.processes(sum(source.image_pixels * source.count for source in sources), False)
+    values = sum(source.image_pixels * source.count for source in sources)
     run.tell("comparing", 0, len(tasks))
-    results = run_tasks(coded_bytes, tasks, CodecPool(), processes)
+    results = run_tasks(coded_bytes, tasks, CodecPool(), run.workers(values, learned=False, threads=False))
     for done, (task, sizes) in enumerate(zip(tasks, results, strict=True), 1):
         for coding, size in sizes.items():
             sums[task.placement][coding] += size * task.scale

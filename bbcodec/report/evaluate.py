@@ -174,7 +174,7 @@ def measure_archive(
     total = sum(task.chunk.length for task in tasks)
     done, found = 0, {}
     run.tell("measuring", 0, total)
-    results = run_tasks(measure_chunk, tasks, pool, run.processes(values, True))
+    results = run_tasks(measure_chunk, tasks, pool, run.workers(values, learned=True, threads=False))
     for number, costs in zip(numbers, results, strict=True):
         done += chunks[number].length
         run.tell("measuring", done, total)

@@ -1,9 +1,10 @@
-"""In how many processes work is done, and who hears of it."""
+"""By how many workers work is done, and who hears of it."""
 
 import pytest
 
 from bbcodec import options as run_options
 from bbcodec.options import POOL_VALUES, RunOptions
+from bbcodec.parallel import Workers
 
 
 @pytest.mark.parametrize(
@@ -19,9 +20,11 @@ from bbcodec.options import POOL_VALUES, RunOptions
         ("cuda", True, POOL_VALUES, False, 4),
     ],
 )
-def test_processes(monkeypatch, device, gpu, values, learned, processes):
+def test_workers(monkeypatch, device, gpu, values, learned, processes):
     monkeypatch.setattr(run_options.os.path, "exists", lambda path: gpu)
-    assert RunOptions(4, device).processes(values, learned) == processes
+    run = RunOptions(4, device)
+    assert run.workers(values, learned=learned, threads=False) == Workers(processes)
+    assert run.workers(values, learned=learned, threads=True) == Workers(4, threads=True)
 
 
 def test_whoever_watches_is_told():
@@ -39,4 +42,4 @@ def test_whoever_watches_is_told():
     ],
 )  # fmt: skip
 def test_small_work_and_work_on_a_gpu_is_done_here(run, values, learned, processes):
-    assert run.processes(values, learned) == processes
+    assert run.workers(values, learned=learned, threads=False).count == processes

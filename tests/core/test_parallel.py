@@ -1,4 +1,4 @@
-"""Work in processes: results in order, no process left behind, codecs loaded once and chosen by size."""
+"""Work in threads and processes: results in order, no process left behind, codecs loaded once and chosen by size."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ from folders import COLOUR, GREY
 from bbcodec import parallel as workers
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import BBCodecError
-from bbcodec.parallel import run_tasks
+from bbcodec.parallel import Workers, run_tasks
 
 
 def pool_of(*codecs, load=load_fake):
@@ -70,11 +70,11 @@ def memory_kept(pool, task):
 
 def test_a_dead_worker_is_told():
     with pytest.raises(BBCodecError, match="a worker process died"):
-        list(run_tasks(kill_this_process, [1, 2], CodecPool(), 2))
+        list(run_tasks(kill_this_process, [1, 2], CodecPool(), Workers(2)))
 
 
 def test_workers_give_results_in_order_and_die_with_an_early_stop():
-    results = run_tasks(square, range(20), CodecPool(), 2)
+    results = run_tasks(square, range(20), CodecPool(), Workers(2))
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     processes = multiprocessing.active_children()
     assert processes
@@ -84,7 +84,7 @@ def test_workers_give_results_in_order_and_die_with_an_early_stop():
 
 def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
     """A terminal interrupts the whole group: the parent alone answers, and does not wait for tasks to end."""
-    results = run_tasks(sleep_if_large, [0, 100], CodecPool(), 2)
+    results = run_tasks(sleep_if_large, [0, 100], CodecPool(), Workers(2))
     assert next(results) == {signal.SIGINT}  # and not to those that are meant for them
     processes = multiprocessing.active_children()
     results.close()
@@ -94,10 +94,10 @@ def test_workers_are_deaf_to_ctrl_c_and_killed_at_their_work():
 ENDLESS = """
 import sys
 from bbcodec.codec.pool import CodecPool
-from bbcodec.parallel import run_tasks
+from bbcodec.parallel import Workers, run_tasks
 from test_parallel import much
 for _ in range(8):
-    results = run_tasks(much, range(100), CodecPool(), 2)
+    results = run_tasks(much, range(100), CodecPool(), Workers(2))
     next(results)
     results.close()
 """
@@ -131,19 +131,19 @@ def test_stop_signals_wait_until_a_process_is_started(monkeypatch):
     before = signal.signal(signal.SIGTERM, end)
     try:
         with pytest.raises(TimeoutError):
-            list(run_tasks(square, range(20), CodecPool(), 2))
+            list(run_tasks(square, range(20), CodecPool(), Workers(2)))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(started) == 1
 
 
 def test_workers_have_the_codecs():
-    assert list(run_tasks(names_of, [0], pool_of(COLOUR, GREY), 2)) == [(["colour-1", "grey-1"], 3)]
+    assert list(run_tasks(names_of, [0], pool_of(COLOUR, GREY), Workers(2))) == [(["colour-1", "grey-1"], 3)]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give memory back as they like")
 def test_workers_give_memory_back_when_it_is_freed():
-    kept = max(run_tasks(memory_kept, range(4), CodecPool(), 2))
+    kept = max(run_tasks(memory_kept, range(4), CodecPool(), Workers(2)))
     assert kept < 2**24
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(memory_kept, (None, 0)) > 2**26  # in a process that was not told to
@@ -157,14 +157,95 @@ def test_tasks_are_taken_no_faster_than_results():
             taken.append(number)
             yield number
 
-    results = run_tasks(square, tasks(), CodecPool(), 1)
+    results = run_tasks(square, tasks(), CodecPool(), Workers(1))
     next(results)
     assert taken == [0]
-    results = run_tasks(square, tasks(), CodecPool(), 2)
+    results = run_tasks(square, tasks(), CodecPool(), Workers(2))
     assert len(taken) == 1
     next(results)
     assert len(taken) <= 1 + 6
     results.close()
+
+
+# --- threads
+
+
+def squares(tasks=range(20), count=2):
+    return run_tasks(square, tasks, CodecPool(), Workers(count, threads=True))
+
+
+def test_threads_give_results_in_order():
+    assert list(squares(range(50), 3)) == [number * number for number in range(50)]
+    assert list(squares([])) == []
+
+
+def test_threads_share_the_context_and_work_side_by_side():
+    """Of two tasks the first ends when the second has begun."""
+    first, second = threading.Event(), threading.Event()
+
+    def meet(pool, number):
+        (first, second)[number].set()
+        (second, first)[number].wait(60)
+        return id(pool)
+
+    pool = CodecPool()
+    assert list(run_tasks(meet, [0, 1], pool, Workers(2, threads=True))) == [id(pool)] * 2
+
+
+def test_tasks_of_threads_are_taken_no_faster_than_results():
+    taken = []
+    results = squares(taken.append(number) or number for number in range(100))
+    assert not taken
+    next(results)
+    assert len(taken) == 6
+    results.close()
+
+
+def test_an_error_in_a_thread_is_raised_where_its_result_is_taken():
+    def fail(pool, number):
+        raise ValueError(f"number {number}")
+
+    with pytest.raises(ValueError, match="number 7"):
+        list(run_tasks(fail, [7, 8, 9], CodecPool(), Workers(2, threads=True)))
+
+
+def test_threads_end_with_an_early_stop():
+    before = threading.active_count()
+    done = []
+
+    def work(pool, number):
+        time.sleep(0.01)
+        done.append(number)
+
+    results = run_tasks(work, range(1000), CodecPool(), Workers(2, threads=True))
+    next(results)
+    results.close()
+    end = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(done) < 10  # what was waiting is not done any more
+
+
+HASTY = """
+import os, signal, threading, time
+from bbcodec.codec.pool import CodecPool
+from bbcodec.parallel import Workers, run_tasks
+def sleep(pool, seconds):
+    if seconds:
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(seconds)
+list(run_tasks(sleep, [0, 100, 100], CodecPool(), Workers(2, threads=True)))
+"""
+
+
+def test_ctrl_c_ends_a_process_at_once_whatever_its_threads_do():
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-c", HASTY], timeout=60, env=environment, capture_output=True, text=True, cwd="/"
+    )
+    assert ended.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in ended.stderr
 
 
 # --- the pool

@@ -23,7 +23,6 @@ from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.images.codings import coding_named
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import Picture, join_image, palette
-from bbcodec.images.pillow import pillow_alone
 from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
 from bbcodec.images.samples import Samples
 
@@ -121,8 +120,7 @@ class _ChunkReader:
         """The plane (height, width, C) at a place. Raises DamagedArchive unless it has this shape."""
         if place.chunk.type == BYTES:
             data = self.part(place)
-            with pillow_alone():
-                return coding_named(place.coding).decode(data, (height, width, shape.channels), shape.levels)
+            return coding_named(place.coding).decode(data, (height, width, shape.channels), shape.levels)
         images = self.images(place.chunk)
         fits = images.pixels.shape[1:] == (height, width, shape.channels) and place.position < len(images.pixels)
         if not fits or (place.chunk.type == LEARNED and images.levels != shape.levels):
@@ -154,9 +152,8 @@ class _ChunkReader:
             source, pixels = self._pool.decode(LearnedMessage.unpack(body))
             return ChunkImages(pixels, source.levels)
         sheet = SheetBody.unpack(body)
-        with pillow_alone():
-            shape = sheet.count, sheet.height, sheet.width, sheet.channels
-            pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
+        shape = sheet.count, sheet.height, sheet.width, sheet.channels
+        pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
         if digest64(pixels.tobytes()) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
         return ChunkImages(pixels, 256)

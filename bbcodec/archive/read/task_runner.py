@@ -1,4 +1,4 @@
-"""Runs decoding tasks, here or in worker processes, with the codecs that they need."""
+"""Runs decoding tasks, here or by workers, with the codecs that they need."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TaskRunner:
             yield decode_task(pool, task)
 
     def everywhere(self, units: Sequence[Unit], what: str) -> Iterator[list[Decoded]]:
-        """What the tasks of units give, in order, done by as many processes as are set. Raises as `here`.
+        """What the tasks of units give, in order, done by as many workers as are set. Raises as `here`.
 
         what: the activity, as progress displays name it.
         """
@@ -51,9 +51,9 @@ class TaskRunner:
         tasks = [task for unit in units for task in unit.tasks]
         pool = self._pool_for(tasks)
         values = sum(pixel_values(self.file.entries[number]) for unit in units for number in unit.numbers)
-        processes = self._options.processes(values, bool(pool.sources))
+        workers = self._options.workers(values, learned=bool(pool.sources), threads=pool.concurrent)
         done, total = 0, sum(task.size for task in tasks)
-        for task, decoded in zip(tasks, run_tasks(decode_task, tasks, pool, processes), strict=True):
+        for task, decoded in zip(tasks, run_tasks(decode_task, tasks, pool, workers), strict=True):
             done += task.size
             self._options.tell(what, done, total)
             yield decoded

@@ -11,6 +11,7 @@ from bbcodec.archive.format.chunks import BYTES, pack_bytes
 from bbcodec.archive.write.byte_parts import large_file_as_bytes
 from bbcodec.archive.write.candidates import (
     Candidate,
+    cheapest,
     encode_apart,
     encode_learned,
     encode_sheets,
@@ -18,6 +19,7 @@ from bbcodec.archive.write.candidates import (
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile, total_bytes
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import ArrayTask, FilePart, ImageDescription
+from bbcodec.archive.write.trials import least_lzma
 from bbcodec.codec.pool import CodecPool
 from bbcodec.images.npy import Images, MemberLayout, pack_members, usual_shape
 from bbcodec.options import StorageOptions
@@ -29,7 +31,7 @@ class CodedArrayPart:
     """A part of an array file, coded; without its content, as all parts of a file are held.
 
     length: bytes of the content. shape: of its images (N, H, W, C), empty for other bytes; levels: of their values.
-    saved: bytes that learned chunks are shorter than the best of everything else. tried: bytes by storage coding.
+    saved: bytes, at least, that learned chunks are shorter than the best of everything else. tried: bytes by coding.
     member, last: as in the task.
     """
 
@@ -69,20 +71,29 @@ class StoredImages:
 def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> StoredImages:
     """Images of an array, stored."""
     images = np.array(content.pixels, order="C")  # a copy: torch dislikes arrays that are mapped read-only
-    found = {"bytes": [DraftChunk(BYTES, pack_bytes(content.pixels.tobytes()))]}
+    found: dict[str, list[DraftChunk]] = {}
     learned = encode_learned(pool, images, content.levels, array=True)
-    even = np.full(len(images), total_bytes(found["bytes"]) / len(images))
-    best = learned or Candidate([], [], even, {})
+    classical = least_lzma(images) if learned and not options.thorough else 0.0  # at least
+    if learned is None or classical <= learned.total:
+        found["bytes"] = [DraftChunk(BYTES, pack_bytes(images.tobytes()))]
+        classical = total_bytes(found["bytes"])
+    best = learned or _as_bytes(found["bytes"], len(images))
     for encode in (encode_sheets, encode_apart):
         for candidate in encode(images, options, best):
             found.update(dict.fromkeys(candidate.tried, candidate.chunks))
-            best = min(best, candidate, key=lambda one: one.total)
-    classical = min(map(total_bytes, found.values()))
+            best = cheapest([best, candidate])
+            classical = min(classical, total_bytes(candidate.chunks))
     if learned:
         found["learned"] = learned.chunks
     tried = {coding: total_bytes(chunks) for coding, chunks in found.items()}
     coding = min(tried, key=lambda one: tried[one])
-    return StoredImages(found[coding], max(0, classical - tried.get("learned", classical)), tried)
+    return StoredImages(found[coding], max(0, round(classical) - tried.get("learned", round(classical))), tried)
+
+
+def _as_bytes(chunks: list[DraftChunk], count: int) -> Candidate:
+    """Images as bytes in chunks, to compare others with."""
+    costs = np.full(count, total_bytes(chunks) / count)
+    return Candidate([], [], costs, {}, costs)
 
 
 def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[CodedFiles]:
@@ -113,8 +124,9 @@ def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[
         pieces=tuple(pieces),
         cost=cost,
         tried=tried,
+        saved=sum(part.saved for part in parts),
     )
-    yield CodedFiles(chunks, [stored], saved=sum(part.saved for part in parts))
+    yield CodedFiles(chunks, [stored])
 
 
 def _members(parts: Sequence[CodedArrayPart]) -> Iterator[MemberLayout]:

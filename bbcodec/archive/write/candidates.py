@@ -7,11 +7,10 @@ bytes, and count what the directories need for a place. Which candidate is kept:
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.chunks import LEARNED, SHEET, SheetBody
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk, Piece, SharedPiece
 from bbcodec.archive.write.tasks import split_evenly
+from bbcodec.archive.write.trials import PictureTrials, least_sheet, repeated_share
 from bbcodec.binary import FRAME_BYTES, digest64
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
-from bbcodec.images.codings import CODINGS
+from bbcodec.images.codings import CODINGS, coding_named
 from bbcodec.images.codings.base import SHEET_SIDE, PictureCoding, StorageCoding
+from bbcodec.images.samples import Samples
 from bbcodec.options import StorageOptions
 
 # A learned chunk, which is the unit of random access, holds about so many pixels: no more than a second or two of
@@ -38,9 +39,8 @@ MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
+REPEATED_SHARE: Final = 0.3  # of images that are sheets all the same, where a learned codec is short on a few
 PLACE_BYTES: Final = 4  # about what directories need for one more place
-
-ALONE: Final = tuple(coding for coding in CODINGS if coding.alone)
 
 Costs = NDArray[np.float64]
 
@@ -49,13 +49,15 @@ Costs = NDArray[np.float64]
 class Candidate:
     """Images stored in some way: chunks, the pieces of each image, and what each image costs.
 
-    tried: what each image costs by storage coding, also by those that were not kept.
+    tried: what each image costs by storage coding, also by those that were not kept. alone: what each costs, at least,
+    if it is coded alone. Of images alone, those have no piece of which quick trials settled that they cost too much.
     """
 
     chunks: list[DraftChunk]
     pieces: list[tuple[Piece, ...]]
     costs: Costs
     tried: dict[str, Costs]
+    alone: Costs
 
     @property
     def total(self) -> float:
@@ -63,30 +65,31 @@ class Candidate:
         return float(self.costs.sum())
 
     @property
-    def alone(self) -> Costs:
-        """What each image costs if each is coded alone."""
-        costs: Costs = np.min([self.tried[coding.name] for coding in ALONE if coding.name in self.tried], axis=0)
-        return costs
+    def settled(self) -> list[int]:
+        """The images without a piece, by number."""
+        return [number for number, pieces in enumerate(self.pieces) if not pieces]
 
 
 def encode_plane(pool: CodecPool, images: Pixels, levels: int, options: StorageOptions) -> Candidate:
     """The cheapest candidate for uint8 images (N, H, W, C) of so many levels (uint16 for 65,536)."""
-    best = encode_each(images, levels, options)
-    if levels > 256:
-        return best
-    found = [best]
-    few = sample_of(images)
-    learned_few = encode_learned(pool, images[few], levels)
-    if learned_few is not None and learned_few.costs.sum() < SAMPLE_SLACK * best.costs[few].sum():
-        learned = encode_learned(pool, images, levels) if len(images) > few.stop else learned_few
-        found.extend([learned] if learned else [])
-    found.extend(encode_sheets(images, options, best))
-    best = min(found, key=lambda candidate: candidate.total)
+    learned = encode_learned_if_short(pool, images, levels, options) if levels <= 256 else None
+    each = encode_each(images, levels, options, learned.costs if learned else None)
+    found = [learned] if learned else []
+    if levels <= 256:
+        found.extend(encode_sheets(images, options, cheapest([each, *found])))
+    if each.settled and cheapest([each, *found]) is each:
+        each = completed(each, images, levels, options)
+    best = cheapest([each, *found])
     tried: dict[str, Costs] = {}
-    for candidate in found:
+    for candidate in (each, *found):
         for coding, costs in candidate.tried.items():
             tried[coding] = np.minimum(costs, tried.get(coding, costs))
-    return Candidate(best.chunks, best.pieces, best.costs, tried)
+    return replace(best, tried=tried, alone=each.alone)
+
+
+def cheapest(candidates: Iterable[Candidate]) -> Candidate:
+    """The candidate in which all images together cost the least."""
+    return min(candidates, key=lambda candidate: candidate.total)
 
 
 def sample_of(images: Pixels) -> slice:
@@ -106,27 +109,74 @@ def join_planes(planes: Sequence[Candidate]) -> Candidate:
         chunks.extend(plane.chunks)
     common = set.intersection(*(set(plane.tried) for plane in planes))
     tried = {coding: np.sum([plane.tried[coding] for plane in planes], axis=0) for coding in sorted(common)}
-    return Candidate(chunks, pieces, np.sum([plane.costs for plane in planes], axis=0), tried)
+    costs, alone = (np.sum([getattr(plane, of) for plane in planes], axis=0) for of in ("costs", "alone"))
+    return Candidate(chunks, pieces, costs, tried, alone)
 
 
 # --- alone and learned -----------------------------------------------------------------------------------------------
 
 
-def encode_each(images: Pixels, levels: int, options: StorageOptions) -> Candidate:
-    """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL."""
+def encode_each(images: Pixels, levels: int, options: StorageOptions, bars: Costs | None = None) -> Candidate:
+    """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL.
+
+    bars: what each image costs in another way: codings of which quick trials say that they cost more are left out.
+    """
     pieces: list[tuple[Piece, ...]] = []
-    tried: dict[str, list[float]] = defaultdict(list)
-    codings = [coding for coding in _codings(options) if coding.alone]
-    for image in images:
-        coded: dict[str, bytes] = {}
-        for coding in codings:
+    names = [coding.name for coding in _codings(options) if coding.alone]
+    tried = {name: np.full(len(images), np.inf) for name in names}
+    alone = np.full(len(images), np.inf)
+    for number, image in enumerate(images):
+        bar = np.inf if bars is None or options.thorough else bars[number] - PLACE_BYTES
+        one = _encode_alone(image, levels, names, bar)
+        for name, data in one.coded.items():
+            tried[name][number] = len(data) + PLACE_BYTES
+        alone[number] = one.least + PLACE_BYTES
+        shortest = min(one.coded, key=lambda name: len(one.coded[name]), default=None)
+        pieces.append((SharedPiece(one.coded[shortest], shortest),) if shortest else ())
+    return Candidate([], pieces, alone, tried, alone)
+
+
+class _Alone(NamedTuple):
+    """An image coded alone, by storage coding, and the bytes that it takes, at least, in any that may be used."""
+
+    coded: dict[str, bytes]
+    least: float
+
+
+def _encode_alone(image: Samples, levels: int, names: Iterable[str], bar: float) -> _Alone:
+    """An image in the codings of these names that may take no more than `bar` bytes."""
+    trials, coded, least = PictureTrials(image, levels), {}, np.inf
+    for name in names:
+        settled = trials.least(name, min(bar, least))
+        if settled is None:
             with suppress(ValueError):  # too large, or too many levels
-                coded[coding.name] = coding.encode(image, levels)
-            tried[coding.name].append(len(coded[coding.name]) + PLACE_BYTES if coding.name in coded else np.inf)
-        shortest = min(coded, key=lambda name: len(coded[name]))
-        pieces.append((SharedPiece(coded[shortest], shortest),))
-    costs = {coding: np.array(sizes) for coding, sizes in tried.items()}
-    return Candidate([], pieces, np.min(list(costs.values()), axis=0), costs)
+                coded[name] = coding_named(name).encode(image, levels)
+        least = min(least, len(coded[name]) if name in coded else settled or np.inf)
+    return _Alone(coded, least)
+
+
+def completed(each: Candidate, images: Pixels, levels: int, options: StorageOptions) -> Candidate:
+    """Images alone, all with a piece."""
+    settled = each.settled
+    rest = encode_each(images[settled], levels, options)
+    pieces, costs = list(each.pieces), each.costs.copy()
+    tried = {coding: sizes.copy() for coding, sizes in each.tried.items()}
+    costs[settled] = rest.costs
+    for coding, sizes in rest.tried.items():
+        tried[coding][settled] = sizes
+    for number, more in zip(settled, rest.pieces, strict=True):
+        pieces[number] = more
+    return Candidate([], pieces, costs, tried, costs)
+
+
+def encode_learned_if_short(pool: CodecPool, images: Pixels, levels: int, options: StorageOptions) -> Candidate | None:
+    """Chunks of a learned codec, if there is one that comes near other codings on a few of the images."""
+    few = sample_of(images)
+    learned = encode_learned(pool, images[few], levels)
+    if learned is None or len(images) == few.stop:
+        return learned
+    each = encode_each(images[few], levels, options, learned.costs)
+    return encode_learned(pool, images, levels) if learned.total < SAMPLE_SLACK * each.total else None
 
 
 def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool = False) -> Candidate | None:
@@ -152,7 +202,7 @@ def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool 
             costs[part] = bits / 8 + rest / message.count + PLACE_BYTES / 4
     except InputError:
         return None  # images of another size than the codec takes
-    return Candidate(chunks, pieces, costs, {"learned": costs})
+    return Candidate(chunks, pieces, costs, {"learned": costs}, np.full(len(images), np.inf))
 
 
 # --- sheets ----------------------------------------------------------------------------------------------------------
@@ -185,7 +235,7 @@ class SheetLayout:
             pieces.extend((ChunkPiece(number, position),) for position in range(count))
             share = best.costs[part] / best.costs[part].sum()
             costs[part] = (len(body) + FRAME_BYTES) * share + PLACE_BYTES / 4
-        return Candidate(chunks, pieces, costs, {self.label: costs})
+        return Candidate(chunks, pieces, costs, {self.label: costs}, np.full(len(images), np.inf))
 
 
 def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
@@ -195,10 +245,14 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
         return
     few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
     most = {coding: coding.sheet_images((height, width, channels)) for coding in _codings(options)}
-    sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in most if most[coding]}
-    bar = SAMPLE_SLACK * min(best.costs[: len(few)].sum(), *sizes.values())
+    bar = best.costs[: len(few)].sum() * (1 if len(few) == count else SAMPLE_SLACK)
+    learned = "learned" in best.tried and not options.thorough
+    settled = learned and (len(few) == count or repeated_share(images) < REPEATED_SHARE)
+    likely = [one for one in most if most[one] and not (settled and least_sheet(one.name, few) > bar)]
+    sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in likely}
+    bar = min(bar, *(SAMPLE_SLACK * size for size in sizes.values())) if sizes else bar
     for coding, size in sizes.items():
-        if size < bar or len(few) == count:
+        if size < bar or len(few) == count or (learned and not settled):
             hard = coding.hard_sheets and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size
             yield SheetLayout(coding, most[coding], hard).encode(images, best)
 
@@ -211,7 +265,10 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
     for coding in _codings(options):
         if not isinstance(coding, PictureCoding) or not coding.sheet_images((height, width, channels)):
             continue
-        if count == 1 or len(coding.encode_sheet(images[:1], hard=False)) < SAMPLE_SLACK * best.costs[0]:
+        bar = SAMPLE_SLACK * best.costs[0]
+        if "learned" in best.tried and not options.thorough and least_sheet(coding.name, images[:1]) > bar:
+            continue
+        if count == 1 or len(coding.encode_sheet(images[:1], hard=False)) < bar:
             yield SheetLayout(coding, max_images=1).encode(images, best)
 
 

@@ -57,6 +57,7 @@ class StoredFile:
     """How one file, or a piece of it, is stored; what it costs, and what other codings of it would cost.
 
     size: bytes of the file. cost: bytes in the archive, of what is shared its share. tried: bytes by storage coding.
+    saved: bytes, at least, that a learned codec made it shorter than the best of everything else.
     """
 
     entry: int
@@ -67,6 +68,7 @@ class StoredFile:
     pieces: tuple[Piece, ...] = ()
     cost: int = 0
     tried: dict[str, int] = field(default_factory=dict)
+    saved: int = 0
 
     def moved(self, by: int) -> StoredFile:
         """The file where `by` other draft chunks come first."""
@@ -75,13 +77,8 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class CodedFiles:
-    """Files and the chunks that their pieces lie in.
-
-    continued: more pieces of its only file follow. saved: of an array file, bytes that its learned chunks are shorter
-    than the best of everything else.
-    """
+    """Files and the chunks that their pieces lie in. continued: more pieces of its only file follow."""
 
     chunks: list[DraftChunk]
     files: list[StoredFile]
     continued: bool = False
-    saved: int = 0

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from bbcodec.archive.format.chunks import SHEET
+from bbcodec.archive.format.chunks import LEARNED, SHEET
 from bbcodec.archive.write.byte_parts import file_as_bytes
 from bbcodec.archive.write.candidates import PLACE_BYTES, Candidate, Costs, encode_each, encode_plane, join_planes
 from bbcodec.archive.write.coded import CodedFiles, DraftChunk, Piece, StoredFile
@@ -124,8 +124,8 @@ class OpenedImage:
 class Member:
     """A file of a group: its pieces in the group's chunks, and what it costs there and elsewhere, in bytes.
 
-    cost: in the group, with its skeleton. alone: coded alone, or as it is. stored_bytes: `cost`, as reports have it.
-    tried: by storage coding, with the skeleton.
+    cost: in the group, with its skeleton. alone: coded alone, or as it is, at least. stored_bytes: `cost`, as reports
+    have it. tried: by storage coding, with the skeleton.
     """
 
     file: OpenedImage
@@ -139,6 +139,12 @@ class Member:
     def excess(self) -> float:
         """How much more it costs in the group than alone."""
         return self.cost - self.alone
+
+    @property
+    def saved(self) -> int:
+        """How much less it costs than in the best coding that is not learned, at least."""
+        others = [size for coding, size in self.tried.items() if coding != "learned"]
+        return round(min([self.alone, *others]) - self.cost)
 
 
 @dataclass(frozen=True)
@@ -274,6 +280,7 @@ def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile
     height, width = picture.samples.shape[:2]
     mode = SAMPLE_FORMATS[picture.sample_format].mode
     image = ImageDescription(mode, picture.sample_format, group.layout, width, height)
+    learned = any(chunk.type == LEARNED for chunk in group.chunks)
     for member in group.members:
         file = member.file
         if not group.chunks and file.original_cost <= member.cost:
@@ -288,4 +295,5 @@ def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile
                 pieces=member.pieces,
                 cost=member.stored_bytes,
                 tried=member.tried | {"original": len(file.data)},
+                saved=member.saved if learned else 0,
             )

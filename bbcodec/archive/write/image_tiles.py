@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bbcodec.archive.format.chunks import LEARNED
 from bbcodec.archive.write.byte_parts import large_file_as_bytes
 from bbcodec.archive.write.candidates import Candidate, encode_plane, join_planes
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile
@@ -57,6 +58,8 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
                 chunks.append(candidate.chunks[piece.chunk])
             else:
                 pieces.append(piece)
+    cost = round(totals[layout]) + len(outline.skeleton)
+    alone = min(sum(float(tile.layouts[one].alone.sum()) for tile in tiles) for one in sorted(common))
     stored = StoredFile(
         entry=entry,
         form=outline.form,
@@ -64,10 +67,15 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
         image=image,
         skeleton=outline.skeleton,
         pieces=tuple(pieces),
-        cost=round(totals[layout]) + len(outline.skeleton),
+        cost=cost,
         tried=tried,
+        saved=round(min(alone + len(outline.skeleton), file.size)) - cost if any(map(_learned, chunks)) else 0,
     )
     yield CodedFiles(chunks, [stored])
+
+
+def _learned(chunk: DraftChunk) -> bool:
+    return chunk.type == LEARNED
 
 
 def _tried(candidates: Sequence[Candidate]) -> dict[str, int]:

@@ -34,8 +34,8 @@ class CodecChoice:
 class ArchiveWriter:
     """Puts coded tasks into an archive, in the order in which they come, and writes its directories.
 
-    embedded: bytes of codecs in the archive. saved: bytes that learned chunks are shorter than the best of everything
-    else. summary: of what was written so far.
+    embedded: bytes of codecs in the archive. saved: bytes, at least, that learned chunks are shorter than the best of
+    everything else. summary: of what was written so far.
     """
 
     def __init__(
@@ -117,7 +117,6 @@ class ArchiveWriter:
 
     def _take(self, coded: CodedFiles) -> None:
         """Write chunks, and note the files that lie in them."""
-        self.saved += coded.saved
         numbers = [self._add_chunk(chunk) for chunk in coded.chunks]
         for file in coded.files:
             self._place(file, numbers, continued=coded.continued)
@@ -168,8 +167,7 @@ class ArchiveWriter:
         """Take a whole file, and its copies, into the sums."""
         stored = pending.stored
         how = self._how_stored(pending)
-        if how == "learned" and stored.form != "arrays":  # whose result says what is saved
-            self.saved += min(size for coding, size in stored.tried.items() if coding != "learned") - stored.cost
+        self.saved += stored.saved
         first = os.fsdecode(self._entries[stored.entry].name)
         if stored.form == "arrays":
             rewritten = first.lower().endswith(".npz")

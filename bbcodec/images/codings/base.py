@@ -15,7 +15,8 @@ from bbcodec.errors import DamagedArchive
 if TYPE_CHECKING:
     from bbcodec.images.samples import Bytes, Samples
 
-Effort = Literal["image", "sheet", "hard sheet"]
+# Of a picture that is stored; and of quick trials, from the least on.
+Effort = Literal["image", "sheet", "hard sheet", "least", "glance", "look"]
 Shape = tuple[int, int, int]  # height, width, channels of an image
 SheetShape = tuple[int, int, int, int]  # count, height, width, channels of images of one size
 

@@ -9,7 +9,10 @@ from bbcodec.images.codings.base import Effort, PictureCoding, Shape
 if TYPE_CHECKING:
     from bbcodec.images.samples import Bytes
 
-QUALITY: Final[dict[Effort, int]] = {"image": 80, "sheet": 90, "hard sheet": 100}  # libwebp's effort, 0 to 100
+# libwebp's effort: quality, 0 to 100, and method, 0 to 6.
+EFFORTS: Final[dict[Effort, tuple[int, int]]] = {
+    "image": (80, 6), "sheet": (90, 6), "hard sheet": (100, 6), "least": (0, 0), "glance": (0, 1), "look": (20, 4),
+}  # fmt: skip
 
 
 class WebPCoding(PictureCoding):
@@ -23,7 +26,7 @@ class WebPCoding(PictureCoding):
         """A WebP of pixels uint8 (H, W, C)."""
         from bbcodec.images.formats.webp import encode_webp
 
-        return encode_webp(pixels, quality=QUALITY[effort])
+        return encode_webp(pixels, *EFFORTS[effort])
 
     def decode_picture(self, data: bytes, shape: Shape) -> Bytes:
         """The pixels of a WebP."""

@@ -235,7 +235,8 @@ def test_every_file_is_reported(folder, tmp_path):
         assert (how, report.file_bytes) == (listed[name]["how"], listed[name]["bytes"])
     assert about["notes.txt"].copy_of == "copy of notes.txt"
     assert about["notes.txt"].stored_bytes == 0
-    assert {"webp", "png", "learned", "original"} <= about["grey/0.png"].tried.keys()
+    assert about["grey/0.png"].tried.keys() == {"learned", "original"}  # quick trials settled the others
+    assert any({"webp", "png", "original"} <= report.tried.keys() for report in reports)
     assert about["grey/0.png"].tried["original"] == (folder / "grey" / "0.png").stat().st_size
     stored = sum(report.stored_bytes for report in reports)
     assert 0.5 * summary.archive_bytes < stored < summary.archive_bytes

@@ -1,0 +1,128 @@
+"""Quick trials: whether a slow storage coding could make images shorter than they are already, by a learned codec.
+
+Most cannot, and coding them in full would take longer than everything else. What quick trials say is no proof: their
+margins leave room beyond what photos, micrographs, drawn images and digits were found to need (`benchmarks/trials.py`).
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from bbcodec.binary import compress_lzma
+from bbcodec.codec.pool import Pixels
+from bbcodec.images.codings.base import SHEET_SIDE, Effort
+from bbcodec.images.codings.webp import WebPCoding
+from bbcodec.images.samples import Samples
+
+# A WebP of full effort has this share, or more, of one made at a glance (a fifth of the time of a closer look, which
+# takes a third of the time of full effort), and of one made with a closer look.
+GLANCE: Final = 1 / 1.3
+LOOK: Final = 1 / 1.15
+# Pictures for which the least effort is nearly as good as a glance are photos, which further effort hardly shrinks.
+PHOTO: Final = 1.1
+PHOTO_GLANCE: Final = 1 / 1.07
+PNG: Final = 1 / 1.07  # a PNG has this share, or more, of a WebP made at a glance
+# But quick WebPs do not see what is repeated more than 16 rows below: they count with the share of bytes that is new,
+# and of small images further effort may make up for so many bytes.
+SLACK_BYTES: Final = 32
+
+# LZMA has these shares, or more: of deflate of the least effort, where that gives over half of the bytes and nothing
+# repeats far away; of LZMA of the least effort; and of that of two levels, eight to a byte.
+LZMA_OF_DEFLATE: Final = 0.6
+LZMA_OF_LEAST: Final = 0.55
+LZMA_OF_PACKED: Final = 0.7
+LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
+
+_WEBP: Final = WebPCoding()
+_MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+_SAMPLED_BITS: Final = 5  # of the hashes of stretches of bytes: one in 32 is looked at
+_LITTLE: Final = 2**16  # bytes, of which all are
+
+
+@dataclass
+class PictureTrials:
+    """Quick trials of one image (H, W, C), each made when it is first asked for."""
+
+    image: Samples
+    levels: int
+    _sizes: dict[Effort, int] = field(default_factory=dict)
+
+    def least(self, coding: str, bar: float) -> float | None:
+        """The bytes that a storage coding gives, at least, if these are over `bar`; None where they may be fewer."""
+        if bar == np.inf or coding not in ("webp", "png"):
+            return None
+        least = self._share("glance", PHOTO_GLANCE if coding == "webp" else PNG)
+        if least > bar and coding == "webp":
+            least = self._least_webp(bar)
+        return least if least > bar else None
+
+    def _least_webp(self, bar: float) -> float:
+        """The bytes of a WebP, at least, where a glance says that more than the bar are possible."""
+        least = self._share("glance", GLANCE)
+        if least > bar:
+            return least
+        if self._size("least") < PHOTO * self._size("glance"):
+            return self._share("glance", PHOTO_GLANCE)
+        return self._share("look", LOOK)
+
+    def _share(self, effort: Effort, share: float) -> float:
+        """The bytes of a WebP of full effort, at least, if it has such a share of one of less effort."""
+        size = self._size(effort) * share - SLACK_BYTES
+        return size * self._new_share if size > 0 else 0
+
+    def _size(self, effort: Effort) -> int:
+        """The bytes of a WebP; none where it cannot be one."""
+        if effort not in self._sizes:
+            fits = _WEBP.takes(self.image.shape[2], self.levels) and max(self.image.shape[:2]) <= SHEET_SIDE
+            pixels = self.image * np.uint8(255) if self.levels == 2 else self.image
+            self._sizes[effort] = len(_WEBP.encode_picture(pixels, effort)) if fits else 0
+        return self._sizes[effort]
+
+    @cached_property
+    def _new_share(self) -> float:
+        return 1 - repeated_share(self.image)
+
+
+def least_sheet(coding: str, images: Pixels) -> float:
+    """The bytes of images (N, H, W, C) in a sheet of a storage coding, at least; 0 where nothing is known."""
+    if coding == "webp":
+        glance = len(_WEBP.encode_picture(images.reshape(-1, *images.shape[2:]), "glance"))
+        return (glance * GLANCE - SLACK_BYTES) * (1 - repeated_share(images))
+    if coding in ("lzma", "lzma-planar"):
+        return least_lzma(np.ascontiguousarray(images if coding == "lzma" else images.transpose(3, 0, 1, 2)))
+    return 0
+
+
+def least_lzma(values: Pixels) -> float:
+    """The bytes that uint8 values of 2 or 256 levels would take in LZMA, at least."""
+    if values.max() <= 1:
+        return LZMA_OF_PACKED * len(compress_lzma(np.packbits(values).tobytes(), LEAST_LZMA))
+    data = values.tobytes()
+    deflated = len(zlib.compress(data, 1))
+    if deflated > len(data) / 2:
+        return LZMA_OF_DEFLATE * deflated * (1 - repeated_share(values))
+    return LZMA_OF_LEAST * len(compress_lzma(data, LEAST_LZMA))
+
+
+def repeated_share(values: Samples) -> float:
+    """The share of stretches of 16 bytes that occurred before, however far away; those of one colour do not count.
+
+    Of more than a few bytes, stretches are looked at whose hashes begin with zeros, so that all occurrences of one are.
+    """
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    if len(data) < 16:
+        return 0.0
+    words = np.ndarray(len(data) - 7, np.uint64, data, strides=(1,))  # eight bytes from each byte on
+    one, two = words[:-8], words[8:]
+    hashes = (one * _MULTIPLIERS[0] ^ two * _MULTIPLIERS[1] >> np.uint64(7)) * _MULTIPLIERS[0]
+    looked_at = one != two
+    if len(data) > _LITTLE:
+        looked_at &= hashes >> np.uint64(64 - _SAMPLED_BITS) == 0
+    stretches = hashes[looked_at]
+    return 1 - len(np.unique(stretches)) / len(stretches) if len(stretches) else 0.0

@@ -1,0 +1,96 @@
+"""Quick trials: what they say is true of images of many kinds, and they settle what they are for."""
+
+import lzma
+
+import numpy as np
+import pytest
+from folders import noise, smooth
+from pinned_inputs import natural, strokes
+
+from bbcodec.archive.write.trials import PictureTrials, least_lzma, least_sheet, repeated_share
+from bbcodec.images.codings import coding_named
+
+RANDOM = np.random.default_rng(0)
+
+
+def drawn(side, colours):
+    """Rectangles in a few colours."""
+    image = np.zeros((side, side, 3), np.uint8)
+    for _ in range(30):
+        (top, left), size = RANDOM.integers(0, side, 2), RANDOM.integers(2, side // 2)
+        image[top : top + size, left : left + size] = RANDOM.integers(0, colours, 3) * (255 // colours)
+    return image
+
+
+IMAGES = {
+    "natural": (natural(1, 90, 120, 3)[0], 256),
+    "natural grey": (natural(1, 90, 120, 1)[0], 256),
+    "smooth": (smooth(90, 120, 3), 256),
+    "smooth RGBA": (smooth(90, 120, 4), 256),
+    "noise": (noise(50, 60, 3), 256),
+    "drawn": (drawn(200, 3), 256),
+    "drawn grey": (drawn(200, 8)[..., :1], 256),
+    "tiny": (natural(1, 9, 7, 3)[0], 256),
+    "one pixel": (noise(1, 1, 1), 256),
+    "flat": (np.full((60, 60, 3), 9, np.uint8), 256),
+    "repeated": (np.tile(noise(40, 40, 3), (4, 4, 1)), 256),
+    "strokes": (strokes(1)[0], 2),
+    "two levels": (drawn(100, 2)[..., :1] & 1, 2),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("coding", ["webp", "png"])
+def test_an_image_takes_at_least_what_its_trials_say(name, coding):
+    image, levels = IMAGES[name]
+    size = len(coding_named(coding).encode(image, levels))
+    for bar in (1, size / 3, 0.8 * size, 0.97 * size, size, 1.1 * size):
+        least = PictureTrials(image, levels).least(coding, bar)
+        assert least is None or bar < least <= size
+    assert PictureTrials(image, levels).least(coding, 2 * size) is None
+    assert PictureTrials(image, levels).least(coding, np.inf) is None
+
+
+def test_photos_are_settled_by_a_tenth():
+    image, levels = IMAGES["natural"]
+    size = len(coding_named("webp").encode(image, levels))
+    assert PictureTrials(image, levels).least("webp", size / 1.1) > size / 1.1
+    assert PictureTrials(image, levels).least("png", size / 1.1) > size / 1.1
+
+
+def test_what_cannot_be_a_webp_is_never_settled():
+    for image, levels in ((noise(1, 16384, 1), 256), (noise(4, 4, 1).astype(np.uint16), 65536)):
+        assert PictureTrials(image, levels).least("png", 1) is None
+    assert PictureTrials(noise(9, 9, 3), 256).least("jpegxl", 1) is None
+    assert least_sheet("jpegxl", noise(2, 9, 9, 3)) == 0
+
+
+@pytest.mark.parametrize("coding", ["webp", "lzma", "lzma-planar"])
+@pytest.mark.parametrize(
+    "images",
+    [natural(40, 20, 20, 3), noise(9, 20, 20, 3), np.tile(noise(9, 20, 20, 3), (9, 1, 1, 1)), strokes(50)],
+    ids=["natural", "noise", "repeated", "strokes"],
+)
+def test_a_sheet_takes_at_least_what_is_said(coding, images):
+    assert least_sheet(coding, images) <= len(coding_named(coding).encode_sheet(images))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [natural(300, 28, 28, 1), strokes(400), np.tile(natural(30, 28, 28, 3), (9, 1, 1, 1)), np.zeros((1, 9, 9, 1), "B")],
+    ids=["natural", "strokes", "repeated", "flat"],
+)
+def test_lzma_takes_at_least_what_is_said(images):
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**24}]
+    assert least_lzma(images) <= len(lzma.compress(images.tobytes(), lzma.FORMAT_RAW, filters=filters))
+
+
+def test_repeats_are_found_at_any_distance_and_shift():
+    fresh = noise(64, 64, 3)
+    assert repeated_share(fresh) < 0.01
+    far = np.concatenate([fresh.reshape(-1), noise(200, 200, 3, seed=1).reshape(-1), fresh.reshape(-1)])
+    assert repeated_share(far) == pytest.approx(64 * 64 / (2 * 64 * 64 + 200 * 200), abs=0.01)
+    crops = np.stack([fresh[top : top + 50, 3 * top % 13 :][:, :50] for top in range(14)])
+    assert repeated_share(crops) > 0.8
+    assert repeated_share(np.zeros((9, 9), np.uint8)) == 0
+    assert repeated_share(np.zeros(3, np.uint8)) == 0
