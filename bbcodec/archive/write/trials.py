@@ -72,8 +72,9 @@ class PictureTrials:
         return self._share("look", LOOK)
 
     def _share(self, effort: Effort, share: float) -> float:
-        """The bytes of a WebP of full effort, at least, if it has such a share of one of less effort."""
-        size = self._size(effort) * share - SLACK_BYTES
+        """The bytes at least, if they are such a share of a WebP of less effort: no more than of plain samples."""
+        plain = self.image.nbytes / (8 if self.levels == 2 else 1)
+        size = min(self._size(effort) * share, plain) - SLACK_BYTES
         return size * self._new_share if size > 0 else 0
 
     def _size(self, effort: Effort) -> int:
