@@ -7,6 +7,7 @@ Every set is compressed twice with the same codecs, once with every storage codi
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -102,8 +103,9 @@ def rows(options: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             folder = Path(scratch, "in")
             folder.mkdir()
             if fill(name, options.data, folder, options.few):
-                yield name, compared(folder, Path(scratch, "out.bb"), options.codecs)
-                print(name, flush=True)
+                row = compared(folder, Path(scratch, "out.bb"), options.codecs)
+                print(name, row, file=sys.stderr, flush=True)
+                yield name, row
 
 
 def main() -> None:

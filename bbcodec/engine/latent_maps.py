@@ -53,9 +53,8 @@ class Block(NamedTuple):
 
 
 def _stream(size: Size, images: int, width: int) -> Stream:
-    return Stream(
-        blank(*size, images, width, np.int16), blank(*size, images, width, np.uint8), blank(*size, images, width, np.uint8)
-    )
+    values, seen, between = (blank(*size, images, width, dtype) for dtype in (np.int16, np.uint8, np.uint8))
+    return Stream(values, seen, between)
 
 
 def _blocks(arrays: Arrays, width: int, count: int) -> list[Block]:

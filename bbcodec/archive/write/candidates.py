@@ -36,6 +36,7 @@ CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
 ARRAY_CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**18, (1, 2): 2**22}
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
+PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter than WebP does, if all are equal
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
@@ -70,14 +71,20 @@ class Candidate:
         return [number for number, pieces in enumerate(self.pieces) if not pieces]
 
 
-def encode_plane(pool: CodecPool, images: Pixels, levels: int, options: StorageOptions) -> Candidate:
-    """The cheapest candidate for uint8 images (N, H, W, C) of so many levels (uint16 for 65,536)."""
+def encode_plane(
+    pool: CodecPool, images: Pixels, levels: int, options: StorageOptions, bar: float = np.inf
+) -> Candidate:
+    """The cheapest candidate for uint8 images (N, H, W, C) of so many levels (uint16 for 65,536).
+
+    bar: of one image, bytes that it may cost, or it is not wanted, and the candidate may be without pieces.
+    """
     learned = encode_learned_if_short(pool, images, levels, options) if levels <= 256 else None
-    each = encode_each(images, levels, options, learned.costs if learned else None)
+    bars = np.minimum(learned.costs if learned else np.inf, np.full(len(images), bar))
+    each = encode_each(images, levels, options, bars)
     found = [learned] if learned else []
     if levels <= 256:
         found.extend(encode_sheets(images, options, cheapest([each, *found])))
-    if each.settled and cheapest([each, *found]) is each:
+    if each.settled and cheapest([each, *found]) is each and each.total <= bar:
         each = completed(each, images, levels, options)
     best = cheapest([each, *found])
     tried: dict[str, Costs] = {}
@@ -119,7 +126,7 @@ def join_planes(planes: Sequence[Candidate]) -> Candidate:
 def encode_each(images: Pixels, levels: int, options: StorageOptions, bars: Costs | None = None) -> Candidate:
     """Every image alone, as WebP, PNG or, where that is asked for, JPEG XL.
 
-    bars: what each image costs in another way: codings of which quick trials say that they cost more are left out.
+    bars: bytes that each image costs in another way: what costs more by quick trials is left out.
     """
     pieces: list[tuple[Piece, ...]] = []
     names = [coding.name for coding in _codings(options) if coding.alone]
@@ -170,9 +177,13 @@ def completed(each: Candidate, images: Pixels, levels: int, options: StorageOpti
 
 
 def encode_learned_if_short(pool: CodecPool, images: Pixels, levels: int, options: StorageOptions) -> Candidate | None:
-    """Chunks of a learned codec, if there is one that comes near other codings on a few of the images."""
+    """Chunks of a learned codec, if there is one that comes near other codings on a few of the images.
+
+    None for large images of one colour, as an opaque alpha is: they take a few bytes as WebP.
+    """
     few = sample_of(images)
-    learned = encode_learned(pool, images[few], levels)
+    plain = images[0, :, :, 0].size >= PLAIN_PIXELS and images.min() == images.max()
+    learned = None if plain else encode_learned(pool, images[few], levels)
     if learned is None or len(images) == few.stop:
         return learned
     each = encode_each(images[few], levels, options, learned.costs)

@@ -31,7 +31,8 @@ SAMPLE_FILES: Final = 128  # on which the plane layout of a larger group is chos
 MAX_EXCESS: Final = 64  # bytes that a file may cost more in company than alone
 MAX_EXCESS_SHARE: Final = 0.01  # of the cost of a group, that its files may cost more in company in all
 
-PlaneEncoder = Callable[[Pixels, int], Candidate]  # images (N, H, W, C) of so many levels, stored
+# Images (N, H, W, C) of so many levels, stored. The third argument is a number of bytes: what costs more is not wanted.
+PlaneEncoder = Callable[[Pixels, int, float], Candidate]
 
 
 def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
@@ -49,10 +50,10 @@ def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
         else:
             alike[picture.sample_format].append(OpenedImage.of(file.entry, data, picture))
 
-    def together(images: Pixels, levels: int) -> Candidate:
-        return encode_plane(pool, images, levels, task.options)
+    def together(images: Pixels, levels: int, bar: float) -> Candidate:
+        return encode_plane(pool, images, levels, task.options, bar)
 
-    def apart(images: Pixels, levels: int) -> Candidate:
+    def apart(images: Pixels, levels: int, bar: float) -> Candidate:
         return encode_each(images, levels, task.options)
 
     for sample_format in sorted(alike):
@@ -175,32 +176,43 @@ def choose(files: Sequence[OpenedImage], encode: PlaneEncoder) -> list[ImageGrou
         first = len(files) // 3
         few = files[first : first + SAMPLE_FILES]
         layouts = [min(layouts, key=lambda layout: _total(_encode_layout(few, layout, encode)))]
-    coded = min((_encode_layout(files, layout, encode) for layout in layouts), key=_total)
+    coded: dict[int, list[_CodedLayout]] = {}
+    for layout in reversed(layouts):  # so that planes that learned codecs take come first
+        bar = min(map(_total, coded.values()), default=np.inf) if len(files) == 1 else np.inf
+        coded[layout] = _encode_layout(files, layout, encode, bar)
+    cheapest = min(layouts, key=lambda layout: _total(coded[layout]))
     skeletons = skeleton_costs(files)
-    return [ImageGroup(one.layout, one.candidate.chunks, _members(one, skeletons)) for one in coded]
+    return [ImageGroup(one.layout, one.candidate.chunks, _members(one, skeletons)) for one in coded[cheapest]]
 
 
 def _total(coded: Iterable[_CodedLayout]) -> float:
     return sum(one.candidate.total for one in coded)
 
 
-def _encode_layout(files: Sequence[OpenedImage], layout: int, encode: PlaneEncoder) -> list[_CodedLayout]:
-    """Files in a plane layout, those that lack it as they are; one group for each number of palette channels."""
+def _encode_layout(
+    files: Sequence[OpenedImage], layout: int, encode: PlaneEncoder, bar: float = np.inf
+) -> list[_CodedLayout]:
+    """Files in a plane layout, those that lack it as they are; one group for each number of palette channels.
+
+    bar: bytes that all may cost, or they are not wanted.
+    """
     alike: dict[tuple[int, int], list[OpenedImage]] = defaultdict(list)
     for file in files:
         own = layout if layout in file.layouts else WHOLE
         alike[own, file.palette_channels if own & COLOURS else 0].append(file)
-    return [_CodedLayout(own, some, _encode_alike(some, own, encode)) for (own, _), some in sorted(alike.items())]
+    return [_CodedLayout(own, some, _encode_alike(some, own, encode, bar)) for (own, _), some in sorted(alike.items())]
 
 
-def _encode_alike(files: list[OpenedImage], layout: int, encode: PlaneEncoder) -> Candidate:
-    """Files in one layout that give planes of the same shapes."""
+def _encode_alike(files: list[OpenedImage], layout: int, encode: PlaneEncoder, bar: float) -> Candidate:
+    """Files in one layout that give planes of the same shapes. bar: as above."""
     shapes = plane_shapes(files[0].picture.sample_format, layout, files[0].palette_channels)
     stacks: list[list[Plane]] = [[] for _ in shapes]
     for file in files:
         for stack, plane in zip(stacks, file.planes(layout), strict=True):
             stack.append(plane)
-    return join_planes([encode(np.stack(stack), shape.levels) for stack, shape in zip(stacks, shapes, strict=True)])
+    bar = bar if len(shapes) == 1 else np.inf
+    planes = zip(stacks, shapes, strict=True)
+    return join_planes([encode(np.stack(stack), shape.levels, bar) for stack, shape in planes])
 
 
 def skeleton_costs(files: Iterable[OpenedImage]) -> dict[int, float]:

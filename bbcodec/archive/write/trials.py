@@ -40,9 +40,9 @@ LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
 _WEBP: Final = WebPCoding()
-_MULTIPLIERS: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
-_SAMPLED_BITS: Final = 5  # of the hashes of stretches of bytes: one in 32 is looked at
+LOOKED_AT: Final = 32  # one in so many stretches of bytes
 _LITTLE: Final = 2**16  # bytes, of which all are
+_ODD: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)  # of xxHash
 
 
 @dataclass
@@ -72,8 +72,9 @@ class PictureTrials:
         return self._share("look", LOOK)
 
     def _share(self, effort: Effort, share: float) -> float:
-        """The bytes of a WebP of full effort, at least, if it has such a share of one of less effort."""
-        size = self._size(effort) * share - SLACK_BYTES
+        """The bytes at least, if they are such a share of a WebP of less effort: no more than of plain samples."""
+        plain = self.image.nbytes / (8 if self.levels == 2 else 1)
+        size = min(self._size(effort) * share, plain) - SLACK_BYTES
         return size * self._new_share if size > 0 else 0
 
     def _size(self, effort: Effort) -> int:
@@ -113,16 +114,19 @@ def least_lzma(values: Pixels) -> float:
 def repeated_share(values: Samples) -> float:
     """The share of stretches of 16 bytes that occurred before, however far away; those of one colour do not count.
 
-    Of more than a few bytes, stretches are looked at whose hashes begin with zeros, so that all occurrences of one are.
+    Of more than a few bytes, stretches with small hashes are looked at, so that all occurrences of one are.
     """
-    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    if len(data) < 16:
-        return 0.0
-    words = np.ndarray(len(data) - 7, np.uint64, data, strides=(1,))  # eight bytes from each byte on
-    one, two = words[:-8], words[8:]
-    hashes = (one * _MULTIPLIERS[0] ^ two * _MULTIPLIERS[1] >> np.uint64(7)) * _MULTIPLIERS[0]
-    looked_at = one != two
-    if len(data) > _LITTLE:
-        looked_at &= hashes >> np.uint64(64 - _SAMPLED_BITS) == 0
-    stretches = hashes[looked_at]
+    data, found = np.ascontiguousarray(values).reshape(-1).view(np.uint8), []
+    below = np.uint32(2**32 // (LOOKED_AT if data.size > _LITTLE else 1) - 1)
+    for first in range(4):
+        words = data[first : first + max(0, data.size - first) // 4 * 4].view(np.uint32)
+        hashes = words[:-3] * _ODD[0]
+        for after in range(1, 4):
+            hashes += words[after : len(words) - 3 + after] * _ODD[after]
+        at = np.flatnonzero(hashes <= below)
+        one, two, three, four = (words[at + after] for after in range(4))
+        flat = (one == two) & (two == three) & (three == four)
+        more = (one ^ np.uint64(2**32) * two) * _ODD[0] ^ (three ^ np.uint64(2**32) * four) * _ODD[1]
+        found.append((more ^ hashes[at] * np.uint64(2**32))[~flat])
+    stretches = np.concatenate(found)
     return 1 - len(np.unique(stretches)) / len(stretches) if len(stretches) else 0.0

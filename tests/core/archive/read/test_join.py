@@ -70,6 +70,7 @@ def make_tiled(top):
 @pytest.fixture
 def small_tiles(monkeypatch):
     monkeypatch.setattr("bbcodec.archive.compress.FINE_TILE_PIXELS", TILE_PIXELS)
+    monkeypatch.setattr("bbcodec.archive.write.image_tiles.MAX_WHOLE_PIXELS", 0)
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -107,6 +108,30 @@ def test_tiles_go_the_way_that_is_shortest_for_all(tmp_path, small_tiles, carefu
         layouts = {os.fsdecode(file.name): file.plane_layout for file in archive.files}
         assert layouts == {"rgba.png": 1, "plain.png": 0, "palette.png": 2}
         assert hows(tmp_path / "a.bb")["rgba.png"] == "learned"
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_image_is_one_webp_where_that_is_shorter_than_tiles(tmp_path, small_tiles, monkeypatch, large):
+    """What comes again in other tiles, and is flat; not what the codec knows."""
+    monkeypatch.setattr("bbcodec.archive.write.image_tiles.MAX_WHOLE_PIXELS", 2**20)
+    if large:
+        monkeypatch.setattr(planning, "LARGE_PIXELS", 4000)
+    flat = np.zeros((100, 140, 3), np.uint8)
+    flat[20:50, 10:120] = 9, 99, 200
+    again = np.tile(noise(25, 35, 3), (4, 4, 1))
+    few = Image.fromarray(again).quantize(20)
+    images = {"flat": flat, "again": again, "known": known_tiles(100, 140, 3), "grey": flat[..., 2:]}
+    for name, pixels in images.items():
+        save(tmp_path / "in" / f"{name}.png", pixels, compress_level=0, dpi=(300, 300))
+    few.save(tmp_path / "in" / "few.png", compress_level=0)
+    squeeze(tmp_path / "in", tmp_path / "a.bb", ALL)
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive:
+        counts = {os.fsdecode(file.name): file.n_tiles for file in archive.files}
+        assert {name for name in counts if counts[name] == 1} == {"flat.png", "again.png", "grey.png", "few.png"}
+        assert {hows(tmp_path / "a.bb")[name] for name in ("flat.png", "grey.png")} <= {"webp", "png"}
+        assert np.array_equal(archive.pixels("again.png"), again)
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(tmp_path / "in", tmp_path / "out")
 

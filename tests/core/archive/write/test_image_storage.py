@@ -178,9 +178,9 @@ def test_the_plane_layout_of_a_large_group_is_chosen_on_some_files(tmp_path, mon
     tried = []
     real = image_storage._encode_layout
 
-    def watched(files, layout, encode):
+    def watched(files, layout, encode, bar=np.inf):
         tried.append((len(files), layout))
-        return real(files, layout, encode)
+        return real(files, layout, encode, bar)
 
     monkeypatch.setattr(image_storage, "_encode_layout", watched)
     for number in range(10):
@@ -203,14 +203,14 @@ def opened(entry, pixels, **options):
     return OpenedImage.of(entry, data, split_image(data))
 
 
-def alone(images, levels):
+def alone(images, levels, bar=np.inf):
     return encode_each(images, levels, PLAIN)
 
 
 def crowded(costs):
     """An encoder of images to chunks in which they cost so much more, or less, than alone."""
 
-    def encode(images, levels):
+    def encode(images, levels, bar=np.inf):
         candidate = alone(images, levels)
         pieces = [(ChunkPiece(0, position),) for position in range(len(images))]
         return replace(candidate, chunks=[DraftChunk(LEARNED, b"")], pieces=pieces, costs=candidate.costs + costs)
@@ -240,7 +240,7 @@ def test_files_that_leave_are_stored_alone_and_the_others_begin_anew():
     files = [opened(entry, noise(40, 40, 1, seed=entry)) for entry in range(4)]
     sizes = []
 
-    def together(images, levels):
+    def together(images, levels, bar=np.inf):
         sizes.append(len(images))
         return crowded(np.array([500, -9, 500, -9] if len(images) == 4 else [-9, -9], float))(images, levels)
 

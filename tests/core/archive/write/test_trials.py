@@ -28,6 +28,7 @@ IMAGES = {
     "smooth": (smooth(90, 120, 3), 256),
     "smooth RGBA": (smooth(90, 120, 4), 256),
     "noise": (noise(50, 60, 3), 256),
+    "little noise": (noise(6, 10, 3), 256),
     "drawn": (drawn(200, 3), 256),
     "drawn grey": (drawn(200, 8)[..., :1], 256),
     "tiny": (natural(1, 9, 7, 3)[0], 256),
