@@ -80,12 +80,12 @@ SETTINGS = {
 }
 
 
-def cases(data: Path, batches: list[int]) -> dict[str, Pixels]:
+def cases(data: Path, batches: list[int], kinds: list[str]) -> dict[str, Pixels]:
     """Name -> images (N, H, W, C): kind of image and batch size are in the name."""
     digits = binarised(np.load(needed(data / "mnist_test.npy")))[..., None]
     photos = [pixels(path) for path in sorted(needed(data / "kodak").glob("*.png"))]
     crops = np.stack([photo[i : i + 32, 64:96] for photo in photos for i in range(32, 320, 32)])
-    images = {kind: crops if kind.startswith("photos") else digits for kind in CODECS}
+    images = {kind: crops if kind.startswith("photos") else digits for kind in kinds}
     return {f"{kind} {n}": some[:n] for kind, some in images.items() for n in batches if n <= len(some)}
 
 
@@ -114,11 +114,11 @@ def codec_path(name: str) -> Path:
     return found[0]
 
 
-def load(setting: Setting) -> dict[str, Codec]:
+def load(setting: Setting, kinds: set[str]) -> dict[str, Codec]:
     """The codecs that a setting runs, by kind: those that have an engine, or all, with their networks."""
     import bbcodec
 
-    paths = {kind: codec_path(codec) for kind, codec in CODECS.items()}
+    paths = {kind: codec_path(codec) for kind, codec in CODECS.items() if kind in kinds}
     if setting.engine:
         paths = {kind: path for kind, path in paths.items() if runs_without_torch(path.read_bytes(), "cpu")}
     codecs = {kind: bbcodec.load_codec(path, setting.device, setting.engine) for kind, path in paths.items()}
@@ -135,13 +135,13 @@ def work(name: str, folder: Path) -> None:
     torch.set_num_threads(setting.threads)
     torch.backends.mkldnn.set_flags(setting.onednn)
     torch.set_float32_matmul_precision(setting.precision)
-    codecs = load(setting)
     report: dict[str, Any] = {"messages": {}, "decoded": {}}
     with (
         torch.autocast("cpu", enabled=setting.autocast),
         np.load(folder / "cases.npz") as arrays,
         ThreadPoolExecutor(setting.threads) as threads,
     ):
+        codecs = load(setting, {case.split()[0] for case in arrays})
         each = threads.map if setting.engine else map  # autocast, and the number of threads, are this thread's own
         report["control"] = float_control()
         wanted = folder / "wanted.json"
@@ -199,14 +199,17 @@ def main() -> None:
     parser = arguments(__doc__, "determinism")
     parser.add_argument("--worker", help="run one setting (used by the benchmark itself)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="images in a message")
+    parser.add_argument("--kinds", nargs="+", choices=CODECS, default=list(CODECS), help="codecs (all)")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", help="(all that are here)")
     options = parser.parse_args()
     if options.worker:
         work(options.worker, options.data)
         return
     with tempfile.TemporaryDirectory(prefix="bbcodec-determinism-") as name:
         folder = Path(name)
-        np.savez(folder / "cases.npz", **cases(options.data, options.batches))
-        coded = {setting: run(setting, folder) for setting in available()}
+        np.savez(folder / "cases.npz", **cases(options.data, options.batches, options.kinds))
+        chosen = [setting for setting in available() if setting in (options.settings or SETTINGS)]
+        coded = {setting: run(setting, folder) for setting in chosen}
         every = sorted({pair for report in coded.values() for pair in report["messages"].items()})
         (folder / "wanted.json").write_text(json.dumps(every))
         for setting, report in coded.items():  # messages that a setting did not write itself are still to be decoded
@@ -219,7 +222,7 @@ def main() -> None:
     distinct = {case: len({found for one, found in every if one == case}) for case, _ in every}
     result = {
         "settings": list(coded),
-        "codecs": CODECS,
+        "codecs": {kind: CODECS[kind] for kind in options.kinds},
         "cases": "kind and number of images",
         "distinct_messages": distinct,
         "distinct_results_of_a_float_network": len({report["control"] for report in coded.values()}),
