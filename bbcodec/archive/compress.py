@@ -7,7 +7,7 @@ Files are found (`bbcodec.archive.write.scan`) and grouped into tasks (`tasks`);
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,15 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan
-from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS, BytesTask, PlannedTask, opened, plan
+from bbcodec.archive.write.tasks import (
+    FINE_TILE_PIXELS,
+    TILE_PIXELS,
+    BytesTask,
+    PlannedTask,
+    main_mode,
+    opened,
+    plan,
+)
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
@@ -56,10 +64,10 @@ class CompressRequest:
         """The codecs as an archive would use them."""
         return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
 
-    @property
-    def tile_pixels(self) -> int:
-        """The size of the tiles of large images."""
-        return TILE_PIXELS if all(use.source.compiled for use in self.codec_uses) else FINE_TILE_PIXELS
+    def tile_pixels(self, mode: str) -> int:
+        """The size of the tiles of large images of a mode."""
+        fitting = fitting_codecs(self.codec_uses, mode)
+        return TILE_PIXELS if all(source.compiled for source in fitting) else FINE_TILE_PIXELS
 
 
 def compress(
@@ -119,6 +127,12 @@ def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
     if codec is None or codec == "none":
         return ()
     return shipped_codecs() if codec == "auto" else [find_codec(codec)]
+
+
+def fitting_codecs(choices: Iterable[CodecChoice], mode: str) -> list[CodecSource]:
+    """The codecs that images of a mode are expected to be coded with: all of them, for modes of several planes."""
+    channels = {"RGB": (3,), "L": (1,)}.get(mode, (1, 3))
+    return [one.source for one in choices if one.source.channels in channels]
 
 
 def compress_with(request: CompressRequest) -> Summary:
@@ -185,7 +199,8 @@ class _Work:
         writer = ArchiveWriter(stream, entries, self.copies, codecs, report)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
         values = sum(task.work for task in self.tasks)
-        workers = run.workers(values, learned=bool(codecs), threads=pool.concurrent)
+        mostly = CodecPool(fitting_codecs(codecs, main_mode(self.tasks)), run.device, run.load)
+        workers = run.workers(values, learned=bool(codecs), threads=mostly.concurrent)
         total = sum(entry.size for entry in entries)
         results = run_tasks(encode_task, opened(self.tasks), pool, workers)
         for done in writer.take_all(results):

@@ -61,7 +61,8 @@ class EngineBackend:
     def encode(self, stack: AnsStack, images: Images, bits: Bits | None = None) -> None:
         """Put a batch of images (N, H, W, C) on the stack. bits, (N,), receives what each image adds to it."""
         rows: Account | None = None if bits is None else {}
-        encode(self.program, stack, np.ascontiguousarray(images.transpose(0, 3, 1, 2)), rows)
+        x = np.require(images.transpose(0, 3, 1, 2), requirements=("C", "W"))  # compiled code fills what it decodes
+        encode(self.program, stack, x, rows)
         if bits is not None and rows is not None:
             bits[:] = bits_of(rows)
 

@@ -141,3 +141,12 @@ def test_tensors_that_cannot_be_are_refused(contents):
         engine(stored.config, less)
     with pytest.raises(TypeError):
         engine({**asdict(CONFIGS["grey"]), "unknown": 1}, stored.tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_may_be_read_only(pairs, kind):
+    """As Pillow gives them; for the engine, arrays in the order that it wants are not copied."""
+    codec, images = pairs[kind][0], pictures(kind, 1, 9, 7)
+    wanted = codec.encode(images)
+    images.flags.writeable = False
+    assert codec.encode(images) == wanted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -186,9 +186,12 @@ PlannedTask = ImageTask | BytesTask | LargeImage | ArrayFile
 
 
 def plan(
-    entries: Sequence[ScannedEntry], copies: dict[int, int], options: StorageOptions, tile_pixels: int = TILE_PIXELS
+    entries: Sequence[ScannedEntry],
+    copies: dict[int, int],
+    options: StorageOptions,
+    tile_pixels: Callable[[str], int] = lambda mode: TILE_PIXELS,
 ) -> list[PlannedTask]:
-    """The tasks, in order. Arrays and images of more than `tile_pixels` are opened when their turn comes (`opened`)."""
+    """The tasks, in order. Arrays, and images of more than `tile_pixels(mode)`, are opened when their turn comes."""
     groups: dict[tuple[str, int, int], list[tuple[ImageFile, Probe]]] = defaultdict(list)
     others: list[FilePart] = []
     opened_later: list[PlannedTask] = []
@@ -202,8 +205,8 @@ def plan(
         if seen is None or not seen.may_split:
             image = ImageDescription.of(seen) if seen else NO_IMAGE
             others.append(FilePart(number, entry.path, 0, entry.size, image))
-        elif seen.width * seen.height > tile_pixels:
-            opened_later.append(LargeImage(number, entry.path, entry.size, seen, tile_pixels, options))
+        elif seen.width * seen.height > tile_pixels(seen.mode):
+            opened_later.append(LargeImage(number, entry.path, entry.size, seen, tile_pixels(seen.mode), options))
         else:
             groups[seen.mode, seen.height, seen.width].append((ImageFile(number, entry.path), seen))
     images = [task for key in sorted(groups) for task in _image_tasks(groups[key], options)]
@@ -213,6 +216,19 @@ def plan(
 def values_of(seen: Probe) -> int:
     """About how many values the pixels of an image are. Those of a palette may be coded as colours."""
     return seen.width * seen.height * (2 if seen.mode == "P" else mode_channels(seen.mode))
+
+
+def main_mode(tasks: Iterable[PlannedTask]) -> str:
+    """Pillow's mode of most values in images, empty if most are in arrays."""
+    values: dict[str, int] = defaultdict(int)
+    for task in tasks:
+        if isinstance(task, ImageTask):
+            values[task.expected.mode] += task.work
+        elif isinstance(task, LargeImage):
+            values[task.seen.mode] += task.work
+        elif isinstance(task, ArrayFile):
+            values[""] += task.work
+    return max(values, key=values.__getitem__, default="")
 
 
 def _image_tasks(group: list[tuple[ImageFile, Probe]], options: StorageOptions) -> Iterator[ImageTask]:

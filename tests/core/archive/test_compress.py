@@ -1,6 +1,7 @@
 """Archives are written alike wherever and however often, appear whole or not at all, and say what was done."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,8 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
+from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS
+from bbcodec.codec.catalogue import find_codec
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import RunOptions
@@ -49,6 +52,18 @@ def folder(tmp_path):
 
 def inside(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+# --- codecs that run without PyTorch, and others
+
+
+def test_a_codec_that_needs_torch_matters_only_to_images_that_it_may_code():
+    codecs = Path(__file__).parents[3] / "benchmarks" / "codecs"
+    quick, slow = find_codec(codecs / "photo-8bit-1.bbc"), find_codec(codecs / "grey-1.bbc")
+    assert CompressRequest("in", "a.bb", codecs=[quick, slow]).tile_pixels("RGB") == TILE_PIXELS
+    for mode in ("L", "RGBA", "P"):
+        assert CompressRequest("in", "a.bb", codecs=[quick]).tile_pixels(mode) == TILE_PIXELS
+        assert CompressRequest("in", "a.bb", codecs=[quick, slow]).tile_pixels(mode) == FINE_TILE_PIXELS
 
 
 # --- the same bytes

@@ -16,7 +16,7 @@ def test_results_of_large_files_come_back_without_their_pixels(tmp_path):
     """All of one file wait for each other."""
     np.savez(tmp_path / "a.npz", images=np.zeros((500, 40, 40), np.uint8), rest=np.zeros(10**5))
     save(tmp_path / "b.png", np.zeros((800, 800, 3), np.uint8))
-    tasks = list(opened(plan(scan([tmp_path]).entries, {}, StorageOptions(), 2**17)))
+    tasks = list(opened(plan(scan([tmp_path]).entries, {}, StorageOptions(), lambda mode: 2**17)))
     assert {type(task) for task in tasks} == {ArrayTask, TileTask}
     for task in tasks:
         coded = encode_task(CodecPool(), task)

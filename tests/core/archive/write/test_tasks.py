@@ -17,6 +17,7 @@ from bbcodec.archive.write.tasks import (
     BytesTask,
     ImageTask,
     LargeImage,
+    main_mode,
     opened,
     plan,
     split_evenly,
@@ -72,7 +73,7 @@ def test_tasks_are_bounded(tmp_path, monkeypatch):
 def test_large_images_are_cut_into_tiles_that_cover_them(tmp_path):
     pixels = smooth(33, 50, 3)
     save(tmp_path / "a.png", pixels, dpi=(300, 300))
-    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions(), 200)
+    (task,) = plan(scan([tmp_path]).entries, {}, StorageOptions(), lambda mode: 200)
     assert isinstance(task, LargeImage)
     tiles = list(opened([task]))
     seen = np.zeros_like(pixels)
@@ -115,3 +116,13 @@ def test_even_parts_cover_all(count, most):
     assert max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
     assert len(parts) == -(-count // most)
+
+
+def test_the_mode_of_most_values(tmp_path):
+    save(tmp_path / "a.png", noise(10, 10, 3))
+    save(tmp_path / "b.png", noise(20, 14, 1))
+    assert main_mode(plan(scan([tmp_path]).entries, {}, StorageOptions())) == "RGB"
+    assert main_mode(plan(scan([tmp_path]).entries, {}, StorageOptions(), lambda mode: 50)) == "RGB"  # as large ones
+    np.save(tmp_path / "c.npy", noise(20, 20, 3))
+    assert main_mode(plan(scan([tmp_path]).entries, {}, StorageOptions())) == ""
+    assert main_mode([]) == ""
