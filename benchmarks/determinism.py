@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BATCHES = [1, 15, 16, 64, 200]  # from 16 on, other kernels may be taken
 CODECS = {
-    "photos": "photo-2",
+    "photos": "photo-3",
     "photos-8bit": "photo-8bit-1",
     "digits": "mnist-binary-2",
     "digits-delta-vae": "mnist-binary-delta-vae-2",

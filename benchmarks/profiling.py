@@ -1,6 +1,6 @@
 """Where the time of one `compress` and one `decompress` goes, and what the multiply-adds alone would take.
 
-    python benchmarks/profiling.py --data DATA [--codec photo-2] [--count 1]
+    python benchmarks/profiling.py --data DATA [--codec photo-3] [--count 1]
 
 The photos (Kodak, or the PNG files of DATA) are compressed with the check of the result, and restored, with one job on
 one core. Each command runs --repeat times; a sampler (benchmarks/sampling.py) watches the last run. Seconds are told by
@@ -62,7 +62,7 @@ def engine(codec: str | Path, photo: Pixels, times: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__ or "", "profiling")
-    parser.add_argument("--codec", default="photo-2", help="name of a trained codec, or a .bbc file")
+    parser.add_argument("--codec", default="photo-3", help="name of a trained codec, or a .bbc file")
     parser.add_argument("--count", type=int, default=1, help="how many photos")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each command; the last one is told")
     parser.add_argument("--times", type=int, default=5, help="runs of each part of the engine, the quickest counts")

@@ -1,6 +1,6 @@
 """Does everything grow in step? Time and memory from one small image to 50,000, and from 32 to 4,000 pixels a side.
 
-    python benchmarks/scaling.py --data DATA [--codec photo-2] [--cores 1 2] [--quick]
+    python benchmarks/scaling.py --data DATA [--codec photo-3] [--cores 1 2] [--quick]
 
 Small images are crops of 32 x 32 pixels as PNG files; single ones are parts of a mosaic of the photos. Each case is
 compressed, with the check of its result, and restored, on so many cores and with as many jobs. Memory is the most that
@@ -128,7 +128,7 @@ def claims(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__ or "", "scaling")
-    parser.add_argument("--codec", default="photo-2", help="name of a trained codec, or a .bbc file")
+    parser.add_argument("--codec", default="photo-3", help="name of a trained codec, or a .bbc file")
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], help="and as many jobs")
     parser.add_argument("--quick", action="store_true", help="cases of up to a megapixel")
     options = parser.parse_args()

@@ -88,7 +88,7 @@ def compress(
 ) -> Summary:
     """Compress files, folders and arrays into the archive `output`, which appears only when it is whole and verified.
 
-    codec: `auto` (of the shipped ones the shortest), a shipped name, a `.bbc` file, or `none`.
+    codec: `auto` (of the shipped ones the shortest, but for those made for speed), a shipped name, a `.bbc` file, or `none`.
     embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
@@ -123,10 +123,10 @@ def compress(
 
 
 def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
-    """The codecs that a `codec` argument stands for."""
+    """The codecs that a `codec` argument stands for; `auto` leaves out those made for speed, which their cards say."""
     if codec is None or codec == "none":
         return ()
-    return shipped_codecs() if codec == "auto" else [find_codec(codec)]
+    return [one for one in shipped_codecs() if not one.card.get("fast")] if codec == "auto" else [find_codec(codec)]
 
 
 def fitting_codecs(choices: Iterable[CodecChoice], mode: str) -> list[CodecSource]:

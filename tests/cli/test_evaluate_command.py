@@ -120,8 +120,8 @@ def test_wrong_codecs_and_options(array, tmp_path, capsys):
     evaluate("nowhere", array, code=7)
     (tmp_path / "x.bbc").write_bytes(b"x")
     evaluate(tmp_path / "x.bbc", array, code=14)
-    evaluate("photo-2", code=2)
-    evaluate("photo-2", array, "--iwae", "-1", code=2)
+    evaluate("photo-3", code=2)
+    evaluate("photo-3", array, "--iwae", "-1", code=2)
     assert "bbcodec:" in capsys.readouterr().err
 
 

@@ -101,7 +101,7 @@ DEFAULTS = {
         (["--minutes", "3"], {"overrides": {"minutes": 3.0, "epochs": 0.0}}),
         (["--set", "epochs=4", "--minutes", "3"], {"overrides": {"minutes": 3.0, "epochs": 0.0}}),
         (["--epochs", "2.5", "--seed", "7"], {"overrides": {"epochs": 2.5, "seed": 7}}),
-        (["--init-from", "photo-2", "--resume"], {"init_from": "photo-2", "resume": True}),
+        (["--init-from", "photo-3", "--resume"], {"init_from": "photo-3", "resume": True}),
         (["-f", "--threads", "3", "--device", "cpu"], {"force": True, "threads": 3, "device": "cpu"}),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
         (["--preset", "huge"], 3, "unknown preset 'huge'"),
         (["--set", "crop=9"], 3, "is as large as crops of 9 x 9 pixels: the smallest is 8 x 8"),
         (["--set", "latent_stride=3"], 3, "powers of two"),
-        (["--init-from", "photo-2"], 3, "codec photo-2 takes RGB images, got grey ones"),
+        (["--init-from", "photo-3"], 3, "codec photo-3 takes RGB images, got grey ones"),
         (["--init-from", "no-such"], 7, "no-such"),
     ],
 )

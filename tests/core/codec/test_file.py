@@ -29,7 +29,7 @@ def test_files_hold_the_whole_codec(contents, codecs, kind, tmp_path):
         assert codec.card == CARD
         assert codec.pixels == pixel_format(kind)
         assert codec.file_bytes == len(contents[kind])
-        assert not codec.safe
+        assert codec.concurrent or not codec.safe  # on the engine, or on the fast path of the network
     assert load_codec(path, "cpu").name == "mine"
     again = save_codec(codec.backend.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
     assert again == contents[kind]
@@ -150,7 +150,7 @@ def test_shipped_codecs(name):
     assert card.startswith(f"# {name}\n")
     assert codec.card["data"] in card
     assert 0 < codec.card["bits_per_dim"] < 8
-    assert not codec.safe
+    assert codec.concurrent or not codec.safe  # on the engine, or on the fast path of the network
     rng = np.random.default_rng(0)
     images = rng.integers(0, codec.pixels.levels, (3, 28, 28, codec.pixels.channels), dtype=np.uint8)
     assert np.array_equal(codec.decode(codec.encode(images)), images)

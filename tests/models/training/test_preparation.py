@@ -23,8 +23,8 @@ def test_training_goes_on_from_a_codec(images, tmp_path):
     assert second.card["bits_per_dim"] == pytest.approx(first.card["bits_per_dim"], rel=1e-3)
     with pytest.raises(InputError, match="the model of codec first differs"):
         train([images], tmp_path / "x.bbc", overrides={"hidden": 4}, init_from=tmp_path / "first.bbc")
-    with pytest.raises(InputError, match="photo-2 takes RGB images, got grey ones"):
-        train([images], tmp_path / "x.bbc", init_from="photo-2")
+    with pytest.raises(InputError, match="photo-3 takes RGB images, got grey ones"):
+        train([images], tmp_path / "x.bbc", init_from="photo-3")
 
 
 @pytest.mark.parametrize(

@@ -231,8 +231,8 @@ def test_a_codec_to_start_from_may_lie_beside_the_recipe(tmp_path):
     (tmp_path / "codecs" / "first.bbc").touch()
     (tmp_path / "recipe.toml").write_text('init_from = "codecs/first.bbc"')
     assert read_recipe(tmp_path / "recipe.toml").init_from == str(tmp_path / "codecs" / "first.bbc")
-    (tmp_path / "recipe.toml").write_text('init_from = "photo-2"')
-    assert read_recipe(tmp_path / "recipe.toml").init_from == "photo-2"
+    (tmp_path / "recipe.toml").write_text('init_from = "photo-3"')
+    assert read_recipe(tmp_path / "recipe.toml").init_from == "photo-3"
 
 
 def test_every_recipe_starts_from_a_codec_that_is_there():
