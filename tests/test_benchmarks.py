@@ -230,34 +230,53 @@ def test_what_is_compared_takes_turns():
     assert found == {"by_threads": {"2": {"encode": 5.0}}, "seconds": {"2": {"encode": [4.0, 2.0, 3.0]}}}
 
 
-def busy(file: str, function: str, *inner: tuple[str, str]):
-    """A function of a file that calls others, of which the last works for a tenth of a second."""
-    source = f"def {function}(call): return call()"
-    space: dict = {}
-    exec(compile(source, file, "exec"), space)
-    call = busy(*inner[0], *inner[1:]) if inner else spin
-    return lambda: space[function](call)
+def within(*callers: tuple[str, str]) -> tuple[str, str]:
+    """The place of code that functions of these files called, the outermost first."""
+    from sampling import place_of
+
+    def call() -> tuple[str, str]:
+        return place_of(sys._getframe())
+
+    for file, function in reversed(callers):
+        space: dict = {"call": call}
+        code = compile("def named(): return call()", file, "exec")
+        exec(code, space)
+        space["named"].__code__ = space["named"].__code__.replace(co_name=function)
+        call = space["named"]
+    return call()
 
 
-def spin() -> None:
-    end = time.perf_counter() + 0.1
-    while time.perf_counter() < end:
-        pass
+LOAD = "x/bbcodec/codec/file.py", "load_codec"
 
 
-def test_a_sampler_tells_phase_and_room():
+@pytest.mark.parametrize(
+    ("callers", "place"),
+    [
+        ([LOAD, ("x/bbcodec/codec/known_answers.py", "answers"), ("x/bbcodec/engine/waves.py", "_run")],
+         ("known answers", "engine")),
+        ([LOAD, ("x/numba/core/dispatcher.py", "compile")], ("codec file", "compiled code, loaded")),
+        ([("x/bbcodec/engine/waves.py", "_run"), ("x/numba/core/dispatcher.py", "compile")],
+         ("work", "compiled code, loaded")),
+        ([("<frozen importlib._bootstrap>", "_call")], ("start-up", "imports")),
+        ([LOAD, ("<frozen importlib._bootstrap>", "_call")], ("codec file", "imports")),
+        ([("<frozen importlib._bootstrap>", "_call"), ("x/bbcodec/engine/waves.py", "<module>")],
+         ("start-up", "imports")),
+        ([("x/bbcodec/archive/compress.py", "_verify_written"), ("x/PIL/Image.py", "load")],
+         ("check of the result", "classical trials")),
+        ([("x/elsewhere.py", "f")], ("work", "the rest")),
+    ],
+)  # fmt: skip
+def test_a_sample_tells_phase_and_room(callers, place):
+    assert within(*callers) == place
+
+
+def test_a_sampler_counts_all_the_time():
     from sampling import by_room, sampled
 
-    known, waves = ("x/bbcodec/codec/known_answers.py", "answers"), ("x/bbcodec/engine/waves.py", "_run")
-    load = ("x/bbcodec/codec/file.py", "load_codec")
-    seconds = sampled(busy(*load, known, waves))
-    assert max(seconds, key=seconds.get) == ("known answers", "engine")
-    seconds = sampled(busy(*load, ("x/numba/core/dispatcher.py", "compile")))
-    assert max(seconds, key=seconds.get) == ("codec file", "compiled code, loaded")
-    seconds = sampled(busy("<frozen importlib._bootstrap>", "_call"))
-    assert max(seconds, key=seconds.get) == ("start-up", "imports")
-    assert 0.05 < sum(seconds.values()) < 10
-    assert next(iter(by_room(seconds))) == "imports"
+    start = time.perf_counter()
+    seconds = sampled(lambda: time.sleep(0.1))
+    assert 0.05 < sum(seconds.values()) <= time.perf_counter() - start
+    assert by_room({("a", "x"): 1.0, ("b", "y"): 6.0, ("c", "x"): 1.0}) == {"y": 0.75, "x": 0.25}
 
 
 def scaled(rows: dict[tuple[int, int], float], memory: int = 100) -> dict:
