@@ -3,10 +3,11 @@
     python benchmarks/determinism.py --data DATA
 
 Each setting runs in a process of its own: thread counts, oneDNN on and off, plain instruction sets, reduced precision,
-bfloat16 autocast, and an accelerator where there is one. For each batch of images, and a codec of every model family,
-all messages must be equal to the last byte, and each setting must decode the messages of all others to the same pixels.
-As a control, an ordinary float network runs under the same settings: how many different results it gives shows that
-they do change the arithmetic.
+bfloat16 autocast, the safe path, and an accelerator where there is one, all with PyTorch; and the compiled engine with
+each of its kernels that this machine has, four messages at a time. For each batch of images, and a codec of every model
+family, all messages must be equal to the last byte, and each setting must decode the messages of all others to the same
+pixels. The engine takes part where a codec has one. As a control, an ordinary float network runs under PyTorch's
+settings: how many different results it gives shows that they do change the arithmetic.
 
 Needs DATA/mnist_test.npy and DATA/kodak/*.png.
 """
@@ -19,17 +20,26 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import Pixels, arguments, needed, pixels, save, trained_codec
 from mnist_binary import binarised
 
+from bbcodec.codec.engine_backend import runs_without_torch
+from bbcodec.engine.compiling import FEATURES, VARIABLE
+from bbcodec.engine.compiling import available as kernels
+
+if TYPE_CHECKING:
+    from bbcodec.codec.codec import Codec
+
 BATCHES = [1, 15, 16, 64, 200]  # from 16 on, other kernels may be taken
 CODECS = {
     "photos": "photo-2",
+    "photos-8bit": "photo-8bit-1",
     "digits": "mnist-binary-2",
     "digits-delta-vae": "mnist-binary-delta-vae-2",
     "digits-vamp": "mnist-binary-vamp-2",
@@ -46,7 +56,9 @@ class Setting:
     onednn: bool = True
     precision: str = "highest"
     autocast: bool = False
+    safe: bool = False
     device: str = "cpu"
+    engine: bool = False
 
 
 SETTINGS = {
@@ -62,16 +74,18 @@ SETTINGS = {
     "plain everything": Setting(1, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}, onednn=False),
     "matmul precision medium": Setting(precision="medium"),
     "bfloat16 autocast": Setting(autocast=True),
+    "safe path": Setting(threads=1, safe=True),
     "cuda": Setting(device="cuda"),
+    **{f"engine, {name}": Setting(engine=True, env={VARIABLE: name}) for name in FEATURES},
 }
 
 
-def cases(data: Path, batches: list[int]) -> dict[str, Pixels]:
+def cases(data: Path, batches: list[int], kinds: list[str]) -> dict[str, Pixels]:
     """Name -> images (N, H, W, C): kind of image and batch size are in the name."""
     digits = binarised(np.load(needed(data / "mnist_test.npy")))[..., None]
     photos = [pixels(path) for path in sorted(needed(data / "kodak").glob("*.png"))]
     crops = np.stack([photo[i : i + 32, 64:96] for photo in photos for i in range(32, 320, 32)])
-    images = {kind: crops if kind == "photos" else digits for kind in CODECS}
+    images = {kind: crops if kind.startswith("photos") else digits for kind in kinds}
     return {f"{kind} {n}": some[:n] for kind, some in images.items() for n in batches if n <= len(some)}
 
 
@@ -100,31 +114,54 @@ def codec_path(name: str) -> Path:
     return found[0]
 
 
+def load(setting: Setting, kinds: set[str]) -> dict[str, Codec]:
+    """The codecs that a setting runs, by kind: those that have an engine, or all, with their networks."""
+    import bbcodec
+
+    paths = {kind: codec_path(codec) for kind, codec in CODECS.items() if kind in kinds}
+    if setting.engine:
+        paths = {kind: path for kind, path in paths.items() if runs_without_torch(path.read_bytes(), "cpu")}
+    codecs = {kind: bbcodec.load_codec(path, setting.device, setting.engine) for kind, path in paths.items()}
+    for codec in codecs.values():
+        codec.set_safe(setting.safe)
+    return codecs
+
+
 def work(name: str, folder: Path) -> None:
     """In a process of its own: code all cases, decode what came of it, and what other settings made of them."""
     import torch
-
-    import bbcodec
 
     setting = SETTINGS[name]
     torch.set_num_threads(setting.threads)
     torch.backends.mkldnn.set_flags(setting.onednn)
     torch.set_float32_matmul_precision(setting.precision)
-    codecs = {kind: bbcodec.load_codec(codec_path(codec), device=setting.device) for kind, codec in CODECS.items()}
     report: dict[str, Any] = {"messages": {}, "decoded": {}}
-    with torch.autocast("cpu", enabled=setting.autocast), np.load(folder / "cases.npz") as arrays:
+    with (
+        torch.autocast("cpu", enabled=setting.autocast),
+        np.load(folder / "cases.npz") as arrays,
+        ThreadPoolExecutor(setting.threads) as threads,
+    ):
+        codecs = load(setting, {case.split()[0] for case in arrays})
+        each = threads.map if setting.engine else map  # autocast, and the number of threads, are this thread's own
         report["control"] = float_control()
         wanted = folder / "wanted.json"
         pairs = [tuple(pair) for pair in json.loads(wanted.read_text())] if wanted.exists() else []
-        for case, images in arrays.items():
-            message = codecs[case.split()[0]].encode_message(images)
+        images = {case: arrays[case] for case in arrays if case.split()[0] in codecs}
+
+        def encode(case: str) -> bytes:
+            return codecs[case.split()[0]].encode_message(images[case])
+
+        def decode(case: str, found: str) -> bool:
+            message, shape = (folder / found).read_bytes(), images[case].shape[:3]
+            return bool(np.array_equal(codecs[case.split()[0]].decode_message(message, *shape), images[case]))
+
+        for case, message in zip(images, each(encode, images), strict=True):
             report["messages"][case] = digest(message)
             (folder / digest(message)).write_bytes(message)
             pairs.append((case, digest(message)))
-        for case, found in sorted(set(pairs)):
-            images, message = arrays[case], (folder / found).read_bytes()
-            back = codecs[case.split()[0]].decode_message(message, *images.shape[:3])
-            report["decoded"][f"{case} {found}"] = bool(np.array_equal(back, images))
+        pairs = sorted({pair for pair in pairs if pair[0] in images})
+        for (case, found), right in zip(pairs, each(decode, *zip(*pairs, strict=True)), strict=True):
+            report["decoded"][f"{case} {found}"] = right
     print(json.dumps(report))
 
 
@@ -143,7 +180,18 @@ def available() -> list[str]:
     """The settings that this machine has."""
     import torch
 
-    return [name for name, s in SETTINGS.items() if s.device == "cpu" or torch.cuda.is_available()]
+    def here(setting: Setting) -> bool:
+        if setting.engine:
+            return setting.env[VARIABLE] in kernels()
+        return setting.device == "cpu" or torch.cuda.is_available()
+
+    return [name for name, setting in SETTINGS.items() if here(setting)]
+
+
+def travels(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether a setting decoded all that another one wrote, of the codecs that both run."""
+    pairs = [(case, found) for case, found in ours["messages"].items() if case in theirs["messages"]]
+    return all(theirs["decoded"][f"{case} {found}"] for case, found in pairs)
 
 
 def main() -> None:
@@ -151,30 +199,30 @@ def main() -> None:
     parser = arguments(__doc__, "determinism")
     parser.add_argument("--worker", help="run one setting (used by the benchmark itself)")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="images in a message")
+    parser.add_argument("--kinds", nargs="+", choices=CODECS, default=list(CODECS), help="codecs (all)")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, metavar="SETTING", help="(all that are here)")
     options = parser.parse_args()
     if options.worker:
         work(options.worker, options.data)
         return
     with tempfile.TemporaryDirectory(prefix="bbcodec-determinism-") as name:
         folder = Path(name)
-        np.savez(folder / "cases.npz", **cases(options.data, options.batches))
-        coded = {setting: run(setting, folder) for setting in available()}
+        np.savez(folder / "cases.npz", **cases(options.data, options.batches, options.kinds))
+        chosen = [setting for setting in available() if setting in (options.settings or SETTINGS)]
+        coded = {setting: run(setting, folder) for setting in chosen}
         every = sorted({pair for report in coded.values() for pair in report["messages"].items()})
         (folder / "wanted.json").write_text(json.dumps(every))
         for setting, report in coded.items():  # messages that a setting did not write itself are still to be decoded
-            if len(report["decoded"]) < len(every):
+            if len(report["decoded"]) < sum(case in report["messages"] for case, _ in every):
                 report["decoded"] = run(setting, folder)["decoded"]
     matrix = {
-        encoder: {
-            decoder: all(theirs["decoded"][f"{case} {found}"] for case, found in ours["messages"].items())
-            for decoder, theirs in coded.items()
-        }
+        encoder: {decoder: travels(ours, theirs) for decoder, theirs in coded.items()}
         for encoder, ours in coded.items()
     }
-    distinct = {case: len({report["messages"][case] for report in coded.values()}) for case, _ in every}
+    distinct = {case: len({found for one, found in every if one == case}) for case, _ in every}
     result = {
         "settings": list(coded),
-        "codecs": CODECS,
+        "codecs": {kind: CODECS[kind] for kind in options.kinds},
         "cases": "kind and number of images",
         "distinct_messages": distinct,
         "distinct_results_of_a_float_network": len({report["control"] for report in coded.values()}),

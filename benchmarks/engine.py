@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, Pixels, save
+from common import HERE, Pixels, load_average, save
 
-from bbcodec.coder.ans import AnsStack
 from bbcodec.codec.codec import Codec
+from bbcodec.coder.ans import AnsStack
 from bbcodec.engine import products
 from bbcodec.engine.compiling import FEATURES, Kernels, address, available, compiled
 from bbcodec.engine.families import note, pop_pixels, room
@@ -108,10 +108,9 @@ def random_net(hidden: int, blocks: int, parameters: int) -> dict[str, np.ndarra
 
 
 def coder_of(codec: Codec) -> LocalCoder | None:
-    """What codes the pixels of a codec, where that is the engine."""
-    program = getattr(codec.backend, "program", None)
-    coder: LocalCoder | None = getattr(program, "coder", None)
-    return coder
+    """The local net that codes the pixels of a codec, where that is one of the engine."""
+    coder = getattr(getattr(codec.backend, "program", None), "local", None)
+    return coder if isinstance(coder, LocalCoder) else None
 
 
 def multiply_adds(net: Packed) -> tuple[int, int]:
@@ -203,9 +202,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="runs of each part, the quickest counts")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "engine.json", help="where the result goes")
     options = parser.parse_args()
+    before = load_average()
     rows = [measure(net, Kernels(name), options.times) for name in options.kernels for net in NETS]
     data = f"a photo of {WIDTH} x {HEIGHT} drawn from nets of random weights, {COMPONENTS} components"
-    save(options, parser, data, {"rows": rows}, folder="")
+    save(options, parser, data, {"load_average": before, "rows": rows}, folder="")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
+
 HERE = Path(__file__).resolve().parent
 START, END = "<!-- results: rendered by benchmarks/readme_table.py -->", "<!-- end of results -->"
-ENGINE_PARTS = ("net", "distribution_in", "rans_in", "distribution_and_rans_out")
 
 Result = dict[str, Any]
 
@@ -62,7 +63,7 @@ def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
     """README's table: sizes and speeds side by side, longest files first."""
     ours = kodak["bbcodec"]
     dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
-    threads = sorted({count for one in (speed["codecs"] | speed["peers"]).values() for count in one["by_threads"]})
+    threads = thread_counts(speed)
     rows: list[tuple[int, str, bool, list[str]]] = []  # bytes, name, whether it is ours, rates
     for key in ("png_as_they_come", "webp_m6", "jpegxl_e7", "jpegxl_e9"):
         rates = speed["peers"].get(key.removesuffix("_as_they_come"), {"by_threads": {}})["by_threads"]
@@ -83,17 +84,6 @@ def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
     yield " ".join([*photo_notes(speed, threads), published_note(published)])
 
 
-def named(threads: str) -> str:
-    """So many threads, in words."""
-    return f"{threads} thread{'s' if threads != '1' else ''}"
-
-
-def two_ways(rates: Result, threads: list[str], into: str, out: str) -> list[str]:
-    """Cells of rates both ways, by numbers of threads; empty where nothing was measured."""
-    found = [rates.get(count, {}).get(way) for count in threads for way in (into, out)]
-    return ["" if rate is None else two_digits(rate) for rate in found]
-
-
 def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
     """What the rates are, and what the check of the result costs."""
     environment = speed["environment"]
@@ -105,7 +95,7 @@ def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
     for name, one in speed["codecs"].items():
         checked = [(count, one["by_threads"].get(count, {}).get("compress_checked")) for count in threads]
         rates = [f"{two_digits(rate)} MB/s with {named(count)}" for count, rate in checked if rate]
-        told.append(f"`{name}` then compresses {', '.join(rates)}")
+        told.append(f"`{name}` then compresses at {', '.join(rates)}")
     yield f"{'; '.join(told)}."
 
 
@@ -113,11 +103,6 @@ def published_note(published: Result) -> str:
     """Where the rows with an asterisk come from."""
     link = f"[{published['source'].removeprefix('https://github.com/')}]({published['source']})"
     return f"\\* Published for another machine ({published['machine']}): {link}."
-
-
-def two_digits(rate: float) -> str:
-    """A rate above 0 to two significant digits, or to whole numbers: 0.56, 7.0, 23, 120."""
-    return f"{rate:,.{max(0, 1 - math.floor(math.log10(rate)))}f}"
 
 
 OWN_CODECS = {"cifar10-2": "CIFAR-10", "mnist-1": "MNIST, 8-bit", "microscopy-1": "microscopy"}
@@ -168,53 +153,6 @@ def determinism(result: Result) -> Iterator[str]:
     )
 
 
-def speed(result: Result) -> Iterator[str]:
-    """MB/s."""
-    everyone = result["codecs"] | result["peers"]
-    threads = sorted({count for one in everyone.values() for count in one["by_threads"]})
-    yield f"| {result['unit']} |" + "".join(f" in, {named(count)} | out |" for count in threads)
-    yield "| --- |" + " ---: | ---: |" * len(threads)
-    for name, one in result["codecs"].items():
-        for what, *ways in SPEED_ROWS:
-            cells = two_ways(one["by_threads"], threads, *ways)
-            if any(cells):
-                yield f"| `{name}`, {what} | {' | '.join(cells)} |"
-    for name, one in result["peers"].items():
-        yield f"| {PEERS[name]} | {' | '.join(two_ways(one['by_threads'], threads, 'encode', 'decode'))} |"
-    yield ""
-    yield "Commands include start-up; peers code whole photos side by side."
-    alone = {f"`{name}`": one["one_photo_seconds"] for name, one in result["codecs"].items() if "one_photo_seconds" in one}
-    if "one_photo_seconds" in result:
-        alone["the codec left to the tool"] = result["one_photo_seconds"]
-        told = (
-            f"{one['compress_checked']:.2f} s to compress and check, {one['decompress']:.2f} s to restore with {name}"
-            for name, one in alone.items()
-        )
-        yield f"One photo from the shell, third run: {'; '.join(told)}."
-    digits = result.get("digits", {"codecs": {}})
-    for name, one in digits["codecs"].items():
-        yield ""
-        yield f"{digits['images']:,} binarised MNIST images with `{name}`, {one['bits_per_dim']:.4f} bits/dim, images/s:"
-        yield ""
-        yield "| |" + "".join(f" in, {named(count)} | out |" for count in threads)
-        yield "| --- |" + " ---: | ---: |" * len(threads)
-        for what, *ways in SPEED_ROWS:
-            yield f"| {what} | {' | '.join(two_ways(one['by_threads'], threads, *ways))} |"
-
-
-SPEED_ROWS = (
-    ("commands", "compress", "decompress"),
-    ("commands, result checked (default)", "compress_checked", ""),
-    ("the codec alone", "encode", "decode"),
-)
-PEERS = {
-    "png": "PNG (Pillow, optimize)",
-    "webp_m6": "WebP m6",
-    "jpegxl_e7": "JPEG XL e7",
-    "jpegxl_e9": "JPEG XL e9",
-}
-
-
 def folders(result: Result) -> Iterator[str]:
     """Folders restored, and the sprites beside their peers."""
     odd, sprites = result["strange_images"], result["sprites"]
@@ -257,20 +195,6 @@ def large(result: Result) -> Iterator[str]:
         f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
         f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore."
     )
-
-
-def engine(result: Result) -> Iterator[str]:
-    """Where the compiled engine spends its time."""
-    yield "| net | kernels | products alone | net | distribution in | rANS in | distribution and rANS out | in | out |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for row in result["rows"]:
-        each = row["us_per_pixel"]
-        parts = [row["floor_us_per_pixel"], *(each[part] for part in ENGINE_PARTS)]
-        speeds = [f"{row['mb_per_s'][way]:.1f} MB/s" for way in ("in", "out")]
-        yield f"| {row['net']} | {row['kernels']} | " + " | ".join([*(f"{part:.2f}" for part in parts), *speeds]) + " |"
-    yield ""
-    yield "Microseconds of CPU time a pixel, one thread, without files and start-up."
-    yield "Shipped codecs do not use the engine yet."
 
 
 def trained(result: Result) -> Iterator[str]:
@@ -452,7 +376,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "many": ("Many small images", many),
     "large": ("A large image", large),
     "speed": ("Speed", speed),
+    "profiling": ("Where the time of a command goes", profile),
     "engine": ("The compiled engine", engine),
+    "scaling": ("Time and memory as images grow", scaling),
+    "frontier": ("Which local net", frontier),
+    "device": ("On an accelerator", device),
     "determinism": ("The same bits everywhere", determinism),
     "mnist_binary": ("From the bound to the file", mnist_binary),
     "families": ("The model families", families),

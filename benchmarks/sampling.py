@@ -49,17 +49,22 @@ def place_of(frame: FrameType | None) -> Place:
     while frame is not None:
         file, function = frame.f_code.co_filename, frame.f_code.co_name
         if not room:
-            room = room_of(file, function, idle)
+            room = IMPORTS if is_import(frame) else room_of(file, idle)
         idle = False
         phase = phase or phase_of(file, function)
         frame = frame.f_back
     return phase or (START if room == IMPORTS else WORK), room or REST
 
 
-def room_of(file: str, function: str, innermost: bool) -> str:
-    """The room of a function; empty if it has none of its own."""
-    if function == "<module>" or "importlib" in file:
-        return IMPORTS
+def is_import(frame: FrameType) -> bool:
+    """Whether a function imports: it is of importlib, or the body of a module that importlib runs."""
+    caller = frame.f_back
+    body = frame.f_code.co_name == "<module>" and caller is not None and "importlib" in caller.f_code.co_filename
+    return body or "importlib" in frame.f_code.co_filename
+
+
+def room_of(file: str, innermost: bool) -> str:
+    """The room of a function of a file; empty if it has none of its own."""
     if innermost and any(mark in file for mark in IDLE):
         return WAITING
     return next((room for room, marks in ROOMS.items() if any(mark in file for mark in marks)), "")

@@ -100,8 +100,8 @@ class Vlae(TrainableModel):
     def compile_for_training(self) -> None:
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
-        if isinstance(self.local, QuantisedLocalNet) and on_cpu and fused_blocks.available():
-            for net in [self.local, self.prior_net] if self.config.latent_channels else [self.local]:
+        if self.config.inner and on_cpu and fused_blocks.available():
+            for net in (net for net in self.children() if isinstance(net, QuantisedLocalNet)):
                 net.forward = partial(fused_blocks.params_of, net)  # type: ignore[method-assign]
             quicken(self)
         else:

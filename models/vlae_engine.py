@@ -65,7 +65,8 @@ class VlaeEngine:
         """q(z | x)."""
         c, sizes = self.config, self.sizes(images.shape)
         params = self.encoder(images, LEVELS[c.levels], INSIDE, sizes).astype(np.int32)
-        return normals(*np.split(params, 2, 1), c.steps_per_unit)
+        means, log_sigmas = np.split(params, 2, 1)
+        return normals(means, log_sigmas, c.steps_per_unit)
 
     def prior(self, shape: Shape) -> LocalDistribution:
         """p(z) of latents of images of this shape."""

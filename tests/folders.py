@@ -179,6 +179,8 @@ def counting():
     calls = []
 
     class Counting:
+        concurrent = False
+
         def __init__(self, content, device):
             self.codec = load_fake(content, device)
 

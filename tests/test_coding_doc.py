@@ -229,13 +229,15 @@ EXAMPLE = VlaeConfig(
 
 
 def fill_layers(model: torch.nn.Module) -> None:
-    """Filler for the whole numbers of every layer, as sections 9 and 14.3 say it."""
+    """Filler for the whole numbers of every layer, as sections 6.7, 9 and 14.3 say it."""
     for n, layer in enumerate(exact_layers(model).values(), 1):
         stored = layer.stored()
         shape, outputs = stored["weight"].shape, layer.bias.numel()
         words = filler(n, 0, shape.numel() + 2 * outputs).astype(np.int64)
         weight, bias, scale = np.split(words, [shape.numel(), shape.numel() + outputs])
-        numbers = (weight % 257 - 128).reshape(shape), bias % 2001 - 1000, scale % 3 + (4 if "shift" in stored else 7)
+        most = 127 if stored["weight"].dtype == torch.int8 else 128
+        weight, least = (weight % (2 * most + 1) - most).reshape(shape), 4 if "shift" in stored else 7
+        numbers = weight, bias % 2001 - 1000, scale % 3 + least
         kept = zip(stored.values(), numbers, strict=True)
         layer.load_stored(*(torch.from_numpy(each).to(before.dtype) for before, each in kept))
 
@@ -352,6 +354,22 @@ def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example
     decode(codec.backend.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
     answers: Example = {f"known answer {n}": one for n, one in enumerate(codec_header(content)["known_answers"])}
     return tape, shown, answers
+
+
+def example_quantised() -> Example:
+    """A codec of the family `vlae` with 8-bit nets, and a message of it."""
+    model = Vlae(replace(EXAMPLE, layers=1, inner=3, between=1))
+    fill_layers(model)
+    tape, out, answers = first_batch(model, "vlae")
+    waves = len(list(WaveOrder(*model.sizes(HEIGHT, WIDTH)[-1])))
+    for n, (z, means, log_sigmas) in enumerate(tape.popped[:3]):
+        out |= {f"batch 0: p means, wave {n}": means, f"batch 0: p log sigmas, wave {n}": log_sigmas}
+        out[f"batch 0: z, wave {n}"] = z
+    for n in (0, 1, 5):
+        x, logits = tape.popped[waves + n]
+        out |= {f"batch 0: logits, wave {n}": logits, f"batch 0: x, wave {n}": x}
+    ((_, means, log_sigmas),) = tape.pushed
+    return out | {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas} | answers
 
 
 def example_delta() -> Example:

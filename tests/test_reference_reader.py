@@ -171,7 +171,7 @@ def test_the_example_of_the_page_is_decoded_from_the_page_alone():
     sizes = {"channels": 1, "levels": 2, "hidden": 3, "layers": 2, "radius": 2, "components": 1, "latent_channels": 2,
              "latent_stride": 4, "context_stride": 2, "width": 2, "blocks": 1, "prior_hidden": 2, "prior_layers": 1,
              "steps_per_unit": 4}  # fmt: skip
-    about = {"format": 1, "family": "vlae", "config": sizes, "pixels": {"channels": 1, "levels": 2}}
+    about = {"format": 2, "family": "vlae", "config": sizes, "pixels": {"channels": 1, "levels": 2}}
     header, body = {"__metadata__": {"bbcodec": json.dumps(about)}}, b""
     for n, (name, shape) in enumerate(shapes(sizes).items(), 1):
         m, c = shape.outs * shape.ins * len(shape.taps), shape.outs

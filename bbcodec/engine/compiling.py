@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -96,13 +97,14 @@ class KernelsType(types.Opaque):
         super().__init__(f"Kernels({name}, {code})")
 
 
+_type = cache(KernelsType)  # making one takes longer than most calls
 register_model(KernelsType)(models.OpaqueModel)
 llvm.initialize_native_asmparser()  # for inline assembly
 
 
 @typeof_impl.register(Kernels)
 def _typeof(kernels, context):
-    return KernelsType(kernels.name, CODE)
+    return _type(kernels.name, CODE)
 
 
 @unbox(KernelsType)

@@ -8,7 +8,6 @@ parity of an output's row and column. Channels of activations are padded to a mu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,21 +25,20 @@ from bbcodec.engine.products import (
     pack,
     wide_to_stream,
 )
+from bbcodec.engine.stored_layers import Arrays, stored_layer
 
 TO_BYTES, TO_STREAM, TO_VALUES, WIDE_TO_STREAM = range(4)  # what a layer reads and writes, by its product
 BORDER: Final = 1  # places: kernels are 3 x 3 at most, and a transposed one sees one place further
-SUM_BOUND: Final = 1 << 24
-SHIFTS: Final = 1, 16
-WEIGHT_BOUND: Final[dict[type, int]] = {np.int8: 127, np.int16: 2047}
 
-Arrays = Mapping[str, npt.NDArray[Any]]
 Bytes = npt.NDArray[np.uint8]
 
 
 class Convolution(NamedTuple):
     """A layer packed for `convolve`. Make it with `plain` or `transposed`."""
 
-    matrix: Matrix  # stacked, one of each parity
+    weight: npt.NDArray[Any]  # a packed matrix of each parity, stacked, as are the next two
+    start: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.int32]
     taps: Integers  # (parities, taps, 2): row and column of each, from the place that an output looks at
     step: int  # places of the input from one output of a parity to the next, each way
     parities: int  # each way: 1, or 2 of a transposed convolution
@@ -64,7 +62,9 @@ def blank(rows: int, columns: int, images: int, channels: int, dtype: type[np.ui
     """A map of zeros."""
     size = channels * np.dtype(dtype).itemsize
     places = (rows + 2 * BORDER) * (columns + 2 * BORDER)
-    return Map(np.zeros((places * images + SLACK_ROWS) * size, np.uint8), rows, columns, BORDER, images, size, images * size)
+    return Map(
+        np.zeros((places * images + SLACK_ROWS) * size, np.uint8), rows, columns, BORDER, images, size, images * size
+    )
 
 
 def view(array: npt.NDArray[np.int16], first: int, images: int) -> Map:
@@ -90,14 +90,17 @@ def inside(one: Map, dtype: type[np.uint8] | type[np.int16]) -> npt.NDArray[Any]
     return one.data[: np.prod(shape)].reshape(shape).view(dtype)[edge, edge]
 
 
-def plain(arrays: Arrays, name: str, shape: tuple[int, int, int], bound: int = ACTIVATION_BOUND, stride: int = 1) -> Convolution:
+def plain(
+    arrays: Arrays, name: str, shape: tuple[int, int, int], bound: int = ACTIVATION_BOUND, stride: int = 1
+) -> Convolution:
     """A convolution from the arrays of its codec file: `.weight` (outputs, inputs, k, k), `.bias`, `.shift` (outputs,).
 
     shape: outputs, inputs and k, 1 or 3. Weights are int8 and inputs 0..127, or int16 and inputs within +-bound.
     Raises ValueError if arrays lack, do not have these sizes, or break the bounds of exact sums.
     """
     outputs, inputs, k = shape
-    weight, start, shift = _checked(arrays, name, (outputs, inputs, k, k), bound)
+    dtype = np.int8 if bound == ACTIVATION_BOUND else np.int16
+    weight, start, shift = stored_layer(arrays, name, (outputs, inputs, k, k), bound, dtype)
     taps = np.array([(i - k // 2, j - k // 2) for i in range(k) for j in range(k)], np.int64)
     each = weight.transpose(2, 3, 1, 0).reshape(k * k, inputs, outputs)
     return _stacked([each], start, shift, taps[None], stride, 1)
@@ -105,7 +108,7 @@ def plain(arrays: Arrays, name: str, shape: tuple[int, int, int], bound: int = A
 
 def transposed(arrays: Arrays, name: str, shape: tuple[int, int]) -> Convolution:
     """A convolution that doubles the resolution, 4 x 4, as `plain`; shape: outputs and inputs."""
-    weight, start, shift = _checked(arrays, name, (*shape, 4, 4), ACTIVATION_BOUND)
+    weight, start, shift = stored_layer(arrays, name, (*shape, 4, 4), ACTIVATION_BOUND, np.int8)
     # Output 2 m + parity sees input m with one tap and, with the other, m - 1 (parity 0) or m + 1 (parity 1).
     seen = {0: ((0, 1), (-1, 3)), 1: ((0, 2), (1, 0))}  # parity -> places and taps
     weights, taps = [], []
@@ -115,31 +118,6 @@ def transposed(arrays: Arrays, name: str, shape: tuple[int, int]) -> Convolution
             weights.append(np.stack([weight[:, :, i[1], j[1]].T for i, j in pairs]))
             taps.append([(i[0], j[0]) for i, j in pairs])
     return _stacked(weights, start, shift, np.array(taps, np.int64), 1, 2)
-
-
-def _checked(
-    arrays: Arrays, name: str, shape: tuple[int, ...], bound: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], npt.NDArray[np.int8]]:
-    """Weight, bias with the half that rounds, and shift of a layer. Raises ValueError as `plain` does."""
-    try:
-        weight, bias, shift = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
-    except KeyError as error:
-        raise ValueError(f"the net has no array {error}") from None
-    dtype = np.int8 if bound == ACTIVATION_BOUND else np.int16
-    found = [(part.shape, part.dtype) for part in (weight, bias, shift)]
-    if found != [(shape, dtype), (shape[:1], np.int32), (shape[:1], np.int8)]:
-        raise ValueError(
-            f"{name} has weights {weight.shape} {weight.dtype}, biases {bias.shape} {bias.dtype} and shifts "
-            f"{shift.shape} {shift.dtype}, expected {shape} {np.dtype(dtype)}, {shape[:1]} int32 and {shape[:1]} int8"
-        )
-    if shift.min() < SHIFTS[0] or shift.max() > SHIFTS[1]:
-        raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, expected {SHIFTS[0]} to {SHIFTS[1]}")
-    half = np.int64(1) << (shift.astype(np.int64) - 1)
-    size = np.abs(weight.astype(np.int64))
-    most = int((bound * size.reshape(len(size), -1).sum(1) + np.abs(bias.astype(np.int64)) + half).max())
-    if most >= SUM_BOUND or size.max() > WEIGHT_BOUND[dtype]:
-        raise ValueError(f"{name} breaks the bound of exact sums: {most} of at most {SUM_BOUND - 1}")
-    return weight, (bias + half).astype(np.int32), shift
 
 
 def _stacked(
@@ -154,13 +132,17 @@ def _stacked(
     _, inputs, outputs = weights[0].shape
     width = padded(inputs) if weights[0].dtype == np.int8 else inputs + inputs % 2
     packed = [pack(np.pad(one, ((0, 0), (0, width - inputs), (0, 0))), start, shift) for one in weights]
-    matrix = Matrix(*(np.stack(parts) for parts in zip(*packed, strict=True)))
-    return Convolution(matrix, taps, step, parities, width, outputs)
+    weight, starts, shifts = (np.stack(parts) for parts in zip(*packed, strict=True))
+    return Convolution(weight, starts, shifts, taps, step, parities, width, outputs)
 
 
 @compiled
 def run(kernels, kind, layer, offsets, source, target, seen):
-    """As `convolve`. offsets: (parities, taps), bytes from the place that an output looks at to its taps."""
+    """As `convolve`. offsets: (parities, taps), bytes from the place that an output looks at to its taps.
+
+    Layer and maps are plain tuples, which numba takes faster than named ones.
+    """
+    layer, source, target, seen = Convolution(*layer), Map(*source), Map(*target), Map(*seen)
     line, out_line, seen_line = line_of(source), line_of(target), line_of(seen)
     origin = address(source.data) + source.border * (line + source.pitch)
     out_origin = address(target.data) + target.border * (out_line + target.pitch)
@@ -171,7 +153,7 @@ def run(kernels, kind, layer, offsets, source, target, seen):
         at_once = target.columns
     for parity in range(parities * parities):
         down, right, at = parity // parities, parity % parities, offsets[parity]
-        matrix = Matrix(layer.matrix.weight[parity], layer.matrix.start[parity], layer.matrix.shift[parity])
+        matrix = Matrix(layer.weight[parity], layer.start[parity], layer.shift[parity])
         for i in range(down, target.rows, parities):
             for j in range(right, target.columns, parities * at_once):
                 a = origin + (i // parities * line + j // parities * source.pitch) * layer.step
@@ -187,7 +169,9 @@ def run(kernels, kind, layer, offsets, source, target, seen):
                     wide_to_stream(kernels, a, size, at, layer.inputs, matrix, y, target.size, z, seen.size, n)
 
 
-def convolve(kernels: Kernels, kind: int, layer: Convolution, source: Map, target: Map, seen: Map | None = None) -> None:
+def convolve(
+    kernels: Kernels, kind: int, layer: Convolution, source: Map, target: Map, seen: Map | None = None
+) -> None:
     """Compute a layer from one map to another, which says how many of its outputs there are.
 
     kind: what the layer reads and writes. TO_STREAM and WIDE_TO_STREAM add to the target, int16, and put what the next
@@ -195,4 +179,5 @@ def convolve(kernels: Kernels, kind: int, layer: Convolution, source: Map, targe
     borders.
     """
     offsets = layer.taps[..., 0] * _line(source) + layer.taps[..., 1] * source.pitch
-    run(kernels, kind, layer, offsets, source, target, target if seen is None else seen)
+    maps = source, target, target if seen is None else seen
+    run(kernels, kind, tuple(layer), offsets, *(tuple(each) for each in maps))

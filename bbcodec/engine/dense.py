@@ -8,20 +8,15 @@ All layers are wide products (`bbcodec.engine.products`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bbcodec.engine.compiling import Kernels, address, choose, clear, compiled
 from bbcodec.engine.products import ACTIVATION_BOUND, BLOCK, SLACK_ROWS, Matrix, pack, wide_to_halves, wide_to_words
+from bbcodec.engine.stored_layers import Arrays, stored_layer
 
-SUM_BOUND: Final = 1 << 24
-WEIGHT_BOUND: Final = 2047
-SHIFTS: Final = 1, 16
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 Values = npt.NDArray[Any]
 
 
@@ -82,26 +77,9 @@ class DenseNet:
 
 def _matrix(arrays: Arrays, name: str, shape: tuple[int, int], bound: int, width: int) -> Matrix:
     """A layer by name, packed, its inputs padded to `width`. Raises ValueError as `DenseNet` does."""
-    try:
-        weight, bias, shift = (arrays[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
-    except KeyError as error:
-        raise ValueError(f"the net has no array {error}") from None
-    found = [(part.shape, part.dtype) for part in (weight, bias, shift)]
-    expected = [(shape, np.dtype(np.int16)), (shape[:1], np.dtype(np.int32)), (shape[:1], np.dtype(np.int8))]
-    if found != expected:
-        told = " and ".join(
-            f"{what} {part.shape} {part.dtype}" for what, part in (("weights", weight), ("biases", bias))
-        )
-        raise ValueError(f"{name} has {told}, expected {shape} int16 and {shape[:1]} int32")
-    if shift.min() < SHIFTS[0] or shift.max() > SHIFTS[1]:
-        raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, expected {SHIFTS[0]} to {SHIFTS[1]}")
-    half = np.int64(1) << (shift.astype(np.int64) - 1)
-    size = np.abs(weight.astype(np.int64))
-    most = int((bound * size.sum(1) + np.abs(bias.astype(np.int64)) + half).max())
-    if most >= SUM_BOUND or size.max() > WEIGHT_BOUND:
-        raise ValueError(f"{name} breaks the bound of exact sums: {most} of at most {SUM_BOUND - 1}")
+    weight, start, shift = stored_layer(arrays, name, shape, bound, np.int16)
     padded = np.pad(weight.T, ((0, width - shape[1]), (0, 0)))
-    return pack(padded[None], (bias + half).astype(np.int32), shift)
+    return pack(padded[None], start, shift)
 
 
 def _stacked(matrices: list[Matrix], width: int) -> Matrix:

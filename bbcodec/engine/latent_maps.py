@@ -17,7 +17,6 @@ from bbcodec.engine.convolutions import (
     TO_STREAM,
     TO_VALUES,
     WIDE_TO_STREAM,
-    Arrays,
     Convolution,
     Map,
     blank,
@@ -28,8 +27,9 @@ from bbcodec.engine.convolutions import (
     view,
 )
 from bbcodec.engine.local_net import padded
+from bbcodec.engine.stored_layers import Arrays
 
-IMAGES: Final = 24  # at a time: a multiple of the rows of every tile of the products
+IMAGES: Final = 48  # at a time: a multiple of the rows of every tile of the products
 STREAM_BOUND: Final = 2047
 
 Values = npt.NDArray[Any]
@@ -53,9 +53,8 @@ class Block(NamedTuple):
 
 
 def _stream(size: Size, images: int, width: int) -> Stream:
-    return Stream(
-        blank(*size, images, width, np.int16), blank(*size, images, width, np.uint8), blank(*size, images, width, np.uint8)
-    )
+    values, seen, between = (blank(*size, images, width, dtype) for dtype in (np.int16, np.uint8, np.uint8))
+    return Stream(values, seen, between)
 
 
 def _blocks(arrays: Arrays, width: int, count: int) -> list[Block]:

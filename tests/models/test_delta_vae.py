@@ -404,7 +404,7 @@ def test_a_saved_codec_codes_images_of_any_size(name):
 def test_a_codec_file_holds_every_part():
     model = tiny(TINY)
     content = save_codec(model, "delta-vae", TINY, PixelFormat(1, 256), {})
-    for name, part in exact_parts(load_codec(content, "cpu").model).items():
+    for name, part in exact_parts(load_codec(content, "cpu").backend.model).items():
         for key, value in exact_parts(model)[name].stored().items():
             assert torch.equal(part.stored()[key], value), (name, key)
 

@@ -105,6 +105,6 @@ def test_the_log_of_a_delta_vae_shows_that_its_rate_is_never_under_delta(images,
         bound = [line["train_z"] + line["train_x"] for line in lines if line["step"] <= seen["step"]]
         assert seen["train_bits_per_dim"] == pytest.approx(np.mean(bound), abs=0.15)  # without the auxiliary's loss
         if expected:
-            delta = load_codec(tmp_path / "my.bbc", "cpu").model.committed_rate(torch.Size((1, 1, 12, 10)))
+            delta = load_codec(tmp_path / "my.bbc", "cpu").backend.model.committed_rate(torch.Size((1, 1, 12, 10)))
             assert lines[0]["committed_bits_per_dim"] == pytest.approx(delta / 120 / math.log(2), abs=1e-5)
             assert np.mean([line["train_z"] / line["committed_bits_per_dim"] for line in lines]) > 1

@@ -18,7 +18,7 @@ def test_training_goes_on_from_a_codec(images, tmp_path):
     settings = {"epochs": 1.0, "batch": 8, "learning_rate": 1e-9}
     train([images], tmp_path / "second.bbc", overrides=settings, init_from=tmp_path / "first.bbc", threads=1)
     first, second = (load_codec(tmp_path / f"{name}.bbc", "cpu") for name in ("first", "second"))
-    assert second.model.config == first.model.config
+    assert second.backend.model.config == first.backend.model.config
     assert second.card["began_with"] == f"first, digest {first.digest}"
     assert second.card["bits_per_dim"] == pytest.approx(first.card["bits_per_dim"], rel=1e-3)
     with pytest.raises(InputError, match="the model of codec first differs"):
