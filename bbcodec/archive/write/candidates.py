@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.chunks import LEARNED, SHEET, SheetBody
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk, Piece, SharedPiece
 from bbcodec.archive.write.tasks import split_evenly
-from bbcodec.archive.write.trials import PictureTrials, least_sheet, repeated_share
+from bbcodec.archive.write.trials import PictureTrials, least_sheet, repetitive
 from bbcodec.binary import FRAME_BYTES, digest64
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
@@ -40,7 +40,6 @@ PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter t
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
-REPEATED_SHARE: Final = 0.3  # of images that are sheets all the same, where a learned codec is short on a few
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 
 Costs = NDArray[np.float64]
@@ -208,7 +207,8 @@ def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool 
             message, bits = pool.encode(source, images[part])
             body = message.pack()
             chunks.append(DraftChunk(LEARNED, body, codec=source.digest))
-            pieces.extend((ChunkPiece(number, position),) for position in range(message.count))
+            if not array:  # which has no places of single images
+                pieces.extend((ChunkPiece(number, position),) for position in range(message.count))
             rest = len(body) + FRAME_BYTES - bits.sum() / 8  # of the message, and around it
             costs[part] = bits / 8 + rest / message.count + PLACE_BYTES / 4
     except InputError:
@@ -258,7 +258,7 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
     most = {coding: coding.sheet_images((height, width, channels)) for coding in _codings(options)}
     bar = best.costs[: len(few)].sum() * (1 if len(few) == count else SAMPLE_SLACK)
     learned = "learned" in best.tried and not options.thorough
-    settled = learned and (len(few) == count or repeated_share(images) < REPEATED_SHARE)
+    settled = learned and (len(few) == count or not repetitive(images, best.total))
     likely = [one for one in most if most[one] and not (settled and least_sheet(one.name, few) > bar)]
     sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in likely}
     bar = min(bar, *(SAMPLE_SLACK * size for size in sizes.values())) if sizes else bar

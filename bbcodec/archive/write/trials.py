@@ -40,6 +40,7 @@ LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
 _WEBP: Final = WebPCoding()
+REPETITIVE: Final = 0.3  # share of repeated stretches
 LOOKED_AT: Final = 32  # one in so many stretches of bytes
 _LITTLE: Final = 2**16  # bytes, of which all are
 _ODD: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)  # of xxHash
@@ -109,6 +110,14 @@ def least_lzma(values: Pixels) -> float:
     if deflated > len(data) / 2:
         return LZMA_OF_DEFLATE * deflated * (1 - repeated_share(values))
     return LZMA_OF_LEAST * len(compress_lzma(data, LEAST_LZMA))
+
+
+def repetitive(images: Pixels, bar: float) -> bool:
+    """Whether images (N, H, W, C) repeat each other so much that all of them in a sheet may take far less than a few.
+
+    bar: bytes that they take in another way. Short stretches of two levels repeat in any case: LZMA tells.
+    """
+    return least_lzma(images) <= bar if images.max() <= 1 else repeated_share(images) >= REPETITIVE
 
 
 def repeated_share(values: Samples) -> float:

@@ -69,7 +69,7 @@ class ArchiveWriter:
     @property
     def codecs_pay(self) -> bool:
         """Whether codecs save at least the bytes that they take in the archive."""
-        return self.embedded <= self.saved
+        return not self.embedded or self.embedded <= self.saved
 
     @property
     def waiting(self) -> int:

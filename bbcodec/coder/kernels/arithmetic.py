@@ -47,12 +47,9 @@ def cubic(table, x):
 @inlined
 def log2_of(mass, log2):
     """log2 of a whole number from 1 to 2**36 - 1, in 2**-24, within one unit."""
-    exponent, rest = 0, mass
-    for shift in (32, 16, 8, 4, 2, 1):
-        if rest >> shift:
-            rest >>= shift
-            exponent += shift
-    fraction = (mass << (36 - exponent)) - (1 << 36)  # mantissa - 1, 36 bits
+    bits = np.float64(mass).view(np.int64)  # which holds it exactly: 11 bits of exponent, 52 of mantissa - 1
+    exponent = (bits >> 52) - 1023
+    fraction = (bits & ((1 << 52) - 1)) >> 16  # 36 bits; the others are zero
     i = fraction >> 24
     value = log2[i] + ((log2[i + 1] - log2[i]) * (fraction & 0xFFFFFF) >> 24)
     return (exponent << INFORMATION_BITS) + ((value + 128) >> (LOG2_BITS - INFORMATION_BITS))

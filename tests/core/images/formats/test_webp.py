@@ -16,7 +16,7 @@ from bbcodec.images.formats.webp import MAX_SIDE, decode_webp, encode_webp, read
 from bbcodec.images.image_files import Picture, join_image, split_image
 
 CHANNELS = {1: "L8", 2: "LA8", 3: "RGB8", 4: "RGBA8"}
-EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0"
+EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
 
 
 def webp(sample_format="RGB8", seed=0, **options):
