@@ -54,7 +54,7 @@ def pinned(digest: str, chunks: str, stored: dict[str, int], **options: Any) -> 
     return add
 
 
-@pinned("22f0633a56c192812397a08fe91fca3e", "LD", {"png RGB8: learned": 2}, codec="photo-3")
+@pinned("b1aa1fd9953f97778bb0e2bcdea39162", "LD", {"png RGB8: learned": 2}, codec="photo-3")
 def learned_rgb(top: Path) -> None:
     for number, pixels in enumerate(natural(2, 40, 48, 3)):
         save(top / f"{number}.png", pixels)
@@ -142,7 +142,7 @@ def palettes(top: Path) -> None:
 
 
 @pinned(
-    "7e94fee595df40964dbe2d7898b785a2", "LSBD",
+    "9150ca4bfe99e949ecb804a10583c2be", "LSBD",
     {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-3",
 )  # fmt: skip
 def alpha(top: Path) -> None:

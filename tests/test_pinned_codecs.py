@@ -110,7 +110,7 @@ def test_codec_files_and_messages_of_tiny_models(name: str, capsys: pytest.Captu
 
 
 TRAINED = {
-    "photo-3": "4a48d9d868b1e821786a85f2ee39c046",
+    "photo-3": "48cccbd98fca51537f322840fb7d9b85",
     "grey-2": "495fe2a97234e6b0722018db0f6ff645",
     "mnist-binary-2": "f8533bd47df226b07a1e6ae84e8ec1fd",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",

@@ -223,7 +223,7 @@ def test_threads_end_with_an_early_stop():
     end = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may have ended, too
     assert len(done) < 10  # what was waiting is not done any more
 
 
