@@ -88,7 +88,8 @@ def compress(
 ) -> Summary:
     """Compress files, folders and arrays into the archive `output`, which appears only when it is whole and verified.
 
-    codec: `auto` (of the shipped ones the shortest, but for those made for speed), a shipped name, a `.bbc` file, or `none`.
+    codec: `auto` (of the shipped ones the shortest, but for those made for speed), a shipped name, a `.bbc` file, or
+    `none`.
     embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
