@@ -113,6 +113,7 @@ TRAINED = {
     "photo-3": "48cccbd98fca51537f322840fb7d9b85",
     "grey-2": "495fe2a97234e6b0722018db0f6ff645",
     "mnist-binary-2": "f8533bd47df226b07a1e6ae84e8ec1fd",
+    "mnist-binary-fast-1": "ae304e8b9fefd5a060d32039ca942c0a",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",
     "mnist-binary-delta-vae-2.bbc": "85caad7ae75ec15e6a4133a72df4d6c9",
     "freyfaces-vamp-1.bbc": "06fba5914220e6f02d5a6acffef5d2b1",
