@@ -95,9 +95,9 @@ def calls(images: Images, codec: str) -> Iterator[Job]:
     import bbcodec as package
 
     loaded = package.load_codec(codec_words(codec)[0][1], device="cpu")
-    messages = [loaded.encode(batch) for batch in images.batches]
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    messages = [loaded.encode(batch) for batch in images.batches]
 
     def decode() -> None:
         for batch, message in zip(images.batches, messages, strict=True):
