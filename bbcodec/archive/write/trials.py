@@ -41,8 +41,8 @@ LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
 _WEBP: Final = WebPCoding()
-LOOKED_AT: Final = 32  # one in so many stretches of bytes
-_LITTLE: Final = 2**16  # bytes, of which all are
+ENOUGH: Final = 512
+LOOKED_AT: Final = 32
 _ODD: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)  # of xxHash
 
 
@@ -129,10 +129,10 @@ def repetition(images: Pixels, bar: float) -> float:
 def repeated_share(values: Samples) -> float:
     """The share of stretches of 16 bytes that occurred before, however far away; those of one colour do not count.
 
-    Of more than a few bytes, stretches with small hashes are looked at, so that all occurrences of one are.
+    Looked at are about ENOUGH stretches, or one in LOOKED_AT, by their hashes, so that all occurrences of one are.
     """
     data, found = np.ascontiguousarray(values).reshape(-1).view(np.uint8), []
-    below = np.uint32(2**32 // (LOOKED_AT if data.size > _LITTLE else 1) - 1)
+    below = np.uint32(2**32 // min(max(data.size // ENOUGH, 1), LOOKED_AT) - 1)
     for first in range(4):
         words = data[first : first + max(0, data.size - first) // 4 * 4].view(np.uint32)
         hashes = words[:-3] * _ODD[0]
