@@ -80,7 +80,8 @@ def compared(folder: Path, archive: Path, codecs: list[str]) -> dict[str, Any]:
     stored(folder, archive, codecs, False)  # compiles, and loads what is loaded once
     quick, quick_bytes, quick_seconds = stored(folder, archive, codecs, False)
     full, full_bytes, full_seconds = stored(folder, archive, codecs, True)
-    larger = {name: one.stored_bytes - full[name].stored_bytes for name, one in quick.items()}
+    alone = (name for name, one in quick.items() if "sheet" not in (one.how, full[name].how))  # whose bytes are shared
+    larger = {name: quick[name].stored_bytes - full[name].stored_bytes for name in alone}
     codings = ("webp", "png")
     return {
         "files": len(quick),

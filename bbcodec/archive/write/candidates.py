@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.chunks import LEARNED, SHEET, SheetBody
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk, Piece, SharedPiece
 from bbcodec.archive.write.tasks import split_evenly
-from bbcodec.archive.write.trials import PictureTrials, least_sheet, repetitive
+from bbcodec.archive.write.trials import PictureTrials, least_sheet, repetition
 from bbcodec.binary import FRAME_BYTES, digest64
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.errors import InputError
@@ -38,7 +38,10 @@ SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
 PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter than WebP does, if all are equal
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
-SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says
+SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says,
+# by at most 4 % (LZMA by 12 %, but it is no rival there) where images do not repeat each other.
+NEW_SLACK: Final = 1.1
+REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 
@@ -256,14 +259,17 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
         return
     few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
     most = {coding: coding.sheet_images((height, width, channels)) for coding in _codings(options)}
-    bar = best.costs[: len(few)].sum() * (1 if len(few) == count else SAMPLE_SLACK)
-    learned = "learned" in best.tried and not options.thorough
-    settled = learned and (len(few) == count or not repetitive(images, best.total))
-    likely = [one for one in most if most[one] and not (settled and least_sheet(one.name, few) > bar)]
+    learned, slack = "learned" in best.tried and not options.thorough, SAMPLE_SLACK
+    alike = repetition(images, best.total) if learned and len(few) < count else 0.0
+    if learned and alike < REPETITION[0]:
+        slack = 1.0 if len(few) == count else NEW_SLACK
+    bar = slack * best.costs[: len(few)].sum()
+    settle = learned and alike < REPETITION[1]
+    likely = [one for one in most if most[one] and not (settle and least_sheet(one.name, few, bar) > bar)]
     sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in likely}
-    bar = min(bar, *(SAMPLE_SLACK * size for size in sizes.values())) if sizes else bar
+    bar = min([bar, *(SAMPLE_SLACK * size for size in sizes.values())])
     for coding, size in sizes.items():
-        if size < bar or len(few) == count or (learned and not settled):
+        if size < bar or len(few) == count or (learned and not settle):
             hard = coding.hard_sheets and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size
             yield SheetLayout(coding, most[coding], hard).encode(images, best)
 
@@ -277,7 +283,7 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
         if not isinstance(coding, PictureCoding) or not coding.sheet_images((height, width, channels)):
             continue
         bar = SAMPLE_SLACK * best.costs[0]
-        if "learned" in best.tried and not options.thorough and least_sheet(coding.name, images[:1]) > bar:
+        if "learned" in best.tried and not options.thorough and least_sheet(coding.name, images[:1], bar) > bar:
             continue
         if count == 1 or len(coding.encode_sheet(images[:1], hard=False)) < bar:
             yield SheetLayout(coding, max_images=1).encode(images, best)

@@ -24,6 +24,7 @@ from bbcodec.images.samples import Samples
 # takes a third of the time of full effort), and of one made with a closer look.
 GLANCE: Final = 1 / 1.3
 LOOK: Final = 1 / 1.15
+SHEET_LOOK: Final = 1 / 1.08  # which have more pixels, and so less that is by chance
 # Pictures for which the least effort is nearly as good as a glance are photos, which further effort hardly shrinks.
 PHOTO: Final = 1.1
 PHOTO_GLANCE: Final = 1 / 1.07
@@ -40,9 +41,8 @@ LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
 _WEBP: Final = WebPCoding()
-REPETITIVE: Final = 0.3  # share of repeated stretches
-LOOKED_AT: Final = 32  # one in so many stretches of bytes
-_LITTLE: Final = 2**16  # bytes, of which all are
+ENOUGH: Final = 512
+LOOKED_AT: Final = 32
 _ODD: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)  # of xxHash
 
 
@@ -91,11 +91,17 @@ class PictureTrials:
         return 1 - repeated_share(self.image)
 
 
-def least_sheet(coding: str, images: Pixels) -> float:
-    """The bytes of images (N, H, W, C) in a sheet of a storage coding, at least; 0 where nothing is known."""
+def least_sheet(coding: str, images: Pixels, bar: float) -> float:
+    """The bytes of images (N, H, W, C) in a sheet of a storage coding, at least; 0 where nothing is known.
+
+    bar: bytes of interest: if it is clear that a sheet takes more, no more is found out.
+    """
     if coding == "webp":
-        glance = len(_WEBP.encode_picture(images.reshape(-1, *images.shape[2:]), "glance"))
-        return (glance * GLANCE - SLACK_BYTES) * (1 - repeated_share(images))
+        sheet, new_share = images.reshape(-1, *images.shape[2:]), 1 - repeated_share(images)
+        least = (len(_WEBP.encode_picture(sheet, "glance")) * GLANCE - SLACK_BYTES) * new_share
+        if least > bar:
+            return least
+        return (len(_WEBP.encode_picture(sheet, "look")) * SHEET_LOOK - SLACK_BYTES) * new_share
     if coding in ("lzma", "lzma-planar"):
         return least_lzma(np.ascontiguousarray(images if coding == "lzma" else images.transpose(3, 0, 1, 2)))
     return 0
@@ -112,21 +118,21 @@ def least_lzma(values: Pixels) -> float:
     return LZMA_OF_LEAST * len(compress_lzma(data, LEAST_LZMA))
 
 
-def repetitive(images: Pixels, bar: float) -> bool:
-    """Whether images (N, H, W, C) repeat each other so much that all of them in a sheet may take far less than a few.
+def repetition(images: Pixels, bar: float) -> float:
+    """How much images (N, H, W, C) repeat each other, 0 to 1: a sheet of all takes less than its share of a few says.
 
-    bar: bytes that they take in another way. Short stretches of two levels repeat in any case: LZMA tells.
+    bar: bytes that they take in another way. Short stretches of two levels repeat in any case: there LZMA tells.
     """
-    return least_lzma(images) <= bar if images.max() <= 1 else repeated_share(images) >= REPETITIVE
+    return float(least_lzma(images) <= bar) if images.max() <= 1 else repeated_share(images)
 
 
 def repeated_share(values: Samples) -> float:
     """The share of stretches of 16 bytes that occurred before, however far away; those of one colour do not count.
 
-    Of more than a few bytes, stretches with small hashes are looked at, so that all occurrences of one are.
+    Looked at are about ENOUGH stretches, or one in LOOKED_AT, by their hashes, so that all occurrences of one are.
     """
     data, found = np.ascontiguousarray(values).reshape(-1).view(np.uint8), []
-    below = np.uint32(2**32 // (LOOKED_AT if data.size > _LITTLE else 1) - 1)
+    below = np.uint32(2**32 // min(max(data.size // ENOUGH, 1), LOOKED_AT) - 1)
     for first in range(4):
         words = data[first : first + max(0, data.size - first) // 4 * 4].view(np.uint32)
         hashes = words[:-3] * _ODD[0]
