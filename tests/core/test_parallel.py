@@ -231,6 +231,7 @@ HASTY = """
 import os, signal, threading, time
 from bbcodec.codec.pool import CodecPool
 from bbcodec.parallel import Workers, run_tasks
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
 def sleep(pool, seconds):
     if seconds:
         os.kill(os.getpid(), signal.SIGINT)
