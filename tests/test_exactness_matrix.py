@@ -164,7 +164,7 @@ def test_a_process_with_plain_kernels_decodes_what_the_fastest_ones_wrote(tmp_pa
     images = pictures("RGB", 3)
     codec.write_bytes(content_of("RGB"))
     message.write_bytes(loaded("RGB", available()[0]).encode(images))
-    words = [sys.executable, "-c", PROGRAM, *map(str, (codec, message, back))]
+    words = [sys.executable, "-P", "-c", PROGRAM, *map(str, (codec, message, back))]
     environment = os.environ | {VARIABLE: "portable"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "portable\n"

@@ -63,4 +63,4 @@ def test_looking_needs_no_numba_either(archive):
 def test_a_network_needs_torch(archive):
     """So that the tests above can fail."""
     program = f"import bbcodec, sys; bbcodec.load_codec({str(CODEC)!r}, engine=False); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "True\n"
+    assert subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True).stdout == "True\n"

@@ -150,7 +150,7 @@ def test_coding_imports_no_torch(files, tmp_path):
         "assert np.array_equal(codec.decode(codec.encode(images)), images)\n"
         "assert 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
