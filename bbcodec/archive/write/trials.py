@@ -1,7 +1,7 @@
 """Quick trials: whether a slow storage coding could make images shorter than they are already, by a learned codec.
 
 Most cannot, and coding them in full would take longer than everything else. What quick trials say is no proof: their
-margins leave room beyond what photos and drawn images were found to need; `benchmarks/trials.py` compares with full ones.
+margins leave room beyond what photos and drawings were found to need; `benchmarks/trials.py` compares with full ones.
 """
 
 from __future__ import annotations
