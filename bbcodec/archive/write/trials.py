@@ -155,6 +155,10 @@ def least_sheet(coding: str, images: Pixels, bar: float) -> float:
     """
     if coding == "webp":
         sheet, new_share = images.reshape(-1, *images.shape[2:]), 1 - repeated_share(images)
+        alike, size = residuals(sheet) if images.max() > 1 else (1.0, 0.0)
+        least = OF_ENTROPY * min(size, images.nbytes) * new_share - SLACK_BYTES
+        if alike < FEW_ALIKE and least > bar:
+            return least
         least = (len(_WEBP.encode_picture(sheet, "glance")) * GLANCE - SLACK_BYTES) * new_share
         if least > bar:
             return least
