@@ -33,6 +33,7 @@ class ExactPart(nn.Module, ABC):
     exact = True
     safe = False
     stored_names: ClassVar[tuple[str, ...]] = ("weight", "bias", "scale")
+    stored_types: ClassVar[tuple[torch.dtype, ...]] = (torch.int16, torch.int32, torch.int8)  # in the same order
 
     @abstractmethod
     def stored(self) -> dict[str, Tensor]:
@@ -42,9 +43,24 @@ class ExactPart(nn.Module, ABC):
     def load_stored(self, *args: Any, **kwargs: Any) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that are not valid."""
 
+    def check_types(self, *numbers: Tensor) -> None:
+        """Raise BadCodecFile unless numbers have the types of `stored_types`.
+
+        Bounds are computed in int64, where the magnitude of its own least number would be negative.
+        """
+        found = tuple(part.dtype for part in numbers)
+        if found != self.stored_types:
+            raise BadCodecFile(
+                f"expected {', '.join(self.stored_names)} of type {_listed(self.stored_types)}, got {_listed(found)}"
+            )
+
     def freeze(self) -> None:
         """Compute with the whole numbers that the real ones round to now, from now on."""
         self.load_stored(**self.stored())
+
+
+def _listed(types: tuple[torch.dtype, ...]) -> str:
+    return ", ".join(str(one).removeprefix("torch.") for one in types)
 
 
 class ExactLayer(ExactPart):
@@ -121,8 +137,7 @@ class ExactLayer(ExactPart):
 
     def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bound."""
-        if any(part.is_floating_point() or part.is_complex() for part in (weight, bias, scale)):
-            raise BadCodecFile(f"expected integers as weights, got {weight.dtype}, {bias.dtype}, {scale.dtype}")
+        self.check_types(weight, bias, scale)
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
             raise BadCodecFile(f"expected weights of shape {tuple(self.weight.shape)}, got {tuple(weight.shape)}")
         sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()
