@@ -7,7 +7,11 @@ keeps every partial sum exact. The outputs are then rounded to whole numbers. Te
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +24,27 @@ from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, CARRIER, rounded
 MAX_FAN_IN = 1024  # above this, the bound leaves weights too few bits
 MAX_WEIGHT = 2047
 MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
+
+
+_allowance: ContextVar[int | None] = ContextVar("_allowance", default=None)  # weights that layers may still be made of
+
+
+@contextmanager
+def weights_allowed(count: int) -> Iterator[None]:
+    """Within, layers of more weights in all raise ValueError before they take memory, whatever a config says."""
+    token = _allowance.set(count)
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+def _take_allowance(count: int) -> None:
+    left = _allowance.get()
+    if left is not None:
+        if count > left:
+            raise ValueError("its config describes a larger model than its tensors are of")
+        _allowance.set(left - count)
 
 
 class ExactPart(nn.Module, ABC):
@@ -79,6 +104,7 @@ class ExactLayer(ExactPart):
             raise ValueError(
                 f"expected a fan-in of at most {MAX_FAN_IN}, got {fan_in}: weights would lose too many bits"
             )
+        _take_allowance(math.prod(shape))
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.bound, self.fan_in = bound, fan_in
