@@ -222,6 +222,7 @@ def _verify_written(path: Path, request: CompressRequest) -> None:
         with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
             archive.verify()
     except DamagedArchive as error:
+        what = str(error).replace(str(path), str(request.output))
         raise VerificationFailed(
-            f"what was written does not decode to what was read, nothing was kept: {error}"
+            f"what was written does not decode to what was read, nothing was kept: {what}"
         ) from None

@@ -96,6 +96,7 @@ class MaskedConv(ExactLayer):
 
     def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """As ExactLayer.load_stored, from a weight without its closed taps."""
+        self.check_types(weight, bias, scale)
         if weight.shape != (*self.weight.shape[:2], len(self.taps)):
             raise BadCodecFile(f"expected weights of {len(self.taps)} taps, got shape {tuple(weight.shape)}")
         full = torch.zeros(self.weight.shape, dtype=weight.dtype)
