@@ -143,7 +143,7 @@ def test_messages_cut_short_are_refused(length):
 
 @pytest.mark.parametrize("tensors", [None, 5, [1], [["a"]], [["a", "i8", 5, 0, 0]], {"a": 1}])
 def test_headers_without_layouts_are_refused(contents, tensors):
-    _, message = split_codec(contents["grey"])
+    header, message = split_codec(contents["grey"])
     with pytest.raises(BadCodecFile):
         StoredCodec.read(parse_codec(with_message({**header, "tensors": tensors}, message), "mine"))
 
