@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from bbcodec.archive.read.archive import open_archive as open
     from bbcodec.codec.codec import Codec
     from bbcodec.codec.file import load_codec
+    from bbcodec.options import Limits
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Archive", "ArchiveDataset", "ChunkBatches", "Codec", "__version__", "compress", "decompress", "load_codec", "open",
-    "verify",
+    "Archive", "ArchiveDataset", "ChunkBatches", "Codec", "Limits", "__version__", "compress", "decompress",
+    "load_codec", "open", "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "ArchiveDataset": ("bbcodec.archive.dataset", "ArchiveDataset"),
     "ChunkBatches": ("bbcodec.archive.dataset", "ChunkBatches"),
     "Codec": ("bbcodec.codec.codec", "Codec"),
+    "Limits": ("bbcodec.options", "Limits"),
     "compress": ("bbcodec.archive.compress", "compress"),
     "decompress": ("bbcodec.archive.read.archive", "decompress"),
     "load_codec": ("bbcodec.codec.file", "load_codec"),

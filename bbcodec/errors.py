@@ -89,6 +89,12 @@ class StackUnderflow(CoderError):
     exit_code = 16
 
 
+class LimitExceeded(BBCodecError):
+    """Reading an archive would take more memory, work or disk than the limits allow; nothing is wrong with it yet."""
+
+    exit_code = 17
+
+
 class VerificationFailed(BBCodecError):
     """What was written does not decode to what was read; nothing was kept."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bbcodec.errors import LimitExceeded
 from bbcodec.parallel import Workers
 
 if TYPE_CHECKING:
@@ -34,14 +35,51 @@ class StorageOptions:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What an archive, from whomever, may cost its reader (`docs/security.md` has the table).
+
+    memory: bytes that any one chunk or codec may take, for each worker. output: bytes that are restored at a time;
+    None: 2**30, and 10,000 for each byte of the archive. work: multiply-adds of the test of a codec in an archive;
+    None: 5 * 10**10, and 80,000 for each byte that it takes there. embedded_codecs: whether such are used at all.
+    """
+
+    memory: int = 2**31
+    output: int | None = None
+    work: int | None = None
+    embedded_codecs: bool = True
+
+    def work_for(self, codec_bytes: int) -> int:
+        """Multiply-adds for the test of a codec that takes so many bytes in its archive."""
+        return 5 * 10**10 + 80_000 * codec_bytes if self.work is None else self.work
+
+    def check_memory(self, needed: int, what: str) -> None:
+        """Raise LimitExceeded if `what` needs more bytes than it may."""
+        if needed > self.memory:
+            raise LimitExceeded(
+                f"{what} needs about {needed:,} bytes of memory, at most {self.memory:,} are allowed: "
+                "raise --max-memory if you trust the archive"
+            )
+
+    def check_output(self, wanted: int, archive_bytes: int) -> None:
+        """Raise LimitExceeded if restoring writes more bytes than an archive of `archive_bytes` may."""
+        most = 2**30 + 10_000 * archive_bytes if self.output is None else self.output
+        if wanted > most:
+            raise LimitExceeded(
+                f"{wanted:,} bytes would be restored from an archive of {archive_bytes:,}, "
+                f"at most {most:,} are allowed: raise --max-output if you trust the archive"
+            )
+
+
+@dataclass(frozen=True)
 class RunOptions:
-    """How work is run: workers, device, who watches, and how codecs are loaded (None: as installed)."""
+    """How work is run: workers, device, who watches, how codecs are loaded (None: as installed), and its limits."""
 
     jobs: int = 1
     device: str = "auto"
     progress: Progress | None = None
     load: Loader | None = None
     report: Callable[[FileReport], None] | None = None
+    limits: Limits = Limits()
 
     def tell(self, what: str, done: int, total: int, written: int = 0) -> None:
         """Tell `progress`, if anybody watches, how many bytes are done."""

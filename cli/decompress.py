@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbcodec.cli.options import coding_options
+from bbcodec.cli.options import coding_options, limit_options, size
 from bbcodec.cli.output import format_contents, format_size, print_json, print_status
 
 if TYPE_CHECKING:
     from bbcodec.archive.read.archive import Archive
+    from bbcodec.options import Limits
 
 
 @click.command("decompress", short_help="Restore files from an archive.")
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 @click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
 @click.option("--unsafe-links", is_flag=True, help="Also create links that lead out of the folder.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite files.")
+@click.option("--fsync", is_flag=True, help="Wait until all files are on disk.")
+@click.option("--max-output", type=size, metavar="SIZE", help="What may be written in all (default: 1G, and more "
+              "for larger archives).")  # fmt: skip
+@limit_options
 @coding_options
 def command(
     archive: str,
@@ -30,6 +35,8 @@ def command(
     codec: str | None,
     unsafe_links: bool,
     force: bool,
+    fsync: bool,
+    limits: Limits,
     jobs: int,
     device: str,
     as_json: bool,
@@ -49,11 +56,13 @@ def command(
             raise click.UsageError("-o - takes exactly one name, and no --json")
         refuse_terminal(repr(names[0]))
     with archive_path(archive) as path, progress_display("decompressing", quiet) as display:
-        with open_archive(path, codec=codec, jobs=jobs, device=device, progress=display.progress) as opened:
+        with open_archive(
+            path, codec=codec, jobs=jobs, device=device, progress=display.progress, limits=limits
+        ) as opened:
             if output == STANDARD_STREAM:
                 _write_to_stdout(opened, names[0])
                 return
-            summary = opened.restore(output, names, force=force, unsafe_links=unsafe_links)
+            summary = opened.restore(output, names, force=force, unsafe_links=unsafe_links, fsync=fsync)
         elapsed = display.elapsed
     for line in summary.skipped:
         print_status(line.replace(path, display_name(archive, "input")))

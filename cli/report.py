@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbcodec.cli.options import coding_options
+from bbcodec.cli.options import coding_options, limit_options
 from bbcodec.cli.output import escaped, print_json, print_status
 
 if TYPE_CHECKING:
+    from bbcodec.options import Limits
     from bbcodec.report.report import Report
 
 
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 @click.option("--codec", metavar="FILE", help="The .bbc file of a codec that is neither in the archive nor shipped.")
 @click.option("--html", metavar="FILE", help="Also write the report as an HTML page.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the page.")
+@limit_options
 @coding_options
 def command(
     archive: str,
     codec: str | None,
     html: str | None,
     force: bool,
+    limits: Limits,
     jobs: int,
     device: str,
     as_json: bool,
@@ -44,7 +47,7 @@ def command(
     if html is not None:
         check_new_file(Path(html), force)
     with archive_path(archive) as path, progress_display("scanning", quiet) as display:
-        report = inspect(path, codec=codec, run=RunOptions(jobs, device, display.progress))
+        report = inspect(path, codec=codec, run=RunOptions(jobs, device, display.progress, limits=limits))
         elapsed = display.elapsed
     name = display_name(archive, "input")
     print_report(replace(report, title=name), html, force, as_json)

@@ -132,6 +132,7 @@ class PriorChoice(ExactPart):
     """Whether the auxiliary prior codes the latents: if it was the cheaper one in training, by a running mean."""
 
     stored_names: ClassVar[tuple[str, ...]] = ("auxiliary",)
+    stored_types: ClassVar[tuple[torch.dtype, ...]] = (torch.int8,)
 
     def __init__(self) -> None:
         """Not yet: nothing saved."""
@@ -154,7 +155,8 @@ class PriorChoice(ExactPart):
 
     def load_stored(self, auxiliary: Tensor) -> None:
         """Set the choice. Raises BadCodecFile for anything but 0 or 1, int8 (1,)."""
-        if auxiliary.dtype != torch.int8 or auxiliary.shape != (1,) or int(auxiliary) not in (0, 1):
+        self.check_types(auxiliary)
+        if auxiliary.shape != (1,) or int(auxiliary) not in (0, 1):
             raise BadCodecFile("expected 0 or 1 as the choice of a prior")
         with torch.no_grad():
             self.saved.fill_(int(auxiliary))

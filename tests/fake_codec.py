@@ -86,15 +86,15 @@ class HastyCodec(FakeCodec):
         return images
 
 
-def load_hasty(content, device, engine=True):
+def load_hasty(content, device, engine=True, check=None):
     return HastyCodec(read_header(content))
 
 
-def load_fake(content, device, engine=True):
+def load_fake(content, device, engine=True, check=None):
     return FakeCodec(read_header(content))
 
 
-def load_lying(content, device, engine=True):
+def load_lying(content, device, engine=True, check=None):
     return LyingCodec(read_header(content))
 
 

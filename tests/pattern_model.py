@@ -67,7 +67,7 @@ def codec_content() -> bytes:
     return fake_content(channels=1, levels=2, pattern=True)
 
 
-def load_pattern(content, device="cpu", engine=True):
+def load_pattern(content, device="cpu", engine=True, check=None):
     """In place of `workers.load_content`."""
     about = parse_codec(content, "pattern")
     return Codec(TorchBackend(PatternModel(), torch.device("cpu")), PixelFormat(1, 2), about)

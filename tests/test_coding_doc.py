@@ -160,8 +160,7 @@ def example_gaussian() -> Example:
 
 def example_bernoulli() -> Example:
     return {
-        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0])
-        for logit in (0, 128, -128, 9999)
+        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0]) for logit in (0, 128, -128, 9999)
     }
 
 
@@ -197,7 +196,7 @@ def example_logistic() -> Example:
 def example_rounding() -> Example:
     """A layer of one weight of 1, bias 0 and scale 1 halves its input."""
     halve = Conv(1, 1, 1)
-    halve.load_integers(torch.ones(1, 1, 1, 1).int(), torch.zeros(1).int(), torch.ones(1).int())
+    halve.load_integers(torch.ones(1, 1, 1, 1).short(), torch.zeros(1).int(), torch.ones(1).to(torch.int8))
     numbers = [-5, -3, -2, -1, 1, 3, 5, 7]
     halves = halve(torch.tensor(numbers).float().view(1, 1, 1, -1)).flatten().int().tolist()
     return {f"rne({number}, 1)": half for number, half in zip(numbers, halves, strict=True)}
@@ -303,8 +302,9 @@ def example_attention() -> Example:
 def example_lstm() -> Example:
     """One unit, whose input layer copies y."""
     net, out = Lstm(4, 1), {}
-    net.inputs.load_integers(torch.eye(4).int(), torch.zeros(4).int(), torch.zeros(4).int())
-    net.states.load_integers(torch.zeros(4, 1).int(), torch.zeros(4).int(), torch.zeros(4).int())
+    biases, scales = torch.zeros(4).int(), torch.zeros(4).to(torch.int8)
+    net.inputs.load_integers(torch.eye(4).short(), biases, scales)
+    net.states.load_integers(torch.zeros(4, 1).short(), biases, scales)
     for y, c in (((100, 300, -50, 20), 500), ((-2000, 5000, 0, -300), -2047)):
         h, after = net.step(torch.tensor([y]).float(), (torch.zeros(1, 1), torch.full((1, 1), float(c))))
         out[f"c, h after y {text(list(y))}, c {c}, h 0"] = [int(after), int(h)]

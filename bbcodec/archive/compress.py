@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,7 +60,7 @@ class CompressRequest:
         """The inputs as a list."""
         return [self.inputs] if isinstance(self.inputs, str | os.PathLike) else list(self.inputs)
 
-    @property
+    @cached_property
     def codec_uses(self) -> list[CodecChoice]:
         """The codecs as an archive would use them."""
         return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
@@ -221,6 +222,7 @@ def _verify_written(path: Path, request: CompressRequest) -> None:
         with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
             archive.verify()
     except DamagedArchive as error:
+        what = str(error).replace(str(path), str(request.output))
         raise VerificationFailed(
-            f"what was written does not decode to what was read, nothing was kept: {error}"
+            f"what was written does not decode to what was read, nothing was kept: {what}"
         ) from None

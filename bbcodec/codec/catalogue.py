@@ -20,7 +20,7 @@ from typing import Any, Final
 from bbcodec.binary import MAX_CODEC_BYTES, codec_digest
 from bbcodec.errors import BadCodecFile, InputError, MissingCodec
 
-MAX_HEADER_BYTES: Final = 2**24
+MAX_HEADER_BYTES: Final = 2**22
 SUFFIX: Final = ".bbc"
 
 
@@ -62,7 +62,7 @@ def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFil
         family = str(about.get("family", "unknown"))
         if not isinstance(card, dict):
             raise TypeError("its card is not an object")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise BadCodecFile(f"{name} is not a codec file (.bbc): {type(error).__name__}, {error}") from None
     return CodecFile(name, codec_digest(content), family, channels, levels, content, shipped, card)
 

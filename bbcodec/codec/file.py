@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +42,25 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     return StoredCodec("new", family_name, asdict(config), pixels, known, card, tensors).pack()
 
 
-def load_codec(source: str | os.PathLike[str] | bytes, device: str = "auto", engine: bool = True) -> Codec:
+def load_codec(
+    source: str | os.PathLike[str] | bytes,
+    device: str = "auto",
+    engine: bool = True,
+    check: Callable[[StoredCodec], None] | None = None,
+) -> Codec:
     """A codec by shipped name, by path, or from the bytes of its file, after a known-answer test.
 
     device: `cpu`, `cuda`, or `auto`: the CPU for codecs that have an engine, for others CUDA where there is one.
     engine: take the engine where there is one; else the network, which more can be asked of than messages.
+    check: sees what the file holds before anything is built of it, and may raise (`bbcodec.codec.cost`).
 
     Raises MissingCodec, BadCodecFile, InexactArithmetic, and InputError where there is no such device.
     """
     about = parse_codec(source, "codec") if isinstance(source, bytes) else find_codec(source)
     check_device(device)
     stored = StoredCodec.read(about)
+    if check:
+        check(stored)
     for backend in _backends(stored, device, engine):
         with one_thread():
             if passes(backend, stored.pixels, stored.known_answers):

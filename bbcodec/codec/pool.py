@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final, Protocol
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from bbcodec.codec.catalogue import CodecFile
 from bbcodec.codec.device import one_thread
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import CoderError, DamagedArchive, InputError
+from bbcodec.options import Limits
+
+if TYPE_CHECKING:
+    from bbcodec.codec.stored import StoredCodec
 
 Pixels = NDArray[np.uint8]
 Bits = NDArray[np.float64]
@@ -50,13 +54,17 @@ Loader = Callable[[bytes, str], MessageCodec]
 
 @dataclass(frozen=True)
 class CodecSource:
-    """A codec that may be needed: the content of its file, and the pixels that it takes."""
+    """A codec that may be needed: the content of its file, and the pixels that it takes.
+
+    stored_bytes: what it takes in an archive that it comes from, and which may be a stranger's; None for others.
+    """
 
     digest: bytes
     name: str
     channels: int
     levels: int
     content: bytes = field(repr=False)
+    stored_bytes: int | None = None
 
     @cached_property
     def compiled(self) -> bool:
@@ -66,25 +74,33 @@ class CodecSource:
         return runs_without_torch(self.content, "cpu")
 
     @classmethod
-    def of(cls, codec: CodecFile) -> CodecSource:
+    def of(cls, codec: CodecFile, stored_bytes: int | None = None) -> CodecSource:
         """The source of a codec file."""
-        return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content)
+        return cls(codec.digest, codec.name, codec.channels, codec.levels, codec.content, stored_bytes)
 
 
-def load_content(content: bytes, device: str, engine: bool = True) -> MessageCodec:
+def load_content(
+    content: bytes, device: str, engine: bool = True, check: Callable[[StoredCodec], None] | None = None
+) -> MessageCodec:
     """The codec in the bytes of a `.bbc` file, coded by the engine if it has one. Others import torch."""
     from bbcodec.codec.file import load_codec
 
-    codec: MessageCodec = load_codec(content, device=device, engine=engine)
+    codec: MessageCodec = load_codec(content, device, engine, check)
     return codec
 
 
 class CodecPool:
     """The codecs of one process, loaded when first needed; several threads may use it, and a pickle holds no codec."""
 
-    def __init__(self, sources: Iterable[CodecSource] = (), device: str = "auto", load: Loader | None = None) -> None:
+    def __init__(
+        self,
+        sources: Iterable[CodecSource] = (),
+        device: str = "auto",
+        load: Loader | None = None,
+        limits: Limits = Limits(),  # noqa: B008  frozen
+    ) -> None:
         """Keep the sources and load nothing yet. `load` loads a codec from the bytes of its file, for a device."""
-        self.sources = tuple(sources)
+        self.sources, self.limits = tuple(sources), limits
         self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
         self._device, self._load = device, load
         self._loaded: dict[tuple[bytes, bool], MessageCodec] = {}
@@ -92,13 +108,13 @@ class CodecPool:
 
     def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
         """A pool with more sources that shares the loaded codecs and kept chunks of this one."""
-        pool = CodecPool((*self.sources, *sources), self._device, self._load)
+        pool = CodecPool((*self.sources, *sources), self._device, self._load, self.limits)
         pool.kept, pool._loaded, pool._lock = self.kept, self._loaded, self._lock
         return pool
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The sources alone, for worker processes: each loads codecs itself."""
-        return CodecPool, (self.sources, self._device, self._load)
+        return CodecPool, (self.sources, self._device, self._load, self.limits)
 
     @property
     def concurrent(self) -> bool:
@@ -115,8 +131,16 @@ class CodecPool:
                 if self._load is not None:
                     self._loaded[key] = self._load(source.content, self._device)
                 else:
-                    self._loaded[key] = load_content(source.content, self._device, engine)
+                    self._loaded[key] = load_content(source.content, self._device, engine, self._check(source))
             return self._loaded[key]
+
+    def _check(self, source: CodecSource) -> Callable[[StoredCodec], None] | None:
+        """What keeps the codec of an archive within the limits; None for one that the user chose."""
+        if source.stored_bytes is None:
+            return None
+        from bbcodec.codec.cost import check_cost
+
+        return partial(check_cost, stored_bytes=source.stored_bytes, limits=self.limits)
 
     @contextmanager
     def _using(self, codec: MessageCodec) -> Iterator[None]:

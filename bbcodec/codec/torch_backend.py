@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bbcodec.codec.stored import StoredCodec, Tensors
 from bbcodec.errors import BadCodecFile, InputError
-from bbcodec.exact.layers import exact_parts, set_safe
+from bbcodec.exact.layers import exact_parts, set_safe, weights_allowed
 from bbcodec.model.coding import Account, bits_of, decode, encode
 from bbcodec.model.latent_model import LatentModel
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bbcodec.coder.ans import AnsStack
 
 FAMILIES = "bbcodec.families"  # entry points: each loads one object, a family
+ALLOWED_WEIGHTS = 2**22  # that a model may have beyond four for each number in its file, as closed taps are not stored
 
 
 class ModelFamily(Protocol):
@@ -86,7 +87,8 @@ def torch_backend(stored: StoredCodec, device: str) -> TorchBackend:
     family = find_family(stored.family)
     tensors = dict(stored.tensors)
     try:
-        model = family.build(stored.config).to(place)
+        with weights_allowed(ALLOWED_WEIGHTS + 4 * sum(tensor.size for tensor in tensors.values())):
+            model = family.build(stored.config).to(place)
         for name, part in exact_parts(model).items():
             arrays = {key: tensors.pop(f"{name}.{key}") for key in part.stored_names}
             part.load_stored(**{key: torch.from_numpy(array.copy()) for key, array in arrays.items()})

@@ -103,6 +103,8 @@ def laid_out(tensors: Arrays, radii: Sequence[int], radius: int) -> dict[str, np
                 f"{name} has weights {weight.shape}, {bias.dtype} biases and {shift.dtype} shifts, "
                 f"expected {len(taps)} taps, int32 and int8"
             )
+        if bias.shape != weight.shape[:1] or shift.shape != weight.shape[:1]:  # or they would be broadcast
+            raise ValueError(f"{name} has {bias.shape} biases and {shift.shape} shifts for {len(weight)} outputs")
         if shift.min() < SHIFT_MIN or shift.max() > SHIFT_MAX or np.abs(bias.astype(np.int64)).max() >= SUM_BOUND:
             raise ValueError(f"{name} has shifts {shift.min()} to {shift.max()}, or biases of 2**24 or more")
         arrays[f"{name}.weight"] = np.ascontiguousarray(weight.transpose(2, 1, 0)).reshape(-1, len(weight))

@@ -166,7 +166,8 @@ def weigh(scores: Doubles, starts: Places, stops: Places, scale: float, table: D
         scores[r, :low] = 0.0
         scores[r, max(low, high) :] = 0.0
         for m in range(low, high):
-            weight = table[np.int64(min((top - scores[r, m]) * scale, float(last)))]
+            below = (top - scores[r, m]) * scale
+            weight = table[np.int64(below) if 0 <= below < last else last]  # the last for nan, too
             scores[r, m] = weight
             total += weight
         totals[r] = total

@@ -24,6 +24,7 @@ class Components(ExactPart):
     """
 
     stored_names: ClassVar[tuple[str, ...]] = ("means", "log_sigmas", "log_weights")
+    stored_types: ClassVar[tuple[torch.dtype, ...]] = (torch.int16, torch.int16, torch.int16)
     log_weights: Tensor
 
     def __init__(self, count: int, latents: int, weighted: bool = False, source: Source | None = None) -> None:
@@ -67,8 +68,7 @@ class Components(ExactPart):
     def load_stored(self, means: Tensor, log_sigmas: Tensor, log_weights: Tensor) -> None:
         """Use these whole numbers from now on. Raises BadCodecFile for a wrong shape or type, or beyond +-2047."""
         parts = means, log_sigmas, log_weights
-        if any(part.dtype != torch.int16 for part in parts):
-            raise BadCodecFile(f"expected components of type int16, got {', '.join(str(part.dtype) for part in parts)}")
+        self.check_types(*parts)
         if means.shape != self.shape or log_sigmas.shape != self.shape or log_weights.shape != self.shape[:1]:
             raise BadCodecFile(f"expected components of shape {self.shape}, got {tuple(means.shape)}")
         if max(int(part.int().abs().max()) for part in parts) > BOUND:

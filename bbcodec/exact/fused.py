@@ -17,8 +17,10 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 @inlined
 def entry(y: Any) -> Any:
-    """The index, in a table of 4,096 entries, of the whole number nearest to y."""
-    return np.int32(min(max(np.rint(y), np.float32(-2048)), np.float32(2047))) + 2048
+    """The index, in a table of 4,096 entries, of the whole number nearest to y; within the table for nan, too."""
+    nearest = np.rint(y)
+    above = nearest if nearest > np.float32(-2048) else np.float32(-2048)  # False for nan
+    return np.int32(above if above < np.float32(2047) else np.float32(2047)) + 2048
 
 
 @compiled

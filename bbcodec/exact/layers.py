@@ -7,7 +7,11 @@ keeps every partial sum exact. The outputs are then rounded to whole numbers. Te
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +26,27 @@ MAX_WEIGHT = 2047
 MAX_SCALE = 14  # finer weights than 2**-14 gain nothing
 
 
+_allowance: ContextVar[int | None] = ContextVar("_allowance", default=None)  # weights that layers may still be made of
+
+
+@contextmanager
+def weights_allowed(count: int) -> Iterator[None]:
+    """Within, layers of more weights in all raise ValueError before they take memory, whatever a config says."""
+    token = _allowance.set(count)
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+def _take_allowance(count: int) -> None:
+    left = _allowance.get()
+    if left is not None:
+        if count > left:
+            raise ValueError("its config describes a larger model than its tensors are of")
+        _allowance.set(left - count)
+
+
 class ExactPart(nn.Module, ABC):
     """A part of a network that learns real numbers, and computes with whole ones, which codec files hold.
 
@@ -33,6 +58,7 @@ class ExactPart(nn.Module, ABC):
     exact = True
     safe = False
     stored_names: ClassVar[tuple[str, ...]] = ("weight", "bias", "scale")
+    stored_types: ClassVar[tuple[torch.dtype, ...]] = (torch.int16, torch.int32, torch.int8)  # in the same order
 
     @abstractmethod
     def stored(self) -> dict[str, Tensor]:
@@ -42,9 +68,24 @@ class ExactPart(nn.Module, ABC):
     def load_stored(self, *args: Any, **kwargs: Any) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile for numbers that are not valid."""
 
+    def check_types(self, *numbers: Tensor) -> None:
+        """Raise BadCodecFile unless numbers have the types of `stored_types`.
+
+        Bounds are computed in int64, where the magnitude of its own least number would be negative.
+        """
+        found = tuple(part.dtype for part in numbers)
+        if found != self.stored_types:
+            raise BadCodecFile(
+                f"expected {', '.join(self.stored_names)} of type {_listed(self.stored_types)}, got {_listed(found)}"
+            )
+
     def freeze(self) -> None:
         """Compute with the whole numbers that the real ones round to now, from now on."""
         self.load_stored(**self.stored())
+
+
+def _listed(types: tuple[torch.dtype, ...]) -> str:
+    return ", ".join(str(one).removeprefix("torch.") for one in types)
 
 
 class ExactLayer(ExactPart):
@@ -63,6 +104,7 @@ class ExactLayer(ExactPart):
             raise ValueError(
                 f"expected a fan-in of at most {MAX_FAN_IN}, got {fan_in}: weights would lose too many bits"
             )
+        _take_allowance(math.prod(shape))
         self.weight = nn.Parameter(torch.randn(shape) * gain * fan_in**-0.5)
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         self.bound, self.fan_in = bound, fan_in
@@ -121,8 +163,7 @@ class ExactLayer(ExactPart):
 
     def load_integers(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bound."""
-        if any(part.is_floating_point() or part.is_complex() for part in (weight, bias, scale)):
-            raise BadCodecFile(f"expected integers as weights, got {weight.dtype}, {bias.dtype}, {scale.dtype}")
+        self.check_types(weight, bias, scale)
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or scale.shape != self.bias.shape:
             raise BadCodecFile(f"expected weights of shape {tuple(self.weight.shape)}, got {tuple(weight.shape)}")
         sums = self.bound * weight.long().abs().flatten(1).sum(1) + bias.long().abs()

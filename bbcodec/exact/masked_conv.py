@@ -96,6 +96,7 @@ class MaskedConv(ExactLayer):
 
     def load_stored(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
         """As ExactLayer.load_stored, from a weight without its closed taps."""
+        self.check_types(weight, bias, scale)
         if weight.shape != (*self.weight.shape[:2], len(self.taps)):
             raise BadCodecFile(f"expected weights of {len(self.taps)} taps, got shape {tuple(weight.shape)}")
         full = torch.zeros(self.weight.shape, dtype=weight.dtype)
@@ -277,6 +278,7 @@ class LocalNet(WaveNet):
     def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
         """The net before the first wave of images of shape (B, H, W)."""
         return LocalState(self, shape, context, stride)
+
 
 class LocalState:
     """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""

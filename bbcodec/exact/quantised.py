@@ -51,7 +51,6 @@ class ShiftedLayer(ExactLayer):
 
     stored_names: ClassVar[tuple[str, ...]] = ("weight", "bias", "shift")
     max_weight: ClassVar[int] = 2047
-    stored_type: ClassVar[torch.dtype] = torch.int16
     input_unit = ACTIVATION_UNIT
     output_unit = ACTIVATION_UNIT
 
@@ -73,14 +72,11 @@ class ShiftedLayer(ExactLayer):
     def integers(self) -> dict[str, Tensor]:
         """weight (int16, or int8 of inner layers), bias (int32) and shift (int8) of each output channel."""
         whole = super().integers()
-        return {"weight": whole["weight"].to(self.stored_type), "bias": whole["bias"], "shift": whole["scale"]}
+        return {"weight": whole["weight"].to(self.stored_types[0]), "bias": whole["bias"], "shift": whole["scale"]}
 
     def load_integers(self, weight: Tensor, bias: Tensor, shift: Tensor) -> None:
         """Compute with these whole numbers from now on. Raises BadCodecFile if they break the bounds."""
-        types = weight.dtype, bias.dtype, shift.dtype
-        expected = self.stored_type, torch.int32, torch.int8
-        if types != expected:
-            raise BadCodecFile(f"expected weights of type {_listed(expected)}, got {_listed(types)}")
+        self.check_types(weight, bias, shift)
         if weight.shape != self.weight.shape or bias.shape != self.bias.shape or shift.shape != self.bias.shape:
             raise BadCodecFile(f"expected weights of shape {tuple(self.weight.shape)}, got {tuple(weight.shape)}")
         least, most = int(shift.min()), int(shift.max())
@@ -113,15 +109,11 @@ class ShiftedLayer(ExactLayer):
         return half_up(y) if self.exact else y
 
 
-def _listed(types: tuple[torch.dtype, ...]) -> str:
-    return ", ".join(str(one).removeprefix("torch.") for one in types)
-
-
 class InnerLayer(ShiftedLayer):
     """8-bit weights on inner activations. Outputs are inner activations, through a ReLU, or added to the stream."""
 
     max_weight = 127
-    stored_type = torch.int8
+    stored_types = (torch.int8, torch.int32, torch.int8)
     input_unit = INNER_UNIT
     to_stream = False
 

@@ -94,7 +94,7 @@ def inspect(path: PathLike, *, codec: PathLike | None = None, run: RunOptions = 
 
     check_device(run.device)
     counts = count_bytes(path)
-    with open_archive(path, codec=codec) as archive:
+    with open_archive(path, codec=codec, limits=run.limits) as archive:
         sources = [archive.source_of(record) for record in archive.codecs]
         how = archive.summary().how
     report = build_report(str(path), counts, measure_archive(counts, sources, run))
@@ -170,7 +170,7 @@ def measure_archive(
     ]
     values = sum(counts.learned[number].pixels for number in numbers)
     values += sum(map(len, positions.values())) * max(draws, default=0)
-    pool = CodecPool(sources, run.device, run.load)
+    pool = CodecPool(sources, run.device, run.load, run.limits)
     total = sum(task.chunk.length for task in tasks)
     done, found = 0, {}
     run.tell("measuring", 0, total)

@@ -667,3 +667,30 @@ def group_is_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+# --- limits
+
+
+def test_limits_of_what_an_archive_may_cost(archive, tmp_path, capsys):
+    """Each option, below and above what is needed; the message names it."""
+    out = str(tmp_path / "out")
+    for options, wanted in (
+        (["--max-output", "4"], 17), (["--max-memory", "1K"], 17), (["--max-output", "1M", "--max-memory", "1M"], 0)
+    ):  # fmt: skip
+        assert main(["decompress", str(archive), "-o", out, "-f", "--jobs", "1", *options]) == wanted
+        told = capsys.readouterr().err
+        assert (f"raise {options[0]}" in told) == (wanted == 17)
+    assert main(["verify", str(archive), "--max-memory", "1K"]) == 17
+    assert main(["verify", str(archive), "--max-memory", "1G", "--max-work", "1", "--no-embedded-codec"]) == 0
+    assert main(["decompress", str(archive), "-o", out, "--max-output", "much"]) == 2
+    assert "expected a whole number of bytes" in capsys.readouterr().err
+
+
+def test_files_are_synced_on_request(archive, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    assert main(["decompress", str(archive), "-o", str(tmp_path / "one")]) == 0
+    assert synced == []
+    assert main(["decompress", str(archive), "-o", str(tmp_path / "two"), "--fsync"]) == 0
+    assert len(synced) > 8  # four files, their folders, and those above

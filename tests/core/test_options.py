@@ -3,7 +3,8 @@
 import pytest
 
 from bbcodec import options as run_options
-from bbcodec.options import POOL_VALUES, RunOptions
+from bbcodec.errors import LimitExceeded
+from bbcodec.options import POOL_VALUES, Limits, RunOptions
 from bbcodec.parallel import Workers
 
 
@@ -43,3 +44,17 @@ def test_whoever_watches_is_told():
 )  # fmt: skip
 def test_small_work_and_work_on_a_gpu_is_done_here(run, values, learned, processes):
     assert run.workers(values, learned=learned, threads=False).count == processes
+
+
+def test_limits_grow_with_what_an_archive_holds_unless_they_are_given():
+    Limits().check_output(2**30 + 10_000 * 100, 100)
+    with pytest.raises(LimitExceeded, match="--max-output"):
+        Limits().check_output(2**30 + 10_000 * 100 + 1, 100)
+    Limits(output=7).check_output(7, 0)
+    with pytest.raises(LimitExceeded, match="8 bytes would be restored from an archive of 10,000, at most 7"):
+        Limits(output=7).check_output(8, 10_000)
+    assert Limits().work_for(1000) == 5 * 10**10 + 80_000_000
+    assert Limits(work=3).work_for(1000) == 3
+    Limits().check_memory(2**31, "it")
+    with pytest.raises(LimitExceeded, match="it needs about 2,147,483,649 bytes"):
+        Limits().check_memory(2**31 + 1, "it")

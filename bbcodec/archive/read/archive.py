@@ -23,7 +23,7 @@ from bbcodec.archive.summary import Summary
 from bbcodec.codec.catalogue import find_codec
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
 from bbcodec.images.formats import PIXEL_FORMS
-from bbcodec.options import PathLike, Progress, RunOptions
+from bbcodec.options import Limits, PathLike, Progress, RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,10 +40,12 @@ def open_archive(
     device: str = "auto",
     jobs: int = 1,
     progress: Progress | None = None,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> Archive:
     """An archive, open for reading: a mapping from names to images and arrays.
 
     codec: a `.bbc` file, for archives that neither embed their codec nor use a shipped one.
+    limits: what reading it may cost, for archives from anywhere (`docs/security.md`).
 
     Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion, UnsafePath, MissingCodec or BadCodecFile.
 
@@ -64,7 +66,7 @@ def open_archive(
         from bbcodec.codec.pool import CodecSource
 
         known = [CodecSource.of(find_codec(codec))]
-    return Archive(Path(path), known, RunOptions(jobs, device, progress))
+    return Archive(Path(path), known, RunOptions(jobs, device, progress, limits=limits))
 
 
 class Archive(Mapping[str, Any]):
@@ -77,9 +79,10 @@ class Archive(Mapping[str, Any]):
     def __init__(self, path: Path, known: Iterable[CodecSource] = (), run: RunOptions | None = None) -> None:
         """Open `path`. `known` are codecs to look among before the embedded and the shipped ones."""
         self.path = path
+        run = run or RunOptions()
         self._file = ArchiveFile(path)
-        self._codecs = CodecFinder(self._file, known)
-        self._decoder = TaskRunner(self._file, self._codecs, run or RunOptions())
+        self._codecs = CodecFinder(self._file, known, run.limits.embedded_codecs)
+        self._decoder = TaskRunner(self._file, self._codecs, run)
         self._arrays = ArrayImages(self._decoder)
         self._numbers = {os.fsdecode(entry.name): number for number, entry in enumerate(self.files)}
 
@@ -267,18 +270,26 @@ class Archive(Mapping[str, Any]):
         return self.summary()
 
     def restore(
-        self, target: PathLike, names: Sequence[str] = (), *, force: bool = False, unsafe_links: bool = False
+        self,
+        target: PathLike,
+        names: Sequence[str] = (),
+        *,
+        force: bool = False,
+        unsafe_links: bool = False,
+        fsync: bool = False,
     ) -> Summary:
         """Restore files into the folder `target`: all, or those called or below `names`.
 
         All are first written to a temporary folder in `target`, then renamed. Files in damaged chunks are left out, and
         named by the DamagedArchive that is raised at the end. Links that lead out of the folder are made only with
-        `unsafe_links`; else the summary names them.
+        `unsafe_links`; else the summary names them. fsync: all files are on disk on return.
 
-        Raises NoSuchName, MissingCodec, UnsafePath, TargetExists, OutputError or DamagedArchive.
+        Raises NoSuchName, LimitExceeded, MissingCodec, UnsafePath, TargetExists, OutputError or DamagedArchive.
         """
         numbers = self.select(names) if names else range(len(self.files))
-        restored = restore_entries(self._decoder, numbers, Path(target), force=force, unsafe_links=unsafe_links)
+        restored = restore_entries(
+            self._decoder, numbers, Path(target), force=force, unsafe_links=unsafe_links, fsync=fsync
+        )
         summary = summarise(self._file, restored.numbers)
         summary.skipped = restored.skipped
         return summary
@@ -291,17 +302,19 @@ def decompress(
     *,
     force: bool = False,
     unsafe_links: bool = False,
+    fsync: bool = False,
     codec: PathLike | None = None,
     jobs: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> Summary:
     """Restore files of an archive into the folder `target`: all, or those called or below `names`.
 
     Raises what `open_archive` and `Archive.restore` raise.
     """
-    with open_archive(path, codec=codec, device=device, jobs=jobs, progress=progress) as archive:
-        return archive.restore(target, names, force=force, unsafe_links=unsafe_links)
+    with open_archive(path, codec=codec, device=device, jobs=jobs, progress=progress, limits=limits) as archive:
+        return archive.restore(target, names, force=force, unsafe_links=unsafe_links, fsync=fsync)
 
 
 def verify(
@@ -311,10 +324,11 @@ def verify(
     jobs: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> Summary:
     """Decode all of an archive and compare digests; write nothing.
 
     Raises DamagedArchive with the names of damaged files, and what `open_archive` raises.
     """
-    with open_archive(path, codec=codec, device=device, jobs=jobs, progress=progress) as archive:
+    with open_archive(path, codec=codec, device=device, jobs=jobs, progress=progress, limits=limits) as archive:
         return archive.verify()

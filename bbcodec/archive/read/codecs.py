@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 class CodecFinder:
-    """Finds the codecs of an archive. known: those to look among before the embedded and the shipped ones."""
+    """Finds the codecs of an archive. known: those to look among before the embedded and the shipped ones.
 
-    def __init__(self, file: ArchiveFile, known: Iterable[CodecSource] = ()) -> None:
+    trusted: whether embedded ones are used.
+    """
+
+    def __init__(self, file: ArchiveFile, known: Iterable[CodecSource] = (), trusted: bool = True) -> None:
         """Find nothing yet."""
         self._file = file
         self._known = list(known)
+        self._trusted = trusted
 
     def needed_by(self, tasks: Iterable[Task]) -> list[CodecRecord]:
         """The records of the codecs of all learned chunks that tasks read. Raises InputError."""
@@ -47,12 +51,17 @@ class CodecFinder:
         for source in self._known:
             if source.digest == record.digest:
                 return source
-        embedded = self.embedded(record)
+        embedded = self.embedded(record) if self._trusted else None
         if embedded is not None:
-            return CodecSource.of(embedded)
+            return CodecSource.of(embedded, self._file.directory.chunks[record.chunk or 0].length)
         for codec in shipped_codecs():
             if codec.digest == record.digest:
                 return CodecSource.of(codec)
+        if record.chunk is not None:
+            raise MissingCodec(
+                f"{self._file.path} carries the codec {record.name!r} (digest {record.digest.hex()}), which "
+                "--no-embedded-codec refuses: give its file with --codec, or leave out the option"
+            )
         raise MissingCodec(
             f"{self._file.path} needs the codec {record.name!r} (digest {record.digest.hex()}), which is neither "
             f"installed nor in the archive: give its file with --codec, or install the bbcodec that ships it"

@@ -5,6 +5,7 @@ Chunks that were decoded last are kept, as neighbouring tasks may need them too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.chunks import BYTES, LEARNED, Chunk, SheetBody, read_chunk, unpack_bytes
 from bbcodec.archive.read.archive_file import ResolvedPlace
 from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
-from bbcodec.binary import digest64
+from bbcodec.binary import digest64, take_varint
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool
 from bbcodec.errors import DamagedArchive, InputError
@@ -27,6 +28,9 @@ from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
 from bbcodec.images.samples import Samples
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
+COPIES: Final = 4  # of the content of a chunk, in memory while it is decoded
+CONTENT_SIZE_AT: Final = 9  # in a `B` chunk, after digest and method
+MAX_CHANNELS: Final = 3  # of a learned chunk's images
 
 
 @dataclass(frozen=True)
@@ -147,16 +151,24 @@ class _ChunkReader:
         except OSError as error:
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from None
         if chunk.type == BYTES:
+            self._check_memory(take_varint(body, CONTENT_SIZE_AT)[0])
             return unpack_bytes(body)
         if chunk.type == LEARNED:
-            source, pixels = self._pool.decode(LearnedMessage.unpack(body))
+            message = LearnedMessage.unpack(body)
+            self._check_memory(MAX_CHANNELS * message.count * message.height * message.width)
+            source, pixels = self._pool.decode(message)
             return ChunkImages(pixels, source.levels)
         sheet = SheetBody.unpack(body)
         shape = sheet.count, sheet.height, sheet.width, sheet.channels
+        self._check_memory(math.prod(shape))
         pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
         if digest64(pixels.tobytes()) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
         return ChunkImages(pixels, 256)
+
+    def _check_memory(self, content_bytes: int) -> None:
+        """Raise LimitExceeded for a chunk whose content would take too much memory."""
+        self._pool.limits.check_memory(COPIES * content_bytes, f"a chunk of {self._path}")
 
 
 def _size(content: bytes | ChunkImages) -> int:

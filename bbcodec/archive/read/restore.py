@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,9 +14,11 @@ from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import link_stays_inside, printable
 from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.archive.read.join import member_layouts, write_long
+from bbcodec.archive.read.target_folder import Stage, check_target, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import Unit, plan_units
-from bbcodec.errors import DamagedArchive, OutputError, TargetExists, UnsafePath
+from bbcodec.atomic_files import sync_folder
+from bbcodec.errors import DamagedArchive
 
 if TYPE_CHECKING:
     from bbcodec.archive.read.decode import Decoded
@@ -86,9 +85,10 @@ def _n_files(file: ArchiveFile) -> int:
 def write_entry(decoder: TaskRunner, number: int, stream: BinaryIO, *, spread: bool) -> None:
     """Write one entry to a stream that can seek; of a large one no more than a few chunks are held in memory.
 
-    spread: over as many processes as are set. Raises DamagedArchive or MissingCodec.
+    spread: over as many processes as are set. Raises LimitExceeded, DamagedArchive or MissingCodec.
     """
     file = decoder.file
+    decoder.limits.check_output(file.entries[number].size, file.size)
     units = plan_units(file, [number], restore=True)
     if spread:
         results = decoder.everywhere(units, "decompressing")
@@ -136,27 +136,31 @@ class Restored:
 
 
 def restore_entries(
-    decoder: TaskRunner, numbers: Sequence[int], folder: Path, *, force: bool, unsafe_links: bool
+    decoder: TaskRunner, numbers: Sequence[int], folder: Path, *, force: bool, unsafe_links: bool, fsync: bool = False
 ) -> Restored:
-    """Restore entries into a folder: all are first written to a temporary folder in it, then renamed.
+    """Restore entries into a folder: all are first written to a temporary folder in it, then get their names.
 
-    Damaged ones are left out, and named by the DamagedArchive that is raised at the end. Raises MissingCodec,
-    UnsafePath, TargetExists, OutputError or DamagedArchive.
+    fsync: all of it is on disk on return. Damaged entries are left out, and named by the DamagedArchive that is raised
+    at the end. Raises LimitExceeded, MissingCodec, UnsafePath, TargetExists (also for a file that appeared meanwhile),
+    OutputError or DamagedArchive.
     """
     file = decoder.file
+    decoder.limits.check_output(sum(file.entries[number].size for number in numbers), file.size)
     for number in numbers:
         check_target(folder, file.entries[number], force)
-    with staging_folder(folder) as stage:
+    with staging_folder(folder, force, fsync) as (target, stage):
         damaged = _stage(decoder, numbers, stage)
         whole = [number for number in numbers if number not in damaged]
         skipped = dict(_links_left_out(file, whole, stage, unsafe_links))
         kept = [number for number in whole if number not in skipped]
         # links last, so that nothing is ever written through one of them
         for number in sorted(kept, key=lambda number: file.entries[number].form == "link"):
-            put_in_place(stage / str(number), folder, file.entries[number])
+            put_in_place(stage, str(number), target, file.entries[number])
         for number in reversed(kept):
             if file.entries[number].form == "folder":
-                finish_folder(folder, file.entries[number])
+                finish_folder(target, file.entries[number])
+        if fsync:
+            sync_folder(target.handle)
     if damaged:
         raise DamagedArchive(f"{file.path}: {_damage(file, damaged)}; all others were restored")
     lines = list(skipped.values())
@@ -165,109 +169,32 @@ def restore_entries(
     return Restored(kept, lines)
 
 
-def _stage(decoder: TaskRunner, numbers: Sequence[int], stage: Path) -> set[int]:
+def _stage(decoder: TaskRunner, numbers: Sequence[int], stage: Stage) -> set[int]:
     """Write entries into `stage`, called by their numbers; gives the numbers of damaged ones, to be left there."""
     damaged: set[int] = set()
     for number in numbers:
         entry = decoder.file.entries[number]
         if entry.form != "folder" and not entry.content:
-            (stage / str(number)).touch()
+            stage.open(str(number), "xb").close()
     units = plan_units(decoder.file, numbers, restore=True)
     results = decoder.everywhere(units, "decompressing")
     for unit in units:
         some = islice(results, len(unit.tasks))
-        damaged.update(write_unit(decoder, unit, some, lambda number: (stage / str(number)).open("w+b")))
+        damaged.update(write_unit(decoder, unit, some, lambda number: stage.open(str(number), "w+b")))
     return damaged
 
 
-def _links_left_out(file: ArchiveFile, numbers: Iterable[int], stage: Path, allowed: bool) -> Iterator[tuple[int, str]]:
+def _links_left_out(
+    file: ArchiveFile, numbers: Iterable[int], stage: Stage, allowed: bool
+) -> Iterator[tuple[int, str]]:
     """The links that are not made, and a line on each: those that lead out, unless allowed, or that cannot be."""
     for number in numbers:
         entry = file.entries[number]
         if entry.form == "link":
-            goal = (stage / str(number)).read_bytes()
+            with stage.open(str(number), "rb") as stream:
+                goal = stream.read()
             line = f"{printable(entry.name)} links to {printable(goal)}"
             if not goal or b"\0" in goal:
                 yield number, f"{line}, which is no path: left out"
             elif not allowed and not link_stays_inside(entry.name, goal):
                 yield number, f"{line}, out of the folder: left out (--unsafe-links makes it)"
-
-
-# --- the folder ------------------------------------------------------------------------------------------------------
-
-
-def check_target(folder: Path, entry: Entry, force: bool) -> None:
-    """Raise unless `entry` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError."""
-    try:
-        _check_target(folder, entry, force)
-    except OSError as error:  # a name that is too long for this file system, for one
-        raise OutputError(f"{printable(entry.name)} cannot be written: {error.strerror or error}") from None
-
-
-def _check_target(folder: Path, entry: Entry, force: bool) -> None:
-    parts = os.fsdecode(entry.name).split("/")
-    path = folder
-    for part in parts if entry.form == "folder" else parts[:-1]:
-        path = path / part
-        if path.is_symlink():
-            raise UnsafePath(f"{path} is a link: {printable(entry.name)} would be written through it, out of {folder}")
-        if path.exists() and not path.is_dir():
-            raise OutputError(f"{path} is a file, where {printable(entry.name)} needs a folder")
-    if entry.form == "folder":
-        return
-    path = path / parts[-1]
-    if path.is_dir() and not path.is_symlink():
-        raise OutputError(f"{path} is a folder, where a file is to be written")
-    if os.path.lexists(path) and not force:
-        raise TargetExists(f"{path} exists; use --force to overwrite it")
-
-
-@contextmanager
-def staging_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder in `folder`, gone at the end; where it fails, so are folders that had to be made for it."""
-    made: list[Path] = []
-    stage: Path | None = None
-    try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        for path in reversed(missing):
-            path.mkdir()
-            made.insert(0, path)
-        stage = Path(tempfile.mkdtemp(prefix=".bbcodec-", dir=folder))
-        yield stage
-        made = []
-    except OSError as error:
-        path = error.filename2 or error.filename or folder
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        if stage is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-        for path in made:
-            with suppress(OSError):  # not empty: some files had been restored
-                path.rmdir()
-
-
-def put_in_place(staged: Path, folder: Path, entry: Entry) -> None:
-    """Give a staged file its permissions, its time and its name. Of a folder only the name: see `finish_folder`."""
-    final = folder / os.fsdecode(entry.name)
-    times = (entry.modified_ns, entry.modified_ns)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if entry.form == "folder":
-        final.mkdir(exist_ok=True)
-        return
-    if entry.form == "link":
-        link = staged.with_suffix(".link")
-        link.symlink_to(os.fsdecode(staged.read_bytes()))
-        if os.utime in os.supports_follow_symlinks:
-            os.utime(link, ns=times, follow_symlinks=False)
-        staged = link
-    else:
-        staged.chmod(entry.permissions)
-        os.utime(staged, ns=times)
-    os.replace(staged, final)
-
-
-def finish_folder(folder: Path, entry: Entry) -> None:
-    """Give a restored folder its permissions and time, after all that is in it was written."""
-    final = folder / os.fsdecode(entry.name)
-    final.chmod(entry.permissions)
-    os.utime(final, ns=(entry.modified_ns, entry.modified_ns))

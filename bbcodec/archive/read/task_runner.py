@@ -25,6 +25,7 @@ class TaskRunner:
         self.file = file
         self.codecs = codecs
         self._options = options
+        self.limits = options.limits
         self._pool: CodecPool | None = None
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class TaskRunner:
         from bbcodec.codec.pool import CodecPool
 
         records = self.codecs.needed_by(tasks)
-        pool = self._pool or CodecPool((), self._options.device, self._options.load)
+        pool = self._pool or CodecPool((), self._options.device, self._options.load, self._options.limits)
         have = {source.digest for source in pool.sources}
         missing = []
         for record in records:

@@ -72,7 +72,7 @@ def fill_shifted(layer: ShiftedLayer, seed: int) -> Whole:
             row[row == -1] = 0
     bias = (CARRIER - 1 - layer.bound * np.abs(flat).sum(1) - half) * rng.choice([-1, 1], shape[0])
     layer.load_integers(
-        torch.from_numpy(weight).to(layer.stored_type),
+        torch.from_numpy(weight).to(layer.stored_types[0]),
         torch.from_numpy(bias).to(torch.int32),
         torch.from_numpy(shift).to(torch.int8),
     )

@@ -107,8 +107,9 @@ def test_memory_is_bounded():
     """Gates wide open, 256 more each row: c stays within +-2047, which a tanh table of 8 units does not show in h."""
     net = Lstm(1, 1)
     zeros = torch.zeros(4).int()
-    net.inputs.load_integers(torch.tensor([[8], [8], [8], [8]]).int(), zeros, zeros)
-    net.states.load_integers(torch.zeros(4, 1).int(), zeros, zeros)
+    scales = zeros.to(torch.int8)
+    net.inputs.load_integers(torch.tensor([[8], [8], [8], [8]]).short(), zeros, scales)
+    net.states.load_integers(torch.zeros(4, 1).short(), zeros, scales)
     state, x = net.begin(1), torch.full((1, 1), float(BOUND))
     found = []
     for _ in range(10):

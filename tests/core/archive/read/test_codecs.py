@@ -24,10 +24,8 @@ from bbcodec.archive.read import codecs as codecs_of_archives
 from bbcodec.archive.read.archive import Archive
 from bbcodec.codec import pool as workers
 from bbcodec.codec.pool import CodecSource
-from bbcodec.errors import (
-    DamagedArchive,
-    MissingCodec,
-)
+from bbcodec.errors import DamagedArchive, MissingCodec
+from bbcodec.options import Limits
 
 
 def test_codecs_of_ones_own_are_embedded(folder, tmp_path):
@@ -84,6 +82,26 @@ def test_an_embedded_codec_that_is_another_is_damage(tmp_path):
     unused = write_archive(tmp_path / "b.bb", [], [], [(bytes(16), "grey-1", GREY.content)])
     with Archive(unused) as archive, pytest.raises(DamagedArchive, match="embedded codec 'grey-1' is not the one"):
         archive.verify()
+
+
+def test_embedded_codecs_can_be_refused(folder, tmp_path):
+    """Then what needs them cannot be read, unless their files are given; nothing else needs them."""
+    squeeze(folder, tmp_path / "a.bb", [GREY])
+    refusing = replace(FAKE, limits=Limits(embedded_codecs=False))
+    with Archive(tmp_path / "a.bb", run=refusing) as archive:
+        assert archive.read_bytes("notes.txt")
+        with pytest.raises(MissingCodec, match="--no-embedded-codec refuses"):
+            archive.read_bytes("grey/1.png")
+    with Archive(tmp_path / "a.bb", [CodecSource.of(GREY)], refusing) as archive:
+        assert archive.read_bytes("grey/1.png")
+
+
+def test_only_codecs_of_archives_are_checked_against_the_limits(folder, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", [GREY])
+    with Archive(tmp_path / "a.bb", run=FAKE) as archive, Archive(tmp_path / "a.bb", [CodecSource.of(GREY)]) as given:
+        (record,) = archive.codecs
+        assert archive.source_of(record).stored_bytes == archive._file.directory.chunks[record.chunk].length
+        assert given.source_of(record).stored_bytes is None
 
 
 def test_the_public_functions_take_codec_files(folder, tmp_path, monkeypatch):

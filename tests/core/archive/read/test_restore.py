@@ -279,7 +279,7 @@ def test_existing_files_are_left_alone_without_force(folder, tmp_path):
 
 def test_a_name_too_long_for_the_file_system_is_told(tmp_path):
     long = write_archive(tmp_path / "a.bb", [text(b"n" * 300, b"hi")], [(BYTES, pack_bytes(b"hi"))])
-    with pytest.raises(OutputError, match="nnn cannot be written"):
+    with pytest.raises(OutputError, match="nnn' cannot be written"):
         restore(long, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
