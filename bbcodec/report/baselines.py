@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.archive.write.scan import ScannedEntry, find_copies, read_file, scan
+from bbcodec.atomic_files import temporary_folder
 from bbcodec.images.codings import coding_named
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.images.display import image_shown
@@ -153,8 +152,8 @@ def archive_bytes(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     """The bytes of an archive of the inputs that uses no learned codec."""
     from bbcodec.archive.compress import compress
 
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        path = Path(folder, "archive.bb")
+    with temporary_folder() as folder:
+        path = folder / "archive.bb"
         compress(inputs, path, codec="none", exclude=exclude, verify=False, jobs=run.jobs, progress=run.progress)
         return path.stat().st_size
 
