@@ -21,6 +21,8 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.sample_formats import pixel_mode
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
+MAX_ARRAY_SKELETON_BYTES: Final = 2**22  # a file with longer headers is kept as bytes; some 20,000 arrays have room
+LEAST_MEMBER_BYTES: Final = 7  # of a member in a skeleton
 USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
 
 # Of arrays without a skeleton, what follows (N, H, W) in their shape, by the number that the index has for it. 0 stands
@@ -179,8 +181,11 @@ def pack_members(members: Iterable[MemberLayout], *, zipped: bool) -> bytes:
 
 def unpack_members(skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
     """Whether the file is a zip, and how its members are put together. Raises DamagedArchive."""
+    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES:
+        raise DamagedArchive(f"the skeleton of an array file has {len(skeleton)} bytes: no encoder makes one so long")
     try:
-        zipped, rows = msgpack.unpackb(skeleton)
+        most = max(6, len(skeleton) // LEAST_MEMBER_BYTES)  # members, or parts of a date
+        zipped, rows = msgpack.unpackb(skeleton, max_array_len=most, max_map_len=0, max_ext_len=0)
         members = [_member_layout(*row) for row in rows]
     except (ValueError, TypeError, msgpack.UnpackException):
         raise DamagedArchive("the skeleton of an array file is malformed") from None
