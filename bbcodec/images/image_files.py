@@ -110,4 +110,4 @@ def palette(form: str, sample_format: str, skeleton: bytes) -> Bytes | None:
 def _check_skeleton(skeleton: bytes) -> None:
     """Raise DamagedArchive for one that is longer than any encoder makes: its records take 30 times as much memory."""
     if len(skeleton) > MAX_SKELETON_BYTES:
-        raise DamagedArchive(f"the skeleton of an image has {len(skeleton)} bytes, expected at most {MAX_SKELETON_BYTES}")
+        raise DamagedArchive(f"the skeleton of an image has {len(skeleton)} bytes, at most {MAX_SKELETON_BYTES}")

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.write.scan import ScannedEntry, find_copies, read_file, scan
+from bbcodec.archive.write.scan import ScannedEntry, find_copies, scan
 from bbcodec.atomic_files import temporary_folder
 from bbcodec.images.codings import coding_named
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.images.display import image_shown
 from bbcodec.images.formats.webp import encode_webp
 from bbcodec.images.image_files import split_image
-from bbcodec.images.npy import split_npy, split_npz
+from bbcodec.images.npy import StoredPixels, split_npy, split_npz
 from bbcodec.images.planes import to_planes
 from bbcodec.images.probe import probe
+from bbcodec.input_files import read_file
 from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.report import Baseline
 
@@ -175,7 +176,7 @@ def find_sources(files: Iterable[ScannedEntry]) -> Iterator[ImageSource]:
                 yield ImageSource(entry.path, ImageFormat(seen.mode, seen.height, seen.width))
 
 
-def _arrays(path: str) -> Iterator[tuple[int, Pixels, int]]:
+def _arrays(path: str) -> Iterator[tuple[int, Pixels | StoredPixels, int]]:
     """Number, images (N, H, W, C) and levels of each array of images in a file."""
     if path[-4:].lower() == ".npy":
         single = split_npy(path)
@@ -273,7 +274,7 @@ def _load(selection: Selection) -> Iterator[Image]:
     if source.member >= 0:
         for number, pixels, levels in _arrays(source.path):
             if number == source.member:
-                yield from ((np.array(pixels[index]), levels) for index in selection.numbers)
+                yield from ((np.array(pixels[index : index + 1][0]), levels) for index in selection.numbers)
     else:
         yield _read(source.path)
 

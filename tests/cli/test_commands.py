@@ -19,7 +19,7 @@ import pytest
 from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
-from bbcodec.archive.write import scan as scanning
+from bbcodec import input_files
 from bbcodec.cli.main import main
 from bbcodec.codec import pool as workers
 
@@ -433,7 +433,7 @@ def test_a_file_that_cannot_be_read(folder, tmp_path, capsys, monkeypatch):
     def refusing(path, *_):
         raise OSError(5, "Input/output error", path)
 
-    monkeypatch.setattr(scanning, "open", refusing, raising=False)
+    monkeypatch.setattr(input_files, "open", refusing, raising=False)
     assert main(["compress", str(folder), "-o", str(tmp_path / "a.bb"), "--codec", "none"]) == 3
     assert "cannot be read: Input/output error" in capsys.readouterr().err
     assert not (tmp_path / "a.bb").exists()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.container import PIECE_BYTES
 from bbcodec.archive.format.index import MODES
 from bbcodec.archive.format.tiles import tile_bounds, tile_count
-from bbcodec.archive.write.scan import ScannedEntry, array_suffix, read_file
+from bbcodec.archive.write.scan import ScannedEntry, array_suffix
 from bbcodec.atomic_files import temporary_folder
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
@@ -27,6 +27,7 @@ from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_np
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
+from bbcodec.input_files import read_file
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import mode_channels
 
