@@ -160,9 +160,9 @@ def usual_header(usual_shape: int, size: int, height: int, width: int) -> bytes:
     >>> usual_header(2, 128 + 5 * 28 * 28, 28, 28).split(b"  ")[0]
     b"\\x93NUMPY\\x01\\x00v\\x00{'descr': '|u1', 'fortran_order': False, 'shape': (5, 28, 28, 1), }"
     """
-    more = USUAL_SHAPES[usual_shape] if 1 <= usual_shape < len(USUAL_SHAPES) else ()
-    image = height * width * math.prod(more)
-    count, rest = divmod(size - USUAL_BYTES, image) if min(height, width) > 0 else (0, 0)
+    known = 1 <= usual_shape < len(USUAL_SHAPES) and min(height, width) > 0
+    more = USUAL_SHAPES[usual_shape] if known else ()
+    count, rest = divmod(size - USUAL_BYTES, height * width * math.prod(more)) if known else (0, 0)
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {(count, height, width, *more)}, }}"
     if count < 1 or rest or len(text) > USUAL_BYTES - 11:
         raise DamagedArchive("an array has another size than its shape")
