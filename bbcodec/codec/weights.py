@@ -22,7 +22,7 @@ from bbcodec.coder.kernels.geometric import BOUND, PRECISION_BITS
 from bbcodec.coder.tables import LOG2
 from bbcodec.errors import BadCodecFile, CoderError
 
-TYPES: Final = {"i8": np.int8, "i16": np.int16, "i32": np.int32}
+TYPES: Final[dict[str, type[np.signedinteger[Any]]]] = {"i8": np.int8, "i16": np.int16, "i32": np.int32}
 NAMES: Final = {np.dtype(kind): name for name, kind in TYPES.items()}
 SCALES: Final = 64  # a is 4, 5, 6 or 7 times a power of two, from 4 * 2**-8 to 7 * 2**7; theta = a / (a + 1)
 STEADY: Final = 24  # the scale of differences between scales: a = 1
@@ -58,9 +58,9 @@ def tails() -> NDArray[np.int32]:
     With theta = a / (a + 1) in 2**-32, P(x >= 1) = theta / (1 + theta) = a / (2 a + 1), and each next one theta times
     the one before; all of it scaled to leave room for one more in 2**-24 for every value that may come.
     """
-    number = np.arange(SCALES, dtype=np.uint64)
-    a, one = (np.uint64(4) + number % np.uint64(4)) << (number // np.uint64(4)), np.uint64(2**8)
-    theta, tail = (a << np.uint64(32)) // (a + one), (a << np.uint64(32)) // (np.uint64(2) * a + one)
+    a = [(4 + n % 4) << n // 4 for n in range(SCALES)]  # in 1/256
+    theta = np.array([(one << 32) // (one + 256) for one in a], np.uint64)
+    tail = np.array([(one << 32) // (2 * one + 256) for one in a], np.uint64)
     room = np.uint64((1 << PRECISION_BITS) - 2 * BOUND - 1)
     table = np.zeros((SCALES, BOUND + 1), np.int32)
     for m in range(BOUND):
