@@ -94,13 +94,12 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 def compress_lzma(data: bytes, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
     """`data` as a raw LZMA2 stream. Its dictionary is no longer than the data: clearing a long one takes 20 ms."""
-    fitting = [{**one, "dict_size": min(one["dict_size"], max(2**12, len(data)))} for one in filters]
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=fitting)
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=_fitting(filters, len(data)))
 
 
 def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZMA_FILTERS) -> bytes:
     """The content of a raw LZMA2 stream. Raises DamagedArchive as `inflate` does."""
-    state = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    state = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_fitting(filters, limit))
     try:
         content = state.decompress(data, limit + 1)
     except (lzma.LZMAError, EOFError) as error:
@@ -108,6 +107,11 @@ def decompress_lzma(data: bytes, limit: int, filters: list[dict[str, int]] = LZM
     if len(content) > limit or not state.eof or state.unused_data:
         raise DamagedArchive(f"an LZMA2 stream is cut short, has a tail, or holds more than {limit} bytes")
     return content
+
+
+def _fitting(filters: list[dict[str, int]], size: int) -> list[dict[str, int]]:
+    """The filters with a dictionary that is no longer than a content of `size` bytes."""
+    return [{**one, "dict_size": min(one["dict_size"], max(2**12, size))} for one in filters]
 
 
 def shortest(data: bytes) -> tuple[int, bytes]:

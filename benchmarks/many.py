@@ -58,9 +58,10 @@ def reading(archive: Path, folder: Path) -> dict[str, Any]:
 def index_bytes(archive: Path) -> dict[str, float]:
     """Bytes a file of the index, and of the directories in the chunks that can replace it, names included."""
     from bbcodec.archive.format.container import ContainerReader
+    from bbcodec.archive.format.header import FOOTER_BYTES
 
     data = archive.read_bytes()
-    index = int.from_bytes(data[-16:-12], "little")
+    index = int.from_bytes(data[-FOOTER_BYTES:][:4], "little")
     with archive.open("rb") as stream:
         directory = ContainerReader(stream).directory
     files = len(directory.files)

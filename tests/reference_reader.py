@@ -184,9 +184,25 @@ class Layer:  # C 4
 
 # ---- The family vlae: C 6, C 7, and the codec file: F ----
 
-DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
-            "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
-            "steps_per_unit": 8, "joint": False, "inner": 0, "between": 0}
+DEFAULTS = {
+    "channels": 3,
+    "levels": 256,
+    "hidden": 64,
+    "layers": 5,
+    "radius": 3,
+    "components": 5,
+    "latent_channels": 2,
+    "latent_stride": 16,
+    "context_stride": 4,
+    "width": 32,
+    "blocks": 2,
+    "prior_hidden": 32,
+    "prior_layers": 2,
+    "steps_per_unit": 8,
+    "joint": False,
+    "inner": 0,
+    "between": 0,
+}
 
 
 def taps(kind: str, radius: int) -> list[tuple[int, int]]:
@@ -367,37 +383,42 @@ class Archive:
     """F, Header, Footer: `entries` by name; `rebuilt` if its index is damaged. It may need codecs, .bbc files."""
 
     def __init__(self, data: bytes, codecs: Iterable[bytes] = ()) -> None:
-        self.data, self.entries, self.parts, self.codecs = data, {}, {}, {}
+        self.data, self.entries, self.parts, self.codecs, self.crcs = data, {}, {}, {}, {}
         self.given = {digest(codec, 16): codec for codec in codecs}
         self.content, self.images = cache(self.content), cache(self.images)
-        check(data[:9] == b"\x89BBC\r\n\x1a\n\x03", f"{data[:9]!r} is not how archives of version 0.3 begin")
-        length, want, magic = struct.unpack("<I8s4s", data[-16:].rjust(16))
-        at, start = len(data), len(data) - 16 - length
-        self.rebuilt = magic != b"BBCE" or start < 9 or digest(data[:9] + data[start:-16], 8) != want
+        length, want, last = struct.unpack("<I8s13s", data[-25:].rjust(25))
+        own = {header for header in (data[:13], last) if header.startswith(b"\x89BBC\r\n\x1a\n\x04")}
+        check(bool(own), f"{data[:9]!r} is not how archives of version 0.4 begin")
+        at, start = len(data), len(data) - 25 - length
+        self.rebuilt = last not in own or start < 13 or digest(last + data[start:-25], 8) != want
         if not self.rebuilt:
-            check(self.directory(data[start:-16], start) == 9, "the chunks do not begin after the header")
-        while self.rebuilt and (at := data.rfind(b"D", 9, at)) >= 0:
+            check(self.directory(data[start:-25], start, at) == 13, "the chunks do not begin after the header")
+        while self.rebuilt and (at := data.rfind(b"\x89BBC\r\n\x1a\n\x04", 5, at)) >= 0:
             with suppress(ReaderError):
-                at = self.directory(self.chunk("D", at).read(), at)
+                if data[at : at + 13] in own:
+                    body = self.chunk("D", at - 5).read()
+                    self.directory(body[13:], at - 5, at + len(body) + 4)
         check(bool(self.entries), "no directory is left")
 
     @reading("a directory")
-    def directory(self, data: bytes, end: int) -> int:
-        """F, Directory: takes in that of the chunks that end at `end`, and returns where they start."""
+    def directory(self, data: bytes, start: int, end: int) -> int:
+        """F, Directory: takes in that of the chunks before `start` and after `end`; returns where the first begins."""
 
         def column(packed: Any, n: int) -> Vector:
             base, planes = (packed, bytes(n)) if isinstance(packed, int) else packed
             check(len(planes) % max(1, n) == 0 and len(planes) <= 8 * n, "a column has another length")
             return [base + int.from_bytes(planes[i::n], "little") for i in range(n)]
 
-        cursor = Cursor(unpack(data[0], data[1:], 2**28))
-        names, files, places, codecs, needs, types, lengths = cursor.msgpack()
+        cursor = Cursor(data[1:])
+        check(not any(cursor.take(cursor.varint())), "padding is not zero")
+        cursor = Cursor(unpack(data[0], cursor.read(), 2**28))
+        names, files, places, codecs, needs, types, lengths, crcs, before = cursor.msgpack()
         check(not cursor.read() and set(needs) <= {"jpegxl"}, "it goes on, or needs what is unknown")
         *names, last = names.split(b"\0")
         check(last == b"" and names == sorted(set(names)) and len(files) == 12, "names or columns are not in order")
         check(not any({b"", b".", b".."} & set(name.split(b"/")) for name in names), "a name is unsafe")
-        *starts, stop = accumulate((9 + n for n in column(lengths, len(types))), initial=0)
-        starts = [end - stop + start for start in starts]
+        edges = list(accumulate((9 + n for n in column(lengths, len(types))), initial=0))
+        starts = [(start, end)[n >= before] + edge - edges[before] for n, edge in enumerate(edges[:-1])]
         rows = list(zip(*(column(numbers, len(names)) for numbers in files), strict=True))
         *firsts, m = accumulate((row[-1] for row in rows), initial=0)
         parts, held = [{} for _ in types], []
@@ -409,13 +430,15 @@ class Archive:
         self.entries = new | self.entries  # where names are equal, the later holds
         self.codecs |= {key: starts[chunk] for key, _, chunk in codecs if chunk is not None}
         self.parts |= dict(zip(starts, parts, strict=True))
-        return end - stop
+        self.crcs |= dict(zip(starts, struct.unpack(f"<{len(types)}I", crcs), strict=True))
+        return start - edges[before]
 
     def chunk(self, kind: str, start: int) -> Cursor:
         """F, Chunk: the body."""
         length = int.from_bytes(self.data[start + 1 : start + 5], "little")
         frame, crc = self.data[start : start + 5 + length], self.data[start + 5 + length : start + 9 + length]
         check(frame[:1] == kind.encode() and zlib.crc32(frame) == int.from_bytes(crc, "little"), "a damaged chunk")
+        check(zlib.crc32(frame) == self.crcs.get(start, zlib.crc32(frame)), "a chunk is another than was stored here")
         return Cursor(frame[5:])
 
     def content(self, kind: str, start: int) -> bytes:

@@ -160,8 +160,7 @@ def example_gaussian() -> Example:
 
 def example_bernoulli() -> Example:
     return {
-        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0])
-        for logit in (0, 128, -128, 9999)
+        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0]) for logit in (0, 128, -128, 9999)
     }
 
 

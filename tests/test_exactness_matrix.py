@@ -118,9 +118,7 @@ def spread(setting: Setting, function: Callable[..., Any], *arguments: list[Any]
         torch.set_num_threads(before)
 
 
-def check_matrix(
-    kind: str, batches: tuple[int, ...], threads: tuple[int, ...], torch_threads: tuple[int, ...]
-) -> None:
+def check_matrix(kind: str, batches: tuple[int, ...], threads: tuple[int, ...], torch_threads: tuple[int, ...]) -> None:
     """All settings write one message of each batch, and decode it."""
     images = [pictures(kind, count) for count in batches]
     written: dict[Setting, list[bytes]] = {}

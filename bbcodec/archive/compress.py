@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -64,7 +65,7 @@ class CompressRequest:
         """The inputs as a list."""
         return [self.inputs] if isinstance(self.inputs, str | os.PathLike) else list(self.inputs)
 
-    @property
+    @cached_property
     def codec_uses(self) -> list[CodecChoice]:
         """The codecs as an archive would use them."""
         return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]

@@ -316,9 +316,7 @@ class LocalCoder:
         Raises CoderError for a level that the distribution does not have.
         """
         costs = np.zeros(len(images), np.int64)
-        stack.push(
-            lambda heads, words, n, x: self._run(ENCODE, x, context, stride, heads, words, n, costs), images, ()
-        )
+        stack.push(lambda heads, words, n, x: self._run(ENCODE, x, context, stride, heads, words, n, costs), images, ())
         return costs
 
     def pop(

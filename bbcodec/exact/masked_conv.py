@@ -279,6 +279,7 @@ class LocalNet(WaveNet):
         """The net before the first wave of images of shape (B, H, W)."""
         return LocalState(self, shape, context, stride)
 
+
 class LocalState:
     """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""
 

@@ -23,7 +23,8 @@ from bbcodec.archive.format.chunks import (
     read_chunk,
     unpack_bytes,
 )
-from bbcodec.archive.format.container import HEADER, ContainerReader
+from bbcodec.archive.format.container import ContainerReader
+from bbcodec.archive.format.header import HEADER_BYTES
 from bbcodec.archive.format.index import Directory, Entry, Place
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
@@ -283,10 +284,10 @@ def _bytes_by_purpose(counts: ByteCounts) -> dict[Purpose, int]:
                 found[purpose] += share
         else:
             found[{CODEC: Purpose.CODECS, DIRECTORY: Purpose.DIRECTORIES}[chunk.type]] += size
-    lost = chunks[0].offset - 5 - len(HEADER) if chunks else 0  # in a damaged archive, before the first known chunk
-    end = chunks[-1].end if chunks else len(HEADER)
-    found[Purpose.HEADS] += len(HEADER)
-    found[Purpose.DIRECTORIES] += counts.archive_bytes - end + lost
+    found[Purpose.HEADS] += HEADER_BYTES
+    # index and footer; in a damaged archive also what is between the chunks that are known, or lost
+    known = HEADER_BYTES + sum(chunk.length + FRAME_BYTES for chunk in chunks)
+    found[Purpose.DIRECTORIES] += counts.archive_bytes - known
     return found
 
 

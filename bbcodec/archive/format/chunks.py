@@ -36,11 +36,12 @@ HEAD_BYTES: Final = 5  # type and length, before the body; a CRC-32 follows it
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk lies: `offset` and `length` are those of its body."""
+    """Where a chunk lies: `offset` and `length` are those of its body. crc: the CRC-32 that a directory expects."""
 
     type: str
     offset: int
     length: int
+    crc: int = 0
 
     @property
     def start(self) -> int:
@@ -56,25 +57,30 @@ class Chunk:
 # --- frames ----------------------------------------------------------------------------------------------------------
 
 
-def pack_frame(chunk_type: str, body: bytes) -> tuple[bytes, bytes]:
-    """What stands before and after the body of a chunk."""
-    head = chunk_type.encode("ascii") + struct.pack("<I", len(body))
-    return head, struct.pack("<I", zlib.crc32(body, zlib.crc32(head)))
+def pack_head(chunk_type: str, length: int) -> bytes:
+    """What stands before the body of a chunk."""
+    return chunk_type.encode("ascii") + struct.pack("<I", length)
 
 
 def read_chunk(path: str, chunk: Chunk) -> bytes:
-    """The body of a chunk of the archive at `path`, its CRC-32 checked; DamagedArchive where that fails.
+    """The body of a chunk of the archive at `path`; DamagedArchive unless its CRC-32 is right, and the directory's.
+
+    A whole chunk in the place of another has a CRC-32 of its own: chunks that changed places, or an archive that was
+    replaced since it was opened.
 
     Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
     """
     with open(path, "rb") as stream:
         stream.seek(max(0, chunk.start))
         data = stream.read(chunk.length + FRAME_BYTES)
-    head = chunk.type.encode("ascii") + struct.pack("<I", chunk.length)
+    head = pack_head(chunk.type, chunk.length)
     if len(data) != chunk.length + FRAME_BYTES or data[:HEAD_BYTES] != head:
         raise DamagedArchive(f"the chunk at byte {chunk.start} is damaged: its header differs from the index")
-    if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
+    (crc,) = struct.unpack("<I", data[-4:])
+    if zlib.crc32(memoryview(data)[:-4]) != crc:
         raise DamagedArchive(f"the chunk at byte {chunk.start} is damaged: its CRC-32 differs")
+    if crc != chunk.crc:
+        raise DamagedArchive(f"the chunk at byte {chunk.start} is another than the index names: it was put there later")
     return data[HEAD_BYTES:-4]
 
 

@@ -1,7 +1,7 @@
-"""The archive format `.bb` as a sequence of bytes: header, chunks, index and footer (`docs/format.md`).
+"""The archive format `.bb` as a sequence of bytes: header, chunks, directories, index and footer (`docs/format.md`).
 
 This module knows bytes and bounds, not images: it writes chunks and directories to a stream, and reads the index back
-or rebuilds it, checking lengths before anything is allocated and digests before anything is parsed. Damage of chunks
+or has it rebuilt, checking lengths before anything is allocated and digests before anything is parsed. Damage of chunks
 is found where they are read (`chunks.read_chunk`).
 """
 
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import BinaryIO, Final
 
-from bbcodec.archive.format.chunks import CHUNK_TYPES, CODEC, DIRECTORY, HEAD_BYTES, Chunk, pack_bytes, pack_frame
+from bbcodec.archive.format.chunks import CODEC, DIRECTORY, HEAD_BYTES, Chunk, pack_bytes, pack_head
+from bbcodec.archive.format.header import FOOTER_BYTES, HEADER_BYTES, START, Footer, check_header, pack_header
 from bbcodec.archive.format.index import (
     MAX_CHUNKS,
     MAX_DIRECTORY_BYTES,
@@ -23,29 +26,28 @@ from bbcodec.archive.format.index import (
     pack_directory,
     unpack_directory,
 )
+from bbcodec.archive.format.recovery import rebuild_index
 from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, digest64
-from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
-
-MAGIC: Final = b"\x89BBC\r\n\x1a\n"
-VERSION: Final = 0x03  # 16 * major + minor: 0.3
-HEADER: Final = MAGIC + bytes([VERSION])
-FOOTER_MAGIC: Final = b"BBCE"
-FOOTER_BYTES: Final = 16
+from bbcodec.errors import DamagedArchive, InputError
 
 PIECE_BYTES: Final = 2**24  # a large file is cut into pieces of this size, so that none is held in memory as a whole
 # A directory chunk comes after about so many bytes of chunks, or so many files: what a cut archive loses at its end.
 SEGMENT_BYTES: Final = 2**24
 SEGMENT_FILES: Final = 2**12
+# So many bytes of chunks follow a directory chunk, at least, before the next or the index: a block that is lost hits
+# but one of what says the same, or all the chunks in question.
+APART_BYTES: Final = 2**16
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
 class ContainerWriter:
-    """Writes an archive to a binary stream, from front to back.
+    """Writes an archive to a stream that can seek, from its begin.
 
-    Chunks are numbered from 0 as they are added. Entries are passed to `add_files` once all their chunks are written;
-    they are named in the next directory chunk and in the index.
+    Chunks are numbered from 0 as they are added. Entries are passed to `add_files` once all their chunks are added;
+    they are named in the next directory chunk and in the index. The last chunks are held until more follow, as the
+    directory chunk of a segment comes before its last chunks.
 
     >>> import io
     >>> from bbcodec.archive.format.chunks import BYTES
@@ -61,33 +63,38 @@ class ContainerWriter:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        """Write the header to `stream`."""
+        """Write what the header will take: its id follows from the first directory."""
         self._stream = stream
-        self._offset = len(HEADER)
-        self.chunks: list[Chunk] = []
+        self._header = b""
+        self._offset = HEADER_BYTES  # of what is written next
+        self._size = HEADER_BYTES  # with what is held
+        self._held: deque[bytes] = deque()  # bodies of the last chunks
+        self.chunks: list[Chunk] = []  # without directories
+        self._written: list[Chunk] = []  # in order, with directories
+        self._numbers: list[int] = []  # of each chunk among those
         self._files: list[Entry] = []
         self._codecs: dict[bytes, CodecRecord] = {}
         self._needs: set[str] = set()
         self._first_chunk = 0  # of the segment that the next directory chunk describes
         self._first_file = 0
-        self._segment_start = self._offset
-        stream.write(HEADER)
+        self._segment_start = self._size
+        stream.write(bytes(HEADER_BYTES))
 
     @property
     def segment_full(self) -> bool:
-        """Whether enough chunks were written for a directory chunk: see `end_segment`."""
-        return self._offset - self._segment_start >= SEGMENT_BYTES
+        """Whether enough chunks were added for a directory chunk: see `end_segment`."""
+        return self._size - self._segment_start >= SEGMENT_BYTES
 
     def add(self, chunk_type: str, body: bytes) -> int:
         """Append one chunk and return its number. Raises InputError past the bounds of the format."""
-        if len(body) > MAX_BODY_BYTES or len(self.chunks) >= MAX_CHUNKS - 2:
+        if len(body) > MAX_BODY_BYTES or len(self._written) + len(self._held) >= MAX_CHUNKS - 2:
             raise InputError(f"a chunk of {len(body)} bytes, number {len(self.chunks)}, exceeds the archive format")
-        head, crc = pack_frame(chunk_type, body)
-        self._stream.write(head)
-        self._stream.write(body)
-        self._stream.write(crc)
-        self.chunks.append(Chunk(chunk_type, self._offset + HEAD_BYTES, len(body)))
-        self._offset += len(body) + FRAME_BYTES
+        crc = zlib.crc32(body, zlib.crc32(pack_head(chunk_type, len(body))))
+        self.chunks.append(Chunk(chunk_type, 0, len(body), crc))
+        self._held.append(body)
+        self._size += len(body) + FRAME_BYTES
+        while self._size - self._offset - len(self._held[0]) - FRAME_BYTES >= APART_BYTES:
+            self._write_held()
         return len(self.chunks) - 1
 
     @property
@@ -97,178 +104,114 @@ class ContainerWriter:
 
     def add_codec(self, digest: bytes, name: str, content: bytes | None) -> int:
         """Note that learned chunks need a codec; embed it, once, if its content is given. The bytes that it took."""
-        before = self._offset
+        before = self._size
         if digest not in self._codecs:
             chunk = None if content is None else self.add(CODEC, pack_bytes(content))
             self._codecs[digest] = CodecRecord(digest, name, chunk)
-        return self._offset - before
+        return self._size - before
 
     def add_need(self, need: str) -> None:
         """Note what a reader needs, one of `NEEDS` of the index."""
         self._needs.add(need)
 
     def add_files(self, files: Iterable[Entry]) -> None:
-        """Note files whose chunks are all written since the last directory chunk."""
+        """Note files whose chunks are all added since the last directory chunk."""
         self._files.extend(files)
 
     def end_segment(self) -> None:
-        """Write a directory chunk of all chunks and files since the last one."""
+        """Write a directory chunk of all chunks and files since the last one, before the last of these chunks."""
         first = self._first_chunk
         files = [file.moved(-first) for file in self._files[self._first_file :]]
         codecs = [
             CodecRecord(one.digest, one.name, None if one.chunk is None or one.chunk < first else one.chunk - first)
             for one in self._codecs.values()
         ]
-        self.add(DIRECTORY, self._pack(files, codecs, self.chunks[first:]))
+        chunks = self.chunks[first:]
+        packed = self._pack(Directory(files, codecs, chunks), before=len(chunks) - len(self._held))
+        if not self._header:
+            self._header = pack_header(packed)
+            self._stream.seek(-self._offset, 1)
+            self._stream.write(self._header)
+            self._stream.seek(self._offset - HEADER_BYTES, 1)
+        body = self._header + packed
+        crc = zlib.crc32(body, zlib.crc32(pack_head(DIRECTORY, len(body))))
+        self._write(Chunk(DIRECTORY, 0, len(body), crc), body)
+        self._size += len(body) + FRAME_BYTES
+        while self._held:
+            self._write_held()
         self._first_chunk, self._first_file = len(self.chunks), len(self._files)
-        self._segment_start = self._offset
+        self._segment_start = self._size
 
     def finish(self) -> None:
         """Write the last directory chunk, index and footer. Names must be safe and distinct."""
-        if self._first_chunk < len(self.chunks) or self._first_file < len(self._files):
+        if not self._header or self._first_chunk < len(self.chunks) or self._first_file < len(self._files):
             self.end_segment()
-        index = self._pack(self._files, self.codecs, self.chunks)
+        files = [file.renumbered(self._numbers) for file in self._files]
+        codecs = [
+            one if one.chunk is None else replace(one, chunk=self._numbers[one.chunk]) for one in self._codecs.values()
+        ]
+        index = self._pack(Directory(files, codecs, self._written))
         self._stream.write(index)
-        self._stream.write(struct.pack("<I", len(index)) + digest64(HEADER, index) + FOOTER_MAGIC)
+        self._stream.write(Footer.of(self._header, index).pack())
 
-    def _pack(self, files: Iterable[Entry], codecs: list[CodecRecord], chunks: list[Chunk]) -> bytes:
-        files = sorted(files, key=lambda file: file.name)
+    def _write_held(self) -> None:
+        """Write the first of the chunks that are held."""
+        number = len(self._numbers)
+        self._numbers.append(len(self._written))
+        self._write(self.chunks[number], self._held.popleft())
+
+    def _write(self, chunk: Chunk, body: bytes) -> None:
+        self._stream.write(pack_head(chunk.type, chunk.length))
+        self._stream.write(body)
+        self._stream.write(struct.pack("<I", chunk.crc))
+        self._written.append(replace(chunk, offset=self._offset + HEAD_BYTES))
+        self._offset += chunk.length + FRAME_BYTES
+
+    def _pack(self, directory: Directory, before: int | None = None) -> bytes:
+        files = sorted(directory.files, key=lambda file: file.name)
         check_entry_names(files)
-        return pack_directory(Directory(files, codecs, chunks, sorted(self._needs)))
+        return pack_directory(replace(directory, files=files, needs=sorted(self._needs)), before)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
 class ContainerReader:
-    """Reads an archive from a seekable binary stream.
+    """Reads an archive from a stream that can seek.
 
     `directory` says what is in it. `rebuilt` tells, in one line, why it was put together from directory chunks; it is
-    empty where the index is whole.
+    empty where the index is whole. `damage` tells that, or what else of header and index is damaged, and costs nothing.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         """Read the index, or rebuild it. Raises NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath."""
         size = stream.seek(0, 2)
         stream.seek(0)
-        _check_header(stream.read(len(HEADER)), size)
+        front = stream.read(HEADER_BYTES)
+        stream.seek(max(0, size - FOOTER_BYTES))
+        footer = Footer.unpack(stream.read(FOOTER_BYTES))
+        check_header(front, footer, size)
         self.rebuilt = ""
         try:
-            self.directory = read_index(stream, size)
+            self.directory = read_index(stream, size, footer)
         except DamagedArchive as error:
-            found = rebuild_index(stream, size)
+            headers = {header for header in (front, footer and footer.header) if header and header.startswith(START)}
+            found = rebuild_index(stream, size, headers)
             if found is None:
                 raise
             self.directory = found
             self.rebuilt = str(error)
+        header_differs = footer is not None and front != footer.header
+        self.damage = self.rebuilt or ("its header is damaged" if header_differs else "")
 
 
-def read_index(stream: BinaryIO, size: int) -> Directory:
+def read_index(stream: BinaryIO, size: int, footer: Footer | None) -> Directory:
     """The index of an archive of `size` bytes. Raises DamagedArchive, UnsupportedVersion or UnsafePath."""
-    stream.seek(max(0, size - FOOTER_BYTES))
-    footer = stream.read(FOOTER_BYTES)
-    length = struct.unpack("<I", footer[:4])[0] if len(footer) == FOOTER_BYTES else 0
-    start = size - FOOTER_BYTES - length
-    if footer[12:] != FOOTER_MAGIC or start < len(HEADER) or length > MAX_DIRECTORY_BYTES:
+    start = size - FOOTER_BYTES - footer.index_bytes if footer else 0
+    if footer is None or start < HEADER_BYTES or footer.index_bytes > MAX_DIRECTORY_BYTES:
         raise DamagedArchive("it does not end as an archive does: it was cut short, or its end is damaged")
     stream.seek(start)
-    data = stream.read(length)
-    if digest64(HEADER, data) != footer[4:12]:
+    data = stream.read(footer.index_bytes)
+    if digest64(footer.header, data) != footer.digest:
         raise DamagedArchive("its index is damaged: the digest differs")
-    return unpack_directory(data, start, len(HEADER))
-
-
-def rebuild_index(stream: BinaryIO, size: int) -> Directory | None:
-    """All directory chunks of an archive that can be found, as one directory; None if there is none.
-
-    Raises UnsupportedVersion or UnsafePath where every one is refused so: a stored file may hold others of its own.
-    """
-    parts: list[tuple[int, Directory]] = []
-    refused: BBCodecError | None = None
-    for start, body in _find_directories(stream, size):
-        try:
-            parts.append((start, unpack_directory(body, start)))
-        except DamagedArchive:
-            continue  # bytes that look like a directory
-        except (UnsupportedVersion, UnsafePath) as error:
-            refused = error
-    if not parts and refused:
-        raise refused
-    return _merged(_outermost(parts)) if parts else None
-
-
-def _outermost(parts: list[tuple[int, Directory]]) -> list[Directory]:
-    """The directories that do not lie within the chunks of another, as those of an archive in the archive do."""
-    kept: list[Directory] = []
-    first = None  # where the chunks of the last one kept begin
-    for start, part in reversed(parts):
-        if first is None or start < first:
-            kept.insert(0, part)
-            first = part.chunks[0].start if part.chunks else start
-    return kept
-
-
-def _merged(parts: list[Directory]) -> Directory:
-    """Several directories as one. Raises DamagedArchive or UnsafePath where they contradict each other."""
-    files: dict[bytes, Entry] = {}
-    codecs: dict[bytes, CodecRecord] = {}
-    chunks: list[Chunk] = []
-    needs: set[str] = set()
-    for part in parts:
-        for record in part.codecs:
-            if record.chunk is not None:
-                codecs[record.digest] = CodecRecord(record.digest, record.name, record.chunk + len(chunks))
-            codecs.setdefault(record.digest, record)
-        files.update((file.name, file.moved(len(chunks))) for file in part.files)
-        chunks.extend(part.chunks)
-        needs.update(part.needs)
-    ordered = [files[name] for name in sorted(files)]
-    check_entry_names(ordered)
-    return Directory(ordered, list(codecs.values()), chunks, sorted(needs))
-
-
-def _find_directories(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Offset and body of every directory chunk, in order: from chunk to chunk, and past damage byte by byte."""
-    position = len(HEADER)
-    while position + FRAME_BYTES <= size:
-        stream.seek(position)
-        head = stream.read(HEAD_BYTES)
-        length = struct.unpack("<I", head[1:])[0]
-        end = position + length + FRAME_BYTES
-        chunk_type = head[:1].decode("latin-1")
-        most = MAX_DIRECTORY_BYTES if chunk_type == DIRECTORY else MAX_BODY_BYTES
-        if chunk_type in CHUNK_TYPES and length <= most and end <= size:
-            data = stream.read(length + 4)
-            if struct.pack("<I", zlib.crc32(memoryview(data)[:-4], zlib.crc32(head))) == data[-4:]:
-                if chunk_type == DIRECTORY:
-                    yield position, data[:-4]
-                position = end
-                continue
-        position = _next_letter(stream, position + 1, size)
-
-
-def _next_letter(stream: BinaryIO, position: int, size: int) -> int:
-    """Where the next byte `D` is, from `position`, or the end."""
-    stream.seek(position)
-    while data := stream.read(2**20):
-        found = data.find(DIRECTORY.encode())
-        if found >= 0:
-            return position + found
-        position += len(data)
-    return size
-
-
-def _check_header(header: bytes, size: int) -> None:
-    if not header:
-        raise NotAnArchive("the file is empty, not a bbcodec archive")
-    if not MAGIC.startswith(header[: len(MAGIC)]):
-        text_mode = header[:4] == MAGIC[:4] or header[1:4] == MAGIC[1:4]
-        hint = " (it looks like one whose line ends or high bits were changed on the way)" if text_mode else ""
-        raise NotAnArchive(f"the file is not a bbcodec archive{hint}")
-    if len(header) == len(HEADER) and header[-1] != VERSION:
-        raise UnsupportedVersion(
-            f"the archive is of format {header[-1] >> 4}.{header[-1] & 15}; this bbcodec reads "
-            f"{VERSION >> 4}.{VERSION & 15} and no other before 1.0"
-        )
-    if size < len(HEADER) + FOOTER_BYTES:
-        raise DamagedArchive(f"the archive is cut short: it has only {size} bytes")
+    return unpack_directory(data, (start, size), size, HEADER_BYTES)

@@ -5,17 +5,28 @@ The index of an archive is a directory of all its chunks, and a directory chunk 
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from itertools import accumulate, pairwise
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgpack
 
 from bbcodec.archive.format.chunks import BYTES, CHUNK_TYPES, CODEC, HEAD_BYTES, LEARNED, SHEET, Chunk
+from bbcodec.archive.format.fields import Budget, FieldReader, content_bound, pack_column, padding
 from bbcodec.archive.format.names import check_names, printable
 from bbcodec.archive.format.tiles import tile_grid
-from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, MAX_CONTENT_BYTES, shortest, unpack_method
+from bbcodec.binary import (
+    FRAME_BYTES,
+    MAX_BODY_BYTES,
+    MAX_CONTENT_BYTES,
+    pack_varint,
+    shortest,
+    take_varint,
+    unpack_method,
+)
 from bbcodec.errors import DamagedArchive, InputError, UnsupportedVersion
 from bbcodec.images.codings import CODINGS, coding_number
 from bbcodec.images.formats import PIXEL_FORMS
@@ -100,6 +111,11 @@ class Entry:
         places = (Place(place.chunk + by, place.position, place.length, place.coding) for place in self.places)
         return replace(self, places=tuple(places))
 
+    def renumbered(self, numbers: Sequence[int]) -> Entry:
+        """The entry with the numbers of its chunks replaced by those in `numbers`."""
+        places = (Place(numbers[place.chunk], place.position, place.length, place.coding) for place in self.places)
+        return replace(self, places=tuple(places))
+
 
 @dataclass(frozen=True, slots=True)
 class CodecRecord:
@@ -120,66 +136,35 @@ class Directory:
     needs: list[str] = field(default_factory=list)
 
 
-# --- columns ---------------------------------------------------------------------------------------------------------
-
-
-def pack_column(numbers: Sequence[int]) -> int | list[int | bytes]:
-    """Whole numbers as one column: a constant, or a base and byte planes (like bytes lie together, for compression)."""
-    import numpy as np
-
-    base = min(numbers, default=0)
-    spread = max(numbers, default=0) - base
-    if spread == 0:
-        return base
-    width = (spread.bit_length() + 7) // 8
-    offsets = np.array([number - base for number in numbers], dtype="<u8")
-    planes = offsets.view(np.uint8).reshape(-1, 8)[:, :width]  # (n, width)
-    return [base, planes.T.tobytes()]
-
-
-def unpack_column(column: Any, count: int) -> list[int]:
-    """The `count` numbers of a column; DamagedArchive where it is malformed."""
-    if is_int(column):
-        return [column] * count
-    if not (isinstance(column, list) and len(column) == 2 and is_int(column[0]) and isinstance(column[1], bytes)):
-        raise DamagedArchive("the index holds a malformed column")
-    base, data = column
-    width, rest = divmod(len(data), count) if count else (0, 1)
-    if rest or not 1 <= width <= 8:
-        raise DamagedArchive(f"the index holds a column of {len(data)} bytes for {count} entries")
-    # NumPy would halve this time, 0.3 us a number, but takes 0.1 s to import: `bbcodec list` does without it.
-    return [base + int.from_bytes(data[first::count], "little") for first in range(count)]
-
-
-def is_int(value: Any) -> bool:
-    """Whether `value` is a whole number; msgpack's booleans are ints to Python."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 # --- packing ---------------------------------------------------------------------------------------------------------
 
 
-class _EntryRow(NamedTuple):
-    """An entry as a number in each column; of names, their place in the lists above."""
+N_FIELDS: Final = 9  # of a directory
 
-    form: int
-    mode: int
-    sample_format: int
-    plane_layout: int
-    width: int
-    height: int
-    size: int
-    seconds: int
-    nanoseconds: int
-    permissions: int
-    skeleton: int
-    n_places: int
+T = TypeVar("T")
 
-    @classmethod
-    def of(cls, entry: Entry) -> _EntryRow:
+
+class _EntryRow(NamedTuple, Generic[T]):
+    """What the columns of entries hold: of one entry a number each, or of all of them a list. Names are numbers."""
+
+    form: T
+    mode: T
+    sample_format: T
+    plane_layout: T
+    width: T
+    height: T
+    size: T
+    seconds: T
+    nanoseconds: T
+    permissions: T
+    skeleton: T
+    n_places: T
+
+    @staticmethod
+    def of(entry: Entry) -> _EntryRow[int]:
         """That of an entry."""
         seconds, nanoseconds = divmod(entry.modified_ns, 10**9)
-        return cls(
+        return _EntryRow(
             form=FORMS.index(entry.form),
             mode=MODES.index(entry.mode),
             sample_format=SAMPLE_FORMAT_NAMES.index(entry.sample_format),
@@ -192,23 +177,6 @@ class _EntryRow(NamedTuple):
             permissions=entry.permissions,
             skeleton=int(entry.skeleton),
             n_places=len(entry.places),
-        )
-
-    def entry(self, name: bytes, places: tuple[Place, ...]) -> Entry:
-        """The entry of a row that is within bounds."""
-        return Entry(
-            name=name,
-            form=FORMS[self.form],
-            mode=MODES[self.mode],
-            sample_format=SAMPLE_FORMAT_NAMES[self.sample_format],
-            plane_layout=self.plane_layout,
-            width=self.width,
-            height=self.height,
-            size=self.size,
-            modified_ns=self.seconds * 10**9 + self.nanoseconds,
-            permissions=self.permissions,
-            skeleton=bool(self.skeleton),
-            places=places,
         )
 
 
@@ -228,18 +196,21 @@ _ENTRY_BOUNDS: Final = {
 }
 
 
-class _PlaceRow(NamedTuple):
-    """A place as a number in each column. step: its position, less the next one expected in its chunk."""
+class _PlaceRow(NamedTuple, Generic[T]):
+    """What the columns of places hold. step: a position, less the next one expected in its chunk."""
 
-    chunk: int
-    step: int
-    length: int
-    coding: int
+    chunk: T
+    step: T
+    length: T
+    coding: T
 
 
-def pack_directory(directory: Directory) -> bytes:
-    """The bytes of a directory, its entries sorted by name. Raises InputError beyond the bounds of the format."""
-    files = directory.files
+def pack_directory(directory: Directory, before: int | None = None) -> bytes:
+    """The bytes of a directory, its entries sorted by name. Raises InputError beyond the bounds of the format.
+
+    before: how many of its chunks lie before it in the archive, by default all; the others follow it.
+    """
+    files, chunks = directory.files, directory.chunks
     rows = [_EntryRow.of(file) for file in files]
     places = _pack_places([place for file in files for place in file.places])
     content: list[Any] = [
@@ -248,17 +219,21 @@ def pack_directory(directory: Directory) -> bytes:
         [pack_column(column) for column in zip(*places, strict=True)] or [0] * len(_PlaceRow._fields),
         [[codec.digest, codec.name, codec.chunk] for codec in directory.codecs],
         directory.needs,
-        "".join(chunk.type for chunk in directory.chunks),
-        pack_column([chunk.length for chunk in directory.chunks]),
+        "".join(chunk.type for chunk in chunks),
+        pack_column([chunk.length for chunk in chunks]),
+        b"".join(struct.pack("<I", chunk.crc) for chunk in chunks),
+        len(chunks) if before is None else before,
     ]
     packed: bytes = msgpack.packb(content)
     method, coded = shortest(packed)
-    if len(files) > MAX_FILES or len(packed) > MAX_DIRECTORY_CONTENT or len(coded) >= MAX_DIRECTORY_BYTES:
+    pad = padding(len(files) + len(places) + len(directory.codecs), len(packed), len(coded) + 2)
+    data = bytes([method]) + pack_varint(pad) + bytes(pad) + coded
+    if len(files) > MAX_FILES or len(packed) > MAX_DIRECTORY_CONTENT or len(data) > MAX_DIRECTORY_BYTES:
         raise InputError(f"{len(files)} files exceed the index of one archive: make several archives")
-    return bytes([method]) + coded
+    return data
 
 
-def _pack_places(places: Iterable[Place]) -> list[_PlaceRow]:
+def _pack_places(places: Iterable[Place]) -> list[_PlaceRow[int]]:
     expected: dict[int, int] = defaultdict(int)
     rows = []
     for place in places:
@@ -268,78 +243,124 @@ def _pack_places(places: Iterable[Place]) -> list[_PlaceRow]:
     return rows
 
 
-def unpack_directory(data: bytes, end: int, start: int | None = None) -> Directory:
-    """The directory in `data`, of chunks that lie one after another up to byte `end` of the archive.
+# --- unpacking -------------------------------------------------------------------------------------------------------
 
-    start, if given, is where the first must begin; else some may begin before the archive, where bytes were lost.
-    Raises DamagedArchive, UnsafePath or UnsupportedVersion where the directory breaks a rule of the format.
+
+def unpack_directory(data: bytes, frame: tuple[int, int], size: int, first: int | None = None) -> Directory:
+    """The directory in `data`, whose frame in an archive of `size` bytes begins and ends at the bytes `frame`.
+
+    Its chunks lie right before and after that. first, if given, is where the first of them must begin, and then none
+    may follow; else they may begin before the archive or end after it, where bytes were lost. Raises DamagedArchive,
+    UnsafePath or UnsupportedVersion where the directory breaks a rule of the format.
     """
-    if not data or len(data) > MAX_DIRECTORY_BYTES:
+    if len(data) < 2 or len(data) > MAX_DIRECTORY_BYTES:
         raise DamagedArchive(f"a directory of {len(data)} bytes is out of bounds")
-    packed = unpack_method(data[0], data[1:], MAX_DIRECTORY_CONTENT)
-    try:
-        content = msgpack.unpackb(packed, raw=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise DamagedArchive(f"the index is malformed ({type(error).__name__})") from None
-    types: tuple[Any, ...] = (bytes, list, list, list, list, str, (int, list))
-    pairs = zip(content, types, strict=True) if isinstance(content, list) and len(content) == len(types) else None
-    if pairs is None or not all(isinstance(value, expected) for value, expected in pairs):
+    pad, position = take_varint(data, 1)
+    if any(data[position : position + pad]):
+        raise DamagedArchive("the padding of a directory is not zero")
+    most = min(MAX_DIRECTORY_CONTENT, content_bound(len(data)))
+    fields, budget = FieldReader(unpack_method(data[0], data[position + pad :], most)), Budget(len(data))
+    if fields.array() != N_FIELDS:
         raise DamagedArchive("the index is malformed: its fields are not those of the format")
-    names, rows, places, codecs, needs, chunk_types, lengths = content
-    _check_needs(needs)
-    chunks = _place_chunks(chunk_types, lengths, end, start)
-    entries = _unpack_entries(names, rows, places)
-    directory = Directory(entries, [_codec_record(one, chunks) for one in codecs], chunks, needs)
+    entries = _unpack_entries(fields, budget)
+    codecs = _unpack_codecs(fields, budget)
+    needs = _unpack_needs(fields)
+    chunks = _unpack_chunks(fields, frame, size, first)
+    fields.end()
+    if any(codec.chunk is not None and not _holds_codec(codec.chunk, chunks) for codec in codecs):
+        raise DamagedArchive("the index says of a codec that it is in another chunk than one of a codec")
+    directory = Directory(entries, codecs, chunks, needs)
     _check_places(directory)
     return directory
 
 
-def _check_needs(needs: list[Any]) -> None:
-    unknown = [need for need in needs if need not in NEEDS]
+def _unpack_needs(fields: FieldReader) -> list[str]:
+    needs: list[str] = []
+    for _ in range(fields.array()):
+        need = fields.text()
+        if need not in NEEDS:
+            raise UnsupportedVersion(f"the archive needs {need!r}, which this bbcodec does not know: use a newer one")
+        if need in needs:
+            raise DamagedArchive("the index says twice what a reader needs")
+        needs.append(need)
+    return needs
+
+
+def _unpack_codecs(fields: FieldReader, budget: Budget) -> list[CodecRecord]:
+    count = fields.array()
+    budget.spend(count, "codecs")
+    records = []
+    for _ in range(count):
+        if fields.array() != 3:
+            raise DamagedArchive("the index holds a malformed codec record")
+        digest, name, chunk = fields.binary(), fields.text(), fields.integer_or_nil()
+        if len(digest) != 16:
+            raise DamagedArchive("the index holds a malformed codec record")
+        records.append(CodecRecord(digest, name, chunk))
+    return records
+
+
+def _unpack_chunks(fields: FieldReader, frame: tuple[int, int], size: int, first: int | None) -> list[Chunk]:
+    """Chunks one after another, around a directory at the bytes `frame`."""
+    types = fields.text()
+    count = len(types)
+    if count > min(MAX_CHUNKS, size // FRAME_BYTES):
+        raise DamagedArchive(f"the index says {count} chunks: more than the archive could hold")
+    unknown = set(types) - set(CHUNK_TYPES)
     if unknown:
-        raise UnsupportedVersion(f"the archive needs {unknown[0]!r}, which this bbcodec does not know: use a newer one")
-
-
-def _place_chunks(chunk_types: str, lengths: Any, end: int, start: int | None) -> list[Chunk]:
-    """Chunks one after another, the last of which ends at `end`."""
-    if len(chunk_types) > MAX_CHUNKS:
-        raise DamagedArchive(f"the index says {len(chunk_types)} chunks: out of bounds")
-    sizes = unpack_column(lengths, len(chunk_types))
-    if not all(0 <= size <= MAX_BODY_BYTES for size in sizes):
+        kind = min(unknown)
+        raise UnsupportedVersion(f"the archive holds a chunk of type {kind!r}, which this bbcodec does not know")
+    lengths, crcs, before = fields.column(count), fields.binary(), fields.integer()
+    if count and not 0 <= min(lengths) <= max(lengths) <= MAX_BODY_BYTES:
         raise DamagedArchive("the index gives a chunk a length out of bounds")
-    offset = end - sum(sizes) - FRAME_BYTES * len(sizes)
-    if start is not None and offset != start:
+    if len(crcs) != 4 * count or not 0 <= before <= count:
+        raise DamagedArchive("the index gives its chunks too few checksums, or an impossible place")
+    offset = frame[0] - sum(lengths[:before]) - FRAME_BYTES * before
+    if first is not None and (offset != first or before != count):
         raise DamagedArchive("the chunks of a directory do not fill the space before it")
     chunks = []
-    for chunk_type, size in zip(chunk_types, sizes, strict=True):
-        if chunk_type not in CHUNK_TYPES:
-            raise UnsupportedVersion(
-                f"the archive holds a chunk of type {chunk_type!r}, which this bbcodec does not know"
-            )
-        chunks.append(Chunk(chunk_type, offset + HEAD_BYTES, size))
-        offset += size + FRAME_BYTES
+    for number, (length, (crc,)) in enumerate(zip(lengths, struct.iter_unpack("<I", crcs), strict=True)):
+        offset = frame[1] if number == before else offset
+        chunks.append(Chunk(types[number], offset + HEAD_BYTES, length, crc))
+        offset += length + FRAME_BYTES
     return chunks
 
 
-def _unpack_entries(names: bytes, columns: list[Any], place_columns: list[Any]) -> list[Entry]:
-    if names[-1:] not in (b"", b"\0") or names.count(b"\0") > MAX_FILES:
+def _holds_codec(number: int, chunks: list[Chunk]) -> bool:
+    return 0 <= number < len(chunks) and chunks[number].type == CODEC
+
+
+def _unpack_entries(fields: FieldReader, budget: Budget) -> list[Entry]:
+    names = fields.binary()
+    count = names.count(b"\0")
+    if names[-1:] not in (b"", b"\0") or count > MAX_FILES:
         raise DamagedArchive("the names of the index are not each followed by a zero byte, or too many")
-    if len(columns) != len(_EntryRow._fields) or len(place_columns) != len(_PlaceRow._fields):
+    budget.spend(count, "files")
+    if fields.array() != len(_EntryRow._fields):
         raise DamagedArchive("the index has other columns than the format")
-    split = names.split(b"\0")[:-1]
-    numbers = [unpack_column(column, len(split)) for column in columns]
+    numbers = [fields.column(count) for _ in _EntryRow._fields]
     for (label, bounds), column in zip(_ENTRY_BOUNDS.items(), numbers, strict=True):
         if column and not (min(column) in bounds and max(column) in bounds):
             raise DamagedArchive(f"the index gives the {label} of an entry out of bounds")
-    rows = list(map(_EntryRow._make, zip(*numbers, strict=True)))
-    n_places = sum(row.n_places for row in rows)
-    if n_places > MAX_FILES * 2:
-        raise DamagedArchive(f"the index gives its entries {n_places} places: out of bounds")
-    places = _unpack_places(place_columns, n_places)
-    entries, first = [], 0
-    for name, row in zip(split, rows, strict=True):
-        entries.append(row.entry(name, tuple(places[first : first + row.n_places])))
-        first += row.n_places
+    row: _EntryRow[list[int]] = _EntryRow._make(numbers)
+    places, ends = _unpack_places(fields, sum(row.n_places), budget), [0, *accumulate(row.n_places)]
+    entries = list(
+        map(
+            Entry,
+            names.split(b"\0")[:-1],
+            [FORMS[number] for number in row.form],
+            [MODES[number] for number in row.mode],
+            [SAMPLE_FORMAT_NAMES[number] for number in row.sample_format],
+            row.plane_layout,
+            row.width,
+            row.height,
+            row.size,
+            [seconds * 10**9 + rest for seconds, rest in zip(row.seconds, row.nanoseconds, strict=True)],
+            row.permissions,
+            map(bool, row.skeleton),
+            [tuple(places[first:end]) for first, end in pairwise(ends)],
+        )
+    )
     check_entry_names(entries)
     return entries
 
@@ -349,25 +370,26 @@ def check_entry_names(entries: Iterable[Entry]) -> None:
     check_names((entry.name, entry.form == "folder") for entry in entries)
 
 
-def _unpack_places(columns: list[Any], count: int) -> list[Place]:
+def _unpack_places(fields: FieldReader, count: int, budget: Budget) -> list[Place]:
+    budget.spend(count, "places")
+    if fields.array() != len(_PlaceRow._fields):
+        raise DamagedArchive("the index has other columns than the format")
+    row: _PlaceRow[list[int]] = _PlaceRow._make([fields.column(count) for _ in _PlaceRow._fields])
+    bounds = (row.chunk, MAX_CHUNKS), (row.length, MAX_CONTENT_BYTES + 1), (row.coding, max(PART_CODINGS) + 1)
+    if count and not all(0 <= min(column) <= max(column) < bound for column, bound in bounds):
+        raise DamagedArchive("the index holds a place out of bounds")
+    codings = [PART_CODINGS.get(number, "") for number in range(max(PART_CODINGS) + 1)]
     expected: dict[int, int] = defaultdict(int)
     places = []
-    for row in map(_PlaceRow._make, zip(*(unpack_column(column, count) for column in columns), strict=True)):
-        position = expected[row.chunk] + row.step
-        bounds = (row.chunk, MAX_CHUNKS), (position, MAX_FILES), (row.length, MAX_CONTENT_BYTES + 1)
-        if row.coding not in PART_CODINGS or not all(0 <= value < bound for value, bound in bounds):
+    for chunk, step, length, coding in zip(*row, strict=True):
+        following = expected[chunk]
+        position = following + step
+        if not 0 <= position < MAX_FILES or not codings[coding]:
             raise DamagedArchive("the index holds a place out of bounds")
-        places.append(Place(row.chunk, position, row.length, PART_CODINGS[row.coding]))
-        expected[row.chunk] = max(expected[row.chunk], position + 1)
+        places.append(Place(chunk, position, length, codings[coding]))
+        if position >= following:
+            expected[chunk] = position + 1
     return places
-
-
-def _codec_record(entry: Any, chunks: list[Chunk]) -> CodecRecord:
-    match entry:
-        case [bytes(digest), str(name), None | int() as chunk] if len(digest) == 16 and not isinstance(chunk, bool):
-            if chunk is None or (0 <= chunk < len(chunks) and chunks[chunk].type == CODEC):
-                return CodecRecord(digest, name, chunk)
-    raise DamagedArchive("the index holds a malformed codec record")
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
 
 from bbcodec.errors import DamagedArchive, UnsafePath
+
+MAX_NAME_BYTES: Final = 2**16 - 1
 
 
 def check_names(entries: Iterable[tuple[bytes, bool]]) -> None:
@@ -14,24 +18,25 @@ def check_names(entries: Iterable[tuple[bytes, bool]]) -> None:
     entries: the name of each, and whether it is a folder.
     """
     previous: bytes | None = None
-    needed: set[bytes] = set()  # the folders that names lie in
-    others: set[bytes] = set()
+    paths: list[tuple[bytes, bool]] = []
     for name, is_folder in entries:
         check_name(name)
         if previous is not None and name <= previous:
             raise DamagedArchive(f"the names of the index are not in order at {printable(name)}")
         previous = name
-        if not is_folder:
-            others.add(name)
-        parts = name.split(b"/")
-        needed.update(b"/".join(parts[:depth]) for depth in range(1, len(parts)))
-    both = others & needed
-    if both:
-        raise DamagedArchive(f"the index has {printable(min(both))} both as a file and as a folder")
+        paths.append((name.replace(b"/", b"\0"), is_folder))
+    # In this order what lies in a folder follows it at once, so that neighbours tell all; `a-b` is no longer between.
+    paths.sort()
+    for (path, is_folder), (following, _) in pairwise(paths):
+        if not is_folder and following.startswith(path + b"\0"):
+            name = path.replace(b"\0", b"/")
+            raise DamagedArchive(f"the index has {printable(name)} both as a file and as a folder")
 
 
 def check_name(name: bytes) -> None:
-    """Raise UnsafePath where a name is not a plain relative path."""
+    """Raise UnsafePath where a name is not a plain relative path, DamagedArchive where it is too long."""
+    if len(name) > MAX_NAME_BYTES:
+        raise DamagedArchive(f"the index has a name of {len(name)} bytes; at most {MAX_NAME_BYTES} are allowed")
     foreign = os.name == "nt" and (b"\\" in name or b":" in name)
     if foreign or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
         raise UnsafePath(f"the archive holds the name {printable(name)}, which could leave the target folder: refused")

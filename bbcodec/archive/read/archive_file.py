@@ -35,7 +35,8 @@ class _Parts(NamedTuple):
 class ArchiveFile:
     """An archive, its index read. Holds no open file, so that threads and forked processes may share it.
 
-    rebuilt: why the index was put together from directory chunks, in one line; empty where it is whole.
+    rebuilt: why the index was put together from directory chunks, in one line; empty where it is whole. damage: that,
+    or what is wrong with the header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +55,7 @@ class ArchiveFile:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
         self.directory = reader.directory
         self.rebuilt = reader.rebuilt
+        self.damage = reader.damage
         self._parts = self._find_parts()
 
     @property

@@ -55,6 +55,8 @@ def verify_archive(decoder: TaskRunner) -> None:
             f"{file.path}: {file.rebuilt}; the {_n_files(file)} files that its chunks name are whole: decompress them, "
             "see whether any are missing, and compress them again"
         )
+    if file.damage:
+        raise DamagedArchive(f"{file.path}: {file.damage}; its {_n_files(file)} files are whole: compress them again")
 
 
 def _sound_skeleton(decoder: TaskRunner, entry: Entry) -> bool:

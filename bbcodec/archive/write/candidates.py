@@ -40,7 +40,7 @@ PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter t
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says,
 # by at most 4 % (LZMA by 12 %, but it is no rival there) where images do not repeat each other.
-NEW_SLACK: Final = 1.1
+NEW_SLACK: Final = 1.05
 REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
 PLACE_BYTES: Final = 4  # about what directories need for one more place

@@ -182,9 +182,7 @@ def pop(
 
 
 @compiled
-def information(
-    x, out, params, joint, logistic, exp_fraction, exp_whole, inverse_scale, log2, components, intervals
-):
+def information(x, out, params, joint, logistic, exp_fraction, exp_whole, inverse_scale, log2, components, intervals):
     """Bits of each symbol in 2**-24, into out: (N, C) int64. Scratch as in `push`."""
     for i in range(len(x)):
         if not fill_intervals(

@@ -273,7 +273,7 @@ def filtered(rows: Bytes, above: Bytes, pixel_bytes: int) -> Bytes:
     """
     prior = np.concatenate((above[None], rows[:-1]))
     left, corner = (_shifted(each, pixel_bytes)[:, : rows.shape[1]] for each in (rows, prior))
-    mean = ((left.astype(np.uint16) + prior) >> 1).astype(np.uint8)
+    mean = (left & prior) + ((left ^ prior) >> 1)
     out, least = unfiltered(rows), _sums(rows)
     for number, prediction in enumerate((left, prior, mean, paeth(left, prior, corner)), start=1):
         residual = rows - prediction  # modulo 256
@@ -292,11 +292,23 @@ def _sums(residual: Bytes) -> NDArray[np.uint64]:
 
 
 def paeth(left: Bytes, above: Bytes, corner: Bytes) -> Bytes:
-    """Of the three, that nearest to left + above - corner; ties in this order (9.4)."""
-    a, b, c = (each.astype(np.int16) for each in (left, above, corner))
-    from_left, from_above, from_corner = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
-    second = np.where(from_above <= from_corner, above, corner)
-    return np.where((from_left <= from_above) & (from_left <= from_corner), left, second)
+    """Of the three, that nearest to left + above - corner; ties in this order (9.4). All within 8 bits, for speed."""
+    from_left, from_above = _distance(above, corner), _distance(left, corner)
+    greater = np.maximum(from_left, from_above)
+    opposite = (left > corner) != (above > corner)
+    # Else the corner is as far as both together, and never the nearest: the greater of them will do.
+    from_corner = greater - np.minimum(from_left, from_above) * opposite.view(np.uint8)
+    second = _selected(from_above <= from_corner, above, corner)
+    return _selected((from_left <= from_above) & (from_left <= from_corner), left, second)
+
+
+def _distance(a: Bytes, b: Bytes) -> Bytes:
+    return np.maximum(a, b) - np.minimum(a, b)
+
+
+def _selected(condition: NDArray[np.bool_], a: Bytes, b: Bytes) -> Bytes:
+    """a where the condition holds, else b. np.where takes ten times as long for bytes."""
+    return b ^ ((a ^ b) & -condition.view(np.uint8))
 
 
 # --- the file form ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The known-answer test notices changed weights and wrong arithmetic, and takes the safe path where that is right."""
 
-
 import numpy as np
 import pytest
 import torch

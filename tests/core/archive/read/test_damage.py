@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import zipfile
+from contextlib import suppress
 
 import msgpack
 import numpy as np
@@ -86,24 +87,21 @@ def test_every_cut_of_an_archive_is_noticed(tmp_path, small_segments):
     data = make_small(tmp_path)
     whole = read_all(tmp_path / "small.bb")
     bad = tmp_path / "bad.bb"
-    seen = set()
-    for length in range(len(data) - 1, -1, -1):
+    seen = []
+    for length in (len(data) - 1, *range(len(data) - 2, -1, -5)):
         bad.write_bytes(data[:length])
         try:
-            with Archive(bad, run=FAKE) as archive:
-                lost = whole.keys() - archive.keys()
-        except (DamagedArchive, NotAnArchive):
-            continue
-        if frozenset(lost) not in seen or length % 9 == 0:
-            assert check_right_or_refused(bad, whole) == lost
             with Archive(bad, run=FAKE) as archive, pytest.raises(DamagedArchive):
                 archive.verify()
-        seen.add(frozenset(lost))
-    # The more is cut, the more is lost, by whole segments.
-    steps = sorted(seen, key=len)
-    assert len(steps) >= 3
-    assert steps[0] == set()
-    assert all(one < two for one, two in itertools.pairwise(steps))
+        except (DamagedArchive, NotAnArchive):
+            continue
+        lost = check_right_or_refused(bad, whole)
+        assert lost is not None
+        seen.append(frozenset(lost))
+    # The more is cut, the more is lost.
+    assert len(set(seen)) >= 4
+    assert seen[0] == set()
+    assert all(one <= two for one, two in itertools.pairwise(seen))
 
 
 def test_every_changed_byte_is_noticed_or_harmless(tmp_path, small_segments):
@@ -117,9 +115,7 @@ def test_every_changed_byte_is_noticed_or_harmless(tmp_path, small_segments):
         changed[place] ^= (1, 0x80, 0xFF)[place % 3]
         bad.write_bytes(changed)
         lost = check_right_or_refused(bad, whole)
-        if lost is None:
-            assert place < 9
-            continue
+        assert lost is not None
         seen.add(frozenset(lost))
         if place % 5 == 0:
             with Archive(bad, run=FAKE) as archive, pytest.raises(DamagedArchive, match=r"bad\.bb"):
@@ -165,10 +161,12 @@ def test_a_cut_archive_gives_the_files_of_whole_segments(folder, tmp_path, monke
     whole = read_all(tmp_path / "a.bb")
     data = (tmp_path / "a.bb").read_bytes()
     (tmp_path / "a.bb").write_bytes(data[: len(data) // 2])
-    found = read_all(tmp_path / "a.bb")
+    found = {name: content for name, content in read_all(tmp_path / "a.bb").items() if content is not None}
     assert 3 < len(found) < N_FILES
     assert all(whole[name] == content for name, content in found.items())
-    restore(tmp_path / "a.bb", tmp_path / "out")
+    with suppress(DamagedArchive):
+        restore(tmp_path / "a.bb", tmp_path / "out")
+    assert contents(tmp_path / "out").keys() == found.keys()
     for name in found:
         check_same_file(folder / name, tmp_path / "out" / name)
 
@@ -305,9 +303,9 @@ def test_other_versions_are_refused_by_name(folder, tmp_path):
     squeeze(folder, tmp_path / "a.bb")
     for version, name in ((1, "0.1"), (2, "0.2"), (16, "1.0")):
         data = bytearray((tmp_path / "a.bb").read_bytes())
-        data[8] = version
+        data[8] = data[-5] = version
         (tmp_path / "b.bb").write_bytes(data)
-        with pytest.raises(UnsupportedVersion, match=rf"b\.bb: the archive is of format {name}; this .* 0\.3"):
+        with pytest.raises(UnsupportedVersion, match=rf"b\.bb: the archive is of format {name}; this .* 0\.4"):
             Archive(tmp_path / "b.bb")
 
 

@@ -7,7 +7,15 @@ import pytest
 from folders import noise, smooth
 from pinned_inputs import natural, strokes
 
-from bbcodec.archive.write.trials import PictureTrials, least_lzma, least_sheet, repeated_share
+from bbcodec.archive.write.trials import (
+    FEW_ALIKE,
+    OF_ENTROPY,
+    PictureTrials,
+    least_lzma,
+    least_sheet,
+    repeated_share,
+    residuals,
+)
 from bbcodec.images.codings import coding_named
 
 RANDOM = np.random.default_rng(0)
@@ -57,6 +65,21 @@ def test_photos_are_settled_by_a_tenth():
     size = len(coding_named("webp").encode(image, levels))
     assert PictureTrials(image, levels).least("webp", size / 1.1) > size / 1.1
     assert PictureTrials(image, levels).least("png", size / 1.1) > size / 1.1
+
+
+def test_photos_are_settled_without_a_webp(monkeypatch):
+    image, levels = IMAGES["natural"]
+    size = len(coding_named("webp").encode(image, levels))
+    monkeypatch.setattr(PictureTrials, "_size", None)
+    for coding in ("webp", "png"):
+        assert PictureTrials(image, levels).least(coding, size / 1.25) > size / 1.25
+
+
+@pytest.mark.parametrize("name", ["natural", "natural grey", "smooth", "smooth RGBA", "noise"])
+def test_residuals_have_about_the_entropy_that_a_webp_makes_of_them(name):
+    image, levels = IMAGES[name]
+    alike, size = residuals(image)
+    assert OF_ENTROPY * size <= len(coding_named("webp").encode(image, levels)) < 1.35 * size or alike > FEW_ALIKE
 
 
 def test_what_cannot_be_a_webp_is_never_settled():
