@@ -14,7 +14,7 @@ from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import link_stays_inside, printable
 from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.archive.read.join import member_layouts, write_long
-from bbcodec.archive.read.target_folder import Stage, check_target, finish_folder, put_in_place, staging_folder
+from bbcodec.archive.read.target_folder import Stage, check_targets, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import Unit, plan_units
 from bbcodec.atomic_files import sync_folder
@@ -146,8 +146,7 @@ def restore_entries(
     """
     file = decoder.file
     decoder.limits.check_output(sum(file.entries[number].size for number in numbers), file.size)
-    for number in numbers:
-        check_target(folder, file.entries[number], force)
+    check_targets(folder, (file.entries[number] for number in numbers), force)
     with staging_folder(folder, force, fsync) as (target, stage):
         damaged = _stage(decoder, numbers, stage)
         whole = [number for number in numbers if number not in damaged]
