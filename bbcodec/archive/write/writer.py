@@ -229,6 +229,8 @@ class ArchiveWriter:
         entry, stored = self._entries[number], pending.stored
         if not pending.complete:
             raise RuntimeError(f"{entry.path} was not stored as a whole")
+        places = tuple(place for place in pending.places if place)
+        plain = stored.form in ("link", "bytes")
         return Entry(
             name=entry.name,
             form=stored.form,
@@ -237,9 +239,9 @@ class ArchiveWriter:
             plane_layout=stored.image.plane_layout,
             width=stored.image.width,
             height=stored.image.height,
-            size=stored.size,
+            size=sum(place.length for place in places) if plain else stored.size,
             modified_ns=entry.modified_ns,
             permissions=entry.permissions,
             skeleton=bool(stored.skeleton),
-            places=tuple(place for place in pending.places if place),
+            places=places,
         )
