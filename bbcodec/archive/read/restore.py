@@ -17,6 +17,7 @@ from bbcodec.archive.read.join import member_layouts, write_long
 from bbcodec.archive.read.target_folder import Stage, check_target, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import Unit, plan_units
+from bbcodec.archive.recovery_blocks import damaged_blocks
 from bbcodec.atomic_files import sync_folder
 from bbcodec.errors import DamagedArchive
 
@@ -61,6 +62,9 @@ def verify_archive(decoder: TaskRunner) -> None:
         )
     if file.damage:
         raise DamagedArchive(f"{file.path}: {file.damage}; its {_n_files(file)} files are whole: compress them again")
+    blocks = damaged_blocks(file.path)
+    if blocks:
+        raise DamagedArchive(f"{file.path}: {blocks} of its recovery blocks are damaged; bbcodec repair renews them")
 
 
 def _sound_skeleton(decoder: TaskRunner, entry: Entry) -> bool:
