@@ -9,6 +9,7 @@ they are in the result.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from common import PLACES, arguments, bbcodec, command, environment, needed, trained_codec
 
 from bbcodec.codec.catalogue import CodecFile
+from bbcodec.codec.stored import StoredCodec
 from bbcodec.report.evaluate import embedded_bytes
 
 BINARISED = "binarised with numpy.random.default_rng(0)"
@@ -125,8 +127,7 @@ def measure(entry: Entry, path: Path, codec: CodecFile, prepared: Path) -> dict[
     return {
         "codec": entry.codec,
         "model": codec.family,
-        "digest": codec.digest.hex(),
-        "codec_file_bytes": len(codec.content),
+        "network": network(codec),
         "parameters": card.get("parameters"),
         "trained": {key: card[key] for key in ("data", "minutes", "device", "began_with") if key in card},
         "test": entry.data,
@@ -147,15 +148,32 @@ def measure(entry: Entry, path: Path, codec: CodecFile, prepared: Path) -> dict[
     }
 
 
+def network(codec: CodecFile) -> str:
+    """A digest of what a codec computes, whatever the format of its file."""
+    stored = StoredCodec.read(codec)
+    about = hashlib.blake2b(json.dumps([stored.family, stored.config], sort_keys=True).encode(), digest_size=16)
+    for name, tensor in sorted(stored.tensors.items()):
+        about.update(f"{name} {tensor.dtype} {tensor.shape}".encode() + tensor.tobytes())
+    return about.hexdigest()
+
+
 def with_figures(rows: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows in order, with what needs no measuring: the codec in an archive, and what others tell of the data."""
+    """The rows in order, with what needs no measuring: sizes of codecs, and what others tell of the data."""
     found = []
     for entry in ENTRIES:
         codec = trained_codec(entry.codec)
-        if entry.codec in rows and codec is not None and rows[entry.codec]["digest"] == codec[1].digest.hex():
-            about = {"test_file": entry.test, "codec_chunk_bytes": embedded_bytes(codec[1])}
+        if entry.codec in rows and codec is not None and rows[entry.codec]["network"] == network(codec[1]):
+            sizes = {"codec_file_bytes": len(codec[1].content), "codec_chunk_bytes": embedded_bytes(codec[1])}
             figures = [asdict(figure) for figure in entry.figures]
-            found.append({**rows[entry.codec], **about, "figures_of_others": figures, "note": entry.note})
+            found.append(
+                {
+                    **rows[entry.codec],
+                    "test_file": entry.test,
+                    **sizes,
+                    "figures_of_others": figures,
+                    "note": entry.note,
+                }
+            )
     return found
 
 

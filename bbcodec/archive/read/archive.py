@@ -239,9 +239,7 @@ class Archive(Mapping[str, Any]):
         try:
             return image_shown(image)
         except BAD_IMAGE as error:
-            raise InputError(
-                f"{name!r} is an image that Pillow cannot convert: see read_bytes()"
-            ) from error
+            raise InputError(f"{name!r} is an image that Pillow cannot convert: see read_bytes()") from error
 
     def chunk_of(self, name: str, number: int = 0) -> int:
         """The number of the chunk that an image begins in: images of one chunk are decoded together.
