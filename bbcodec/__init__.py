@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
     from bbcodec.archive.read.archive import Archive, decompress, verify
     from bbcodec.archive.read.archive import open_archive as open
+    from bbcodec.archive.recovery_blocks import repair
     from bbcodec.codec.codec import Codec
     from bbcodec.codec.file import load_codec
     from bbcodec.options import Limits
@@ -27,7 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive", "ArchiveDataset", "ChunkBatches", "Codec", "Limits", "__version__", "compress", "decompress",
-    "load_codec", "open", "verify",
+    "load_codec", "open", "repair", "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "decompress": ("bbcodec.archive.read.archive", "decompress"),
     "load_codec": ("bbcodec.codec.file", "load_codec"),
     "open": ("bbcodec.archive.read.archive", "open_archive"),
+    "repair": ("bbcodec.archive.recovery_blocks", "repair"),
     "verify": ("bbcodec.archive.read.archive", "verify"),
 }
 

@@ -20,6 +20,8 @@ from bbcodec.cli.output import format_contents, format_count, format_ratio, prin
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names, e.g. '*.tmp' (repeatable).")
 @click.option("--name", metavar="NAME", help="The name of standard input (-) in the archive.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it is renamed into place.")
+@click.option("--recovery", type=click.IntRange(1, 100), metavar="PERCENT",
+              help="Append data from which `repair` restores about so much of the archive; needs zfec.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
 @coding_options
@@ -33,6 +35,7 @@ def command(
     exclude: tuple[str, ...],
     name: str | None,
     no_verify: bool,
+    recovery: int | None,
     force: bool,
     verbose: bool,
     jobs: int,
@@ -69,6 +72,7 @@ def command(
             exclude=exclude,
             force=force,
             verify=not no_verify,
+            recovery=recovery or 0,
             jobs=jobs,
             device=device,
             progress=display.progress,

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.changes import at_rest, changed_files, with_copies
 from bbcodec.archive.write.encode import encode_task
@@ -34,7 +35,7 @@ from bbcodec.atomic_files import new_file, refuse_existing, temporary_folder
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.codec.device import check_device
 from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.errors import DamagedArchive, VerificationFailed
+from bbcodec.errors import DamagedArchive, InputError, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
 from bbcodec.parallel import run_tasks
@@ -48,6 +49,7 @@ class CompressRequest:
 
     codecs: of which the shortest is taken. embed: put those that are not shipped into the archive. exclude: shell
     patterns of names to leave out. force: overwrite `output`. verify: decode the archive before it gets its name.
+    recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -59,6 +61,7 @@ class CompressRequest:
     force: bool = False
     verify: bool = True
     run: RunOptions = field(default_factory=RunOptions)
+    recovery: int = 0
 
     @property
     def input_paths(self) -> list[PathLike]:
@@ -87,6 +90,7 @@ def compress(
     exclude: Sequence[str] = (),
     force: bool = False,
     verify: bool = True,
+    recovery: int = 0,
     jobs: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
@@ -100,6 +104,8 @@ def compress(
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
+    recovery: append blocks from which `repair` makes the archive whole where up to about so many percent of it are
+    lost, 1 to 100; needs the package zfec.
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
     progress, report: called as the work goes on, and for each file with what was tried.
@@ -113,6 +119,10 @@ def compress(
     1
     """
     check_device(device)
+    if recovery not in range(101):
+        raise InputError(f"recovery: expected a whole number of percent from 0 to 100, got {recovery}")
+    if recovery:
+        require_zfec()
     if jpegxl:
         require_jpegxl()
     request = CompressRequest(
@@ -125,6 +135,7 @@ def compress(
         force=force,
         verify=verify,
         run=RunOptions(jobs, device, progress, report=report),
+        recovery=recovery,
     )
     return compress_with(request)
 
@@ -150,6 +161,10 @@ def compress_with(request: CompressRequest) -> Summary:
     with new_file(target, request.force) as (path, stream):
         summary = _write_at_rest(found, stream, request)
         del found  # which of many files takes as much memory as verifying them
+        if request.recovery:
+            add_recovery(stream, request.recovery)
+            stream.flush()
+            summary.archive_bytes = stream.tell()
         if request.verify:
             _verify_written(path, request)
     return summary

@@ -104,12 +104,13 @@ class CodecPool:
         self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
         self._device, self._load = device, load
         self._loaded: dict[tuple[bytes, bool], MessageCodec] = {}
+        self._failed: dict[tuple[bytes, bool], Exception] = {}
         self._lock = threading.RLock()
 
     def extended(self, sources: Iterable[CodecSource]) -> CodecPool:
         """A pool with more sources that shares the loaded codecs and kept chunks of this one."""
         pool = CodecPool((*self.sources, *sources), self._device, self._load, self.limits)
-        pool.kept, pool._loaded, pool._lock = self.kept, self._loaded, self._lock
+        pool.kept, pool._loaded, pool._failed, pool._lock = self.kept, self._loaded, self._failed, self._lock
         return pool
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,12 +128,20 @@ class CodecPool:
         """The codec of a source, loaded on first use. engine: as for `bbcodec.codec.file.load_codec`."""
         key = source.digest, engine
         with self._lock:
+            if key in self._failed:
+                raise self._failed[key]  # testing a codec takes long: once is enough
             if key not in self._loaded:
-                if self._load is not None:
-                    self._loaded[key] = self._load(source.content, self._device)
-                else:
-                    self._loaded[key] = load_content(source.content, self._device, engine, self._check(source))
+                try:
+                    self._loaded[key] = self._loaded_anew(source, engine)
+                except Exception as error:
+                    self._failed[key] = error
+                    raise
             return self._loaded[key]
+
+    def _loaded_anew(self, source: CodecSource, engine: bool) -> MessageCodec:
+        if self._load is not None:
+            return self._load(source.content, self._device)
+        return load_content(source.content, self._device, engine, self._check(source))
 
     def _check(self, source: CodecSource) -> Callable[[StoredCodec], None] | None:
         """What keeps the codec of an archive within the limits; None for one that the user chose."""

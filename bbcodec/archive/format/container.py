@@ -26,6 +26,7 @@ from bbcodec.archive.format.index import (
     pack_directory,
     unpack_directory,
 )
+from bbcodec.archive.format.parity import archive_end
 from bbcodec.archive.format.recovery import rebuild_index
 from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, digest64
 from bbcodec.errors import DamagedArchive, InputError
@@ -185,7 +186,7 @@ class ContainerReader:
 
     def __init__(self, stream: BinaryIO) -> None:
         """Read the index, or rebuild it. Raises NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath."""
-        size = stream.seek(0, 2)
+        size = archive_end(stream, stream.seek(0, 2))
         stream.seek(0)
         front = stream.read(HEADER_BYTES)
         stream.seek(max(0, size - FOOTER_BYTES))

@@ -427,7 +427,9 @@ def _fits(entry: Entry, types: list[str]) -> bool:
     if entry.form == "arrays":
         known_shape = entry.plane_layout > 0 and entry.width * entry.height > 0
         return len(content) > 0 and (entry.plane_layout == 0 if has_skeleton else known_shape)
-    return set(types) <= {BYTES} and not has_skeleton and (entry.form != "folder" or not content)
+    if set(types) - {BYTES} or has_skeleton or (entry.form == "folder" and content):
+        return False
+    return entry.form == "folder" or entry.size == sum(place.length for place in content)
 
 
 def _fits_pixels(entry: Entry, types: list[str]) -> bool:

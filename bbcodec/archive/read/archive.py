@@ -183,8 +183,11 @@ class Archive(Mapping[str, Any]):
 
         data = self.read_bytes(name)
         if self._entry(name).form == "arrays":
-            loaded = np.load(io.BytesIO(data), allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+            try:
+                loaded = np.load(io.BytesIO(data), allow_pickle=False)
+                return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+            except Exception as error:  # NumPy raises many for headers that are none
+                raise InputError(f"{name!r} holds no array: read_bytes() gives its bytes") from error
         try:
             with pillow_alone():
                 image = Image.open(io.BytesIO(data))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bbcodec.archive.format.chunks import LEARNED, unpack_bytes
 from bbcodec.archive.format.index import CodecRecord
 from bbcodec.archive.read.archive_file import ArchiveFile
+from bbcodec.archive.read.damage import as_damage
 from bbcodec.archive.read.tasks import Task
 from bbcodec.binary import MAX_CODEC_BYTES
 from bbcodec.codec.catalogue import CodecFile, parse_codec, shipped_codecs
@@ -72,7 +73,12 @@ class CodecFinder:
         if record.chunk is None:
             return None
         body = self._file.body(self._file.directory.chunks[record.chunk])
-        codec = parse_codec(unpack_bytes(body, MAX_CODEC_BYTES), record.name)
+        try:
+            codec = parse_codec(unpack_bytes(body, MAX_CODEC_BYTES), record.name)
+        except Exception as error:  # whatever a stranger put there
+            raise DamagedArchive(
+                f"{self._file.path}: the embedded codec {record.name!r} is damaged: {as_damage(error)}"
+            ) from None
         if codec.digest != record.digest:
             raise DamagedArchive(
                 f"{self._file.path}: the embedded codec {record.name!r} is not the one that was stored"

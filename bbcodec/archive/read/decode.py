@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from bbcodec.archive.format.chunks import BYTES, LEARNED, Chunk, SheetBody, read_chunk, unpack_bytes
 from bbcodec.archive.read.archive_file import ResolvedPlace
+from bbcodec.archive.read.damage import OF_THE_RUN, as_damage, check_size
 from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
 from bbcodec.binary import digest64, take_varint
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool
-from bbcodec.errors import DamagedArchive, InputError
+from bbcodec.errors import BadCodecFile, DamagedArchive, InexactArithmetic, InputError, MissingCodec
 from bbcodec.images.codings import coding_named
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import Picture, join_image, palette
@@ -28,6 +29,7 @@ from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
 from bbcodec.images.samples import Samples
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
+KEPT_CHUNKS: Final = 3  # whatever their size: an image has at most a skeleton and two planes, which alternate
 COPIES: Final = 4  # of the content of a chunk, in memory while it is decoded
 CONTENT_SIZE_AT: Final = 9  # in a `B` chunk, after digest and method
 MAX_CHANNELS: Final = 3  # of a learned chunk's images
@@ -64,13 +66,16 @@ def decode_part(pool: CodecPool, path: str, place: ResolvedPlace) -> bytes:
 def _attempt(decode: Callable[[], Any]) -> Decoded:
     try:
         return Decoded(decode())
-    except DamagedArchive as error:
-        return Decoded(b"", str(error))
+    except OF_THE_RUN:
+        raise
+    except Exception as error:  # whatever it is: a stranger may have written this entry, and others go on
+        return Decoded(b"", str(as_damage(error)))
 
 
 def _decode_whole(reader: _ChunkReader, resolved: ResolvedEntry, restore: bool) -> bytes:
     """The bytes of an entry; only checked, and empty, unless they are to be restored."""
     entry = resolved.entry
+    check_size(entry)
     if entry.form not in PIXEL_FORMS:
         return b"".join(map(reader.part, resolved.content))
     samples, skeleton = _decode_samples(reader, resolved, entry.height, entry.width)
@@ -80,6 +85,7 @@ def _decode_whole(reader: _ChunkReader, resolved: ResolvedEntry, restore: bool) 
 def _decode_stretch(reader: _ChunkReader, task: StretchTask) -> bytes | Samples:
     """The samples of a tile, or bytes; only checked, and empty, unless they are to be restored."""
     content: bytes | Samples
+    check_size(task.stretch.entry)
     if task.stretch.entry.form in PIXEL_FORMS:
         content, _ = _decode_samples(reader, task.stretch, task.height, task.width)
     else:
@@ -133,13 +139,13 @@ class _ChunkReader:
         return image
 
     def _content(self, chunk: Chunk) -> bytes | ChunkImages:
-        key = self._path, chunk.offset
+        key = self._path, chunk
         kept = self._pool.kept
         found: bytes | ChunkImages | None = kept.get(key)
         if found is None:
             found = self._decode(chunk)
             kept[key] = found
-            for old in list(kept)[:-1]:
+            for old in list(kept)[:-KEPT_CHUNKS]:
                 if sum(_size(one) for one in list(kept.values())) <= KEPT_BYTES:
                     break
                 kept.pop(old, None)
@@ -150,6 +156,22 @@ class _ChunkReader:
             body = read_chunk(self._path, chunk)
         except OSError as error:
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from None
+        try:
+            return self._unpacked(chunk, body)
+        except MissingCodec:
+            raise  # of a package that is not installed
+        except (BadCodecFile, InexactArithmetic) as error:
+            if not self._from_archive(body[:4]):
+                raise
+            raise as_damage(error) from None
+        except Exception as error:
+            raise as_damage(error) from error
+
+    def _from_archive(self, codec_id: bytes) -> bool:
+        """Whether a codec is embedded, so that what is wrong with it is wrong with the archive."""
+        return any(one.stored_bytes is not None for one in self._pool.sources if one.digest[:4] == codec_id)
+
+    def _unpacked(self, chunk: Chunk, body: bytes) -> bytes | ChunkImages:
         if chunk.type == BYTES:
             self._check_memory(take_varint(body, CONTENT_SIZE_AT)[0])
             return unpack_bytes(body)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.tiles import tile_grid
+from bbcodec.archive.read.damage import FREE_BYTES, MOST_TIMES, OF_THE_RUN, as_damage
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import PIXEL_FORMS
 
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 def write_long(entry: Entry, skeleton: bytes, results: Iterable[list[Decoded]], stream: BinaryIO) -> None:
     """Write a long entry to a stream that can seek, from what its tasks gave, in order. Raises DamagedArchive."""
     contents = _contents(results)
-    if entry.form in PIXEL_FORMS:
-        _write_image(entry, skeleton, contents, stream)
-    elif entry.form == "arrays":
-        _write_arrays(entry, skeleton, contents, stream)
-    else:
-        stream.writelines(contents)
+    try:
+        if entry.form in PIXEL_FORMS:
+            _write_image(entry, skeleton, contents, stream)
+        elif entry.form == "arrays":
+            _write_arrays(entry, skeleton, contents, stream)
+        else:
+            stream.writelines(contents)
+    except (OSError, *OF_THE_RUN):
+        raise
+    except Exception as error:  # a skeleton of a stranger
+        raise as_damage(error) from error
 
 
 def _contents(results: Iterable[list[Decoded]]) -> Iterator[Any]:
@@ -83,7 +89,11 @@ def _write_arrays(entry: Entry, skeleton: bytes, contents: Iterable[bytes], stre
     start = stream.tell()
     writer = ArrayWriter(stream, *member_layouts(entry, skeleton))
     try:
+        left = MOST_TIMES * entry.size + FREE_BYTES if entry.skeleton else entry.size
         for content in contents:
+            left -= len(content)
+            if left < 0:
+                raise DamagedArchive(f"the arrays are longer than those of a file of {entry.size} bytes")
             writer.add(content)
         writer.close()
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +17,7 @@ from bbcodec.archive.read.join import member_layouts, write_long
 from bbcodec.archive.read.target_folder import Stage, check_targets, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import Unit, plan_units
+from bbcodec.archive.recovery_blocks import damaged_blocks
 from bbcodec.atomic_files import sync_folder
 from bbcodec.errors import DamagedArchive
 
@@ -34,15 +35,19 @@ SHOWN_NAMES = 10  # of damaged entries, in a message
 def verify_archive(decoder: TaskRunner) -> None:
     """Decode everything. Raises DamagedArchive with the names of damaged entries, or MissingCodec."""
     file = decoder.file
-    damaged: set[int] = set()
+    damaged: dict[int, str] = {}
     units = plan_units(file, range(len(file.entries)), restore=False)
     results = decoder.everywhere(units, "verifying")
     for unit in units:
         decoded = [one for some in islice(results, len(unit.tasks)) for one in some]
         if not unit.long:
-            damaged.update(number for number, one in zip(unit.numbers, decoded, strict=True) if one.damage)
-        elif any(one.damage for one in decoded) or not _sound_skeleton(decoder, file.entries[unit.numbers[0]]):
-            damaged.update(unit.numbers)
+            damaged.update(
+                (number, one.damage) for number, one in zip(unit.numbers, decoded, strict=True) if one.damage
+            )
+            continue
+        why = next((one.damage for one in decoded if one.damage), "")
+        if why or not _sound_skeleton(decoder, file.entries[unit.numbers[0]]):
+            damaged[unit.numbers[0]] = why or "its skeleton is damaged"
     if damaged:
         raise DamagedArchive(f"{file.path}: {_damage(file, damaged)}")
     for record in file.codecs:
@@ -57,6 +62,9 @@ def verify_archive(decoder: TaskRunner) -> None:
         )
     if file.damage:
         raise DamagedArchive(f"{file.path}: {file.damage}; its {_n_files(file)} files are whole: compress them again")
+    blocks = damaged_blocks(file.path)
+    if blocks:
+        raise DamagedArchive(f"{file.path}: {blocks} of its recovery blocks are damaged; bbcodec repair renews them")
 
 
 def _sound_skeleton(decoder: TaskRunner, entry: Entry) -> bool:
@@ -69,10 +77,12 @@ def _sound_skeleton(decoder: TaskRunner, entry: Entry) -> bool:
     return entry.form != "arrays" or sum(member.n_chunks for member in members) == len(entry.content)
 
 
-def _damage(file: ArchiveFile, damaged: Iterable[int]) -> str:
+def _damage(file: ArchiveFile, damaged: Mapping[int, str]) -> str:
+    """Which entries are damaged, and what is wrong with the first."""
     names = [printable(file.entries[number].name) for number in sorted(damaged)]
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return f"{len(names)} of {_n_files(file)} files are damaged: {', '.join(names[:SHOWN_NAMES])}{more}"
+    shown = f"{', '.join(names[:SHOWN_NAMES])}{more} ({damaged[min(damaged)]})"
+    return f"{len(names)} of {_n_files(file)} files are damaged: {shown}"
 
 
 def _n_files(file: ArchiveFile) -> int:
@@ -168,9 +178,9 @@ def restore_entries(
     return Restored(kept, lines)
 
 
-def _stage(decoder: TaskRunner, numbers: Sequence[int], stage: Stage) -> set[int]:
-    """Write entries into `stage`, called by their numbers; gives the numbers of damaged ones, to be left there."""
-    damaged: set[int] = set()
+def _stage(decoder: TaskRunner, numbers: Sequence[int], stage: Stage) -> dict[int, str]:
+    """Write entries into `stage`, called by their numbers; says what is wrong with damaged ones, to be left there."""
+    damaged: dict[int, str] = {}
     for number in numbers:
         entry = decoder.file.entries[number]
         if entry.form != "folder" and not entry.content:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bbcodec.archive.format.index import Entry
@@ -73,14 +72,22 @@ class TaskRunner:
 
         records = self.codecs.needed_by(tasks)
         pool = self._pool or CodecPool((), self._options.device, self._options.load, self._options.limits)
-        have = {source.digest for source in pool.sources}
-        missing = []
         for record in records:
-            if record.digest not in have:
-                with suppress(DamagedArchive):  # of an embedded codec: what needs it is damaged, and nothing else
-                    missing.append(self.codecs.source_of(record))
-        self._pool = pool.extended(missing) if missing else pool
-        return self._pool
+            if record.digest in {source.digest for source in pool.sources}:
+                continue
+            try:
+                wider = pool.extended([self.codecs.source_of(record)])
+            except DamagedArchive:
+                continue  # of an embedded codec: what needs it is damaged, and nothing else
+            try:
+                wider.concurrent  # noqa: B018  looks into the codec
+            except Exception:
+                if record.chunk is None:
+                    raise
+                continue
+            pool = wider
+        self._pool = pool
+        return pool
 
 
 def pixel_values(entry: Entry) -> int:

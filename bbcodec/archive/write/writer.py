@@ -65,6 +65,7 @@ class ArchiveWriter:
         self._pending: dict[int, PendingFile] = {}
         self._parts: list[CodedPart] = []  # so far, of a file that is coded in several
         self._how: Counter[str] = Counter()
+        self._place_what_is_empty()
 
     @property
     def codecs_pay(self) -> bool:
@@ -92,28 +93,30 @@ class ArchiveWriter:
             yield self.summary.file_bytes
 
     def finish(self) -> Summary:
-        """Write what waits, links and folders, and the directories."""
+        """Write what waits, links, and the directories."""
         for number, entry in enumerate(self._entries):
             if entry.file_type == "link":
                 target = SharedPiece(entry.target)
                 size = len(entry.target)
                 self._place(StoredFile(entry=number, form="link", size=size, pieces=(target,), cost=size), ())
-            elif entry.file_type == "file" and entry.size == 0:
-                self._place(StoredFile(entry=number, form="bytes", size=0), ())
         self._flush()
         self._add_files()
-        folders = [entry for entry in self._entries if entry.file_type == "folder"]
-        self._writer.add_files(
-            Entry(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
-            for entry in folders
-        )
         self._writer.finish()
-        self.summary.folders = len(folders)
         self.summary.how = dict(sorted(self._how.items()))
         self.summary.codecs = [record.name for record in self._writer.codecs]
         return self.summary
 
     # --- chunks and places
+
+    def _place_what_is_empty(self) -> None:
+        """Name folders and empty files in the first directory: it is far from the index, but in small archives."""
+        for number, entry in enumerate(self._entries):
+            if entry.file_type == "folder":
+                folder = Entry(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
+                self._writer.add_files([folder])
+                self.summary.folders += 1
+            elif entry.file_type == "file" and entry.size == 0:
+                self._place(StoredFile(entry=number, form="bytes", size=0), ())
 
     def _take(self, coded: CodedFiles) -> None:
         """Write chunks, and note the files that lie in them."""
@@ -229,6 +232,8 @@ class ArchiveWriter:
         entry, stored = self._entries[number], pending.stored
         if not pending.complete:
             raise RuntimeError(f"{entry.path} was not stored as a whole")
+        places = tuple(place for place in pending.places if place)
+        plain = stored.form in ("link", "bytes")
         return Entry(
             name=entry.name,
             form=stored.form,
@@ -237,9 +242,9 @@ class ArchiveWriter:
             plane_layout=stored.image.plane_layout,
             width=stored.image.width,
             height=stored.image.height,
-            size=stored.size,
+            size=sum(place.length for place in places) if plain else stored.size,
             modified_ns=entry.modified_ns,
             permissions=entry.permissions,
             skeleton=bool(stored.skeleton),
-            places=tuple(place for place in pending.places if place),
+            places=places,
         )

@@ -53,6 +53,7 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entr
         return Entry(name, form, **about)
     places = draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
     if form in ("link", "bytes"):
+        about["size"] = sum(place.length for place in places)
         return Entry(name, form, places=tuple(places), **about)
     if form == "arrays":
         plane_layout = draw(st.integers(0, 3))
@@ -93,7 +94,7 @@ def sane_directories(draw, start: int = 9) -> tuple[Directory, int]:
     names = draw(st.lists(folder_names, unique=True, max_size=5))
     files = [draw(files_of(name, parts, images)) for name in names]
     # Every part must be named: the rest by one more file.
-    files.append(Entry(b"~" * 6, "bytes", places=tuple(parts)))
+    files.append(Entry(b"~" * 6, "bytes", size=sum(part.length for part in parts), places=tuple(parts)))
     files.sort(key=lambda file: file.name)
     embedded = [number for number, kind in enumerate(types) if kind == "C"]
     codecs = [
@@ -218,7 +219,7 @@ def test_the_helpers_make_readable_directories():
     assert unpack(fields()).files == [Entry(b"a", "bytes")]
     assert unpack(picture()).files[0].places == (Place(0, 0),)
     # and with two parts of a chunk of bytes
-    both = fields(files=row(count=2), places=[0, 0, [1, b"\0\1"], 0], types="B", lengths=20)
+    both = fields(files=row(count=2, size=3), places=[0, 0, [1, b"\0\1"], 0], types="B", lengths=20)
     assert unpack(both).files[0].places == (Place(0, 0, 1), Place(0, 1, 2))
 
 
@@ -328,6 +329,9 @@ DAMAGED = {
     "an infinite base": fields(files=row(size=[float("inf"), b"\0"])),
     "a number that is none": fields(files=row(seconds=float("nan"))),
     "an infinite number of chunks before it": fields(before=float("inf")),
+    "a size that is not that of the content": fields(files=row(count=1, size=5), types="B"),
+    "a link of another size than its target": fields(files=row(form=1, count=1, size=5), types="B"),
+    "an empty file of some size": fields(files=row(size=5)),
     "a name that is too long": fields(names=b"a" * 2**16 + b"\0"),
 }
 
@@ -399,7 +403,7 @@ def test_a_directory_costs_no_more_than_its_bytes_could(name, method):
 @pytest.mark.parametrize("count", [1, 300, 3000])
 def test_directories_that_compress_well_are_written_so_that_they_may_be_read(count):
     """Nothing but a digit differs between names of 999 bytes, and all else is equal."""
-    files = [Entry(b"long name/" * 99 + b"%09d" % n, "bytes", places=(Place(0, 0, 1),)) for n in range(count)]
+    files = [Entry(b"long name/" * 99 + b"%09d" % n, "bytes", size=1, places=(Place(0, 0, 1),)) for n in range(count)]
     for some in (files, [replace(file, name=file.name[-9:]) for file in files]):
         directory = Directory(some, [], [Chunk("B", 14, 9)])
         assert unpack_directory(pack_directory(directory), (27, 27), FAR, 9) == directory
@@ -424,8 +428,8 @@ def test_random_directories_raise_nothing_unforeseen(packed):
 
 RICH = fields(
     names=b"a\0b\0c/d\0",
-    files=[[0, b"\2\4\3"], [0, b"\0\2\2"], [0, b"\0\4\0"], 0, [0, b"\0\3\3"], [0, b"\0\3\3"], 50, 10**9, 999, 0o644,
-           [0, b"\0\1\1"], [0, b"\1\2\2"]],
+    files=[[0, b"\2\4\3"], [0, b"\0\2\2"], [0, b"\0\4\0"], 0, [0, b"\0\3\3"], [0, b"\0\3\3"],
+           [0, b"\3\x32\x32"], 10**9, 999, 0o644, [0, b"\0\1\1"], [0, b"\1\2\2"]],
     places=[[0, b"\0\0\1\0\2"], [0, b"\0\0\0\0\0"], [0, b"\3\4\0\5\0"], [0, b"\0\0\0\0\0"]],
     codecs=[[bytes(16), "name", 3]],
     needs=["jpegxl"],

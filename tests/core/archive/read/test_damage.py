@@ -29,6 +29,7 @@ from folders import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bbcodec
 from bbcodec import options as settings_of_work
 from bbcodec.archive.format import container
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
@@ -297,6 +298,70 @@ def test_streams_are_not_left_open(tmp_path):
         Archive(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         Archive(tmp_path / "nope.bb")
+
+
+def test_chunks_that_change_places_are_found(tmp_path):
+    """Whole ones of one type and length: two files, two pieces of one file, and one copied over another."""
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.jpg").write_bytes(noise(1100, 1000, 1, seed=number).tobytes())
+    bbcodec.compress(tmp_path / "in", tmp_path / "a.bb", codec="none")
+    with Archive(tmp_path / "a.bb") as archive:
+        one, two = (archive._file.chunk(entry.content[0]) for entry in archive.files[:2])
+    data = (tmp_path / "a.bb").read_bytes()
+    for copied in (True, False):
+        bad = bytearray(data)
+        bad[two.start : two.end] = data[one.start : one.end]
+        if not copied:
+            bad[one.start : one.end] = data[two.start : two.end]
+        (tmp_path / "bad.bb").write_bytes(bad)
+        lost = {"1.jpg"} if copied else {"0.jpg", "1.jpg"}
+        assert {name for name, content in read_all(tmp_path / "bad.bb").items() if content is None} == lost
+        with Archive(tmp_path / "bad.bb") as archive, pytest.raises(DamagedArchive, match=f"{len(lost)} of 3 files"):
+            archive.verify()
+        with pytest.raises(DamagedArchive, match=r"another than the index names"):
+            restore(tmp_path / "bad.bb", tmp_path / f"out {copied}")
+        assert contents(tmp_path / f"out {copied}").keys() == {"0.jpg", "1.jpg", "2.jpg"} - lost
+
+
+def test_an_archive_that_is_replaced_while_open_gives_no_bytes_of_another(tmp_path):
+    for seed in (0, 3):
+        (tmp_path / f"in {seed}").mkdir()
+        for number in range(2):
+            (tmp_path / f"in {seed}" / f"{number}.jpg").write_bytes(noise(1100, 1000, 1, seed=seed + number).tobytes())
+            os.utime(tmp_path / f"in {seed}" / f"{number}.jpg", (0, 0))
+        bbcodec.compress(tmp_path / f"in {seed}", tmp_path / f"{seed}.bb", codec="none")
+    assert (tmp_path / "0.bb").stat().st_size == (tmp_path / "3.bb").stat().st_size
+    with Archive(tmp_path / "0.bb") as archive:
+        os.replace(tmp_path / "3.bb", tmp_path / "0.bb")
+        with pytest.raises(DamagedArchive, match="another than the index names"):
+            archive.read_bytes("0.jpg")
+        with pytest.raises(DamagedArchive, match="2 of 2"):
+            archive.verify()
+
+
+@pytest.mark.parametrize("segment_bytes", [1, 2**24])
+def test_a_lost_sector_costs_the_files_in_it(folder, tmp_path, monkeypatch, segment_bytes):
+    """Whatever it holds: of header, directories and index, one copy at least is left."""
+    monkeypatch.setattr(container, "SEGMENT_BYTES", segment_bytes)
+    squeeze(folder, tmp_path / "a.bb", ALL)
+    whole, data = read_all(tmp_path / "a.bb"), (tmp_path / "a.bb").read_bytes()
+    with Archive(tmp_path / "a.bb") as archive:
+        spans = {name: set() for name in whole}
+        for entry in archive.files:
+            if entry.form != "folder":
+                spans[os.fsdecode(entry.name)] = {archive._file.chunk(place) for place in entry.places}
+        embedded = {archive._file.directory.chunks[codec.chunk] for codec in archive.codecs}
+    for start in range(0, len(data), 512):
+        end = min(start + 512, len(data))
+        (tmp_path / "b.bb").write_bytes(data[:start] + bytes(end - start) + data[end:])
+        lost = check_right_or_refused(tmp_path / "b.bb", whole)
+        assert lost is not None
+        if not any(chunk.start < end and start < chunk.end for chunk in embedded):
+            hit = {
+                name for name, some in spans.items() if any(chunk.start < end and start < chunk.end for chunk in some)
+            }  # fmt: skip
+            assert lost <= hit, start
 
 
 def test_other_versions_are_refused_by_name(folder, tmp_path):

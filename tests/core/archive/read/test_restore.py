@@ -228,7 +228,7 @@ def test_links_that_lead_outside_are_left_out_and_named(tmp_path):
 
 @pytest.mark.parametrize("target", [b"", b"a\0b", b"\0"])
 def test_what_is_no_target_of_a_link_is_never_made(tmp_path, target):
-    files = [text(b"file", b"hi"), Entry(b"link", "link", places=(Place(0, 1, len(target)),))]
+    files = [text(b"file", b"hi"), Entry(b"link", "link", size=len(target), places=(Place(0, 1, len(target)),))]
     bad = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(b"hi" + target))])
     for unsafe in (False, True):
         summary = restore(bad, tmp_path / str(unsafe), unsafe_links=unsafe)
@@ -238,10 +238,10 @@ def test_what_is_no_target_of_a_link_is_never_made(tmp_path, target):
 
 def test_nothing_is_written_through_a_link_of_the_archive(tmp_path):
     """Links come last, and none is the folder of another entry; so not even a hostile order helps."""
-    files = [Entry(b"d", "link", places=(Place(0, 0, 4),)), text(b"d/file", b"hi", 1)]
+    files = [Entry(b"d", "link", size=4, places=(Place(0, 0, 4),)), text(b"d/file", b"hi", 1)]
     with pytest.raises(DamagedArchive, match="both as a file and as a folder"):
         write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(b"/tmphi"))])
-    files = [Entry(b"a", "link", places=(Place(0, 0, 2),)), text(b"b/file", b"hi", 1), Entry(b"b", "folder")]
+    files = [Entry(b"a", "link", size=2, places=(Place(0, 0, 2),)), text(b"b/file", b"hi", 1), Entry(b"b", "folder")]
     good = write_archive(tmp_path / "b.bb", files, [(BYTES, pack_bytes(b"..hi"))])
     restore(good, tmp_path / "deep" / "out", unsafe_links=True)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["out"]

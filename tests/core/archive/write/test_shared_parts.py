@@ -32,7 +32,7 @@ def test_equal_parts_are_stored_once(tmp_path):
     assert shared.size == len(b"one")
     shared.flush(writer)
     assert files[0].places == [Place(0, 0, 3), Place(1, 0, 3, "webp")]
-    everything = Entry(b"a", "bytes", places=(Place(0, 0, 3), Place(0, 1, 3), Place(0, 2, 5), Place(1, 0, 3)))
+    everything = Entry(b"a", "bytes", size=14, places=(Place(0, 0, 3), Place(0, 1, 3), Place(0, 2, 5), Place(1, 0, 3)))
     writer.add_files([everything])
     writer.finish()
     (tmp_path / "a.bb").write_bytes(stream.getvalue())

@@ -1,0 +1,46 @@
+"""Whose an error is: what goes wrong within one chunk, entry or embedded codec concerns that alone; others go on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bbcodec.archive.format.index import Entry
+from bbcodec.errors import BadCodecFile, BBCodecError, DamagedArchive, InexactArithmetic, InputError, MissingCodec
+from bbcodec.sample_formats import SAMPLE_FORMATS
+
+# What is amiss with the run as a whole: the archive cannot be read, or this installation or machine lacks something.
+OF_THE_RUN: Final = (InputError, MissingCodec, BadCodecFile, InexactArithmetic)
+
+# How many times as long as a file what deflate unpacks of it may be: 1,032, and a little.
+MOST_TIMES: Final = 1100
+_TIMES: Final = {"png": MOST_TIMES, "raw": 1}
+MAX_WEBP_SIDE: Final = 2**14
+FREE_BYTES: Final = 2**16  # beside these times
+
+
+def as_damage(error: Exception) -> DamagedArchive:
+    """Any error as damage of what was being decoded, told in one line."""
+    if isinstance(error, DamagedArchive):
+        return error
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, BBCodecError):
+        return DamagedArchive(text)
+    if isinstance(error, MemoryError):
+        return DamagedArchive("decoding it needs more memory than there is")
+    return DamagedArchive(f"decoding it fails: {type(error).__name__}: {text}")
+
+
+def check_size(entry: Entry) -> None:
+    """Raise DamagedArchive where an image has more samples than a file of its size could hold.
+
+    So a few bytes that `list` names are not many gigabytes on the disk.
+    """
+    if not entry.sample_format:
+        return
+    about = SAMPLE_FORMATS[entry.sample_format]
+    samples = entry.width * entry.height * about.channels * about.depth // 8
+    too_many = samples > _TIMES.get(entry.form, samples) * entry.size + FREE_BYTES
+    if too_many or (entry.form == "webp" and max(entry.width, entry.height) > MAX_WEBP_SIDE):
+        raise DamagedArchive(
+            f"an image of {entry.width}x{entry.height} pixels cannot have been a file of {entry.size} bytes"
+        )
