@@ -71,8 +71,8 @@ class Corpus:
     chunks: list[tuple[int, int]]
 
 
-def make_corpus(folder: Path, seed: int) -> Corpus:
-    """Files of many kinds, some of them incompressible and equally long, as an archive that uses a learned codec."""
+def make_corpus(folder: Path, seed: int, codec: str = FAST_CODEC) -> Corpus:
+    """Files of many kinds, some of them incompressible and equally long, as an archive that uses a codec."""
     rng = np.random.default_rng(seed)
     top = folder / "in"
     (top / "deep" / "er").mkdir(parents=True)
@@ -86,7 +86,7 @@ def make_corpus(folder: Path, seed: int) -> Corpus:
     np.save(top / "digits.npy", (rng.random((30, 28, 28)) < 0.2).astype(np.uint8))
     np.savez(top / "both.npz", one=pixels, two=np.arange(9))
     (top / "link").symlink_to("0.png")
-    bbcodec.compress(top, folder / "a.bb", codec=FAST_CODEC)
+    bbcodec.compress(top, folder / "a.bb", codec=codec)
     with Archive(folder / "a.bb") as archive:
         files = {name: archive.read_bytes(name) for name in archive.names}
         chunks = [(chunk.start, chunk.end) for chunk in archive._file.directory.chunks]
@@ -378,7 +378,7 @@ def outcome_of(work: Callable[[], str], seconds: int) -> tuple[str, str]:
 
 
 def campaign(seconds: float, seed: int, without: tuple[str, ...] = (), most: int = 10**9) -> dict[str, Any]:
-    """Cases for so many seconds, at most so many: counts of outcomes by kind, and what led to those that must not be."""
+    """Cases for so many seconds, at most `most`: counts of outcomes by kind, and what led to those that must not be."""
     counts: dict[str, Counter[str]] = {}
     found: list[dict[str, Any]] = []
     names = [name for name in CASES if name not in without]
@@ -387,7 +387,7 @@ def campaign(seconds: float, seed: int, without: tuple[str, ...] = (), most: int
             for engine in (True, False):
                 bbcodec.load_codec(codec.content, "cpu", engine)
     with tempfile.TemporaryDirectory(prefix="bbcodec-reliability-") as place:
-        corpus = make_corpus(Path(place), seed)
+        corpus = make_corpus(Path(place), seed, FAST_CODEC if "codec" in names else "none")
         for number in islice(_numbers(seconds), most):
             rng = random.Random(f"{seed} {number}")
             name = rng.choices(names, [CASES[one][1] for one in names])[0]

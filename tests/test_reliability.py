@@ -10,7 +10,7 @@ SHORT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from reliability import DAMAGES, FORBIDDEN, campaign
-found = campaign(60, 1, without=("killed", "codec"), most=30)
+found = campaign(60, 1, without=("killed", "codec"), most=20)
 print(json.dumps([found, list(FORBIDDEN), len(DAMAGES)]))
 """
 
@@ -22,6 +22,6 @@ def test_a_short_campaign_finds_nothing():
     )
     result, forbidden, damages = json.loads(done.stdout)
     assert damages == 21
-    assert result["cases"] == sum(result["outcomes"].values()) == 30
+    assert result["cases"] == sum(result["outcomes"].values()) == 20
     assert {kind.partition(":")[0] for kind in result["kinds"]} == {"damaged", "hostile", "full disk"}
     assert [result["outcomes"][one] for one in forbidden] == [0] * len(forbidden), result["found"]
