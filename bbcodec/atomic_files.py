@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -173,6 +174,42 @@ def _put_without_links(name: str, source: int, final: str, folder: int) -> None:
     except OSError:
         os.unlink(final, dir_fd=folder)
         raise
+
+
+# --- temporary folders -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for temporary files, in TMPDIR, gone at the end. Raises OutputError where none can be made.
+
+    What killed processes left there is removed first.
+    """
+    try:
+        parent = Path(tempfile.gettempdir())
+        handle = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+        sweep(handle)
+        name, inner = locked_folder(handle)
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made (TMPDIR): {error.strerror or error}") from None
+    try:
+        yield parent / name
+    finally:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=handle)
+        os.close(inner)
+        os.close(handle)
+
+
+def locked_folder(folder: int) -> tuple[str, int]:
+    """A new temporary folder in an open one, in use until it is closed: its name, and it held open."""
+    while True:
+        name = temporary_name()
+        os.mkdir(name, 0o700, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        lock(inner)
+        if locked(inner, name, folder):
+            return name, inner
+        os.close(inner)  # somebody swept it before it was locked
 
 
 # --- what killed processes left --------------------------------------------------------------------------------------

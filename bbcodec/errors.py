@@ -41,6 +41,12 @@ class NoSuchName(BBCodecError, KeyError):
         return Exception.__str__(self)  # KeyError would quote the message
 
 
+class InputChanged(BBCodecError):
+    """A file changed whenever it was read: what is stored of it may never have been in it. All others are stored."""
+
+    exit_code = 8
+
+
 class MissingCodec(BBCodecError):
     """A codec that was named, or that an archive needs, is neither installed, nor embedded, nor a file."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.output import escaped, format_size, print_json, print_status
+from bbcodec.cli.output import escaped, format_size, print_json, print_line, print_status
 from bbcodec.codec.catalogue import shipped_codecs
 
 
@@ -32,6 +32,6 @@ def command(as_json: bool) -> None:
         rate = f"{row['bits_per_dim']} bits/dim" if row["bits_per_dim"] is not None else ""
         model = f"{row['name']:<16} {row['model']:<12} {row['pixels']:<4}"
         line = f"{model} {format_size(row['bytes']):>8}  {row['digest']}  {rate}"
-        click.echo(escaped(line).rstrip())
+        print_line(escaped(line).rstrip())
     if not rows:
         print_status("no codecs are installed: images are stored as WebP or PNG")

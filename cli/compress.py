@@ -51,6 +51,7 @@ def command(
     from bbcodec.archive.compress import compress
     from bbcodec.cli.progress import progress_display
     from bbcodec.cli.streams import STANDARD_STREAM, display_name, input_paths, output_path
+    from bbcodec.errors import InputChanged
 
     if as_json and output == STANDARD_STREAM:
         raise click.UsageError("standard output takes the archive or the JSON, not both")
@@ -88,3 +89,5 @@ def command(
         print_status(f"{note}; --exact-files keeps the bytes", quiet)
     if as_json:
         print_json(asdict(summary))
+    if summary.changed:
+        click.get_current_context().exit(InputChanged.exit_code)

@@ -76,8 +76,14 @@ def command(
 def _write_to_stdout(opened: Archive, name: str) -> None:
     """Write one file to standard output, once it is complete."""
     from bbcodec.cli.streams import copy_to_stdout
+    from bbcodec.errors import OutputError
 
-    with TemporaryFile() as stream:
-        opened.extract(name, stream)
-        stream.seek(0)
-        copy_to_stdout(stream)
+    try:
+        with TemporaryFile() as stream:
+            opened.extract(name, stream)
+            stream.seek(0)
+            copy_to_stdout(stream)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"a temporary file (in TMPDIR) cannot be written: {error.strerror or error}") from None

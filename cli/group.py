@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from bbcodec import __version__
+from bbcodec.cli.output import discard
 from bbcodec.cli.signals import BROKEN_PIPE, Stopped
 
 # Modules of this package, each with the click command as `command`. They import torch and numpy only to run.
@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
             result = super().invoke(context)
             sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+            discard(sys.stdout)
             raise Stopped("", BROKEN_PIPE) from None
         except (KeyboardInterrupt, Exception) as error:
             stop = context.obj.stop_behind(error)

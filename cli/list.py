@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.output import escaped, format_count, format_ratio, print_json, print_status
+from bbcodec.cli.output import escaped, format_count, format_ratio, print_json, print_line, print_status
 
 
 @click.command("list", short_help="Show what is in an archive.")
@@ -28,11 +28,11 @@ def command(archive: str, as_json: bool) -> None:
         print_json(listing)
         return
     if sys.stdout.isatty():
-        click.echo(_row("bytes", "stored", "how", "pixels", "name"))
+        print_line(_row("bytes", "stored", "how", "pixels", "name"))
     for file in listing["files"]:
-        click.echo(_file_row(file))
+        print_line(_file_row(file))
     for folder in listing["folders"]:
-        click.echo(_row("", "", "", "", escaped(folder) + "/"))
+        print_line(_row("", "", "", "", escaped(folder) + "/"))
     if sys.stdout.isatty():
         sizes = format_ratio(summary.file_bytes, summary.archive_bytes)
         print_status(f"{format_count(summary.files, 'file')}, {sizes}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 INTERRUPTED: Final = 130
+UNWRITABLE: Final = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
+STANDARD_STREAMS: Final = (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,10 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import click
 
+        from bbcodec.cli.output import output_error
         from bbcodec.cli.signals import Stopped, StopSignals
-        from bbcodec.errors import BBCodecError
+        from bbcodec.errors import BBCodecError, OutputError
     except KeyboardInterrupt:
         return INTERRUPTED
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
@@ -36,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
+        with suppress(OSError):
+            print(error.format_message(), file=sys.stderr)
         return error.exit_code
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
@@ -46,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BBCodecError as error:
         return _fail(str(error), error.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:  # of click's help
+            return _fail(str(output_error(error)), OutputError.exit_code)
         if os.environ.get("BBCODEC_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}"
@@ -53,9 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    """Print what went wrong as one line on stderr, if there is anything to print."""
-    from bbcodec.cli.output import escaped
+    """Print what went wrong as one line on stderr, if there is anything to print and somebody to read it."""
+    from bbcodec.cli.output import print_status
 
-    if message:
-        print(f"bbcodec: {escaped(message)}", file=sys.stderr)
+    print_status(f"bbcodec: {message}", quiet=not message)
     return exit_code
+
+
+def open_standard_streams() -> None:
+    """Open standard streams that are closed, so that no file that is opened later takes the place of one.
+
+    Reading and writing them fails, as if they were still closed; but what is said on standard error is lost in silence.
+    """
+    for number, (name, flag, mode) in enumerate(STANDARD_STREAMS):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flag)  # the lowest number that is free, which is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  as long as the process

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from bbcodec.errors import BBCodecError, OutputError
 
 if TYPE_CHECKING:
     from bbcodec.archive.summary import Summary
 
 
 def print_status(message: str, quiet: bool = False) -> None:
-    """Print a line on stderr, unless `quiet`."""
+    """Print a line on stderr, unless `quiet`. Where nobody can read it, work goes on without."""
     if not quiet:
-        click.echo(escaped(message), err=True)
+        try:
+            click.echo(escaped(message), err=True)
+        except OSError:
+            discard(sys.stderr)
+
+
+def print_line(text: str) -> None:
+    """Print lines on stdout. Raises as `output_error` says."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        raise output_error(error) from None
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON on stdout."""
-    click.echo(json.dumps(data, indent=1))
+    """Print data as JSON on stdout. Raises as `output_error` says."""
+    print_line(json.dumps(data, indent=1))
+
+
+def output_error(error: OSError) -> BBCodecError | BrokenPipeError:
+    """What to raise where stdout cannot be written: OutputError, or BrokenPipeError if its reader went away."""
+    discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return error
+    return OutputError(f"standard output cannot be written: {error.strerror or error}")
+
+
+def discard(stream: TextIO) -> None:
+    """Send what is still in a stream's buffer nowhere: Python writes it once more when it ends, and would fail."""
+    with suppress(OSError, ValueError):  # a stream without a file, in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def escaped(text: str) -> str:

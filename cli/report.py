@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bbcodec.cli.options import coding_options, limit_options
-from bbcodec.cli.output import escaped, print_json, print_status
+from bbcodec.cli.output import escaped, print_json, print_line, print_status
 
 if TYPE_CHECKING:
     from bbcodec.options import Limits
@@ -64,7 +64,7 @@ def print_report(report: Report, html: str | None, force: bool, as_json: bool) -
         print_json(render_json(report))
     else:
         for line in render_text(report).split("\n"):
-            click.echo(escaped(line))
+            print_line(escaped(line))
     if html is not None:
         from bbcodec.report.render_html import render_html
 

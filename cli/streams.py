@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
 
 import click
 
 from bbcodec.archive.format.names import check_name
+from bbcodec.atomic_files import temporary_folder
+from bbcodec.cli.output import output_error
 from bbcodec.errors import BBCodecError, InputError, OutputError, UnsafePath
 
 STANDARD_STREAM: Final = "-"
@@ -32,7 +33,7 @@ def archive_path(argument: str) -> Iterator[str]:
     if argument != STANDARD_STREAM:
         yield argument
         return
-    with TemporaryDirectory(prefix="bbcodec-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, "archive.bb")
         _save_stdin(path)
         try:
@@ -61,13 +62,12 @@ def input_paths(arguments: Sequence[str], name: str | None) -> Iterator[list[str
         check_name(os.fsencode(name))
     except UnsafePath:
         raise click.UsageError(f"--name: expected a relative name such as cats/01.png, got {name!r}") from None
-    with TemporaryDirectory(prefix="bbcodec-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         _save_stdin(path)
-        _copy_metadata_of_stdin(path, Path(folder))
+        _copy_metadata_of_stdin(path, folder)
         # Names are relative to a folder that is the only input; one of several inputs keeps its own name.
-        source = folder if len(arguments) == 1 else os.path.join(folder, Path(name).parts[0])
+        source = str(folder if len(arguments) == 1 else folder / Path(name).parts[0])
         yield [source if argument == STANDARD_STREAM else argument for argument in arguments]
 
 
@@ -83,10 +83,11 @@ def _save_stdin(path: Path) -> None:
 @contextmanager
 def _new_temporary_file(path: Path) -> Iterator[BinaryIO]:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as stream:
             yield stream
     except OSError as error:
-        raise OutputError(f"the temporary file {path} cannot be written: {error.strerror}") from None
+        raise OutputError(f"the temporary file {path} (TMPDIR) cannot be written: {error.strerror}") from None
 
 
 def _read_stdin() -> bytes:
@@ -125,7 +126,7 @@ def output_path(argument: str) -> Iterator[str]:
         yield argument
         return
     refuse_terminal("the archive")
-    with TemporaryDirectory(prefix="bbcodec-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, "archive.bb")
         yield str(path)
         with open(path, "rb") as stream:
@@ -133,11 +134,9 @@ def output_path(argument: str) -> Iterator[str]:
 
 
 def copy_to_stdout(stream: BinaryIO) -> None:
-    """Copy a stream to standard output. Raises OutputError, or BrokenPipeError if its reader went away."""
+    """Copy a stream to standard output. Raises as `bbcodec.cli.output.output_error` says."""
     try:
         shutil.copyfileobj(stream, sys.stdout.buffer, BUFFER_BYTES)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        raise OutputError(f"standard output cannot be written: {error.strerror}") from None
+        raise output_error(error) from None

@@ -33,7 +33,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"distributions", "exact"}),
     frozenset({"engine"}),
     frozenset({"coder"}),
-    frozenset({"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "sample_formats"}),
+    frozenset(
+        {"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "input_files", "sample_formats"}
+    ),
 )
 RANKS = {room: rank for rank, layer in enumerate(reversed(LAYERS)) for room in layer}
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
+from bbcodec.archive.write.changes import at_rest, changed_files, with_copies
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan
 from bbcodec.archive.write.tasks import (
@@ -28,7 +31,7 @@ from bbcodec.archive.write.tasks import (
     plan,
 )
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
-from bbcodec.atomic_files import new_file, refuse_existing
+from bbcodec.atomic_files import new_file, refuse_existing, temporary_folder
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.codec.device import check_device
 from bbcodec.codec.pool import CodecPool, CodecSource
@@ -36,6 +39,8 @@ from bbcodec.errors import DamagedArchive, InputError, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
 from bbcodec.parallel import run_tasks
+
+ROUNDS: Final = 3  # in which files that change are read anew
 
 
 @dataclass(frozen=True)
@@ -152,23 +157,58 @@ def compress_with(request: CompressRequest) -> Summary:
     """Do what is requested. Raises as `compress`."""
     target = Path(request.output)
     refuse_existing(target, request.force)
-    work = _Work.of(request, target)
+    found = scan(request.input_paths, target, request.exclude)
     with new_file(target, request.force) as (path, stream):
-        written = work.write(stream, request.codec_uses)
-        if not written.codecs_pay:  # by what quick trials say they save at least
-            written = work.thorough().write(stream, request.codec_uses)
-        if not written.codecs_pay:
-            written = work.write(stream, ())
-            names = ", ".join(one.name for one in request.codecs)
-            work.scan.skipped.append(f"the codec {names} would take more bytes than it saves: stored without it")
+        summary = _write_at_rest(found, stream, request)
         if request.recovery:
             add_recovery(stream, request.recovery)
             stream.flush()
-            written.summary.archive_bytes = stream.tell()
-        written.summary.skipped = work.scan.skipped
-        del work  # which of many files takes as much memory as verifying them
+            summary.archive_bytes = stream.tell()
+        del found  # which of many files takes as much memory as verifying them
         if request.verify:
             _verify_written(path, request)
+    return summary
+
+
+def _write_at_rest(found: Scan, stream: BinaryIO, request: CompressRequest) -> Summary:
+    """Write an archive of what was found, and again with copies of the files that changed meanwhile.
+
+    Files that were not even at rest while they were copied are named in the summary.
+    """
+    unstable: list[bytes] = []
+    rounds = ROUNDS
+    with ExitStack() as stack:
+        while True:
+            found, rounds = at_rest(found), rounds - 1
+            try:
+                summary = _write(_Work.of(found, request), stream, request)
+            except Exception:  # perhaps because a file has become shorter, say
+                changed = changed_files(found.entries)
+                if not changed or not rounds:
+                    raise
+            else:
+                changed = changed_files(found.entries)
+                if not changed or not rounds:
+                    break
+            found, more = with_copies(found, changed, stack.enter_context(temporary_folder()))
+            unstable += more
+    names = {*unstable, *(found.entries[number].name for number in changed)}
+    summary.changed = sorted(map(printable, names))
+    summary.skipped += [f"{name} changed whenever it was read: stored as it was read last" for name in summary.changed]
+    return summary
+
+
+def _write(work: _Work, stream: BinaryIO, request: CompressRequest) -> Summary:
+    """Write an archive, with the codecs if they pay."""
+    written = work.write(stream, request.codec_uses)
+    if not written.codecs_pay:  # by what quick trials say they save at least
+        written = work.thorough().write(stream, request.codec_uses)
+    notes = []
+    if not written.codecs_pay:
+        written = work.write(stream, ())
+        names = ", ".join(one.name for one in request.codecs)
+        notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
+    written.summary.skipped = [*work.scan.skipped, *notes]
     return written.summary
 
 
@@ -190,9 +230,8 @@ class _Work:
     run: RunOptions
 
     @classmethod
-    def of(cls, request: CompressRequest, target: Path) -> _Work:
-        """Scans the inputs of a request, except its own archive `target`, and plans the tasks."""
-        found = scan(request.input_paths, target, request.exclude)
+    def of(cls, found: Scan, request: CompressRequest) -> _Work:
+        """Plans the tasks of what was found for a request."""
         copies = find_copies(found.entries)
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
         return cls(found, copies, tasks, request.run)

@@ -18,6 +18,7 @@ class Summary:
     """What was done: files, their bytes outside the archive, the archive's bytes, and how the files are stored.
 
     rewritten: how many files keep their picture or arrays, but not their very bytes (only `compress` counts them).
+    changed: the names of files that changed whenever they were read, of which all that was read last is stored.
     """
 
     files: int = 0
@@ -29,6 +30,7 @@ class Summary:
     folders: int = 0
     copies: int = 0
     rewritten: int = 0
+    changed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

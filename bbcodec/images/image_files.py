@@ -94,6 +94,7 @@ def join_bands(outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, 
     DamagedArchive for a skeleton that is not of the file form, ValueError for bands that are not of this sample format
     and size.
     """
+    _check_skeleton(outline.skeleton)
     form_named(outline.form).join(outline, bands, stream, trial=trial)
 
 
@@ -102,4 +103,11 @@ def palette(form: str, sample_format: str, skeleton: bytes) -> Bytes | None:
 
     Raises DamagedArchive for a malformed skeleton.
     """
+    _check_skeleton(skeleton)
     return form_named(form).palette(sample_format_named(sample_format), skeleton)
+
+
+def _check_skeleton(skeleton: bytes) -> None:
+    """Raise DamagedArchive for one that is longer than any encoder makes: its records take 30 times as much memory."""
+    if len(skeleton) > MAX_SKELETON_BYTES:
+        raise DamagedArchive(f"the skeleton of an image has {len(skeleton)} bytes, at most {MAX_SKELETON_BYTES}")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import form_named, form_of_format
-from bbcodec.images.formats.base import Outline
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Outline
 from bbcodec.images.image_files import Picture, join_bands
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 from bbcodec.images.probe import facts, probe_of
@@ -104,7 +104,7 @@ def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
             return written[0].bands()
 
         parts = form.take_apart(image, stream, bands)
-        if parts is None or not form.joins_in_bands(parts.skeleton):
+        if parts is None or len(parts.skeleton) > MAX_SKELETON_BYTES or not form.joins_in_bands(parts.skeleton):
             return None
         samples = written[0] if written else _Spool.of(image, SAMPLE_FORMATS[parts.sample_format], spool)
         outline = Outline(form.name, parts.sample_format, image.width, image.height, parts.skeleton)

@@ -5,6 +5,8 @@ for member (`.npz`).
 from __future__ import annotations
 
 import io
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +20,19 @@ from numpy.typing import NDArray
 
 from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive
+from bbcodec.input_files import read_piece
 from bbcodec.sample_formats import pixel_mode
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
+MAX_ARRAY_SKELETON_BYTES: Final = 2**22  # a file with longer headers is kept as bytes; some 20,000 arrays have room
+LEAST_MEMBER_BYTES: Final = 7  # of a member in a skeleton
+HEADER_BYTES: Final = 2**14  # of a file in which a header is looked for
+READ_BYTES: Final = 2**24  # at a time
+# What NumPy raises for a header that is none, some of it undocumented.
+BAD_HEADER: Final = (
+    ValueError, KeyError, SyntaxError, OSError, TypeError, ArithmeticError, RecursionError, MemoryError,
+    tokenize.TokenError,
+)  # fmt: skip
 USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
 
 # Of arrays without a skeleton, what follows (N, H, W) in their shape, by the number that the index has for it. 0 stands
@@ -40,6 +52,41 @@ class Images(NamedTuple):
         return pixel_mode(self.pixels.shape[3], self.levels)
 
 
+class StoredPixels:
+    """Images (N, H, W, C) uint8 that lie in a file, read when they are asked for.
+
+    Not mapped into memory: pages of a file that is cut meanwhile would kill the process.
+    """
+
+    def __init__(self, path: str, offset: int, shape: tuple[int, int, int, int]) -> None:
+        """offset: where they begin, in bytes."""
+        self.path, self.offset, self.shape = path, offset, shape
+
+    def __len__(self) -> int:
+        """N."""
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+        """Neighbouring images (n, H, W, C). Raises InputError where they are no longer there."""
+        start, stop, _ = part.indices(len(self))
+        size = math.prod(self.shape[1:])
+        data = read_piece(self.path, self.offset + start * size, (stop - start) * size)
+        return np.frombuffer(data, np.uint8).reshape(stop - start, *self.shape[1:])
+
+    def bytes_in_pieces(self) -> Iterator[NDArray[np.uint8]]:
+        """All their bytes, some at a time."""
+        for start in range(0, math.prod(self.shape), READ_BYTES):
+            length = min(READ_BYTES, math.prod(self.shape) - start)
+            yield np.frombuffer(read_piece(self.path, self.offset + start, length), np.uint8)
+
+
+class StoredImages(NamedTuple):
+    """`Images` that lie in a file."""
+
+    pixels: StoredPixels
+    levels: int
+
+
 @dataclass(frozen=True)
 class Member:
     """One array of an array file: its header, and its images, or the bytes after the header where it has none."""
@@ -48,7 +95,7 @@ class Member:
     method: int
     date: tuple[int, ...]
     header: bytes
-    images: Images | None
+    images: Images | StoredImages | None
     rest: bytes = b""
 
 
@@ -63,41 +110,62 @@ class MemberLayout:
     n_chunks: int
 
 
-def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
-    """Header and images of a whole npy file (as bytes), or None unless it is uint8 or bool, C order, images by shape.
+class NpyHeader(NamedTuple):
+    """The header of an npy file of images: its bytes, and the shape (N, H, W, C) and type of the images."""
 
-    Shapes: (N, H, W, C) with C = 1 or 3; (N, H, W); (H, W, 3); (H, W).
+    content: bytes
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype[Any]
+
+
+def npy_header(start: bytes, size: int) -> NpyHeader | None:
+    """The header of an npy file of `size` bytes, or None unless it is uint8 or bool, C order, images by shape.
+
+    start: the first bytes of the file. Shapes: (N, H, W, C) with C = 1 or 3; (N, H, W); (H, W, 3); (H, W).
     """
-    stream = io.BytesIO(data[: 2**14].tobytes())
+    stream = io.BytesIO(start)
     try:
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
-    except (ValueError, KeyError, SyntaxError, OSError):
+    except BAD_HEADER:
         return None
-    start, images = stream.tell(), image_shape(shape)
+    images = image_shape(shape)
     plain = dtype in (np.dtype(np.uint8), np.dtype(bool)) and not fortran
-    if not plain or images is None or int(np.prod(images, dtype=object)) != len(data) - start:
+    if not plain or images is None or math.prod(images) != size - stream.tell():
         return None
-    pixels = data[start:].reshape(images)
-    levels = 2 if int(pixels.max()) <= 1 else 256
-    if dtype == np.dtype(bool) and levels != 2:
+    return NpyHeader(start[: stream.tell()], images, dtype)
+
+
+def levels_of(pieces: Iterable[NDArray[np.uint8]], dtype: np.dtype[Any]) -> int | None:
+    """2 if no value in any piece is above 1, else 256; None for booleans that have such values."""
+    levels = 2 if all(int(piece.max()) <= 1 for piece in pieces) else 256
+    return None if dtype == np.dtype(bool) and levels != 2 else levels
+
+
+def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
+    """Header and images of a whole npy file (as bytes), or None unless it is as `npy_header` says."""
+    header = npy_header(data[:HEADER_BYTES].tobytes(), len(data))
+    if header is None:
         return None
-    return data[:start].tobytes(), Images(pixels, levels)
+    pixels = data[len(header.content) :].reshape(header.shape)
+    levels = levels_of([pixels], header.dtype)
+    return None if levels is None else (header.content, Images(pixels, levels))
 
 
 def usual_header(usual_shape: int, size: int, height: int, width: int) -> bytes:
-    """The header of an npy file of `size` bytes without a skeleton.
+    """The header of an npy file of `size` bytes without a skeleton: the shape number in `USUAL_SHAPES` is not 0.
 
     Raises DamagedArchive for a size that no number of such images has.
 
     >>> usual_header(2, 128 + 5 * 28 * 28, 28, 28).split(b"  ")[0]
     b"\\x93NUMPY\\x01\\x00v\\x00{'descr': '|u1', 'fortran_order': False, 'shape': (5, 28, 28, 1), }"
     """
-    more = USUAL_SHAPES[usual_shape]
-    count, rest = divmod(size - USUAL_BYTES, height * width * int(np.prod(more, dtype=int)))
-    if count < 1 or rest:
-        raise DamagedArchive("an array has another size than its shape")
+    known = 1 <= usual_shape < len(USUAL_SHAPES) and min(height, width) > 0
+    more = USUAL_SHAPES[usual_shape] if known else ()
+    count, rest = divmod(size - USUAL_BYTES, height * width * math.prod(more)) if known else (0, 0)
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {(count, height, width, *more)}, }}"
+    if count < 1 or rest or len(text) > USUAL_BYTES - 11:
+        raise DamagedArchive("an array has another size than its shape")
     return b"\x93NUMPY\x01\0v\0" + text.encode().ljust(USUAL_BYTES - 11) + b"\n"
 
 
@@ -125,17 +193,21 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
             n, c = 1, 1
         case _:
             return None
-    return (n, h, w, c) if n > 0 and 0 < h * w * c <= MAX_VALUES else None
+    return (n, h, w, c) if min(n, h, w) > 0 and h * w * c <= MAX_VALUES else None
 
 
 def split_npy(path: str) -> Member | None:
-    """The one member of an npy file, its pixels mapped into memory; None where it must be kept as bytes."""
+    """The one member of an npy file, its pixels read when asked for; None where it must be kept as bytes."""
     try:
-        data = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError):
+        with open(path, "rb") as stream:
+            header = npy_header(stream.read(HEADER_BYTES), stream.seek(0, 2))
+    except OSError:
         return None
-    parts = read_npy(data)
-    return Member("", 0, (), parts[0], parts[1]) if parts else None
+    if header is None:
+        return None
+    pixels = StoredPixels(path, len(header.content), header.shape)
+    levels = levels_of(pixels.bytes_in_pieces(), header.dtype)
+    return None if levels is None else Member("", 0, (), header.content, StoredImages(pixels, levels))
 
 
 def split_npz(path: str) -> Iterator[Member] | None:
@@ -179,8 +251,11 @@ def pack_members(members: Iterable[MemberLayout], *, zipped: bool) -> bytes:
 
 def unpack_members(skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
     """Whether the file is a zip, and how its members are put together. Raises DamagedArchive."""
+    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES:
+        raise DamagedArchive(f"the skeleton of an array file has {len(skeleton)} bytes: no encoder makes one so long")
     try:
-        zipped, rows = msgpack.unpackb(skeleton)
+        most = max(6, len(skeleton) // LEAST_MEMBER_BYTES)  # members, or parts of a date
+        zipped, rows = msgpack.unpackb(skeleton, max_array_len=most, max_map_len=0, max_ext_len=0)
         members = [_member_layout(*row) for row in rows]
     except (ValueError, TypeError, msgpack.UnpackException):
         raise DamagedArchive("the skeleton of an array file is malformed") from None

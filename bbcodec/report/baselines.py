@@ -6,28 +6,28 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.archive.write.scan import ScannedEntry, find_copies, read_file, scan
+from bbcodec.archive.write.scan import ScannedEntry, find_copies, scan
+from bbcodec.atomic_files import temporary_folder
 from bbcodec.images.codings import coding_named
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.images.display import image_shown
 from bbcodec.images.formats.webp import encode_webp
 from bbcodec.images.image_files import split_image
-from bbcodec.images.npy import split_npy, split_npz
+from bbcodec.images.npy import StoredPixels, split_npy, split_npz
 from bbcodec.images.planes import to_planes
 from bbcodec.images.probe import probe
+from bbcodec.input_files import read_file
 from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.report import Baseline
 
@@ -153,8 +153,8 @@ def archive_bytes(inputs: PathLike | Sequence[PathLike], exclude: Sequence[str],
     """The bytes of an archive of the inputs that uses no learned codec."""
     from bbcodec.archive.compress import compress
 
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        path = Path(folder, "archive.bb")
+    with temporary_folder() as folder:
+        path = folder / "archive.bb"
         compress(inputs, path, codec="none", exclude=exclude, verify=False, jobs=run.jobs, progress=run.progress)
         return path.stat().st_size
 
@@ -176,7 +176,7 @@ def find_sources(files: Iterable[ScannedEntry]) -> Iterator[ImageSource]:
                 yield ImageSource(entry.path, ImageFormat(seen.mode, seen.height, seen.width))
 
 
-def _arrays(path: str) -> Iterator[tuple[int, Pixels, int]]:
+def _arrays(path: str) -> Iterator[tuple[int, Pixels | StoredPixels, int]]:
     """Number, images (N, H, W, C) and levels of each array of images in a file."""
     if path[-4:].lower() == ".npy":
         single = split_npy(path)
@@ -274,7 +274,7 @@ def _load(selection: Selection) -> Iterator[Image]:
     if source.member >= 0:
         for number, pixels, levels in _arrays(source.path):
             if number == source.member:
-                yield from ((np.array(pixels[index]), levels) for index in selection.numbers)
+                yield from ((np.array(pixels[index : index + 1][0]), levels) for index in selection.numbers)
     else:
         yield _read(source.path)
 

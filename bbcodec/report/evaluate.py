@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from bbcodec.archive.format.chunks import pack_bytes
+from bbcodec.atomic_files import temporary_folder
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.catalogue import CodecFile, find_codec, parse_codec
 from bbcodec.errors import InputError
@@ -63,8 +62,8 @@ def evaluate(
     from bbcodec.codec.pool import CodecSource
 
     chosen = find_codec(codec)
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        path = Path(folder, "archive.bb")
+    with temporary_folder() as folder:
+        path = folder / "archive.bb"
         # Not verified here: measuring decodes every learned chunk, and encodes it once more.
         how = compress(
             inputs, path, codec=codec, embed_codec=False, exclude=exclude, verify=False, jobs=run.jobs,

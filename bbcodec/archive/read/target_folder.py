@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import printable
-from bbcodec.atomic_files import lock, locked, open_folder, put, sweep, sync_folder, temporary_name
+from bbcodec.atomic_files import locked_folder, open_folder, put, sweep, sync_folder
 from bbcodec.errors import OutputError, TargetExists, UnsafePath
 
 ENTER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -141,14 +141,7 @@ def staging_folder(folder: Path, force: bool = False, fsync: bool = False) -> It
 
 @contextmanager
 def _stage(folder: Path, handle: int) -> Iterator[Stage]:
-    while True:
-        name = temporary_name()
-        os.mkdir(name, 0o700, dir_fd=handle)
-        stage = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
-        lock(stage)
-        if locked(stage, name, handle):
-            break
-        os.close(stage)  # somebody swept it before it was locked
+    name, stage = locked_folder(handle)
     try:
         yield Stage(folder / name, stage)
     finally:

@@ -21,7 +21,7 @@ from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import ArrayTask, FilePart, ImageDescription
 from bbcodec.archive.write.trials import least_lzma
 from bbcodec.codec.pool import CodecPool
-from bbcodec.images.npy import Images, MemberLayout, pack_members, usual_shape
+from bbcodec.images.npy import MAX_ARRAY_SKELETON_BYTES, Images, MemberLayout, pack_members, usual_shape
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import pixel_mode
 
@@ -105,7 +105,7 @@ def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[
     skeleton = b"" if shape_number else pack_members(members, zipped=zipped)
     cost = sum(total_bytes(part.chunks) for part in parts) + len(skeleton)
     tried = _tried(parts) | {"original": file.size}
-    if zipped and cost >= file.size:
+    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES or (zipped and cost >= file.size):
         yield from large_file_as_bytes(FilePart(parts[0].entry, file.path, 0, file.size), tried)
         return
     mode = pixel_mode(channels, max(part.levels for part in parts)) if channels else ""

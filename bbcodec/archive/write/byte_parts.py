@@ -8,8 +8,8 @@ from typing import Final
 
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, SharedPiece, StoredFile
-from bbcodec.archive.write.scan import read_piece
 from bbcodec.archive.write.tasks import BytesTask, FilePart, ImageDescription, cut_bytes, pieces_of
+from bbcodec.input_files import read_piece
 
 NOTHING_TRIED: Final[Mapping[str, int]] = {}
 

@@ -18,13 +18,13 @@ from bbcodec.archive.format.chunks import LEARNED, SHEET
 from bbcodec.archive.write.byte_parts import file_as_bytes
 from bbcodec.archive.write.candidates import PLACE_BYTES, Candidate, Costs, encode_each, encode_plane, join_planes
 from bbcodec.archive.write.coded import CodedFiles, DraftChunk, Piece, StoredFile
-from bbcodec.archive.write.scan import read_file
 from bbcodec.archive.write.tasks import ImageDescription, ImageTask
 from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.planes import COLOURS, WHOLE, Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.samples import Bytes
+from bbcodec.input_files import read_file
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 SAMPLE_FILES: Final = 128  # on which the plane layout of a larger group is chosen

@@ -16,12 +16,13 @@ from bbcodec.archive.format.chunks import LEARNED
 from bbcodec.archive.write.byte_parts import large_file_as_bytes
 from bbcodec.archive.write.candidates import Candidate, encode_each, encode_plane, join_planes
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile
-from bbcodec.archive.write.scan import ScannedEntry, read_file
+from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import FilePart, ImageDescription, TileTask
 from bbcodec.codec.pool import CodecPool
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.planes import plane_shapes, to_planes
+from bbcodec.input_files import read_file
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import SAMPLE_FORMATS
 

@@ -19,7 +19,10 @@ from bbcodec.options import PathLike
 
 @dataclass(frozen=True)
 class ScannedEntry:
-    """A file, a link or a folder to be archived. `target` is where a link points."""
+    """A file, a link or a folder to be archived. target: where a link points.
+
+    signature: what tells whether a file has changed since (`changes`).
+    """
 
     name: bytes
     path: str
@@ -28,6 +31,7 @@ class ScannedEntry:
     modified_ns: int
     permissions: int
     target: bytes = b""
+    signature: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Scan:
 
     entries: list[ScannedEntry]
     skipped: list[str] = field(default_factory=list)
+
+
+def signature_of(about: os.stat_result) -> tuple[int, ...]:
+    """What another file in the same place, or another content, changes."""
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 # --- finding files ---------------------------------------------------------------------------------------------------
@@ -79,9 +88,8 @@ def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) ->
         return
     try:
         about = os.lstat(path)
-        entry = ScannedEntry(
-            name, path, "file", about.st_size, about.st_mtime_ns, permissions=stat.S_IMODE(about.st_mode) & 0o777
-        )
+        permissions, signature = stat.S_IMODE(about.st_mode) & 0o777, signature_of(about)
+        entry = ScannedEntry(name, path, "file", about.st_size, about.st_mtime_ns, permissions, signature=signature)
         if stat.S_ISREG(about.st_mode):
             yield entry
         elif stat.S_ISLNK(about.st_mode):
@@ -159,24 +167,3 @@ def file_digest(path: str) -> bytes:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     return state.digest()
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def read_file(path: str) -> bytes:
-    """All bytes of a file. Raises InputError."""
-    return read_piece(path, 0, -1)
-
-
-def read_piece(path: str, start: int, length: int) -> bytes:
-    """`length` bytes of a file from `start` (-1: all the rest). Raises InputError."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(start)
-            data = stream.read(length)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    if length >= 0 and len(data) != length:
-        raise InputError(f"{path} became shorter while it was read: compress again")
-    return data

@@ -6,7 +6,6 @@ archives the same, byte for byte, on every machine.
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.container import PIECE_BYTES
 from bbcodec.archive.format.index import MODES
 from bbcodec.archive.format.tiles import tile_bounds, tile_count
-from bbcodec.archive.write.scan import ScannedEntry, array_suffix, read_file
+from bbcodec.archive.write.scan import ScannedEntry, array_suffix
+from bbcodec.atomic_files import temporary_folder
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.large_images import split_large
@@ -27,6 +27,7 @@ from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_np
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
+from bbcodec.input_files import read_file
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import mode_channels
 
@@ -297,8 +298,8 @@ def opened(tasks: Iterable[PlannedTask]) -> Iterator[Task]:
 def _tile_tasks(file: LargeImage) -> Iterator[Task]:
     """The tiles of an image, or its bytes where it cannot be restored from its pixels."""
     seen = file.seen
-    with tempfile.TemporaryDirectory(prefix="bbcodec-") as folder:
-        spool = Path(folder, "samples") if seen.width * seen.height > LARGE_PIXELS else None
+    with temporary_folder() as folder:
+        spool = folder / "samples" if seen.width * seen.height > LARGE_PIXELS else None
         if spool is not None:
             picture = _mapped_anew(split_large(file.path, spool, file.options.exact), spool)
         else:

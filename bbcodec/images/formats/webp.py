@@ -91,10 +91,11 @@ class WebPFile(FileForm):
         # An opaque image may be marked as one with alpha, and Pillow opens it as RGBA. libwebp would not mark it.
         if outline.sample_format == "RGBA8":
             coded[VP8L_HEADER_BYTES - 1] |= ALPHA_BIT
-        body = b""
+        pieces = []
         for chunk_type, data in take_records(outline.skeleton, 0, b"VP8L"):
             content = bytes(coded) if chunk_type == b"VP8L" else data
-            body += struct.pack("<4sI", chunk_type, len(content)) + content + bytes(len(content) % 2)
+            pieces += [struct.pack("<4sI", chunk_type, len(content)), content, bytes(len(content) % 2)]
+        body = b"".join(pieces)
         stream.write(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
 
     def joins_in_bands(self, skeleton: bytes) -> bool:

@@ -1,6 +1,8 @@
 """Archives are written alike wherever and however often, appear whole or not at all, and say what was done."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,17 +27,20 @@ from folders import (
 )
 
 import bbcodec
+from bbcodec import input_files
 from bbcodec import options as run_options
 from bbcodec.archive import compress as compressing
 from bbcodec.archive.compress import CompressRequest, compress_with
 from bbcodec.archive.format import container
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.write import changes
 from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
 from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS
 from bbcodec.codec.catalogue import find_codec
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, OutputError, TargetExists, VerificationFailed
+from bbcodec.images import npy
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import RunOptions
 
@@ -349,25 +354,114 @@ def test_a_file_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch, name
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *options, **more)
 
-    monkeypatch.setattr(scanning, "open", refusing, raising=False)
-    memmap = np.memmap
-    monkeypatch.setattr(np, "memmap", lambda path, *m: refusing(path) if path.endswith(name) else memmap(path, *m))
+    monkeypatch.setattr(input_files, "open", refusing, raising=False)
+    monkeypatch.setattr(npy, "open", refusing, raising=False)
     with pytest.raises(InputError, match=rf"{name} cannot be read: Permission denied"):
         squeeze(folder, tmp_path / "a.bb", ALL)
     assert not (tmp_path / "a.bb").exists()
 
 
-def test_a_file_that_shrinks_meanwhile_is_named(folder, tmp_path, monkeypatch):
-    real = scanning.find_copies
+# --- files that change meanwhile
 
-    def shrinking(entries):
-        (folder / "notes.txt").write_text("")
-        return real(entries) and {}
 
-    monkeypatch.setattr(compressing, "find_copies", shrinking)
-    with pytest.raises(InputError, match="became shorter"):
-        squeeze(folder, tmp_path / "a.bb")
-    assert inside(tmp_path) == ["in"]
+@pytest.fixture
+def changing(monkeypatch):
+    """A function that is called after files are found and copies decided on, at each of some rounds."""
+
+    def call(*functions):
+        waiting, real = list(functions), compressing.find_copies
+
+        def find(entries):
+            found = real(entries)
+            if waiting:
+                waiting.pop(0)()
+            return found
+
+        monkeypatch.setattr(compressing, "find_copies", find)
+
+    return call
+
+
+def rewritten(path, content):
+    """A change of a file, of the same size or not."""
+    return lambda: path.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"THE NEW CONTENT!", b"longer than it was before", b"short", b""])
+def test_a_copy_of_a_file_that_changes_stays_what_it_is(tmp_path, changing, content):
+    """And the file comes back as it is now, not cut to its earlier size."""
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / name).write_bytes(b"the same content")
+    changing(rewritten(tmp_path / "in" / "a", content))
+    summary = squeeze(tmp_path / "in", tmp_path / "a.bb")
+    assert (summary.copies, summary.changed, summary.skipped) == (1, [], [])
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(tmp_path / "in", tmp_path / "out")
+    assert inside(tmp_path) == ["a.bb", "in", "out"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "both.npz", "colour/0.png", "photo.jpg", "deep.png"])
+@pytest.mark.parametrize("content", [b"", b"x" * 10, b"y" * 100_000])
+def test_any_kind_of_file_may_change(folder, tmp_path, changing, name, content):
+    changing(rewritten(folder / name, content))
+    assert squeeze(folder, tmp_path / "a.bb", ALL).changed == []
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    assert (tmp_path / "out" / name).read_bytes() == content
+    assert len(list((tmp_path / "out").rglob("*"))) == len(list(folder.rglob("*")))
+
+
+def test_a_file_that_goes_meanwhile_is_left_out_and_named(folder, tmp_path, changing):
+    changing((folder / "notes.txt").unlink)
+    summary = squeeze(folder, tmp_path / "a.bb")
+    assert summary.skipped == [f"{folder / 'notes.txt'}: was removed before it was read: left out"]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(folder, tmp_path / "out")
+
+
+def test_a_file_that_never_rests_is_told(folder, tmp_path, monkeypatch):
+    """One that is written whenever it is copied; the archive has what was read last, and is whole."""
+    size = changes.signature_of
+
+    def restless(about):
+        return (*size(about), os.urandom(8)) if about.st_ino == (folder / "notes.txt").stat().st_ino else size(about)
+
+    monkeypatch.setattr(changes, "signature_of", restless)
+    summary = squeeze(folder, tmp_path / "a.bb")
+    assert summary.changed == ["'notes.txt'"]
+    assert summary.skipped == ["'notes.txt' changed whenever it was read: stored as it was read last"]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(folder, tmp_path / "out")
+
+
+def test_files_that_change_in_every_round_are_told(folder, tmp_path, changing):
+    """Each another one; those of the last round are stored as they were read."""
+    names = ["notes.txt", "photo.jpg", "deep.png"]
+    changing(*[rewritten(folder / name, name.encode() * 1000) for name in names])
+    assert squeeze(folder, tmp_path / "a.bb").changed == ["'deep.png'"]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    for name in names[:2]:
+        assert (tmp_path / "out" / name).read_bytes() == name.encode() * 1000
+    assert (folder / "deep.png").read_bytes().startswith((tmp_path / "out" / "deep.png").read_bytes())
+
+
+def test_an_array_that_is_cut_meanwhile_does_not_end_the_process(tmp_path):
+    """Its pages are not mapped: those behind the end would."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 128, 128), np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    lines = f"""
+import os
+from bbcodec.images.npy import split_npy
+from bbcodec.errors import InputError
+member = split_npy({str(tmp_path / "a.npy")!r})
+os.truncate({str(tmp_path / "a.npy")!r}, 4096)
+try:
+    member.images.pixels[20:30].sum()
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert "a.npy became shorter while it was read" in done.stdout
 
 
 def test_the_usual_options_load_fake_codecs():

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from bbcodec.errors import DamagedArchive
 from bbcodec.images import image_files as pictures
 from bbcodec.images.formats import PIXEL_FORMS, form_named, form_of_format, png
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES
 from bbcodec.images.image_files import Picture, join_bands, join_image, palette, split_image
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
@@ -213,3 +215,26 @@ def test_every_file_form_is_as_the_registry_says():
     assert form_of_format("JPEG") is None
     with pytest.raises(DamagedArchive, match="unknown file form 'jpg'"):
         form_named("jpg")
+
+
+# --- hostile skeletons
+
+
+@pytest.mark.parametrize("form", ["png", "webp", "raw"])
+def test_long_skeletons_are_damage(form):
+    """They would take thirty times their length, and come from a stream that is a thousandth of it."""
+    samples = random_samples("RGB8", 4, 4, 0)
+    for skeleton in (bytes(MAX_SKELETON_BYTES + 1), bytes(2**24)):
+        with pytest.raises(DamagedArchive, match="skeleton of an image has"):
+            join_image(Picture(form, "RGB8", samples, skeleton))
+        with pytest.raises(DamagedArchive, match="skeleton of an image has"):
+            palette(form, "RGB8", skeleton)
+
+
+def test_many_empty_records_are_joined_in_proportion():
+    """A WebP with as many chunks as fit: not one copy of the file for each."""
+    records = b"abcd\0" * (MAX_SKELETON_BYTES // 5)
+    started = time.process_time()
+    joined = join_image(Picture("webp", "RGB8", random_samples("RGB8", 600, 600, 0), records))
+    assert time.process_time() - started < 5
+    assert joined.count(b"abcd") >= MAX_SKELETON_BYTES // 5

@@ -1,6 +1,7 @@
 """Array files without a skeleton: their header follows from the directory."""
 
 import io
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from bbcodec.archive.read import archive as archives
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.write import array_parts
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.npy import USUAL_BYTES, MemberLayout, usual_header, usual_shape
+from bbcodec.images.npy import USUAL_BYTES, MemberLayout, unpack_members, usual_header, usual_shape
 
 SHAPES = {1: (), 2: (1,), 3: (3,)}
 
@@ -91,3 +93,72 @@ def test_content_of_another_size_than_the_entry_says_is_damage(tmp_path):
                 with pytest.raises(DamagedArchive, match="1 of 1 files"):
                     archive.verify()
     assert archives.decompress(tmp_path / "a.bb", tmp_path / "out").files == 1
+
+
+# --- hostile files and skeletons
+
+
+@pytest.mark.parametrize(
+    "skeleton",
+    [
+        b"\x92\xc2\xdd\x00\x40\x00\x00" + b"\x90" * 2**22,  # longer than any
+        b"\x92\xc2\xdd\x00\x3f\x00\x00" + b"\x90" * (2**22 - 2**16),  # a list of empty lists
+        b"\x92\xc2\xdd\xff\xff\xff\xff\x90",  # of more than there are
+        b"\x92" * 2**20,  # nested
+        b"\x92\xc2\x91" + b"\x81" * 1000,  # maps
+    ],
+)
+def test_long_skeletons_of_arrays_are_damage(skeleton):
+    tracemalloc.start()
+    with pytest.raises(DamagedArchive):
+        unpack_members(skeleton)
+    assert tracemalloc.get_traced_memory()[1] < 100 * len(skeleton) + 2**20
+    tracemalloc.stop()
+
+
+def test_many_arrays_of_one_file_come_back_or_stay_bytes(tmp_path, monkeypatch):
+    """Also where their headers take more than a skeleton may."""
+    np.savez(tmp_path / "a.npz", **{f"array{n}": np.full((2, 9, 8), n, np.uint8) for n in range(60)})
+    for most, form in ((2**22, "arrays"), (1000, "bytes")):
+        monkeypatch.setattr(array_parts, "MAX_ARRAY_SKELETON_BYTES", most)
+        squeeze(tmp_path / "a.npz", tmp_path / "a.bb", force=True)
+        with Archive(tmp_path / "a.bb") as archive:
+            assert archive.files[0].form == form
+            assert len(archive["a.npz"] if form == "arrays" else np.load(io.BytesIO(archive.read_bytes("a.npz")))) == 60
+
+
+HOSTILE_SHAPES = [
+    "(5, -2, -3)",
+    "(0, 4)",
+    "(1, 0, 4)",
+    "(2, 3, 1e999)",
+    "(" + "9" * 3000 + ", 3)",
+    "3",
+    "(True, 3, 10)",
+]
+HOSTILE_HEADERS = [
+    *(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}" for shape in HOSTILE_SHAPES),
+    "{'descr': '|u1', 'fortran_order': 0, 'shape': (3, 10), }",
+    "{'descr': [('a', 'O')], 'fortran_order': False, 'shape': (3, 10), }",
+    "{'descr': {}, 'fortran_order': False, 'shape': (3, 10), }",
+    *("(" * 5000, "{'descr': '|u1", '"' * 3, "1e999", "{", ""),
+]
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS)
+@pytest.mark.parametrize("version", [b"\1\0", b"\2\0"])
+def test_any_header_of_an_array_file_is_stored(tmp_path, header, version):
+    text = header.encode() + b"\n"
+    length = len(text).to_bytes(2 if version == b"\1\0" else 4, "little")
+    for tail in (b"", bytes(30)):
+        data = b"\x93NUMPY" + version + length + text + tail
+        (tmp_path / "a.npy").write_bytes(data)
+        squeeze(tmp_path / "a.npy", tmp_path / "a.bb", force=True)
+        with Archive(tmp_path / "a.bb") as archive:
+            assert archive.read_bytes("a.npy") == data
+
+
+@pytest.mark.parametrize(("usual", "height", "width"), [(4, 1, 0), (9, 3, 4), (1, 0, 4), (1, 3, 0), (-1, 3, 4)])
+def test_shapes_that_no_array_has_are_damage(usual, height, width):
+    with pytest.raises(DamagedArchive):
+        usual_header(usual, 140, height, width)

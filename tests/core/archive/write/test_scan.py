@@ -10,6 +10,7 @@ from folders import familiar, make_folder, save, smooth
 from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write.scan import find_copies, scan
 from bbcodec.errors import InputError
+from bbcodec.input_files import read_piece
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_file_that_is_an_array_by_name_is_no_copy_of_one_that_is_not(tmp_path)
 def test_a_file_that_shrinks_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
     with pytest.raises(InputError, match="became shorter"):
-        scanning.read_piece(str(tmp_path / "a"), 2, 4)
-    assert scanning.read_piece(str(tmp_path / "a"), 2, 3) == b"345"
+        read_piece(str(tmp_path / "a"), 2, 4)
+    assert read_piece(str(tmp_path / "a"), 2, 3) == b"345"
     with pytest.raises(InputError, match="cannot be read"):
         scanning.file_digest(str(tmp_path))

@@ -1,0 +1,118 @@
+"""Files that change while they are read: noticed by their times, and then stored from copies, which nobody changes.
+
+The system dates a change to some milliseconds. So files are looked at when they have been at rest for longer: any later
+change gives them another time, and what was read until then is what was there when they were found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from bbcodec.archive.write.scan import Scan, ScannedEntry, array_suffix, signature_of
+from bbcodec.errors import InputError, OutputError
+
+REST_NS: Final = 20_000_000  # longer than the system's clock of files takes from tick to tick, at most 10 ms
+TRIES: Final = 3  # to copy a file while nobody writes it
+COPY_BYTES: Final = 2**20
+
+
+def at_rest(scanned: Scan) -> Scan:
+    """The scan, its files looked at again if they have changed in the last milliseconds."""
+    young = [number for number, entry in enumerate(scanned.entries) if _is_young(entry)]
+    if not young:
+        return scanned
+    time.sleep(REST_NS / 1e9)
+    entries = list(scanned.entries)
+    for number in young:
+        entries[number] = _looked_at(entries[number])
+    return replace(scanned, entries=entries)
+
+
+def _is_young(entry: ScannedEntry) -> bool:
+    return entry.file_type == "file" and 0 <= time.time_ns() - entry.signature[-1] < REST_NS
+
+
+def _looked_at(entry: ScannedEntry, path: str | None = None) -> ScannedEntry:
+    """An entry as its file, or the one at `path`, is now. Raises InputError."""
+    try:
+        about = os.lstat(path or entry.path)
+    except OSError as error:
+        raise InputError(f"{entry.path} cannot be read: {error.strerror}") from None
+    return replace(
+        entry,
+        path=path or entry.path,
+        size=about.st_size,
+        modified_ns=about.st_mtime_ns,
+        permissions=stat.S_IMODE(about.st_mode) & 0o777,
+        signature=signature_of(about),
+    )
+
+
+def changed_files(entries: Sequence[ScannedEntry]) -> list[int]:
+    """The numbers of the files that are no longer what they were when they were found, or no longer there."""
+    return [number for number, entry in enumerate(entries) if entry.file_type == "file" and _has_changed(entry)]
+
+
+def _has_changed(entry: ScannedEntry) -> bool:
+    try:
+        return signature_of(os.lstat(entry.path)) != entry.signature
+    except OSError:
+        return True
+
+
+class Copied(NamedTuple):
+    """A scan in which files are copies; unstable: names of those that changed whenever they were copied."""
+
+    scan: Scan
+    unstable: list[bytes]
+
+
+def with_copies(scanned: Scan, numbers: Sequence[int], folder: Path) -> Copied:
+    """The scan with copies of some files, made in a folder, in their places; files that are gone are left out.
+
+    Raises InputError for one that cannot be read, OutputError where there is no room for the copies.
+    """
+    entries, skipped, unstable = dict(enumerate(scanned.entries)), list(scanned.skipped), []
+    for number in numbers:
+        entry = entries[number]
+        target = folder / f"{os.urandom(8).hex()}{array_suffix(entry.path)}"
+        try:
+            with open(entry.path, "rb") as source:
+                if not _copied(source, target):
+                    unstable.append(entry.name)
+        except FileNotFoundError:
+            skipped.append(f"{entry.path}: was removed before it was read: left out")
+            del entries[number]
+            continue
+        except OSError as error:
+            raise InputError(f"{entry.path} cannot be read: {error.strerror}") from None
+        entries[number] = _looked_at(entry, str(target))
+    return Copied(Scan(list(entries.values()), skipped), unstable)
+
+
+def _copied(source: BinaryIO, target: Path) -> bool:
+    """Copy an open file, with its time and permissions. Whether it was at rest meanwhile, at some try.
+
+    Raises OSError if it cannot be read, OutputError if the copy cannot be written.
+    """
+    for _ in range(TRIES):
+        source.seek(0)
+        before = os.fstat(source.fileno())
+        try:
+            with open(target, "wb") as copy:
+                shutil.copyfileobj(source, copy, COPY_BYTES)
+            os.chmod(target, stat.S_IMODE(before.st_mode) & 0o777 | 0o400)
+            os.utime(target, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        except OSError as error:
+            raise OutputError(f"a file that changes cannot be copied to {target}: {error.strerror}") from None
+        if signature_of(os.fstat(source.fileno())) == signature_of(before):
+            return True
+        time.sleep(REST_NS / 1e9)
+    return False
