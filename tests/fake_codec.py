@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bbcodec.archive.compress import CompressRequest, compress_with
-from bbcodec.codec.catalogue import CodecFile, parse_codec
+from bbcodec.binary import deflate
+from bbcodec.codec.catalogue import MAGIC, CodecFile, parse_codec, split_codec
 from bbcodec.errors import CoderError, InputError
 from bbcodec.options import RunOptions, StorageOptions
 
@@ -99,14 +100,13 @@ def load_lying(content, device, engine=True, check=None):
 
 
 def read_header(content):
-    length = struct.unpack("<Q", content[:8])[0]
-    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
+    return split_codec(content)[0]
 
 
 def fake_content(channels=1, levels=256, **card) -> bytes:
     about = {"format": 1, "family": "fake", "pixels": {"channels": channels, "levels": levels}, "card": card}
-    header = json.dumps({"__metadata__": {"bbcodec": json.dumps(about)}}).encode()
-    return struct.pack("<Q", len(header)) + header
+    header = deflate(json.dumps(about).encode())
+    return MAGIC + struct.pack("<I", len(header)) + header
 
 
 def fake_codec(name="fake", *, shipped=False, **about) -> CodecFile:

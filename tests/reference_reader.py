@@ -149,6 +149,18 @@ def gaussian(mean: int, log_sigma: int, steps: int) -> Callable[[int], int]:
     return cumulative
 
 
+@cache
+def geometric(scale: int) -> Callable[[int], int]:
+    """C 3.6."""
+    a, tails = (4 + scale % 4) << scale // 4, []
+    tail = (a << 32) // (2 * a + 256)
+    for m in range(2047):
+        tails.append((tail * (2**24 - 4095) >> 32) + 2047 - m)
+        tail = tail * ((a << 32) // (a + 256)) >> 32
+    tails.append(0)
+    return lambda k: 2**24 - tails[k - 1] if k > 0 else tails[-k]
+
+
 # ---- Nets: C 4, C 5 ----
 
 Shape = namedtuple("Shape", "outs ins taps bound")  # of a layer: C 6.1; bound is its greatest input
@@ -223,28 +235,45 @@ def shapes(c: dict[str, int]) -> dict[str, Shape]:
     return {name: Shape(outs, ins, taps(kind, radius), bound) for name, kind, radius, outs, ins, bound in rows}
 
 
+def weights(layouts: list[Any], stack: Stack) -> dict[str, tuple[str, Vector]]:
+    """F, The codec file: type and numbers of each tensor."""
+    found = {}
+    for name, kind, shape, centre, low in layouts:
+        rows, scale, scales = (shape[0] if len(shape) > 1 else 1), 24, []
+        for _ in range(rows):
+            scale += stack.pop(geometric(24), -2047, 2047, 24)
+            scales.append(scale)
+        columns = prod(shape) // rows
+        q = [stack.pop(geometric(scale), -2047, 2047, 24) for scale in scales for _ in range(columns)]
+        plain = [stack.pop(lambda k: (k << 24) >> low, 0, 2**low - 1, 24) if low else 0 for _ in q]  # noqa: B023
+        found[name] = kind, [centre + (high << low) + rest for high, rest in zip(q, plain, strict=True)]
+    check(stack.head == 2**31 and not stack.tail, "the weights of the codec have a tail")
+    return found
+
+
 class Codec:
     """A codec of the family vlae, of two levels, from its file: F, The codec file; C 6.1."""
 
     def __init__(self, data: bytes) -> None:
-        length = int.from_bytes(data[:8], "little")
-        header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
-        about = json.loads(header.pop("__metadata__")["bbcodec"])
+        check(data[:4] == b"\xb8BBC", "not a codec")
+        end = 8 + int.from_bytes(data[4:8], "little")
+        about = json.loads(zlib.decompress(data[8:end], -15))
+        numbers = weights(about["tensors"], Stack(data[end:]))
         c = self.config = DEFAULTS | about["config"]
-        check([about["format"], about["family"], c["inner"], *c] == [2, "vlae", 0, *DEFAULTS], "an unknown codec")
+        check([about["format"], about["family"], c["inner"], *c] == [3, "vlae", 0, *DEFAULTS], "an unknown codec")
         check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
         self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
         self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}
         check(c["latent_stride"] == 1 << self.halvings and self.stride.bit_count() == 1, "strides are powers of two")
         for name, shape in shapes(c).items():
             tensors = []
-            for part, dtype, letter in (("weight", "I16", "h"), ("bias", "I32", "i"), ("scale", "I8", "b")):
-                tensor, size = header.pop(f"{name}.{part}"), shape.outs
-                size *= shape.ins * len(shape.taps) if part == "weight" else 1
-                check(tensor["dtype"] == dtype and prod(tensor["shape"]) == size, f"another {name}.{part}")
-                tensors.append(struct.unpack(f"<{size}{letter}", body[slice(*tensor["data_offsets"])]))
+            for part, kind in (("weight", "i16"), ("bias", "i32"), ("scale", "i8")):
+                size = shape.outs * (shape.ins * len(shape.taps) if part == "weight" else 1)
+                found, tensor = numbers.pop(f"{name}.{part}")
+                check(found == kind and len(tensor) == size, f"another {name}.{part}")
+                tensors.append(tensor)
             self.net[name] = Layer(name, shape, *tensors)
-        check(not header, "the codec has unknown tensors")
+        check(not numbers, "the codec has unknown tensors")
 
     def local(self, name: str, maps: list[Map], i: int, j: int, context: Vector) -> Vector:
         """C 5.3: parameters of (i, j); maps are E and the inputs of each gated layer, which get those of this pixel."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bbcodec.codec.catalogue import codec_header
+from bbcodec.codec.catalogue import split_codec
 from bbcodec.codec.codec import SEED, PixelFormat, batch_widths
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.coder import tables
@@ -263,7 +263,7 @@ def example_codec() -> Example:
         out |= shown(f"batch {batch}", tape, n_prior, ((0, 1, 2), (2,), ())[batch])
         out[f"batch {batch}: stack after it"] = state(tape)
     assert tape.is_seed(SEED, len(tape.flatten()) - 2)
-    return out | {f"known answer {n}": a for n, a in enumerate(codec_header(content)["known_answers"])}
+    return out | {f"known answer {n}": a for n, a in enumerate(split_codec(content)[0]["known_answers"])}
 
 
 def shown(batch: str, tape: Tape, n_prior: int, shown_waves: tuple[int, ...]) -> Example:
@@ -352,7 +352,7 @@ def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example
     shown: Example = {f"message, from byte {n}": message[n : n + 48].hex() for n in range(0, len(message), 48)}
     tape = Tape.unflatten(np.frombuffer(message, "<u4", offset=1))
     decode(codec.backend.model, tape, torch.Size((batch_widths(COUNT, message[0], 100)[-1], 1, HEIGHT, WIDTH)))
-    answers: Example = {f"known answer {n}": one for n, one in enumerate(codec_header(content)["known_answers"])}
+    answers: Example = {f"known answer {n}": one for n, one in enumerate(split_codec(content)[0]["known_answers"])}
     return tape, shown, answers
 
 

@@ -54,20 +54,20 @@ def pinned(digest: str, chunks: str, stored: dict[str, int], **options: Any) -> 
     return add
 
 
-@pinned("ce6926cef9fd651f31d4366fd8454d1f", "DL", {"png RGB8: learned": 2}, codec="photo-3")
+@pinned("69792cc204b489945b4f5e988572dbeb", "DL", {"png RGB8: learned": 2}, codec="photo-3")
 def learned_rgb(top: Path) -> None:
     for number, pixels in enumerate(natural(2, 40, 48, 3)):
         save(top / f"{number}.png", pixels)
 
 
-@pinned("2aa1bf937476198367ed7b2be1ef2bc0", "DL", {"png L8: learned": 3}, codec="auto")
+@pinned("5c05b07f3e06dabe39ef20e0e2d9be15", "DL", {"png L8: learned": 3}, codec="auto")
 def learned_grey(top: Path) -> None:
     for number, pixels in enumerate(natural(3, 40, 48, 1)):
         save(top / f"{number}.png", pixels)
 
 
 @pinned(
-    "08e68518feee9f14b18bf8d1fd7a7e28", "DLLSB",
+    "f994bffe7a683ae7b105051582081b69", "DLLSB",
     {"png L1: learned": 20, "arrays: learned": 1, "arrays: sheet webp": 1}, codec="auto",
 )  # fmt: skip
 def learned_two_levels(top: Path) -> None:
@@ -77,13 +77,13 @@ def learned_two_levels(top: Path) -> None:
     np.save(top / "mask.npy", strokes(24, seed=2)[..., 0] == 1)
 
 
-@pinned("9d92674098056c0777b9efde4e48db6c", "DCL", {"png L1: learned": 9}, codec="echo")
+@pinned("d63750604028a62bea3704a6cbea0618", "DCL", {"png L1: learned": 9}, codec="echo")
 def embedded_codec(top: Path) -> None:
     for number, pixels in enumerate(echoes(9, 128)):
         save(top / f"{number:02}.png", pixels == 1)
 
 
-@pinned("5f086df3c4ef33baa666231fd6d9c122", "DL", {"arrays: learned": 1}, codec="echo", embed_codec=False)
+@pinned("5335c54d203cdf868bf32a0aaf3c96cd", "DL", {"arrays: learned": 1}, codec="echo", embed_codec=False)
 def codec_left_out(top: Path) -> None:
     np.save(top / "echoes.npy", echoes(4, 96))
 
@@ -142,7 +142,7 @@ def palettes(top: Path) -> None:
 
 
 @pinned(
-    "193ce3312a49e875267bf9ce0e0ccd97", "DLSB",
+    "4ea758ede267e2bfc0f7f5a4f2b39784", "DLSB",
     {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-3",
 )  # fmt: skip
 def alpha(top: Path) -> None:
@@ -203,7 +203,7 @@ def exact_files(top: Path) -> None:
     zipped(top / "same.npz", {"x.npy": natural(2, 20, 20, 1)})
 
 
-@pinned("6e3f800f8ae28d91d499bfde77651300", "DLL", {"png L8: learned + learned": 1}, codec="grey-2")
+@pinned("74b03e9d20a377c040d6768edc3bd23f", "DLL", {"png L8: learned + learned": 1}, codec="grey-2")
 def tiles(top: Path) -> None:
     """An image of over 2**17 pixels, and a codec that needs PyTorch."""
     save(top / "grey.png", natural(1, 363, 362, 1)[0])
@@ -215,7 +215,7 @@ def tiles_of_two_planes(top: Path) -> None:
 
 
 @pinned(
-    "fa88ba631b320f464e7bdc16a8b51992", "DLLLBBBBSBSB",
+    "36841f496a6ec8b9b6b81f448d9c0a0d", "DLLLBBBBSBSB",
     {"arrays: learned": 2, "arrays: learned + original + original": 1, "arrays: original": 2, "bytes: original": 1,
      "arrays: sheet webp": 2}, codec="grey-2",
 )  # fmt: skip
@@ -253,7 +253,7 @@ def folders(top: Path) -> None:
 
 
 @pinned(
-    "009ee04b6d3c7e5cd6198a13ce865dae", "LDBBDB",
+    "f8dd182dd146554eb8a7c3ba15512348", "LDBBDB",
     {"bytes: original + original": 1, "bytes: original": 1, "png L8: learned": 1}, codec="grey-2",
 )  # fmt: skip
 def pieces_and_segments(top: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import reference_reader
 import torch
 from PIL import Image
-from reference_reader import Archive, Codec, ReaderError, filler, shapes, tables
+from reference_reader import Archive, Codec, ReaderError, Stack, filler, geometric, shapes, tables
 
 import bbcodec
 from bbcodec.archive.format.tiles import tile_bounds, tile_count
@@ -71,7 +71,8 @@ def rule_codec():
         if name == "local.skip":
             weight, bias[:] = weight // 8, 0
             weight[0, 1] = 0, -350, 0, 0  # below the first row
-        layer.load_stored(torch.from_numpy(weight), torch.from_numpy(bias), torch.from_numpy(scale))
+        numbers = weight.astype(np.int16), bias.astype(np.int32), scale.astype(np.int8)
+        layer.load_stored(*map(torch.from_numpy, numbers))
     return save_codec(model, "vlae", CONFIG, PixelFormat(1, 2), {})
 
 
@@ -171,24 +172,26 @@ def test_the_example_of_the_page_is_decoded_from_the_page_alone():
     sizes = {"channels": 1, "levels": 2, "hidden": 3, "layers": 2, "radius": 2, "components": 1, "latent_channels": 2,
              "latent_stride": 4, "context_stride": 2, "width": 2, "blocks": 1, "prior_hidden": 2, "prior_layers": 1,
              "steps_per_unit": 4}  # fmt: skip
-    about = {"format": 2, "family": "vlae", "config": sizes, "pixels": {"channels": 1, "levels": 2}}
-    header, body = {"__metadata__": {"bbcodec": json.dumps(about)}}, b""
+    tensors = {}
     for n, (name, shape) in enumerate(shapes(sizes).items(), 1):
         m, c = shape.outs * shape.ins * len(shape.taps), shape.outs
         words = [filler(n, k) for k in range(m + 2 * c)]
-        for part, dtype, letter, numbers in (
-            ("weight", "I16", "h", [u % 257 - 128 for u in words[:m]]),
-            ("bias", "I32", "i", [u % 2001 - 1000 for u in words[m : m + c]]),
-            ("scale", "I8", "b", [7 + u % 3 for u in words[m + c :]]),
-        ):
-            data = struct.pack(f"<{len(numbers)}{letter}", *numbers)
-            place = [len(body), len(body) + len(data)]
-            header[f"{name}.{part}"] = {"dtype": dtype, "shape": [len(numbers)], "data_offsets": place}
-            body += data
-    text = json.dumps(header).encode()
+        tensors[f"{name}.weight"] = "i16", [u % 257 - 128 for u in words[:m]]
+        tensors[f"{name}.bias"] = "i32", [u % 2001 - 1000 for u in words[m : m + c]]
+        tensors[f"{name}.scale"] = "i8", [7 + u % 3 for u in words[m + c :]]
+    layouts = [[name, kind, [len(numbers)], 0, 0] for name, (kind, numbers) in tensors.items()]
+    stack = Stack(struct.pack("<2I", 0, 2**31))
+    for _, numbers in reversed(tensors.values()):  # one row each, all of the steady scale
+        for number in reversed(numbers):
+            stack.push(geometric(24), number, 24)
+        stack.push(geometric(24), 0, 24)
+    about = {"format": 3, "family": "vlae", "config": sizes, "pixels": {"channels": 1, "levels": 2}, "tensors": layouts}
+    packed = zlib.compress(json.dumps(about).encode())[2:-4]
+    words = [stack.head >> 32, stack.head & 2**32 - 1, *reversed(stack.tail)]
+    file = b"\xb8BBC" + struct.pack("<I", len(packed)) + packed + struct.pack(f"<{len(words)}I", *words)
     written = examples("codec")
     message = bytes.fromhex("".join(value for key, value in written.items() if key.startswith("message")))
-    codec = Codec(struct.pack("<Q", len(text)) + text + body)
+    codec = Codec(file)
     assert codec.decode(message, 4, 5, 9) == bytes(filler(100, k) >> 31 for k in range(4 * 5 * 9))
     with pytest.raises(ReaderError, match="return to its start"):
         codec.decode(flipped(message, len(message) - 1), 4, 5, 9)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
-from bbcodec.codec.catalogue import codec_header
+from bbcodec.binary import deflate
+from bbcodec.codec.catalogue import MAGIC, parse_codec, split_codec
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
+from bbcodec.codec.stored import StoredCodec, pack_file
 from bbcodec.coder.ans import AnsStack
 from bbcodec.exact.layers import exact_layers
 from bbcodec.models.vlae import Vlae
@@ -59,12 +59,40 @@ def tiny_codec_file(kind: str) -> bytes:
     return save_codec(tiny(kind), "vlae", CONFIGS[kind], pixel_format(kind), CARD)
 
 
+def header_of(content: bytes) -> dict[str, Any]:
+    """The header of a codec file."""
+    return split_codec(content)[0]
+
+
+def tensors_of(content: bytes) -> dict[str, torch.Tensor]:
+    """The tensors of a codec file."""
+    stored = StoredCodec.read(parse_codec(content, "codec"))
+    return {name: torch.from_numpy(tensor) for name, tensor in stored.tensors.items()}
+
+
 def edited_codec_file(content: bytes, tensors: dict[str, torch.Tensor] | None = None, **header: Any) -> bytes:
-    """The file with other tensors or other entries of its header (those that are objects are merged)."""
-    about = codec_header(content)
+    """The file with other tensors or other entries of its header (those that are objects are merged).
+
+    Tensors of types that the format does not have are zeros, under the names of these types.
+    """
+    about, message = split_codec(content)
     for key, value in header.items():
         about[key] = {**about[key], **value} if isinstance(value, dict) else value
-    return save_tensors(load_tensors(content) if tensors is None else tensors, {"bbcodec": json.dumps(about)})
+    if tensors is None:
+        return with_message(about, message)
+    others = {name: one for name, one in tensors.items() if one.dtype not in (torch.int8, torch.int16, torch.int32)}
+    plain = {name: torch.zeros(one.shape, dtype=torch.int8) for name, one in others.items()}
+    edited = pack_file(about, {name: one.numpy() for name, one in {**tensors, **plain}.items()})
+    about, message = split_codec(edited)
+    for layout in about["tensors"]:
+        layout[1] = str(others[layout[0]].dtype) if layout[0] in others else layout[1]
+    return with_message(about, message) if others else edited
+
+
+def with_message(header: dict[str, Any], message: bytes) -> bytes:
+    """A codec file of any header, before any message."""
+    packed = deflate(json.dumps(header).encode())
+    return MAGIC + len(packed).to_bytes(4, "little") + packed + message
 
 
 def pictures(kind: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:

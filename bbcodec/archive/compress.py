@@ -160,11 +160,11 @@ def compress_with(request: CompressRequest) -> Summary:
     found = scan(request.input_paths, target, request.exclude)
     with new_file(target, request.force) as (path, stream):
         summary = _write_at_rest(found, stream, request)
+        del found  # which of many files takes as much memory as verifying them
         if request.recovery:
             add_recovery(stream, request.recovery)
             stream.flush()
             summary.archive_bytes = stream.tell()
-        del found  # which of many files takes as much memory as verifying them
         if request.verify:
             _verify_written(path, request)
     return summary

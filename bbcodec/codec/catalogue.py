@@ -1,7 +1,8 @@
 """Codec files from outside: names, digests, pixel formats and cards, read from their headers without torch.
 
-A `.bbc` file begins as safetensors files do: eight bytes of header length, then a JSON header, whose `__metadata__`
-holds under `bbcodec` another JSON text: `format`, `family`, `config`, `pixels` (`channels`, `levels`) and `card`.
+A `.bbc` file is `MAGIC`, the length of its header (four bytes, little-endian), the header as raw deflate, JSON text of
+`format`, `family`, `config`, `pixels` (`channels`, `levels`), `known_answers`, `card` and the layouts of `tensors`, and
+a message with the weights (`bbcodec.codec.weights`).
 `bbcodec.codec.file` reads the weights and checks them.
 """
 
@@ -17,11 +18,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from bbcodec.binary import MAX_CODEC_BYTES, codec_digest
-from bbcodec.errors import BadCodecFile, InputError, MissingCodec
+from bbcodec.binary import MAX_CODEC_BYTES, codec_digest, inflate
+from bbcodec.errors import BadCodecFile, DamagedArchive, InputError, MissingCodec
 
 MAX_HEADER_BYTES: Final = 2**22
 SUFFIX: Final = ".bbc"
+MAGIC: Final = b"\xb8BBC"
+UNREADABLE: Final = (
+    struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, DamagedArchive,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,25 +49,36 @@ class CodecFile:
         return modes.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
 
 
-def codec_header(content: bytes) -> dict[str, Any]:
-    """The JSON header of a codec file. Raises one of several errors where there is none: `parse_codec` comes first."""
-    length = struct.unpack("<Q", content[:8])[0]
-    if length > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise ValueError("its header is longer than the file, or than any header")
-    header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bbcodec"])
-    return header
+def split_codec(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a codec file, and the message after it. Raises one of several errors: `parse_codec` comes first."""
+    if content[:4] != MAGIC:
+        raise ValueError("it does not begin as one does")
+    end = 8 + struct.unpack("<I", content[4:8])[0]
+    if end > len(content):
+        raise ValueError("it is cut short")
+    header: dict[str, Any] = json.loads(inflate(content[8:end], MAX_HEADER_BYTES))
+    return header, content[end:]
 
 
 def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFile:
     """The codec in the bytes of a `.bbc` file. Raises BadCodecFile if they are not one."""
     try:
-        about = codec_header(content)
+        about, _ = split_codec(content)
         channels, levels = int(about["pixels"]["channels"]), int(about["pixels"]["levels"])
         card = about.get("card") or {}
         family = str(about.get("family", "unknown"))
         if not isinstance(card, dict):
             raise TypeError("its card is not an object")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        struct.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        DamagedArchive,
+    ) as error:
         raise BadCodecFile(f"{name} is not a codec file (.bbc): {type(error).__name__}, {error}") from None
     return CodecFile(name, codec_digest(content), family, channels, levels, content, shipped, card)
 

@@ -1,22 +1,22 @@
-"""What is in a codec file (`.bbc`): a safetensors file with a header (`docs/format.md`)."""
+"""What is in a codec file (`.bbc`): a header, and the weights as a message (`docs/format.md`)."""
 
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from bbcodec.codec.catalogue import CodecFile, codec_header, parse_codec
+from bbcodec.binary import deflate
+from bbcodec.codec.catalogue import MAGIC, CodecFile, parse_codec, split_codec
 from bbcodec.codec.codec import PixelFormat
+from bbcodec.codec.weights import Layout, layout_of, pack_weights, unpack_weights
 from bbcodec.errors import BadCodecFile
 
-FORMAT: Final = 2  # version of codec files
+FORMAT: Final = 3  # version of codec files
 
 Tensors = dict[str, NDArray[Any]]  # whole numbers by name
 
@@ -36,7 +36,7 @@ class StoredCodec:
     @classmethod
     def read(cls, file: CodecFile) -> StoredCodec:
         """What a file holds. Raises BadCodecFile for what cannot be a codec."""
-        header = codec_header(file.content)
+        header, message = split_codec(file.content)
         if header.get("format") != FORMAT:
             raise BadCodecFile(f"{file.name} is a codec file of version {header.get('format')}, expected {FORMAT}")
         pixels = PixelFormat(file.channels, file.levels)
@@ -44,18 +44,28 @@ class StoredCodec:
             config, known_answers = dict(header["config"]), list(header["known_answers"])
             if (config["channels"], config["levels"]) != (pixels.channels, pixels.levels):
                 raise ValueError(f"{pixels.channels} channels of {pixels.levels} levels are not those of its model")
-            tensors = load_tensors(file.content)
-        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+            layouts = [
+                Layout(name, kind, tuple(shape), centre, low) for name, kind, shape, centre, low in header["tensors"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
             raise BadCodecFile(f"{file.name} is not a valid codec file: {type(error).__name__}, {error}") from None
+        tensors = dict(zip((one.name for one in layouts), unpack_weights(layouts, message), strict=True))
+        if len(tensors) < len(layouts):
+            raise BadCodecFile(f"{file.name} has two tensors of one name")
         return cls(file.name, file.family, config, pixels, known_answers, dict(file.card), tensors)
 
     def pack(self) -> bytes:
         """The content of the file."""
         about = {"format": FORMAT, "family": self.family, "config": self.config, "pixels": asdict(self.pixels)}
-        text = json.dumps({**about, "known_answers": self.known_answers, "card": self.card}, sort_keys=True)
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors.items()}
-        content: bytes = save_tensors(tensors, {"bbcodec": text})
-        return content
+        return pack_file({**about, "known_answers": self.known_answers, "card": self.card}, self.tensors)
+
+
+def pack_file(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The content of a file, from its header but for `tensors`. Raises BadCodecFile for tensors of other types."""
+    stored = [(layout_of(name, tensor), tensor) for name, tensor in sorted(tensors.items())]
+    text = json.dumps({**header, "tensors": [layout for layout, _ in stored]}, sort_keys=True, separators=(",", ":"))
+    packed = deflate(text.encode())
+    return MAGIC + struct.pack("<I", len(packed)) + packed + pack_weights(stored)
 
 
 def with_card(content: bytes, card: dict[str, Any]) -> bytes:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import numpy as np
 from PIL import Image
 
-from bbcodec.errors import DamagedArchive
+from bbcodec.errors import DamagedArchive, OutputError
 from bbcodec.images.formats import form_named, form_of_format
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Outline
 from bbcodec.images.image_files import Picture, join_bands
@@ -39,7 +40,7 @@ class _Spool:
     def of(cls, image: Image.Image, sample_format: SampleFormat, path: Path) -> _Spool:
         """That of an image, which is loaded for it."""
         image.load()
-        with open(path, "wb") as out:
+        with _written_to(path), open(path, "wb") as out:
             for band in image_bands(image, sample_format):
                 out.write(band.data)
         return cls(path, sample_format, image.width, image.height)
@@ -72,7 +73,8 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
     """The picture of an image file, its samples in the file `spool` (as a read-only memory map), or None.
 
     As `split_image`, for files that are joined in bands: no WebP, no interlaced PNG. A second file, as large as the
-    image file, is beside `spool` for a while; None also where there is no room for them.
+    image file, is beside `spool` for a while. Raises OutputError where there is no room for them: how an image is
+    stored must not depend on that.
     """
     try:
         with strictly(MAX_PIXELS):
@@ -80,13 +82,29 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
             if split is None:
                 return None
             outline = split.outline
-            with tempfile.TemporaryFile(dir=spool.parent) as joined:
-                join_bands(outline, split.spool.bands(), joined, trial=True)
+            with _new_beside(spool) as joined:
+                with _written_to(spool.parent):
+                    join_bands(outline, split.spool.bands(), joined, trial=True)
+                    joined.flush()
                 exactly = form_named(outline.form).same_bytes
                 same = _same_bytes(path, joined) or (not exactly and _shows(joined, split))
         return Picture(outline.form, outline.sample_format, split.spool.mapped(), outline.skeleton) if same else None
     except (*BAD_IMAGE, DamagedArchive):
         return None
+
+
+@contextmanager
+def _written_to(path: Path) -> Iterator[None]:
+    """What fails within, fails because a temporary file cannot be written. Raises OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"no temporary file can be written to {path} (TMPDIR): {error.strerror or error}") from None
+
+
+def _new_beside(spool: Path) -> BinaryIO:
+    with _written_to(spool.parent):
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=spool.parent))
 
 
 def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:

@@ -33,20 +33,13 @@ def run(folder, line, tmp=None):
     ("line", "code"),
     [
         ("list a.bb >&-", 5),
-        ("list --json a.bb >&-", 5),
         ("verify a.bb --jobs 1 2>&-", 0),
-        ("verify a.bb --jobs 1 >&- 2>&-", 0),
         ("verify a.bb --json --jobs 1 >&-", 5),
-        ("compress in -o b.bb -f --codec none --jobs 1 <&- >&- 2>&-", 0),
-        ("decompress a.bb -o closed -f --jobs 1 <&- >&- 2>&-", 0),
         ("decompress - -o none --jobs 1 <&-", 3),
         ("decompress a.bb 0.txt -o - --jobs 1 >&-", 5),
         ("list a.bb > /dev/full", 5),
-        ("list --json a.bb > /dev/full", 5),
-        ("codecs > /dev/full", 5),
         ("--help > /dev/full", 5),
         ("verify a.bb --jobs 1 2> /dev/full", 0),
-        ("verify nothing.bb --jobs 1 2> /dev/full", 3),
         ("decompress a.bb 0.txt -o - --jobs 1 > /dev/full", 5),
         ("compress in -o - --codec none --jobs 1 > /dev/full", 5),
         ("bbcodec list --json a.bb | true; exit ${PIPESTATUS[0]}", 141),
@@ -84,18 +77,12 @@ def test_what_is_written_with_closed_streams_is_whole(folder):
         "cat a.bb | bbcodec compress - --name a -o b.bb -f --codec none",
     ],
 )
-@pytest.mark.parametrize("limited", [True, False])
-def test_no_room_for_temporary_files_is_told(folder, tmp_path, line, limited):
-    """No file can be written at all; or TMPDIR is not there, so that Python takes another folder."""
-    prefix = "ulimit -f 0; " if limited else ""
+def test_no_room_for_temporary_files_is_told(folder, tmp_path, line):
+    """As no byte can be written to any file."""
     before = sorted(path.name for path in folder.iterdir())
-    command = line if "bbcodec" in line else f"bbcodec {line}"
-    code, _, told = run(folder, prefix + command, tmp_path if limited else "/nonexistent")
+    code, _, told = run(folder, f"ulimit -f 0; {line if 'bbcodec' in line else f'bbcodec {line}'}", tmp_path)
+    assert code == 5, told
+    assert told.startswith("bbcodec: ")
     assert "bug" not in told
-    assert sorted(path.name for path in folder.iterdir()) in (before, sorted({*before, "b.bb"}))
-    if limited:
-        assert code == 5, told
-        assert told.startswith("bbcodec: ")
-        assert list(tmp_path.iterdir()) == []
-    else:
-        assert code == 0
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load as load_tensors
-from tiny_models import CONFIGS, edited_codec_file
+from tiny_models import CONFIGS, edited_codec_file, tensors_of
 
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
@@ -47,7 +46,7 @@ def content(request):
 
 def test_every_tensor_has_the_type_of_the_format(content):
     """Each is refused full of the least int64, whose magnitude is negative there, and of some other type in turn."""
-    tensors = load_tensors(content)
+    tensors = tensors_of(content)
     for number, (name, tensor) in enumerate(tensors.items()):
         for kind in {torch.int64, TYPES[number % len(TYPES)]} - {tensor.dtype}:
             least = torch.iinfo(kind).min if not (kind.is_floating_point or kind == torch.bool) else -1
@@ -58,7 +57,7 @@ def test_every_tensor_has_the_type_of_the_format(content):
 
 def test_every_tensor_has_the_shape_of_the_config(content):
     """A longer one, or one more axis, is refused: compiled code reads as many numbers as the config says."""
-    tensors = load_tensors(content)
+    tensors = tensors_of(content)
     for number, (name, tensor) in enumerate(tensors.items()):
         flat = tensor.flatten()
         bad = (torch.cat([tensor, tensor]), tensor[None], flat[:-1], flat[:0])[number % 4].contiguous()

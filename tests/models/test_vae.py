@@ -14,8 +14,7 @@ from family_checks import (
     check_latents_cost_what_the_bound_says,
     check_presets_pop_few_bits,
 )
-from safetensors.torch import load as load_tensors
-from tiny_models import edited_codec_file, tensor
+from tiny_models import edited_codec_file, tensor, tensors_of
 
 from bbcodec.codec.codec import LANES_PIXELS, PixelFormat
 from bbcodec.codec.engine_backend import EngineBackend, runs_without_torch
@@ -174,7 +173,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_files_with_other_tensors_are_refused(files, change):
-    tensors = load_tensors(files["shallow"])
+    tensors = tensors_of(files["shallow"])
     CHANGES[change](tensors)
     with pytest.raises(ValueError, match=r".+"):
         engine(vars(CONFIGS["shallow"]), {name: one.numpy() for name, one in tensors.items()})
@@ -184,7 +183,7 @@ def test_files_with_other_tensors_are_refused(files, change):
 
 def test_other_weights_fail_the_known_answers(files):
     """Of one pixel whose logit is one more."""
-    tensors = load_tensors(files["shallow"])
+    tensors = tensors_of(files["shallow"])
     tensors["decoder.head.bias"][20] += 1 << int(tensors["decoder.head.shift"][20])
     codec = engine(vars(CONFIGS["shallow"]), {name: one.numpy() for name, one in tensors.items()})
     assert codec.image_size == (HEIGHT, WIDTH)

@@ -16,14 +16,11 @@ from family_checks import (
     check_latents_cost_what_the_bound_says,
 )
 from PIL import Image
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from scipy.special import logsumexp
 from test_input_bounds import Watch
-from tiny_models import pictures, random_stack, tensor
+from tiny_models import edited_codec_file, pictures, random_stack, tensor, tensors_of
 
 import bbcodec
-from bbcodec.codec.catalogue import codec_header
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.codec.known_answers import KNOWN_ANSWERS, answers
@@ -127,7 +124,7 @@ def test_a_saved_codec_is_the_model_that_learned(codecs, variant):
 def test_a_codec_holds_components_but_no_images(codecs, variant):
     """K (2 M + 1) whole numbers of two bytes in place of pseudo-inputs, which may be training images."""
     model, content, _ = codecs[variant]
-    c, tensors = model.config, load_tensors(content)
+    c, tensors = model.config, tensors_of(content)
     prior = {name: value for name, value in tensors.items() if name.startswith("components.")}
     shapes = {"means": [13, 5], "log_sigmas": [13, 5], "log_weights": [13]} if c.prior != "standard" else {}
     assert {name: list(value.shape) for name, value in prior.items()} == {
@@ -150,12 +147,12 @@ def test_a_codec_can_be_saved_again(codecs):
 )
 def test_codecs_with_damaged_components_are_refused(codecs, name, change):
     content = codecs[SOME[0]][1]
-    tensors = load_tensors(content)
+    tensors = tensors_of(content)
     value = tensors.pop(f"components.{name}")
     if change is not None:
         tensors[f"components.{name}"] = change(value)
     with pytest.raises(BadCodecFile):
-        load_codec(save_tensors(tensors, {"bbcodec": json.dumps(codec_header(content))}), "cpu")
+        load_codec(edited_codec_file(content, tensors), "cpu")
 
 
 # --- the prior -------------------------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load as load_tensors
-from tiny_models import CONFIGS, edited_codec_file, pictures, pixel_format
+from tiny_models import CONFIGS, edited_codec_file, pictures, pixel_format, tensors_of
 
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.engine_backend import EngineBackend, runs_without_torch
@@ -119,7 +118,7 @@ def test_an_engine_that_runs_out_of_bits_is_not_used(contents, monkeypatch):
 def test_tensors_that_cannot_be_are_refused(contents):
     """As the network refuses them."""
     content = contents["grey"]
-    tensors = load_tensors(content)
+    tensors = tensors_of(content)
     stem, spatial = tensors["local.stem.weight"], tensors["local.blocks.0.spatial.weight"]
     shift, bias = tensors["local.neck.shift"], tensors["local.neck.bias"]
     changes = {

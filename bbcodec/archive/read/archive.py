@@ -179,7 +179,7 @@ class Archive(Mapping[str, Any]):
         import numpy as np
         from PIL import Image
 
-        from bbcodec.images.pillow import pillow_alone
+        from bbcodec.images.pillow import BAD_IMAGE, pillow_alone
 
         data = self.read_bytes(name)
         if self._entry(name).form == "arrays":
@@ -192,8 +192,8 @@ class Archive(Mapping[str, Any]):
             with pillow_alone():
                 image = Image.open(io.BytesIO(data))
                 image.load()
-        except Exception as error:  # Pillow raises many beside OSError for files that it cannot read
-            raise InputError(f"{name!r} is not an image: read_bytes() gives its bytes") from error
+        except BAD_IMAGE as error:
+            raise InputError(f"{name!r} is not an image that Pillow reads: read_bytes() gives its bytes") from error
         return image
 
     # images
@@ -218,7 +218,7 @@ class Archive(Mapping[str, Any]):
 
         Raises NoSuchName, InputError for files without images, DamagedArchive or MissingCodec.
         """
-        from bbcodec.images.display import converted, image_shown
+        from bbcodec.images.display import converted
 
         entry = self._entry(name)
         if entry.form == "arrays":
@@ -227,8 +227,19 @@ class Archive(Mapping[str, Any]):
             raise InputError(f"{name!r} is one image, not several: it has none of number {number}")
         else:
             seen = self._samples_shown(entry) if entry.form in PIXEL_FORMS else None
-            shown = image_shown(self[name]) if seen is None else seen
+            shown = self._converted_by_pillow(name) if seen is None else seen
         return converted(shown, mode) if mode else shown
+
+    def _converted_by_pillow(self, name: str) -> NDArray[np.uint8]:
+        """What Pillow sees in a file. Raises InputError where it sees nothing."""
+        from bbcodec.images.display import image_shown
+        from bbcodec.images.pillow import BAD_IMAGE
+
+        image = self[name]
+        try:
+            return image_shown(image)
+        except BAD_IMAGE as error:
+            raise InputError(f"{name!r} is an image that Pillow cannot convert: see read_bytes()") from error
 
     def chunk_of(self, name: str, number: int = 0) -> int:
         """The number of the chunk that an image begins in: images of one chunk are decoded together.

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,40 +20,53 @@ from bbcodec.errors import OutputError, TargetExists, UnsafePath
 ENTER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-class TargetFolder(NamedTuple):
-    """A folder held open, and how files are put there. force: in place of others. fsync: and on disk at once."""
+class TargetFolder:
+    """A folder held open, and how files are put there. force: in place of others. fsync: and on disk at once.
 
-    path: Path
-    handle: int
-    force: bool = False
-    fsync: bool = False
+    The folder in it that was entered last is held open, too: its neighbours in the order of names lie in it.
+    """
 
-    @contextmanager
-    def below(self, parts: Sequence[str], made: bool = False) -> Iterator[int]:
-        """The folder of a name that is split into parts, held open; made: where it is missing, it is made.
+    def __init__(self, path: Path, handle: int, force: bool = False, fsync: bool = False) -> None:
+        """handle: of the open folder, which the caller closes; `close` lets go of the rest."""
+        self.path, self.handle, self.force, self.fsync = path, handle, force, fsync
+        self._last: tuple[Sequence[str], int] = (), handle
+
+    def close(self) -> None:
+        """Let go of the folder that was entered last."""
+        parts, handle = self._last
+        self._last = (), self.handle
+        if parts:
+            os.close(handle)
+
+    def enter(self, parts: Sequence[str], made: bool = False) -> int:
+        """The folder of a name, split into parts; held open until the next is entered. made: where it is missing.
 
         Raises UnsafePath where one of them is a link, OutputError where one is a file.
         """
-        here = self.handle
-        try:
-            for depth, part in enumerate(parts, 1):
-                if made:
-                    with suppress(FileExistsError):
-                        os.mkdir(part, dir_fd=here)
-                try:
-                    inner = os.open(part, ENTER, dir_fd=here)
-                except OSError as error:
-                    self._refuse(error, part, here, self.path.joinpath(*parts[:depth]))
-                    raise
-                self._close(here)
-                here = inner
-            yield here
-        finally:
-            self._close(here)
+        known, here = self._last
+        if list(parts[: len(known)]) != list(known):
+            self.close()
+            known, here = (), self.handle
+        for depth in range(len(known), len(parts)):
+            inner = self.open(here, parts[: depth + 1], made)
+            self.close()
+            self._last = parts[: depth + 1], inner
+            here = inner
+        return here
 
-    def _close(self, handle: int) -> None:
-        if handle != self.handle:
-            os.close(handle)
+    def open(self, folder: int, parts: Sequence[str], made: bool = False) -> int:
+        """The folder of the last of some parts, in the open folder of those before: its handle. Raises as `enter`."""
+        try:
+            return os.open(parts[-1], ENTER, dir_fd=folder)
+        except FileNotFoundError:
+            if not made:
+                raise
+            with suppress(FileExistsError):
+                os.mkdir(parts[-1], dir_fd=folder)
+            return self.open(folder, parts)
+        except OSError as error:
+            self._refuse(error, parts[-1], folder, self.path.joinpath(*parts))
+            raise
 
     def _refuse(self, error: OSError, part: str, folder: int, path: Path) -> None:
         """Raise UnsafePath or OutputError if a folder could not be entered because it is a link or a file."""
@@ -77,29 +90,36 @@ class Stage(NamedTuple):
 # --- before the work -------------------------------------------------------------------------------------------------
 
 
-def check_target(folder: Path, entry: Entry, force: bool) -> None:
-    """Raise unless `entry` may be written below `folder`: UnsafePath through a link, TargetExists, OutputError.
+def check_targets(folder: Path, entries: Iterable[Entry], force: bool) -> None:
+    """Raise unless entries may be written below `folder`: UnsafePath through a link, TargetExists, OutputError.
 
-    A check before long work: `put_in_place` finds out, too.
+    A check before long work: `put_in_place` finds out, too. Each folder is looked at once.
     """
-    try:
-        _check_target(folder, entry, force)
-    except OSError as error:  # a name that is too long for this file system, for one
-        raise OutputError(f"{printable(entry.name)} cannot be written: {error.strerror or error}") from None
+    checked: set[str] = set()
+    for entry in entries:
+        try:
+            _check_target(folder, entry, force, checked)
+        except OSError as error:  # a name that is too long for this file system, for one
+            raise OutputError(f"{printable(entry.name)} cannot be written: {error.strerror or error}") from None
 
 
-def _check_target(folder: Path, entry: Entry, force: bool) -> None:
-    parts = os.fsdecode(entry.name).split("/")
-    path = folder
-    for part in parts if entry.form == "folder" else parts[:-1]:
-        path = path / part
+def _check_target(folder: Path, entry: Entry, force: bool, checked: set[str]) -> None:
+    name = os.fsdecode(entry.name)
+    above, _, _ = (name, "", "") if entry.form == "folder" else name.rpartition("/")
+    missing = []  # folders that were not looked at yet, the deepest first
+    while above and above not in checked:
+        missing.append(above)
+        above = above.rpartition("/")[0]
+    for below in reversed(missing):
+        path = folder / below
         if path.is_symlink():
             raise UnsafePath(f"{path} is a link: {printable(entry.name)} would be written through it, out of {folder}")
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path} is a file, where {printable(entry.name)} needs a folder")
+        checked.add(below)
     if entry.form == "folder":
         return
-    path = path / parts[-1]
+    path = folder / name
     if path.is_dir() and not path.is_symlink():
         raise OutputError(f"{path} is a folder, where a file is to be written")
     if os.path.lexists(path) and not force:
@@ -124,7 +144,11 @@ def staging_folder(folder: Path, force: bool = False, fsync: bool = False) -> It
         with open_folder(folder) as handle:
             sweep(handle)
             with _stage(folder, handle) as stage:
-                yield TargetFolder(folder, handle, force, fsync), stage
+                target = TargetFolder(folder, handle, force, fsync)
+                try:
+                    yield target, stage
+                finally:
+                    target.close()
         if fsync:
             for path in made:
                 with open_folder(path.parent) as parent:
@@ -154,40 +178,45 @@ def put_in_place(stage: Stage, name: str, target: TargetFolder, entry: Entry) ->
 
     Raises TargetExists for what appeared there meanwhile, unless the target is forced, UnsafePath or OutputError.
     """
-    parts = os.fsdecode(entry.name).split("/")
+    *above, last = os.fsdecode(entry.name).split("/")
+    folder = target.enter(above, made=True)
     if entry.form == "folder":
-        with target.below(parts, made=True):
-            return
-    with target.below(parts[:-1], made=True) as folder:
-        times = (entry.modified_ns, entry.modified_ns)
-        if entry.form == "link":
-            with stage.open(name, "rb") as stream:
-                goal = os.fsdecode(stream.read())
-            name = f"{name}.link"
-            os.symlink(goal, name, dir_fd=stage.handle)
-            if os.utime in os.supports_follow_symlinks:
-                os.utime(name, ns=times, dir_fd=stage.handle, follow_symlinks=False)
-        else:
-            if target.fsync:
-                with stage.open(name, "rb") as stream:
-                    os.fsync(stream.fileno())
-            os.chmod(name, entry.permissions, dir_fd=stage.handle)
-            os.utime(name, ns=times, dir_fd=stage.handle)
-        try:
-            put(name, stage.handle, parts[-1], folder, target.force)
-        except FileExistsError:
-            path = target.path.joinpath(*parts)
-            raise TargetExists(f"{path} appeared meanwhile; use --force to overwrite it") from None
-        except OSError as error:
-            raise OutputError(f"{printable(entry.name)} cannot be written: {error.strerror or error}") from None
+        os.close(target.open(folder, (*above, last), made=True))
+        return
+    times = (entry.modified_ns, entry.modified_ns)
+    if entry.form == "link":
+        with stage.open(name, "rb") as stream:
+            goal = os.fsdecode(stream.read())
+        name = f"{name}.link"
+        os.symlink(goal, name, dir_fd=stage.handle)
+        if os.utime in os.supports_follow_symlinks:
+            os.utime(name, ns=times, dir_fd=stage.handle, follow_symlinks=False)
+    else:
         if target.fsync:
-            sync_folder(folder)
+            with stage.open(name, "rb") as stream:
+                os.fsync(stream.fileno())
+        os.chmod(name, entry.permissions, dir_fd=stage.handle)
+        os.utime(name, ns=times, dir_fd=stage.handle)
+    try:
+        put(name, stage.handle, last, folder, target.force)
+    except FileExistsError:
+        raise TargetExists(
+            f"{target.path.joinpath(*above, last)} appeared meanwhile; use --force to overwrite it"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{printable(entry.name)} cannot be written: {error.strerror or error}") from None
+    if target.fsync:
+        sync_folder(folder)
 
 
 def finish_folder(target: TargetFolder, entry: Entry) -> None:
     """Give a restored folder its permissions and time, after all that is in it was written."""
-    with target.below(os.fsdecode(entry.name).split("/")) as folder:
+    parts = os.fsdecode(entry.name).split("/")
+    folder = target.open(target.enter(parts[:-1]), parts)
+    try:
         os.chmod(".", entry.permissions, dir_fd=folder)
         os.utime(".", ns=(entry.modified_ns, entry.modified_ns), dir_fd=folder)
         if target.fsync:
             sync_folder(folder)
+    finally:
+        os.close(folder)

@@ -84,8 +84,19 @@ def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequen
 
 def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[ScannedEntry]:
     """The entry at `path`, and those below it; `name` is its name in the archive, empty at the top."""
-    if _excluded(name, exclude):
-        return
+    waiting = [(path, name)]  # no recursion: folders may be nested deeper than Python calls
+    while waiting:
+        path, name = waiting.pop()
+        if not _excluded(name, exclude):
+            for found in _look(path, name, skipped):
+                if isinstance(found, ScannedEntry):
+                    yield found
+                else:
+                    waiting.append(found)
+
+
+def _look(path: str, name: bytes, skipped: list[str]) -> Iterator[ScannedEntry | tuple[str, bytes]]:
+    """The entry at `path`, and path and name of each that lies in it, the last one first."""
     try:
         about = os.lstat(path)
         permissions, signature = stat.S_IMODE(about.st_mode) & 0o777, signature_of(about)
@@ -99,9 +110,9 @@ def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) ->
             children = sorted(os.listdir(path))
             if name:
                 yield replace(entry, file_type="folder", size=0)
-            for child in children:
+            for child in reversed(children):
                 below = os.fsencode(child)
-                yield from _walk(os.path.join(path, child), name + b"/" + below if name else below, skipped, exclude)
+                yield os.path.join(path, child), name + b"/" + below if name else below
         else:
             skipped.append(f"{path}: neither file, folder nor link: left out")
     except OSError as error:

@@ -131,12 +131,12 @@ def _channel_bits(residual: NDArray[np.int16]) -> NDArray[np.float64]:
     """Bits a pixel of residuals (strips, rows, W, C) in each strip."""
     plain = _entropies(residual)
     if residual.shape[-1] < 3:
-        return plain.sum(-1)
+        return np.asarray(plain.sum(-1))
     green, others = residual[..., 1:2], residual[..., 0:3:2]
     plain[:, 0:3:2] = np.minimum.reduce(
         [plain[:, 0:3:2], _entropies(others - green), _entropies(others - (green >> 1))]
     )
-    return plain.sum(-1)
+    return np.asarray(plain.sum(-1))
 
 
 def _entropies(residual: NDArray[np.int16]) -> NDArray[np.float64]:

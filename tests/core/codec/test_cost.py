@@ -1,11 +1,9 @@
 """Codecs of strangers: what they cost is known before it is spent, and refused beyond the limits."""
 
-import json
 import subprocess
 import sys
 
 import pytest
-from safetensors.torch import save as save_tensors
 from tiny_models import CONFIGS, edited_codec_file
 
 from bbcodec.codec import file as codec_file
@@ -13,7 +11,7 @@ from bbcodec.codec.catalogue import CodecFile, parse_codec, shipped_codecs
 from bbcodec.codec.cost import cost_of
 from bbcodec.codec.file import load_codec
 from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.codec.stored import StoredCodec
+from bbcodec.codec.stored import StoredCodec, pack_file
 from bbcodec.errors import BadCodecFile, LimitExceeded
 from bbcodec.exact.layers import exact_parts, weights_allowed
 from bbcodec.models.vlae import Vlae
@@ -30,10 +28,10 @@ def bomb(**sizes: int) -> CodecFile:
     stored = {f"{name}.{key}": one for name, part in parts.items() for key, one in part.stored().items()}
     tensors = {name: one.new_zeros(one.shape) for name, one in stored.items()}
     about = {
-        "format": 2, "family": "vlae", "config": {"channels": 3, "levels": 256, **config},
+        "format": 3, "family": "vlae", "config": {"channels": 3, "levels": 256, **config},
         "pixels": {"channels": 3, "levels": 256}, "known_answers": ["0"] * 6, "card": {},
     }  # fmt: skip
-    return parse_codec(save_tensors(tensors, {"bbcodec": json.dumps(about)}), "bomb")
+    return parse_codec(pack_file(about, {name: one.numpy() for name, one in tensors.items()}), "bomb")
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load as load_tensors
-from tiny_models import CARD, CONFIGS, KINDS, edited_codec_file, pictures, pixel_format, tiny
+from tiny_models import CARD, CONFIGS, KINDS, edited_codec_file, header_of, pictures, pixel_format, tensors_of, tiny
 
-from bbcodec.codec.catalogue import codec_header
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.codec.known_answers import KNOWN_ANSWERS, answers, known_images, passes
 from bbcodec.errors import InexactArithmetic
@@ -27,11 +25,11 @@ def test_known_images_reach_the_ends(kind):
 
 def test_every_weight_matters_to_the_known_answers(contents):
     """Any layer with the signs of its weights or biases turned, which keeps every bound, has other answers."""
-    tensors = load_tensors(contents["RGB"])
+    tensors = tensors_of(contents["RGB"])
     names = [name for name in tensors if not name.endswith("scale")]
     assert len(names) == 2 * len(exact_layers(tiny("RGB")))
     codec = load_codec(contents["RGB"], "cpu")
-    expected = codec_header(contents["RGB"])["known_answers"]
+    expected = header_of(contents["RGB"])["known_answers"]
     assert answers(codec.backend, codec.pixels) == expected
     for name in names:
         layer_name, part = name.rsplit(".", 1)
@@ -46,14 +44,14 @@ def test_every_weight_matters_to_the_known_answers(contents):
 
 def test_changed_weights_are_refused(contents):
     """Even where they keep every bound."""
-    tensors = load_tensors(contents["grey"])
+    tensors = tensors_of(contents["grey"])
     changed = {**tensors, "lift.weight": -tensors["lift.weight"]}
     with pytest.raises(InexactArithmetic, match="known-answer"):
         load_codec(edited_codec_file(contents["grey"], changed), "cpu")
 
 
 def test_other_known_answers_are_refused(contents):
-    known = codec_header(contents["grey"])["known_answers"]
+    known = header_of(contents["grey"])["known_answers"]
     assert len(set(known)) == len(KNOWN_ANSWERS)
     for n in (0, len(known) - 1):
         other = [*known[:n], "0" * 32, *known[n + 1 :]]

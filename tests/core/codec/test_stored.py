@@ -32,7 +32,7 @@ def test_another_card_changes_nothing_else(contents):
     )
 
 
-@pytest.mark.parametrize("version", [1, 3, None, "2"])
+@pytest.mark.parametrize("version", [2, 4, None, "3"])
 def test_other_versions_are_refused_by_number(contents, version):
-    with pytest.raises(BadCodecFile, match=rf"^mine is a codec file of version {version}, expected 2$"):
+    with pytest.raises(BadCodecFile, match=rf"^mine is a codec file of version {version}, expected 3$"):
         read(edited_codec_file(contents["grey"], format=version))

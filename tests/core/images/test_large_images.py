@@ -9,6 +9,7 @@ import pytest
 from image_examples import opened, pillow_image, png_of, random_samples, saved
 from PIL import Image
 
+from bbcodec.errors import OutputError
 from bbcodec.images import large_images as large
 from bbcodec.images.image_files import join_bands, join_image, split_image
 from bbcodec.images.large_images import split_large
@@ -71,7 +72,29 @@ def test_others_are_not_split(tmp_path):
     assert split(tmp_path, saved(image, "PNG"), exact=True) is None
     assert split(tmp_path, saved(image, "PNG")) is not None
     assert split_large(tmp_path / "nothing", tmp_path / "spool") is None
-    assert split_large(tmp_path / "image", tmp_path / "no folder" / "spool") is None
+
+
+def test_no_room_for_temporary_files_is_an_error(tmp_path, monkeypatch):
+    """Else the archive would have other bytes on a computer with a full disk: at each of the two files."""
+    data = saved(pillow_image(random_samples("RGB8", 300, 200), "RGB8"), "PNG")
+    (tmp_path / "image").write_bytes(data)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        split_large(tmp_path / "image", tmp_path / "no folder" / "spool")
+
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(large.tempfile, "TemporaryFile", lambda dir: Full())
+    with pytest.raises(OutputError, match="No space left"):
+        split_large(tmp_path / "image", tmp_path / "spool")
+
+    def refuse(dir):
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(large.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OutputError, match="Permission denied"):
+        split_large(tmp_path / "image", tmp_path / "spool")
 
 
 @pytest.mark.parametrize("wrong", ["pixels", "facts", "bytes"])

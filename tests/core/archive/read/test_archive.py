@@ -14,14 +14,13 @@ from folders import (
     restore,
     save,
 )
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import candidates as encoding
-from bbcodec.errors import (
-    InputError,
-    NoSuchName,
-)
+from bbcodec.errors import InputError, NoSuchName
+from bbcodec.images import display
+from bbcodec.images.pillow import BAD_IMAGE
 
 
 def test_an_archive_is_a_mapping(folder, tmp_path):
@@ -91,3 +90,27 @@ def test_a_listing_says_how_each_file_is_stored(folder, tmp_path):
     assert files["notes.txt"]["mode"] is None
     assert (files["copy of notes.txt"]["copy_of"], files["notes.txt"]["copy_of"]) == (None, "copy of notes.txt")
     assert abs(sum(file["stored_bytes"] for file in files.values()) - whole) < 3 * len(files)
+
+
+@pytest.mark.parametrize("error", [kind for kind in BAD_IMAGE if kind is not Warning])
+@pytest.mark.parametrize("step", ["open", "load", "convert"])
+def test_whatever_pillow_raises_is_an_error_of_ours(folder, tmp_path, monkeypatch, error, step):
+    """Of a file that is kept as bytes, as it is opened, decoded, or converted."""
+    squeeze(folder, tmp_path / "a.bb")
+
+    def fail(*_, **__):
+        raise error("odd")
+
+    with Archive(tmp_path / "a.bb") as archive:
+        assert archive.files[archive._numbers["photo.jpg"]].form == "bytes"
+        if step == "open":
+            monkeypatch.setattr(Image, "open", fail)
+        elif step == "load":
+            monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", fail)
+        else:
+            monkeypatch.setattr(display, "image_shown", fail)
+        with pytest.raises(InputError, match=r"photo\.jpg' is"):
+            archive.pixels("photo.jpg")
+        if step != "convert":
+            with pytest.raises(InputError, match=r"photo\.jpg' is not an image that Pillow reads"):
+                archive["photo.jpg"]

@@ -2,11 +2,12 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from bbcodec.archive.format.index import Entry
-from bbcodec.archive.read.target_folder import check_target, finish_folder, put_in_place, staging_folder
+from bbcodec.archive.read.target_folder import check_targets, finish_folder, put_in_place, staging_folder
 from bbcodec.atomic_files import temporary_name
 from bbcodec.errors import OutputError, TargetExists, UnsafePath
 
@@ -26,27 +27,27 @@ def test_nothing_is_written_through_a_link(tmp_path):
     (tmp_path / "out" / "sub").symlink_to("../elsewhere")
     for name, form in ((b"sub/a", "bytes"), (b"sub/a/b", "bytes"), (b"sub/a", "folder"), (b"sub/a", "link")):
         with pytest.raises(UnsafePath, match="sub is a link"):
-            check_target(tmp_path / "out", Entry(name, form), True)
+            check_targets(tmp_path / "out", [Entry(name, form)], True)
     with pytest.raises(UnsafePath, match="sub is a link"):
-        check_target(tmp_path / "out", Entry(b"sub", "folder"), True)
+        check_targets(tmp_path / "out", [Entry(b"sub", "folder")], True)
 
 
 def test_what_is_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="file is a file, where 'file/a' needs a folder"):
-        check_target(tmp_path, Entry(b"file/a", "bytes"), True)
+        check_targets(tmp_path, [Entry(b"file/a", "bytes")], True)
     with pytest.raises(OutputError, match="folder is a folder, where"):
-        check_target(tmp_path, Entry(b"folder", "bytes"), True)
+        check_targets(tmp_path, [Entry(b"folder", "bytes")], True)
     with pytest.raises(OutputError, match="file is a file, where 'file' needs a folder"):
-        check_target(tmp_path, Entry(b"file", "folder"), True)
+        check_targets(tmp_path, [Entry(b"file", "folder")], True)
     with pytest.raises(TargetExists, match="--force"):
-        check_target(tmp_path, Entry(b"file", "bytes"), False)
+        check_targets(tmp_path, [Entry(b"file", "bytes")], False)
     with pytest.raises(OutputError, match="cannot be written"):
-        check_target(tmp_path, Entry(b"n" * 300, "bytes"), False)
-    check_target(tmp_path, Entry(b"file", "bytes"), True)
-    check_target(tmp_path, Entry(b"folder", "folder"), False)
-    check_target(tmp_path, Entry(b"folder/new/a", "bytes"), False)
+        check_targets(tmp_path, [Entry(b"n" * 300, "bytes")], False)
+    check_targets(tmp_path, [Entry(b"file", "bytes")], True)
+    check_targets(tmp_path, [Entry(b"folder", "folder")], False)
+    check_targets(tmp_path, [Entry(b"folder/new/a", "bytes")], False)
 
 
 @pytest.mark.parametrize("made", [True, False])
@@ -126,7 +127,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(tmp_path, form):
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, form):
     with staging_folder(tmp_path) as (target, stage):
         (stage.path / "0").write_text("new")
-        check_target(tmp_path, Entry(b"a", form), False)
+        check_targets(tmp_path, [Entry(b"a", form)], False)
         (tmp_path / "a").write_text("precious")
         with pytest.raises(TargetExists, match="appeared"):
             put_in_place(stage, "0", target, Entry(b"a", form))
@@ -175,3 +176,13 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     with staging_folder(tmp_path) as (_, stage), staging_folder(tmp_path) as (_, other):
         assert inside(tmp_path) == sorted([stage.path.name, other.path.name])  # each in use
     assert inside(tmp_path) == []
+
+
+def test_each_folder_is_looked_at_once(tmp_path, monkeypatch):
+    """However deep the names and however many: else a short archive costs minutes."""
+    looked, real = [], Path.is_symlink
+    monkeypatch.setattr(Path, "is_symlink", lambda path: looked.append(path) or real(path))
+    deep = b"/".join([b"d"] * 500)
+    entries = [Entry(deep + b"/%d" % number, "bytes") for number in range(300)]
+    check_targets(tmp_path, [*entries, Entry(deep, "folder")], False)
+    assert len(looked) == 500

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 
 import numpy as np
 import pytest
@@ -122,6 +123,21 @@ def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
     monkeypatch.setattr(scanning.os, "listdir", refusing)
     with pytest.raises(InputError, match=r"in cannot be read: Permission denied"):
         scan([folder])
+
+
+def test_folders_may_be_nested_deeper_than_python_calls(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    found = scan([tmp_path]).entries
+    assert len(found) == 1201
+    assert found[-1].name == b"d/" * 1200 + b"file"
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # Python's own way would recurse
 
 
 # --- equal files
