@@ -21,6 +21,8 @@ from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
 from bbcodec import input_files
+from bbcodec.archive.format.chunks import DIRECTORY
+from bbcodec.archive.format.container import ContainerReader
 from bbcodec.cli.main import main
 from bbcodec.codec import pool as workers
 
@@ -500,7 +502,9 @@ def test_archives_changed_anywhere(archive, tmp_path, capsys):
 
 def test_a_changed_archive_as_a_process(archive, tmp_path):
     data = bytearray(archive.read_bytes())
-    data[data.index(b"B", 100) + 30] ^= 1  # within the chunk that follows the directory
+    with open(archive, "rb") as stream:
+        chunk = next(chunk for chunk in ContainerReader(stream).directory.chunks if chunk.type != DIRECTORY)
+    data[chunk.offset + 5] ^= 1
     archive.write_bytes(data)
     check_fails(11, "verify", archive, match="files are damaged")
     check_fails(11, "decompress", archive, "-o", tmp_path / "out", match="all others were restored")

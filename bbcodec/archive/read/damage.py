@@ -41,7 +41,7 @@ def as_damage(error: Exception) -> DamagedArchive:
 
 
 def error_for(reasons: Iterable[str]) -> type[BBCodecError]:
-    """What to raise for entries that were left out for these reasons: LimitExceeded if limits are all that stopped them.
+    """What to raise for entries left out for these reasons: LimitExceeded if limits are all that stopped them.
 
     Reasons come from other processes as text, in which the messages of limits end alike.
     """
