@@ -34,6 +34,9 @@ class StorageOptions:
     thorough: bool = False
 
 
+LIMIT_ENDING: Final = "if you trust the archive"  # of every message about a limit
+
+
 @dataclass(frozen=True)
 class Limits:
     """What an archive, from whomever, may cost its reader (`docs/security.md` has the table).
@@ -57,7 +60,7 @@ class Limits:
         if needed > self.memory:
             raise LimitExceeded(
                 f"{what} needs about {needed:,} bytes of memory, at most {self.memory:,} are allowed: "
-                "raise --max-memory if you trust the archive"
+                f"raise --max-memory {LIMIT_ENDING}"
             )
 
     def check_output(self, wanted: int, archive_bytes: int) -> None:
@@ -66,7 +69,7 @@ class Limits:
         if wanted > most:
             raise LimitExceeded(
                 f"{wanted:,} bytes would be restored from an archive of {archive_bytes:,}, "
-                f"at most {most:,} are allowed: raise --max-output if you trust the archive"
+                f"at most {most:,} are allowed: raise --max-output {LIMIT_ENDING}"
             )
 
 

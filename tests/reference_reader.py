@@ -196,25 +196,9 @@ class Layer:  # C 4
 
 # ---- The family vlae: C 6, C 7, and the codec file: F ----
 
-DEFAULTS = {
-    "channels": 3,
-    "levels": 256,
-    "hidden": 64,
-    "layers": 5,
-    "radius": 3,
-    "components": 5,
-    "latent_channels": 2,
-    "latent_stride": 16,
-    "context_stride": 4,
-    "width": 32,
-    "blocks": 2,
-    "prior_hidden": 32,
-    "prior_layers": 2,
-    "steps_per_unit": 8,
-    "joint": False,
-    "inner": 0,
-    "between": 0,
-}
+DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
+            "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
+            "steps_per_unit": 8, "joint": False, "inner": 0, "between": 0}  # fmt: skip
 
 
 def taps(kind: str, radius: int) -> list[tuple[int, int]]:

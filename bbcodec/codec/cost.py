@@ -14,7 +14,7 @@ from typing import Any, Final
 from bbcodec.codec.known_answers import KNOWN_ANSWERS
 from bbcodec.codec.stored import StoredCodec
 from bbcodec.errors import LimitExceeded
-from bbcodec.options import Limits
+from bbcodec.options import LIMIT_ENDING, Limits
 
 RUNS: Final = 4  # of every layer: encoding and decoding, on a stack of one head and on one of several
 WEIGHT_BYTES: Final = 48  # in memory: float32 as parameter and as frozen, and what checks take for a while
@@ -57,7 +57,7 @@ def check_cost(stored: StoredCodec, stored_bytes: int, limits: Limits) -> None:
         raise LimitExceeded(
             f"the codec {stored.name!r} in the archive would take {cost.multiply_adds / 1e9:,.0f} billion "
             f"multiply-adds to be tested, at most {allowed / 1e9:,.0f} are allowed: "
-            "raise --max-work if you trust the archive"
+            f"raise --max-work {LIMIT_ENDING}"
         )
     limits.check_memory(cost.memory, f"the codec {stored.name!r} in the archive")
 

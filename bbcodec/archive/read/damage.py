@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from bbcodec.archive.format.index import Entry
-from bbcodec.errors import BadCodecFile, BBCodecError, DamagedArchive, InexactArithmetic, InputError, MissingCodec
+from bbcodec.errors import (
+    BadCodecFile,
+    BBCodecError,
+    DamagedArchive,
+    InexactArithmetic,
+    InputError,
+    LimitExceeded,
+    MissingCodec,
+)
+from bbcodec.options import LIMIT_ENDING
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 # What is amiss with the run as a whole: the archive cannot be read, or this installation or machine lacks something.
@@ -22,12 +32,20 @@ def as_damage(error: Exception) -> DamagedArchive:
     """Any error as damage of what was being decoded, told in one line."""
     if isinstance(error, DamagedArchive):
         return error
-    text = " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())
     if isinstance(error, BBCodecError):
         return DamagedArchive(text)
     if isinstance(error, MemoryError):
         return DamagedArchive("decoding it needs more memory than there is")
-    return DamagedArchive(f"decoding it fails: {type(error).__name__}: {text}")
+    return DamagedArchive(f"decoding it fails: {type(error).__name__}: {text[:200]}")
+
+
+def error_for(reasons: Iterable[str]) -> type[BBCodecError]:
+    """What to raise for entries left out for these reasons: LimitExceeded if limits are all that stopped them.
+
+    Reasons come from other processes as text, in which the messages of limits end alike.
+    """
+    return LimitExceeded if all(reason.endswith(LIMIT_ENDING) for reason in reasons) else DamagedArchive
 
 
 def check_size(entry: Entry) -> None:

@@ -13,6 +13,7 @@ from bbcodec.archive.format.chunks import DIRECTORY
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import link_stays_inside, printable
 from bbcodec.archive.read.archive_file import ArchiveFile
+from bbcodec.archive.read.damage import error_for
 from bbcodec.archive.read.join import member_layouts, write_long
 from bbcodec.archive.read.target_folder import Stage, check_targets, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
@@ -49,7 +50,7 @@ def verify_archive(decoder: TaskRunner) -> None:
         if why or not _sound_skeleton(decoder, file.entries[unit.numbers[0]]):
             damaged[unit.numbers[0]] = why or "its skeleton is damaged"
     if damaged:
-        raise DamagedArchive(f"{file.path}: {_damage(file, damaged)}")
+        raise error_for(damaged.values())(f"{file.path}: {_damage(file, damaged)}")
     for record in file.codecs:
         decoder.codecs.embedded(record)
     for chunk in file.directory.chunks:
@@ -82,7 +83,8 @@ def _damage(file: ArchiveFile, damaged: Mapping[int, str]) -> str:
     names = [printable(file.entries[number].name) for number in sorted(damaged)]
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     shown = f"{', '.join(names[:SHOWN_NAMES])}{more} ({damaged[min(damaged)]})"
-    return f"{len(names)} of {_n_files(file)} files are damaged: {shown}"
+    what = "damaged" if error_for(damaged.values()) is DamagedArchive else "beyond the limits"
+    return f"{len(names)} of {_n_files(file)} files are {what}: {shown}"
 
 
 def _n_files(file: ArchiveFile) -> int:
@@ -108,7 +110,7 @@ def write_entry(decoder: TaskRunner, number: int, stream: BinaryIO, *, spread: b
         damage = write_unit(decoder, unit, results, lambda _: nullcontext(stream))
         if damage:
             name = printable(file.entries[number].name)
-            raise DamagedArchive(f"{file.path}: {name} is damaged: {damage[number]}")
+            raise error_for(damage.values())(f"{file.path}: {name} is damaged: {damage[number]}")
 
 
 def write_unit(decoder: TaskRunner, unit: Unit, results: Iterator[list[Decoded]], sink: Sink) -> dict[int, str]:
@@ -171,7 +173,7 @@ def restore_entries(
         if fsync:
             sync_folder(target.handle)
     if damaged:
-        raise DamagedArchive(f"{file.path}: {_damage(file, damaged)}; all others were restored")
+        raise error_for(damaged.values())(f"{file.path}: {_damage(file, damaged)}; all others were restored")
     lines = list(skipped.values())
     if file.rebuilt:
         lines.append(f"{file.path}: {file.rebuilt}; restored are the files that its chunks name")

@@ -9,7 +9,7 @@ from pattern_model import LOG_SIGMA, PRIOR, codec_content, familiar, load_patter
 from tiny_models import KINDS, pictures, pixel_format, tiny
 
 from bbcodec.archive.format.chunks import LEARNED
-from bbcodec.archive.format.container import ContainerWriter
+from bbcodec.archive.format.container import ContainerReader, ContainerWriter
 from bbcodec.codec import pool as workers
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import Codec
@@ -153,7 +153,9 @@ def written(path, images, message):
         writer = ContainerWriter(stream)
         digest = workers.digest64(images.tobytes())
         writer.add(LEARNED, LearnedMessage(about.digest[:4], digest, *images.shape[:3], message).pack())
-        chunk = writer.chunks[0]
+        writer.finish()
+    with open(path, "rb") as stream:
+        chunk = next(one for one in ContainerReader(stream).directory.chunks if one.type == LEARNED)
     return CodecPool([CodecSource.of(about)], "cpu", load_pattern), chunk
 
 

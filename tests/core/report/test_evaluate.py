@@ -97,7 +97,7 @@ def test_the_bound_lies_below_the_negative_elbo(codec, array):
 def test_a_codec_of_ones_own_counts_as_installed_and_as_embedded(report, codec, array, tmp_path):
     bbcodec.compress(array, tmp_path / "with.bb", codec=codec)
     embedded = (tmp_path / "with.bb").stat().st_size
-    assert abs(report.archive_bytes + report.codec_chunk_bytes - embedded) <= 16  # what directories say of it
+    assert abs(report.archive_bytes + report.codec_chunk_bytes - embedded) <= 24  # what directories say of it
     assert embedded > report.archive_bytes
 
 

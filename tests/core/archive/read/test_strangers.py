@@ -16,7 +16,7 @@ from bbcodec.binary import codec_digest, digest64
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BadCodecFile, DamagedArchive, InexactArithmetic, InputError, LimitExceeded, MissingCodec
 from bbcodec.images.codings import coding_named
-from bbcodec.options import RunOptions
+from bbcodec.options import Limits, RunOptions
 
 L8 = {"mode": "L", "sample_format": "L8", "width": 4, "height": 4, "size": 99}
 
@@ -42,7 +42,7 @@ def two_codecs(tmp_path):
 
 ERRORS = [
     ValueError("a\nb"), IndexError(), OverflowError("inf"), RecursionError(), MemoryError(), TypeError(),
-    BadCodecFile("none"), InexactArithmetic("no"), LimitExceeded("too much: raise --max-memory"), InputError("x"),
+    BadCodecFile("none"), InexactArithmetic("no"), LimitExceeded("too much"), InputError("x"),
 ]  # fmt: skip
 
 
@@ -148,6 +148,21 @@ def test_errors_of_skeletons_are_those_of_their_files(tmp_path, error, monkeypat
     monkeypatch.setattr(decoding, "join_image", join)
     found = read_all(tmp_path / "a.bb")
     assert (found["a.png"] is None, found["b.png"] is None) == (True, False)
+
+
+def test_what_limits_keep_from_being_decoded_is_told_as_such(tmp_path):
+    """Others are restored; the code is that of limits where nothing is damaged."""
+    files = [text(b"a", bytes(10**5)), text(b"text", b"hello", chunk=1)]
+    path = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(bytes(10**5))), (BYTES, pack_bytes(b"hello"))])
+    run = RunOptions(1, "cpu", limits=Limits(memory=10**5))
+    with pytest.raises(LimitExceeded, match=r"1 of 2 files are beyond the limits: 'a' .*--max-memory if you trust"):
+        restore(path, tmp_path / "out", run=run)
+    assert contents(tmp_path / "out").keys() == {"text"}
+    data = bytearray(path.read_bytes())
+    data[data.index(b"hello")] ^= 1
+    path.write_bytes(data)
+    with Archive(path, run=run) as archive, pytest.raises(DamagedArchive, match="2 of 2 files are damaged"):
+        archive.verify()
 
 
 # --- sizes
