@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from contextlib import suppress
 from typing import Final
 
 INTERRUPTED: Final = 130
-UNWRITABLE: Final = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
 STANDARD_STREAMS: Final = (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 
 
@@ -19,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import click
 
-        from bbcodec.cli.output import output_error
+        from bbcodec.cli.output import UNWRITABLE, output_error
         from bbcodec.cli.signals import Stopped, StopSignals
         from bbcodec.errors import BBCodecError, OutputError
     except KeyboardInterrupt:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -14,6 +15,9 @@ from bbcodec.errors import BBCodecError, OutputError
 
 if TYPE_CHECKING:
     from bbcodec.archive.summary import Summary
+
+
+UNWRITABLE: Final = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)  # of a stream that takes nothing
 
 
 def print_status(message: str, quiet: bool = False) -> None:
