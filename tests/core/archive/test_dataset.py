@@ -259,7 +259,7 @@ def test_two_codecs_stay_loaded(tmp_path, monkeypatch):
     """Images of two codecs asked for in turn load each codec once."""
     loads = []
 
-    def counting(content, device, engine=True):
+    def counting(content, device, engine=True, check=None):
         loads.append(device)
         return load_fake(content, device)
 
