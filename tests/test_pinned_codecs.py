@@ -134,7 +134,7 @@ def test_codec_files_and_messages_of_tiny_models(name: str, capsys: pytest.Captu
 
 
 TRAINED = {
-    "photo-3": "48cccbd98fca51537f322840fb7d9b85",
+    "photo-3": "38e119635008b0a77d7ba5992a0ac59f",
     "grey-2": "495fe2a97234e6b0722018db0f6ff645",
     "mnist-binary-2": "f8533bd47df226b07a1e6ae84e8ec1fd",
     "mnist-binary-fast-1": "ae304e8b9fefd5a060d32039ca942c0a",
