@@ -7,6 +7,7 @@ from bbcodec.binary import MAX_BODY_BYTES, MAX_CODEC_BYTES, MAX_CONTENT_BYTES, M
 from bbcodec.codec.catalogue import MAX_HEADER_BYTES
 from bbcodec.codec.cost import WEIGHT_BYTES
 from bbcodec.codec.torch_backend import ALLOWED_WEIGHTS
+from bbcodec.codec.weights import VALUES_A_BYTE
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES
 from bbcodec.images.npy import MAX_ARRAY_SKELETON_BYTES
 from bbcodec.options import Limits
@@ -33,5 +34,6 @@ def test_the_numbers_are_those_of_the_code():
     assert f"{WEIGHT_BYTES} bytes" in limits["one chunk or codec in memory, for each worker"]
     assert (Limits().memory, Limits().work_for(0), Limits().work_for(1)) == (2**31, 5 * 10**10, 5 * 10**10 + 80_000)
     assert (ALLOWED_WEIGHTS, MAX_CODEC_BYTES, MAX_HEADER_BYTES) == (2**22, 2**26, 2**22)
+    assert f"{VALUES_A_BYTE} for each byte" in limits["weights in a codec file"]
     assert (MAX_BODY_BYTES, MAX_VALUES, MAX_CONTENT_BYTES) == (2**30, 2**28, 2**29)
     assert (MAX_SKELETON_BYTES, MAX_ARRAY_SKELETON_BYTES) == (2**18, 2**22)
