@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -44,12 +45,11 @@ class StoredCodec:
             config, known_answers = dict(header["config"]), list(header["known_answers"])
             if (config["channels"], config["levels"]) != (pixels.channels, pixels.levels):
                 raise ValueError(f"{pixels.channels} channels of {pixels.levels} levels are not those of its model")
-            layouts = [
-                Layout(name, kind, tuple(shape), centre, low) for name, kind, shape, centre, low in header["tensors"]
-            ]
+            rows = header["tensors"]
+            layouts = tuple(Layout(name, kind, tuple(shape), centre, low) for name, kind, shape, centre, low in rows)
+            tensors = dict(zip((one.name for one in layouts), _unpacked(layouts, message), strict=True))
         except (KeyError, TypeError, ValueError) as error:
             raise BadCodecFile(f"{file.name} is not a valid codec file: {type(error).__name__}, {error}") from None
-        tensors = dict(zip((one.name for one in layouts), unpack_weights(layouts, message), strict=True))
         if len(tensors) < len(layouts):
             raise BadCodecFile(f"{file.name} has two tensors of one name")
         return cls(file.name, file.family, config, pixels, known_answers, dict(file.card), tensors)
@@ -58,6 +58,12 @@ class StoredCodec:
         """The content of the file."""
         about = {"format": FORMAT, "family": self.family, "config": self.config, "pixels": asdict(self.pixels)}
         return pack_file({**about, "known_answers": self.known_answers, "card": self.card}, self.tensors)
+
+
+@lru_cache(maxsize=2)
+def _unpacked(layouts: tuple[Layout, ...], message: bytes) -> list[NDArray[Any]]:
+    """`unpack_weights`, once for what asks whether a codec has an engine and what loads it then."""
+    return unpack_weights(layouts, message)
 
 
 def pack_file(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:
