@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 PLACES = (HERE.parent / "models" / "zoo", HERE / "codecs")  # of trained codecs
+# Modules are compiled once, as where pip installs them; some shells forbid that for development.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 Pixels = NDArray[np.uint8]
 
 
@@ -101,7 +103,7 @@ def bbcodec(*words: str | Path, quiet: bool = True) -> tuple[str, float]:
     tool = Path(sys.executable).parent / "bbcodec"
     start = time.perf_counter()
     stderr = subprocess.PIPE if quiet else None
-    result = subprocess.run([tool, *words], stdout=subprocess.PIPE, stderr=stderr, text=True)
+    result = subprocess.run([tool, *words], stdout=subprocess.PIPE, stderr=stderr, text=True, env=ENVIRONMENT)
     seconds = time.perf_counter() - start
     if result.returncode:
         sys.exit(f"bbcodec {' '.join(map(str, words))} left with {result.returncode}: {result.stderr or ''}")
