@@ -54,7 +54,7 @@ def pinned(digest: str, chunks: str, stored: dict[str, int], **options: Any) -> 
     return add
 
 
-@pinned("69792cc204b489945b4f5e988572dbeb", "DL", {"png RGB8: learned": 2}, codec="photo-3")
+@pinned("4b5a69ed89b7ce1eb435ea445da13165", "DL", {"png RGB8: learned": 2}, codec="photo-3")
 def learned_rgb(top: Path) -> None:
     for number, pixels in enumerate(natural(2, 40, 48, 3)):
         save(top / f"{number}.png", pixels)
@@ -142,7 +142,7 @@ def palettes(top: Path) -> None:
 
 
 @pinned(
-    "4ea758ede267e2bfc0f7f5a4f2b39784", "DLSB",
+    "ed935caab58287147cbe034fbd8817fc", "DLSB",
     {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-3",
 )  # fmt: skip
 def alpha(top: Path) -> None:
