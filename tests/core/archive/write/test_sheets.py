@@ -40,11 +40,11 @@ def test_an_array_of_few_or_large_images_is_not_longer_than_webp(tmp_path, shape
 
 def test_images_of_an_array_share_a_sheet_only_where_that_is_shorter(tmp_path):
     """Noise of few colours, others in each image: together they are too many for a palette."""
-    colours = np.random.default_rng(0).integers(0, 256, (40, 16, 3), dtype=np.uint8)
-    places = np.random.default_rng(1).integers(0, 16, (40, 64, 64))
+    colours = np.random.default_rng(0).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    places = np.random.default_rng(1).integers(0, 16, (20, 64, 64))
     own = np.stack([some[place] for some, place in zip(colours, places, strict=True)])
     shared = np.tile(smooth(1, 6, 6, 1), (300, 1, 1, 1))
-    for images, chunks in ((own, 40), (shared, 1)):
+    for images, chunks in ((own, 20), (shared, 1)):
         np.save(tmp_path / "a.npy", images)
         bbcodec.compress(tmp_path / "a.npy", tmp_path / "a.bb", codec="none", force=True)
         alone = sum(len(encode_webp(image)) + 40 for image in images)
