@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"bbcodec": "bbcodec", "models": "bbcodec.models", "cli": "bbcodec.cli"}
 LAYERS = {"core": 0, "models": 1, "cli": 2}
-HEAVY = ("torch", "numba", "scipy", "skimage", "imagecodecs", "safetensors.torch")
+HEAVY = ("torch", "numba", "scipy", "skimage", "imagecodecs")
 
 
 def source_modules() -> list[str]:
