@@ -7,7 +7,7 @@ import pytest
 
 from bbcodec.cli.main import main
 
-pytest.importorskip("zfec")
+pytest.importorskip("zfec", reason="recovery data are optional")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bbcodec.archive.format import parity
 from bbcodec.archive.recovery_blocks import Repaired, damaged_blocks, repair
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, TargetExists
 
-pytest.importorskip("zfec")
+pytest.importorskip("zfec", reason="recovery data are optional")
 
 
 @pytest.fixture(scope="module")
