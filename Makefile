@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 # mypy runs in another folder: here, `-p bbcodec` would find the core alone, as models/ and cli/ lie beside it.
 lint: $(INSTALLED)

@@ -67,7 +67,7 @@ def header_of(content: bytes) -> dict[str, Any]:
 def tensors_of(content: bytes) -> dict[str, torch.Tensor]:
     """The tensors of a codec file."""
     stored = StoredCodec.read(parse_codec(content, "codec"))
-    return {name: torch.from_numpy(tensor) for name, tensor in stored.tensors.items()}
+    return {name: torch.from_numpy(tensor.copy()) for name, tensor in stored.tensors.items()}
 
 
 def edited_codec_file(content: bytes, tensors: dict[str, torch.Tensor] | None = None, **header: Any) -> bytes:

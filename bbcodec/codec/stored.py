@@ -62,8 +62,11 @@ class StoredCodec:
 
 @lru_cache(maxsize=2)
 def _unpacked(layouts: tuple[Layout, ...], message: bytes) -> list[NDArray[Any]]:
-    """`unpack_weights`, once for what asks whether a codec has an engine and what loads it then."""
-    return unpack_weights(layouts, message)
+    """`unpack_weights`, once for what asks whether a codec has an engine and what loads it then: read-only."""
+    tensors = unpack_weights(layouts, message)
+    for tensor in tensors:
+        tensor.flags.writeable = False
+    return tensors
 
 
 def pack_file(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> bytes:

@@ -25,6 +25,12 @@ def test_files_come_back_byte_for_byte(contents):
     assert all(np.array_equal(stored.tensors[name], expected[name].numpy()) for name in expected)
 
 
+def test_nobody_changes_tensors_that_others_read(contents):
+    for tensor in read(contents["grey"]).tensors.values():
+        with pytest.raises(ValueError, match="read-only"):
+            tensor[...] = 0
+
+
 def test_another_card_changes_nothing_else(contents):
     card = {"data": "others", "bits_per_dim": 2.5}
     assert with_card(contents["grey"], card) == save_codec(
