@@ -245,8 +245,8 @@ def weights(layouts: list[Any], stack: Stack) -> dict[str, tuple[str, Vector]]:
             scales.append(scale)
         columns = prod(shape) // rows
         q = [stack.pop(geometric(scale), -2047, 2047, 24) for scale in scales for _ in range(columns)]
-        plain = [stack.pop(lambda k: (k << 24) >> low, 0, 2**low - 1, 24) if low else 0 for _ in q]  # noqa: B023
-        found[name] = kind, [centre + (high << low) + rest for high, rest in zip(q, plain, strict=True)]
+        plain = [stack.pop(lambda k: (k << 24) >> low, 0, 2**low - 1, 24) if low > 0 else 0 for _ in q]  # noqa: B023
+        found[name] = kind, [centre + (high << abs(low)) + rest for high, rest in zip(q, plain, strict=True)]
     check(stack.head == 2**31 and not stack.tail, "the weights of the codec have a tail")
     return found
 
