@@ -76,7 +76,7 @@ def changed_entry(rng: random.Random, entry: Entry, kind: str) -> Entry:
         places = list(entry.places)
         at = rng.randrange(len(places))
         changed: Any = {rng.choice(["chunk", "position", "length"]): rng.choice(NUMBERS)}
-        places[at] = replace(places[at], **changed)
+        places[at] = places[at]._replace(**changed)
         return replace(entry, places=tuple(places * rng.choice([1, 1, 2, 1000])))
     numeric = [one.name for one in fields(entry) if type(getattr(entry, one.name)) is int]
     return replace(entry, **{rng.choice(numeric): rng.choice(NUMBERS)})

@@ -189,7 +189,7 @@ def guided(name: str, minutes: float, corpus: Path, stats: Path) -> None:
     found.mkdir(parents=True, exist_ok=True)
     settings = {
         "max_len": MOST_BYTES, "timeout": 30 * SECONDS, "rss_limit_mb": MEMORY_MB, "artifact_prefix": f"{found}/",
-        "verbosity": 1, "print_final_stats": 1,
+        "verbosity": 1, "report_slow_units": 30 * SECONDS,
     }  # fmt: skip
     inputs = [corpus, found, HERE / "seeds" / name]
     atheris.Setup([name, *(f"-{key}={value}" for key, value in settings.items()), *map(str, inputs)], one)
