@@ -21,13 +21,15 @@ from bbcodec.archive.format.header import HEADER_BYTES, Footer, pack_header
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.read.archive import Archive
 from bbcodec.binary import deflate, pack_varint, shortest
-from bbcodec.codec.catalogue import MAGIC, parse_codec, shipped_codecs, split_codec
+from bbcodec.codec.catalogue import MAGIC, CodecFile, parse_codec, shipped_codecs, split_codec
 from bbcodec.codec.pool import CodecPool, CodecSource
+from bbcodec.codec.stored import StoredCodec
 from bbcodec.errors import BBCodecError
 
 FAST_CODECS: Final = [codec for codec in shipped_codecs() if codec.card.get("fast")]
 NUMBERS: Final = (0, 1, 2, 3, 255, 2**8, 2**16, 2**24, 2**31, 2**32 - 1, 2**40, 2**63 - 1, -1)
 INDEX_KINDS: Final = ("a byte of the index", "a bomb")
+REPACKED: Final = ("weights", "known answers")  # of codecs
 KINDS: Final = ("a chunk", "a field of an entry", "a place", "a type of a chunk", *INDEX_KINDS)
 
 
@@ -145,27 +147,9 @@ def bomb(rng: random.Random) -> tuple[str, bytes, bytes]:
 
 def codec_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Work]:
     """A codec file with something changed, as if it had come in an archive."""
-    header, message = split_codec(rng.choice(FAST_CODECS).content)
-    kind = rng.choice(["a number of the config", "a tensor", "bytes of the header", "weights"])
-    if kind == "a number of the config":
-        config = header["config"]
-        key = rng.choice([one for one, value in config.items() if type(value) is int])
-        config[key] = rng.choice((*NUMBERS, config[key] - 1, config[key] + 1, config[key] * 2))
-    elif kind == "a tensor":
-        row = rng.choice(header["tensors"])  # name, type, shape, centre, low
-        other = rng.choice(("i8", "i16", "i32")), rng.choice((row[2][::-1], row[2] * 2)), *rng.choices(NUMBERS, k=2)
-        at = rng.randrange(4)
-        row[1 + at] = other[at]
-    elif kind == "weights":
-        changed = bytearray(message)
-        fill(rng, changed, rng.choice([1, 2, 64]))
-        message = bytes(changed)
-    text = bytearray(json.dumps(header).encode())
-    if kind == "bytes of the header":
-        for _ in range(rng.randrange(1, 4)):
-            text[rng.randrange(len(text))] = rng.choice(b'0123456789-eE[]{}":,.')
-    packed = deflate(bytes(text))
-    content = MAGIC + struct.pack("<I", len(packed)) + packed + message
+    file = rng.choice(FAST_CODECS)
+    kind = rng.choice(["a number of the config", "a tensor", "bytes of the header", "bytes of the weights", *REPACKED])
+    content = repacked(file, rng, kind) if kind in REPACKED else spoilt(file, rng, kind)
 
     def work() -> str:
         try:
@@ -176,3 +160,43 @@ def codec_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, W
         return "harmless"
 
     return kind, work
+
+
+def repacked(file: CodecFile, rng: random.Random, kind: str) -> bytes:
+    """A codec file that is whole, but of other weights or known answers."""
+    stored = StoredCodec.read(file)
+    if kind == "known answers":
+        known = list(stored.known_answers)
+        known[rng.randrange(len(known))] = "00" * 16
+        return replace(stored, known_answers=known).pack()
+    name = rng.choice(list(stored.tensors))
+    tensor = stored.tensors[name].copy()
+    limits, values = np.iinfo(tensor.dtype), tensor.reshape(-1)
+    extremes = limits.min, limits.max, 0, 2047, -2047
+    some = rng.sample(range(values.size), min(values.size, rng.choice((1, 10, 10**6))))
+    values[some] = rng.choice([one for one in extremes if limits.min <= one <= limits.max])
+    return replace(stored, tensors={**stored.tensors, name: tensor}).pack()
+
+
+def spoilt(file: CodecFile, rng: random.Random, kind: str) -> bytes:
+    """A codec file with a part of its header, or bytes of its message, changed."""
+    header, message = split_codec(file.content)
+    if kind == "a number of the config":
+        config = header["config"]
+        key = rng.choice([one for one, value in config.items() if type(value) is int])
+        config[key] = rng.choice((*NUMBERS, config[key] - 1, config[key] + 1, config[key] * 2))
+    elif kind == "a tensor":
+        row = rng.choice(header["tensors"])  # name, type, shape, centre, low
+        other = rng.choice(("i8", "i16", "i32")), rng.choice((row[2][::-1], row[2] * 2)), *rng.choices(NUMBERS, k=2)
+        at = rng.randrange(4)
+        row[1 + at] = other[at]
+    elif kind == "bytes of the weights":
+        changed = bytearray(message)
+        fill(rng, changed, rng.choice([1, 2, 64]))
+        message = bytes(changed)
+    text = bytearray(json.dumps(header).encode())
+    if kind == "bytes of the header":
+        for _ in range(rng.randrange(1, 4)):
+            text[rng.randrange(len(text))] = rng.choice(b'0123456789-eE[]{}":,.')
+    packed = deflate(bytes(text))
+    return MAGIC + struct.pack("<I", len(packed)) + packed + message

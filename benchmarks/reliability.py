@@ -99,10 +99,7 @@ class Campaign:
         self.seed, self.done = seed, done
         done.setdefault("kinds", {})
         done.setdefault("found", [])
-        if codec:  # what codecs compile is compiled here, once, not in every case
-            for one in FAST_CODECS:
-                for engine in (True, False):
-                    bbcodec.load_codec(one.content, "cpu", engine)
+        self._compiled = False
         self.corpus: Corpus = make_corpus(folder, seed, FAST_CODEC if codec else "none")
 
     def count(self, name: str) -> int:
@@ -111,6 +108,9 @@ class Campaign:
 
     def do(self, name: str, number: int | None = None) -> tuple[str, str, str]:
         """The next case of a kind, or case `number`, which is not counted: what it is, how it ends, and why."""
+        if name == "codec" and not self._compiled:
+            compile_codecs()
+            self._compiled = True
         counted, number = number is None, self.count(name) if number is None else number
         rng, folder = random.Random(f"{self.seed} {name} {number}"), self._folder / "case"
         folder.mkdir()
@@ -137,6 +137,13 @@ class Campaign:
             "kinds": kinds,
             "found": self.done["found"],
         }
+
+
+def compile_codecs() -> None:
+    """Compile what codecs need, and import torch: here, once, not in every case."""
+    for one in FAST_CODECS:
+        for engine in (True, False):
+            bbcodec.load_codec(one.content, "cpu", engine)
 
 
 def wanted(campaign: Campaign, hours: float, counts: dict[str, int]) -> Iterator[str]:
