@@ -243,7 +243,7 @@ def content_of(path: Path) -> bytes:
 
 
 def hole_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Work]:
-    """64 kB lost of an archive of 10 MB with recovery blocks, somewhere, and repaired."""
+    """64 kB lost of an archive of 10 MB with recovery blocks, somewhere, or cut off its end, and repaired."""
     data = bytearray(corpus.recoverable)
     (end,) = struct.unpack("<Q", data[-TRAILER_BYTES:][:8])
     (length,) = struct.unpack("<I", data[end - FOOTER_BYTES :][:4])
@@ -252,14 +252,17 @@ def hole_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Wo
     places = {
         "the header": [0], "a directory": heads, "the index": [end - FOOTER_BYTES - length],
         "the footer and the first parity": [end - rng.randrange(HOLE)], "parity": parity,
-        "the end": [len(data) - HOLE], "anywhere": [rng.randrange(len(data) - HOLE)],
+        "the end": [len(data) - HOLE], "a cut end": [0], "anywhere": [rng.randrange(len(data) - HOLE)],
     }  # fmt: skip
     kind = rng.choice(list(places))
     start = rng.choice(places[kind])
     if kind not in ("the header", "the end", "anywhere"):
         start -= rng.randrange(HOLE)
     start = min(max(0, start), len(data) - HOLE)
-    data[start : start + HOLE] = rng.choice((bytes(HOLE), rng.randbytes(HOLE)))
+    if kind == "a cut end":
+        del data[-rng.randrange(1, HOLE + 1) :]
+    else:
+        data[start : start + HOLE] = rng.choice((bytes(HOLE), rng.randbytes(HOLE)))
     (folder / "bad.bb").write_bytes(data)
 
     def work() -> str:
