@@ -1,353 +1,65 @@
-"""Damage, hostile archives and codecs, kills, full disks: how often something goes wrong that must not.
+"""Damage, hostile archives and codecs, holes, full disks, kills: how often something goes wrong that must not.
 
     python benchmarks/reliability.py --hours 2 [--seed 1]
+    python benchmarks/reliability.py --damaged 10000 --hostile 1000 --codec 500 --full-disk 500 --hole 200 --killed 200
 
-Each case runs in a process of its own, with 2 GiB of memory and 10 seconds of processor time, and ends in one of these
-ways:
+Either all kinds for some hours, or so many cases of each in all: what the result already has is not done again, so
+that an interrupted campaign goes on where it was. Each case (`harm.py`, `hostile.py`) runs in a process of its own,
+with 2 GiB of memory and 10 seconds of processor time, and ends in one of these ways:
 
     told       an error of bbcodec, and every file that was restored all the same is right
     harmless   no error, and all files are right
+    repaired   the archive is whole again, bit for bit
     silent     no error, but a file is missing                      must not be
     wrong      a file was restored with other content               must not be
+    lost       a file is missing whose chunks are whole             must not be
     bug        an exception that is no error of bbcodec             must not be
     crash      ended by a signal, for want of memory or otherwise   must not be
     slow       more than 10 seconds                                 must not be
     stray      something is left of a killed run after the next     must not be
 
-Hostile archives have no right content: there, what is restored is not compared. Cases follow from --seed and their
-number alone.
+Hostile archives have no right content: there, only files of chunks that were left alone are compared. Cases follow from
+--seed, their kind and their number alone; --case does one of them again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from common import HERE, save
-from PIL import Image
+from common import HERE, command, environment
+from harm import FAST_CODEC, Case, Corpus, damaged_case, full_disk_case, hole_case, kill_case, make_corpus
+from hostile import FAST_CODECS, codec_case, hostile_case
 
 import bbcodec
-from bbcodec.archive.format.container import ContainerWriter
-from bbcodec.archive.format.index import Entry
-from bbcodec.archive.read.archive import Archive
-from bbcodec.codec.catalogue import parse_codec, shipped_codecs
-from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.errors import BBCodecError
 
 SECONDS: Final = 10  # of processor time
 WAITING: Final = 12  # times as much may pass
 MEMORY: Final = 2**31
-FORBIDDEN: Final = ("silent", "wrong", "bug", "crash", "slow", "stray")
-FAST_CODEC: Final = "mnist-binary-fast-1"  # which is loaded in a moment
-FAST_CODECS: Final = [codec for codec in shipped_codecs() if codec.card.get("fast")]
-HOLE: Final = 2**16
-
-
-# --- the corpus ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """An archive of some of everything, what is in it, and where its chunks lie (first and last byte, with frames)."""
-
-    archive: bytes
-    files: dict[str, bytes]
-    chunks: list[tuple[int, int]]
-
-
-def make_corpus(folder: Path, seed: int, codec: str = FAST_CODEC) -> Corpus:
-    """Files of many kinds, some of them incompressible and equally long, as an archive that uses a codec."""
-    rng = np.random.default_rng(seed)
-    top = folder / "in"
-    (top / "deep" / "er").mkdir(parents=True)
-    for number in range(2):
-        (top / f"equal{number}.bin").write_bytes(rng.bytes(2**17))
-        (top / "deep" / f"large{number}.bin").write_bytes(rng.bytes(2**20 + 5))
-    for number in range(12):
-        (top / "deep" / "er" / f"{number}.txt").write_text(f"line {number}\n" * (number * 40))
-        pixels = np.cumsum(rng.integers(-2, 3, (40, 50, 3)), 0).astype(np.uint8)
-        Image.fromarray(pixels).save(top / f"{number}.png")
-    np.save(top / "digits.npy", (rng.random((30, 28, 28)) < 0.2).astype(np.uint8))
-    np.savez(top / "both.npz", one=pixels, two=np.arange(9))
-    (top / "link").symlink_to("0.png")
-    bbcodec.compress(top, folder / "a.bb", codec=codec)
-    with Archive(folder / "a.bb") as archive:
-        files = {name: archive.read_bytes(name) for name in archive.names}
-        chunks = [(chunk.start, chunk.end) for chunk in archive._file.directory.chunks]
-    return Corpus((folder / "a.bb").read_bytes(), files, chunks)
-
-
-# --- damage ----------------------------------------------------------------------------------------------------------
-
-Damage = Callable[[random.Random, bytearray, Corpus], None]
-
-
-def _place(rng: random.Random, data: bytearray, length: int) -> int:
-    return rng.randrange(max(1, len(data) - length))
-
-
-def _fill(rng: random.Random, data: bytearray, length: int, content: bytes | None = None, step: int = 1) -> None:
-    at = _place(rng, data, length) // step * step
-    length = min(length, len(data) - at)
-    data[at : at + length] = rng.randbytes(length) if content is None else content * length
-
-
-def _cut_out(rng: random.Random, data: bytearray, length: int) -> None:
-    at = _place(rng, data, length)
-    del data[at : at + length]
-
-
-def _insert(rng: random.Random, data: bytearray, content: bytes) -> None:
-    at = _place(rng, data, 0)
-    data[at:at] = content
-
-
-def _flip(rng: random.Random, data: bytearray, first: int = 0, last: int | None = None) -> None:
-    data[rng.randrange(first, len(data) if last is None else last)] ^= 1 << rng.randrange(8)
-
-
-def _flips(rng: random.Random, data: bytearray) -> None:
-    for _ in range(rng.randrange(2, 50)):
-        _flip(rng, data)
-
-
-def _swap(rng: random.Random, data: bytearray, corpus: Corpus, copy: bool) -> None:
-    """Two chunks of equal length change places, or one is copied over the other; also two ranges of other bytes."""
-    equal = [(a, b) for a in corpus.chunks for b in corpus.chunks if a < b and a[1] - a[0] == b[1] - b[0]]
-    (a, b), (c, d) = rng.choice(equal)
-    one, other = bytes(data[a:b]), bytes(data[c:d])
-    data[a:b] = other
-    if not copy:
-        data[c:d] = one
-
-
-def _move(rng: random.Random, data: bytearray) -> None:
-    length = rng.choice([512, 4096, HOLE])
-    at, to = _place(rng, data, length), _place(rng, data, length)
-    data[to : to + length] = data[at : at + length]
-
-
-def _reverse(rng: random.Random, data: bytearray) -> None:
-    at = _place(rng, data, 4096)
-    data[at : at + 4096] = data[at : at + 4096][::-1]
-
-
-def _map(data: bytearray, old: bytes, new: bytes) -> None:
-    data[:] = data.replace(old, new)
-
-
-DAMAGES: Final[dict[str, Damage]] = {
-    "a bit": lambda r, d, c: _flip(r, d),
-    "several bits": lambda r, d, c: _flips(r, d),
-    "a bit of the header": lambda r, d, c: _flip(r, d, 0, 13),
-    "a bit of the end": lambda r, d, c: _flip(r, d, len(d) - 400),
-    "a byte": lambda r, d, c: _fill(r, d, 1),
-    "a sector of zeros": lambda r, d, c: _fill(r, d, 512, b"\0", 512),
-    "a sector of noise": lambda r, d, c: _fill(r, d, 512, None, 512),
-    "64 kB of zeros": lambda r, d, c: _fill(r, d, HOLE, b"\0", 4096),
-    "64 kB of noise": lambda r, d, c: _fill(r, d, HOLE, None, 4096),
-    "cut at the end": lambda r, d, c: d.__delitem__(slice(_place(r, d, 0), None)),
-    "cut at the front": lambda r, d, c: d.__delitem__(slice(0, _place(r, d, 0))),
-    "a byte lost": lambda r, d, c: _cut_out(r, d, 1),
-    "a range lost": lambda r, d, c: _cut_out(r, d, r.randrange(1, HOLE)),
-    "a byte more": lambda r, d, c: _insert(r, d, r.randbytes(1)),
-    "a range more": lambda r, d, c: _insert(r, d, r.randbytes(r.randrange(1, HOLE))),
-    "a range elsewhere": lambda r, d, c: _move(r, d),
-    "a range backwards": lambda r, d, c: _reverse(r, d),
-    "equal chunks swapped": lambda r, d, c: _swap(r, d, c, False),
-    "an equal chunk copied": lambda r, d, c: _swap(r, d, c, True),
-    "line ends of DOS": lambda r, d, c: _map(d, b"\n", b"\r\n"),
-    "something behind": lambda r, d, c: d.extend(r.randbytes(r.randrange(1, HOLE))),
-}  # fmt: skip
-
-
-def damaged_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Callable[[], str]]:
-    """A damaged archive, and what reading it comes to."""
-    kind = rng.choice(list(DAMAGES))
-    data = bytearray(corpus.archive)
-    DAMAGES[kind](rng, data, corpus)
-    (folder / "bad.bb").write_bytes(data)
-    return kind, lambda: judged(folder, corpus.files)
-
-
-def judged(folder: Path, files: dict[str, bytes] | None) -> str:
-    """How restoring `bad.bb` ends. files: what is right; None: whatever."""
-    told = False
-    try:
-        bbcodec.decompress(folder / "bad.bb", folder / "out")
-    except BBCodecError:
-        told = True
-    if files is None:
-        return "told" if told else "harmless"
-    found = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if not path.is_dir()}
-    for name in found:
-        if name not in files or content_of(folder / "out" / name) != files[name]:
-            return "wrong"
-    return "told" if told else "harmless" if found == set(files) else "silent"
-
-
-def content_of(path: Path) -> bytes:
-    """What `Archive.read_bytes` gives of a restored file or link."""
-    return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
-
-
-# --- hostile archives and codecs -------------------------------------------------------------------------------------
-
-
-def hostile_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Callable[[], str]]:
-    """An archive whose checksums are right, with one thing changed behind them."""
-    (folder / "good.bb").write_bytes(corpus.archive)
-    with Archive(folder / "good.bb") as archive:
-        entries, records = list(archive.files), list(archive.codecs)
-        chunks = [chunk for chunk in archive._file.directory.chunks if chunk.type != "D"]
-        numbers = {id(chunk): n for n, chunk in enumerate(chunks)}
-        renumbered = [numbers.get(id(chunk), 0) for chunk in archive._file.directory.chunks]
-        entries = [entry.renumbered(renumbered) for entry in entries]
-        bodies = [archive._file.body(chunk) for chunk in chunks]
-    kind = rng.choice(["a chunk", "a field of an entry", "a place", "a type of a chunk"])
-    types = [chunk.type for chunk in chunks]
-    number = rng.randrange(len(chunks))
-    if kind == "a chunk":
-        body = bytearray(bodies[number])
-        _flip(rng, body, 0, min(len(body), rng.choice([4, 20, 100, len(body)])))
-        bodies[number] = bytes(body)
-    elif kind == "a type of a chunk":
-        types[number] = rng.choice("LSBC")
-    else:
-        which = rng.randrange(len(entries))
-        entries[which] = changed_entry(rng, entries[which], kind)
-    with suppress(BBCodecError, ValueError, TypeError, KeyError, IndexError, OverflowError):  # which nobody can write
-        with open(folder / "bad.bb", "wb") as stream:
-            writer = ContainerWriter(stream)
-            for record in records:
-                writer.add_codec(record.digest, record.name, None)
-            for type_, body in zip(types, bodies, strict=True):
-                writer.add(type_, body)
-            writer.add_files(entries)
-            writer.finish()
-        return kind, lambda: judged(folder, None)
-    return hostile_case(corpus, rng, folder)
-
-
-NUMBERS: Final = (0, 1, 2, 3, 255, 2**8, 2**16, 2**24, 2**31, 2**32 - 1, 2**40, 2**63 - 1, -1)
-
-
-def changed_entry(rng: random.Random, entry: Entry, kind: str) -> Entry:
-    """An entry with another number in one field, or with other places."""
-    if kind == "a place" and entry.places:
-        places = list(entry.places)
-        at = rng.randrange(len(places))
-        changed: Any = {rng.choice(["chunk", "position", "length"]): rng.choice(NUMBERS)}
-        places[at] = replace(places[at], **changed)
-        return replace(entry, places=tuple(places * rng.choice([1, 1, 2, 1000])))
-    numeric = [one.name for one in fields(entry) if type(getattr(entry, one.name)) is int]
-    return replace(entry, **{rng.choice(numeric): rng.choice(NUMBERS)})
-
-
-def codec_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Callable[[], str]]:
-    """A codec file with bytes changed, as if it had come in an archive."""
-    content = bytearray(rng.choice(FAST_CODECS).content)
-    header = 8 + int.from_bytes(content[:8], "little")
-    kind = rng.choice(["header", "tensors"])
-    for _ in range(rng.randrange(1, 4)):
-        if kind == "header":
-            content[rng.randrange(8, header)] = rng.choice(b'0123456789-eE[]{}":,.')
-        else:
-            _fill(rng, content, rng.choice([1, 2, 64]))
-
-    def load() -> str:
-        try:
-            source = CodecSource.of(parse_codec(bytes(content), "codec"), len(content))
-            CodecPool([source], "cpu").codec(source)
-        except BBCodecError:
-            return "told"
-        return "harmless"
-
-    return f"codec, {kind}", load
-
-
-# --- kills and full disks --------------------------------------------------------------------------------------------
-
-
-def full_disk_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Callable[[], str]]:
-    """Writing fails from some byte of some file on; nothing is left."""
-    (folder / "bad.bb").write_bytes(corpus.archive)
-    compressing, most = rng.random() < 0.5, rng.randrange(2**18)
-    if compressing:
-        (folder / "in").mkdir()
-        for name, content in list(corpus.files.items())[:6]:
-            (folder / "in" / name.replace("/", "-")).write_bytes(content)
-
-    def work() -> str:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        try:
-            if compressing:
-                bbcodec.compress(folder / "in", folder / "new.bb", codec="none")
-            else:
-                bbcodec.decompress(folder / "bad.bb", folder / "out")
-        except BBCodecError:
-            left = (folder / "new.bb").exists() or any(folder.rglob(".bbcodec-*"))
-            return "stray" if left else "told"
-        return "harmless"
-
-    return "full disk, compress" if compressing else "full disk, decompress", work
-
-
-def kill_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Callable[[], str]]:
-    """A command that is killed, and the same command once more."""
-    (folder / "bad.bb").write_bytes(corpus.archive)
-    bbcodec.decompress(folder / "bad.bb", folder / "in")
-    tool, kind = Path(sys.executable).parent / "bbcodec", rng.choice(["compress", "decompress"])
-    words = ["compress", folder / "in", "-o", folder / "new.bb"] if kind == "compress" else []
-    words = words or ["decompress", folder / "bad.bb", "-o", folder / "out"]
-    line = [tool, *words, "-f", "-q", "--jobs", "1"]
-
-    def work() -> str:
-        process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 3))
-        process.kill()
-        process.wait()
-        if kind == "compress" and (folder / "new.bb").exists():
-            bbcodec.verify(folder / "new.bb")
-        elif kind == "decompress":
-            for name, content in corpus.files.items():
-                path = folder / "out" / name
-                if os.path.lexists(path) and content_of(path) != content:
-                    return "wrong"
-        subprocess.run(line, check=True)
-        return "stray" if any(folder.rglob(".bbcodec-*")) else "harmless"
-
-    return f"killed, {kind}", work
-
-
-# --- the campaign ----------------------------------------------------------------------------------------------------
-
-Case = Callable[[Corpus, random.Random, Path], tuple[str, Callable[[], str]]]
-CASES: Final[dict[str, tuple[Case, int]]] = {  # and how often of each hundred
+SAVED_EACH: Final = 60  # seconds
+FORBIDDEN: Final = ("silent", "wrong", "lost", "bug", "crash", "slow", "stray")
+OUTCOMES: Final = ("told", "harmless", "repaired", *FORBIDDEN)
+CASES: Final[dict[str, tuple[Case, int]]] = {  # and how often of each hundred, where hours are given
     "damaged": (damaged_case, 60), "hostile": (hostile_case, 20), "codec": (codec_case, 10),
-    "full disk": (full_disk_case, 9), "killed": (kill_case, 1),
+    "full disk": (full_disk_case, 5), "hole": (hole_case, 4), "killed": (kill_case, 1),
 }  # fmt: skip
-OUTCOMES: Final = ("told", "harmless", *FORBIDDEN)
+
+Result = dict[str, Any]
 
 
-def outcome_of(work: Callable[[], str], seconds: int) -> tuple[str, str]:
-    """How a case ends in a process of its own, and what it says of an exception that is none of bbcodec's."""
+def outcome_of(work: Callable[[], str], seconds: int = SECONDS) -> tuple[str, str, float]:
+    """How a case ends in a process of its own, what it says of that, and the processor time that it took."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -371,60 +83,110 @@ def outcome_of(work: Callable[[], str], seconds: int) -> tuple[str, str]:
         told = pipe.read().decode()
     _, status, used = os.wait4(child, 0)
     signal.alarm(0)
+    spent = used.ru_utime + used.ru_stime
     if not told:
-        slow = used.ru_utime + used.ru_stime >= seconds or os.WTERMSIG(status) == signal.SIGKILL
-        return ("slow" if slow else "crash"), ""
-    return told.partition(" ")[0], told.partition(" ")[2]
+        return ("slow" if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL) else "crash"), "", spent
+    outcome, _, why = told.partition(" ")
+    return outcome, why, spent
 
 
-def campaign(seconds: float, seed: int, without: tuple[str, ...] = (), most: int = 10**9) -> dict[str, Any]:
-    """Cases for so many seconds, at most `most`: counts of outcomes by kind, and what led to those that must not be."""
-    counts: dict[str, Counter[str]] = {}
-    found: list[dict[str, Any]] = []
-    names = [name for name in CASES if name not in without]
-    if "codec" in names:  # what these compile is compiled here, once, not in every case
-        for codec in FAST_CODECS:
-            for engine in (True, False):
-                bbcodec.load_codec(codec.content, "cpu", engine)
-    with tempfile.TemporaryDirectory(prefix="bbcodec-reliability-") as place:
-        corpus = make_corpus(Path(place), seed, FAST_CODEC if "codec" in names else "none")
-        for number in islice(_numbers(seconds), most):
-            rng = random.Random(f"{seed} {number}")
-            name = rng.choices(names, [CASES[one][1] for one in names])[0]
-            folder = Path(place, "case")
-            folder.mkdir()
-            kind, work = CASES[name][0](corpus, rng, folder)
-            outcome, why = outcome_of(work, SECONDS)
-            counts.setdefault(f"{name}: {kind}", Counter())[outcome] += 1
+class Campaign:
+    """Cases done one after another, and what came of them; makes its corpus in a folder."""
+
+    def __init__(self, seed: int, folder: Path, done: Result, codec: bool = True) -> None:
+        """done: what an earlier campaign of this seed has come to."""
+        self._folder = folder
+        self.seed, self.done = seed, done
+        done.setdefault("kinds", {})
+        done.setdefault("found", [])
+        self._compiled = False
+        self.corpus: Corpus = make_corpus(folder, seed, FAST_CODEC if codec else "none")
+
+    def count(self, name: str) -> int:
+        """How many cases of a kind are done."""
+        return sum(one["cases"] for kind, one in self.done["kinds"].items() if kind.startswith(f"{name}: "))
+
+    def do(self, name: str, number: int | None = None) -> tuple[str, str, str]:
+        """The next case of a kind, or case `number`, which is not counted: what it is, how it ends, and why."""
+        if name == "codec" and not self._compiled:
+            compile_codecs()
+            self._compiled = True
+        counted, number = number is None, self.count(name) if number is None else number
+        rng, folder = random.Random(f"{self.seed} {name} {number}"), self._folder / "case"
+        folder.mkdir()
+        kind, work = CASES[name][0](self.corpus, rng, folder)
+        outcome, why, spent = outcome_of(work)
+        shutil.rmtree(folder, ignore_errors=True)
+        if counted:
+            row = self.done["kinds"].setdefault(f"{name}: {kind}", {"cases": 0, "seconds": 0.0})
+            row["cases"] += 1
+            row[outcome] = row.get(outcome, 0) + 1
+            row["seconds"] = max(row["seconds"], round(spent, 2))
             if outcome in FORBIDDEN:
-                found.append({"number": number, "kind": f"{name}: {kind}", "outcome": outcome, "why": why})
-            shutil.rmtree(folder, ignore_errors=True)
-    total = sum(counts.values(), Counter())
-    return {
-        "cases": sum(total.values()),
-        "outcomes": {outcome: total[outcome] for outcome in OUTCOMES},
-        "kinds": {kind: {one: counts[kind][one] for one in OUTCOMES if counts[kind][one]} for kind in sorted(counts)},
-        "found": found,
-    }
+                case = {"case": f"{name} {number}", "kind": kind, "outcome": outcome, "why": why}
+                self.done["found"].append(case)
+        return kind, outcome, why
+
+    def result(self) -> Result:
+        """Counts of outcomes, in all and by kind, with the most seconds of one, and all that must not be."""
+        kinds = {kind: self.done["kinds"][kind] for kind in sorted(self.done["kinds"])}
+        return {
+            "seed": self.seed,
+            "cases": sum(one["cases"] for one in kinds.values()),
+            "outcomes": {outcome: sum(one.get(outcome, 0) for one in kinds.values()) for outcome in OUTCOMES},
+            "kinds": kinds,
+            "found": self.done["found"],
+        }
 
 
-def _numbers(seconds: float) -> Iterator[int]:
-    """0, 1, 2, ... until the time is up."""
-    end, number = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        yield number
-        number += 1
+def compile_codecs() -> None:
+    """Compile what codecs need, and import torch: here, once, not in every case."""
+    for one in FAST_CODECS:
+        for engine in (True, False):
+            bbcodec.load_codec(one.content, "cpu", engine)
+
+
+def wanted(campaign: Campaign, hours: float, counts: dict[str, int]) -> Iterator[str]:
+    """Which kind of case comes next, until all counts are reached, or else the time is up."""
+    for name, count in counts.items():
+        while campaign.count(name) < count:
+            yield name
+    end, rng = time.monotonic() + 3600 * hours, random.Random(f"{campaign.seed} {campaign.result()['cases']}")
+    while time.monotonic() < end and not counts:
+        yield rng.choices(list(CASES), [share for _, share in CASES.values()])[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=1.0, help="how long (1)")
+    parser.add_argument("--hours", type=float, default=0.0, help="all kinds, so long")
+    for name in CASES:
+        parser.add_argument(f"--{name.replace(' ', '-')}", type=int, default=0, help="how many of these, in all")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other cases (0)")
+    parser.add_argument("--case", help='one case again, as "damaged 17"; nothing is written')
     parser.add_argument("--out", type=Path, default=HERE / "results" / "reliability.json", help="where the result goes")
     options = parser.parse_args()
-    result = campaign(3600 * options.hours, options.seed)
-    save(options, parser, "made from the seed", result, folder="")
-    sys.exit(any(result["outcomes"][outcome] for outcome in FORBIDDEN))
+    counts = {name: getattr(options, name.replace(" ", "_")) for name in CASES}
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    done = known if known.get("seed") == options.seed and not options.case else {}
+    with tempfile.TemporaryDirectory(prefix="bbcodec-reliability-") as place:
+        campaign = Campaign(options.seed, Path(place), done)
+        if options.case:
+            name, _, number = options.case.rpartition(" ")
+            sys.exit(" - ".join(campaign.do(name, int(number))))
+        saved = time.monotonic()
+        for name in wanted(campaign, options.hours, {name: count for name, count in counts.items() if count}):
+            campaign.do(name)
+            if time.monotonic() - saved > SAVED_EACH:
+                write(options, parser, campaign.result())
+                saved = time.monotonic()
+    write(options, parser, campaign.result())
+    sys.exit(any(campaign.result()["outcomes"][outcome] for outcome in FORBIDDEN))
+
+
+def write(options: argparse.Namespace, parser: argparse.ArgumentParser, result: Result) -> None:
+    """Write the result with its command and environment."""
+    record = {"command": command(options, parser, ""), "data": "made from the seed", "environment": environment()}
+    options.out.write_text(json.dumps({**record, **result}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

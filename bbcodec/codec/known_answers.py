@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,30 +35,60 @@ def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> It
 
 
 def answers(backend: Backend, pixels: PixelFormat) -> list[str]:
-    """All of `each_answer`."""
-    return list(each_answer(backend, pixels))
-
-
-def each_answer(backend: Backend, pixels: PixelFormat) -> Iterator[str]:
     """Digests of the words of each batch of fixed images, on a stack of one head and on one of all.
 
     Raises CoderError for a batch that does not come back.
     """
+    return [_answer(backend, lanes, images) for lanes, images in _questions(backend, pixels)]
+
+
+class Difference(NamedTuple):
+    """The first answer that is not the known one: its number, and what came instead; empty for no message at all."""
+
+    number: int
+    found: str
+
+
+def difference(
+    backend: Backend, pixels: PixelFormat, expected: list[str], before: Difference | None = None
+) -> Difference | None:
+    """Where a backend's answers first differ from the known ones; None if they are the same.
+
+    before: the difference of another backend. Its question is asked first, and if the answer is the same, that is the
+    result: where two ways of computing agree, the known answer is wrong, and a third need not be tried.
+    """
+    questions = list(_questions(backend, pixels))
+    if len(expected) != len(questions):
+        return Difference(len(questions), "")
+    if before and before.number < len(questions) and _tried(backend, *questions[before.number]) == before.found:
+        return before
+    for number, (question, known) in enumerate(zip(questions, expected, strict=True)):
+        found = _tried(backend, *question)
+        if found != known:
+            return Difference(number, found)
+    return None
+
+
+def _questions(backend: Backend, pixels: PixelFormat) -> Iterator[tuple[int, Images]]:
+    """The heads of a stack, and the images that go on it."""
     for lanes in sorted({1, backend.lanes}):
         for images in known_images(pixels, backend.image_size):
-            stack = AnsStack.seeded(SEED, lanes)
-            backend.encode(stack, images)
-            words = stack.flatten()
-            decoded = backend.decode(AnsStack.unflatten(words, lanes), images.shape)
-            if not np.array_equal(decoded, images):
-                raise CoderError(f"images of shape {images.shape} were decoded to others")
-            yield hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=16).hexdigest()
+            yield lanes, images
 
 
-def passes(backend: Backend, pixels: PixelFormat, expected: list[str]) -> bool:
-    """Whether a backend computes the known answers. Stops at the first that differs."""
+def _answer(backend: Backend, lanes: int, images: Images) -> str:
+    stack = AnsStack.seeded(SEED, lanes)
+    backend.encode(stack, images)
+    words = stack.flatten()
+    decoded = backend.decode(AnsStack.unflatten(words, lanes), images.shape)
+    if not np.array_equal(decoded, images):
+        raise CoderError(f"images of shape {images.shape} were decoded to others")
+    return hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=16).hexdigest()
+
+
+def _tried(backend: Backend, lanes: int, images: Images) -> str:
+    """An answer, or nothing: wrong parameters may pop more than the stack holds."""
     try:
-        found = each_answer(backend, pixels)
-        return all(one == other for one, other in zip_longest(found, expected, fillvalue=object()))
+        return _answer(backend, lanes, images)
     except CoderError:
-        return False  # wrong parameters may pop more than the stack holds
+        return ""

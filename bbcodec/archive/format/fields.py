@@ -16,8 +16,9 @@ from bbcodec.errors import DamagedArchive
 # Paths of hundreds of bytes that differ in a digit, or files that differ in nothing else, would exceed them: padding.
 CONTENT_PER_BYTE: Final = 64  # bytes after unpacking
 CONTENT_ALLOWANCE: Final = 2**12
-ITEMS_PER_BYTE: Final = 1  # names, places and codecs
-ITEMS_ALLOWANCE: Final = 64
+ITEMS_ALLOWANCE: Final = 64  # names, places and codecs, beside one for each byte
+DENSE_BYTES: Final = 2**17  # from here on, one for four bytes: a million items take seconds
+SPARSE: Final = 4
 
 NIL: Final = 0xC0
 # MessagePack's first byte of a number -> how the number is laid out; of bytes, text, arrays -> how their length is.
@@ -37,12 +38,13 @@ def content_bound(stored_bytes: int) -> int:
 
 def item_bound(stored_bytes: int) -> int:
     """How many things a directory of so many bytes, as stored, may name."""
-    return ITEMS_PER_BYTE * stored_bytes + ITEMS_ALLOWANCE
+    return ITEMS_ALLOWANCE + min(stored_bytes, DENSE_BYTES) + max(0, stored_bytes - DENSE_BYTES) // SPARSE
 
 
 def padding(n_items: int, content_bytes: int, stored_bytes: int) -> int:
     """How many bytes a directory of so many bytes, as stored, lacks to keep to both bounds."""
-    items = -(-(n_items - ITEMS_ALLOWANCE) // ITEMS_PER_BYTE)
+    items = n_items - ITEMS_ALLOWANCE
+    items += (SPARSE - 1) * max(0, items - DENSE_BYTES)
     content = -(-(content_bytes - CONTENT_ALLOWANCE) // CONTENT_PER_BYTE)
     return max(0, items - stored_bytes, content - stored_bytes)
 

@@ -10,6 +10,7 @@ from typing import Final
 from bbcodec.errors import DamagedArchive, UnsafePath
 
 MAX_NAME_BYTES: Final = 2**16 - 1
+ODD_PARTS: Final = frozenset((b"", b".", b".."))  # of a path
 
 
 def check_names(entries: Iterable[tuple[bytes, bool]]) -> None:
@@ -17,18 +18,17 @@ def check_names(entries: Iterable[tuple[bytes, bool]]) -> None:
 
     entries: the name of each, and whether it is a folder.
     """
-    previous: bytes | None = None
-    paths: list[tuple[bytes, bool]] = []
-    for name, is_folder in entries:
+    known = list(entries)
+    for name, _ in known:
         check_name(name)
-        if previous is not None and name <= previous:
-            raise DamagedArchive(f"the names of the index are not in order at {printable(name)}")
-        previous = name
-        paths.append((name.replace(b"/", b"\0"), is_folder))
+    for (name, _), (following, _) in pairwise(known):
+        if following <= name:
+            raise DamagedArchive(f"the names of the index are not in order at {printable(following)}")
+    paths = [(name.replace(b"/", b"\0"), is_folder) for name, is_folder in known]
     # In this order what lies in a folder follows it at once, so that neighbours tell all; `a-b` is no longer between.
     paths.sort()
     for (path, is_folder), (following, _) in pairwise(paths):
-        if not is_folder and following.startswith(path + b"\0"):
+        if not is_folder and following.startswith(path) and following[len(path)] == 0:
             name = path.replace(b"\0", b"/")
             raise DamagedArchive(f"the index has {printable(name)} both as a file and as a folder")
 
@@ -38,7 +38,7 @@ def check_name(name: bytes) -> None:
     if len(name) > MAX_NAME_BYTES:
         raise DamagedArchive(f"the index has a name of {len(name)} bytes; at most {MAX_NAME_BYTES} are allowed")
     foreign = os.name == "nt" and (b"\\" in name or b":" in name)
-    if foreign or b"\0" in name or any(part in (b"", b".", b"..") for part in name.split(b"/")):
+    if foreign or b"\0" in name or not ODD_PARTS.isdisjoint(name.split(b"/")):
         raise UnsafePath(f"the archive holds the name {printable(name)}, which could leave the target folder: refused")
 
 
@@ -50,7 +50,7 @@ def link_stays_inside(name: bytes, target: bytes) -> bool:
     """
     parts = target.split(b"/")
     ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
-    plain = not any(part in (b"", b".", b"..") for part in parts[ups:]) and b"\0" not in target
+    plain = ODD_PARTS.isdisjoint(parts[ups:]) and b"\0" not in target
     return plain and ups <= name.count(b"/") and os.name != "nt"
 
 

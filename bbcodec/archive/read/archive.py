@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -84,7 +85,6 @@ class Archive(Mapping[str, Any]):
         self._codecs = CodecFinder(self._file, known, run.limits.embedded_codecs)
         self._decoder = TaskRunner(self._file, self._codecs, run)
         self._arrays = ArrayImages(self._decoder)
-        self._numbers = {os.fsdecode(entry.name): number for number, entry in enumerate(self.files)}
 
     def close(self) -> None:
         """Forget what was decoded. (No file is held open.)"""
@@ -99,6 +99,11 @@ class Archive(Mapping[str, Any]):
         self.close()
 
     # looking into it
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The numbers of the entries by their names."""
+        return {os.fsdecode(entry.name): number for number, entry in enumerate(self.files)}
 
     @property
     def files(self) -> list[Entry]:

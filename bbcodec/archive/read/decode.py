@@ -141,14 +141,19 @@ class _ChunkReader:
     def _content(self, chunk: Chunk) -> bytes | ChunkImages:
         key = self._path, chunk
         kept = self._pool.kept
-        found: bytes | ChunkImages | None = kept.get(key)
+        found: bytes | ChunkImages | DamagedArchive | None = kept.get(key)
         if found is None:
-            found = self._decode(chunk)
+            try:
+                found = self._decode(chunk)
+            except DamagedArchive as error:  # kept too: thousands of files may need it
+                found = DamagedArchive(*error.args)
             kept[key] = found
             for old in list(kept)[:-KEPT_CHUNKS]:
                 if sum(_size(one) for one in list(kept.values())) <= KEPT_BYTES:
                     break
                 kept.pop(old, None)
+        if isinstance(found, DamagedArchive):
+            raise DamagedArchive(*found.args)
         return found
 
     def _decode(self, chunk: Chunk) -> bytes | ChunkImages:
@@ -193,5 +198,7 @@ class _ChunkReader:
         self._pool.limits.check_memory(COPIES * content_bytes, f"a chunk of {self._path}")
 
 
-def _size(content: bytes | ChunkImages) -> int:
-    return len(content) if isinstance(content, bytes) else int(content.pixels.nbytes)
+def _size(content: bytes | ChunkImages | DamagedArchive) -> int:
+    if isinstance(content, ChunkImages):
+        return int(content.pixels.nbytes)
+    return len(content) if isinstance(content, bytes) else 0

@@ -83,6 +83,22 @@ def test_a_cut_that_leaves_a_recovery_block_is_made_whole(good, tmp_path, cut):
     assert (tmp_path / "a.bb").read_bytes() == good
 
 
+@given(st.integers(40, 2**40), st.integers(1, 100))
+def test_a_cut_of_a_block_leaves_a_recovery_block_of_each_group(size, percent):
+    """The first of each come before all others, and there are two or more."""
+    layout = parity.Layout.of(size, percent)
+    assert layout.file_bytes - layout.block_bytes >= layout.parity_start(0, 1)
+
+
+def test_a_cut_of_a_block_is_made_whole(folder, good, tmp_path):
+    """Whatever its length: nothing of the archive itself is lost."""
+    layout = parity.Layout.of((folder / "plain.bb").stat().st_size, 5)
+    for cut in (*range(1, layout.block_bytes, layout.block_bytes // 7), layout.block_bytes):
+        (tmp_path / "a.bb").write_bytes(good[:-cut])
+        assert repair(tmp_path / "a.bb").mended in (0, 1, 2)
+        assert (tmp_path / "a.bb").read_bytes() == good
+
+
 def test_where_too_much_is_lost_nothing_is_written(good, tmp_path):
     bad = holed(good, 50_000, 60_000)
     (tmp_path / "a.bb").write_bytes(bad)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbcodec.archive.format.fields import FieldReader, pack_column
+from bbcodec.archive.format.fields import FieldReader, content_bound, item_bound, pack_column, padding
 from bbcodec.errors import DamagedArchive
 
 
@@ -26,6 +26,24 @@ def test_column_golden_bytes():
     assert pack_column([7, 7]) == 7
     assert pack_column([300, 5, 6]) == [5, bytes([39, 0, 1, 1, 0, 0])]  # 295 = 0x127
     assert pack_column([-3, -2]) == [-3, b"\0\1"]
+
+
+@given(st.integers(0, 2**24), st.integers(0, 2**28), st.integers(0, 2**24))
+def test_padding_is_what_both_bounds_ask_for_and_no_more(items, content, stored):
+    pad = padding(items, content, stored)
+
+    def suffices(size):
+        return item_bound(size) >= items and content_bound(size) >= content
+
+    assert suffices(stored + pad)
+    assert pad == 0 or not suffices(stored + pad - 1)
+
+
+def test_a_megabyte_names_few_enough_to_be_read_in_seconds():
+    """A million names and places took ten."""
+    assert item_bound(100) == 164
+    assert item_bound(2**17) == 2**17 + 64
+    assert item_bound(2**20) < 2**20 * 0.35
 
 
 @pytest.mark.parametrize(

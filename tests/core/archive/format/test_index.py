@@ -65,7 +65,7 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entr
     plane_layout = draw(st.integers(0, 3))
     skeleton = draw(st.booleans())
     tiles = draw(st.sampled_from([1, 2, 5, 6] if min(width, height) > 9 else [1]))
-    coded = [replace(part, coding=coding) for part in parts for coding in ("webp", "png", "jpegxl")] + images
+    coded = [part._replace(coding=coding) for part in parts for coding in ("webp", "png", "jpegxl")] + images
     content = [draw(st.sampled_from(coded)) for _ in range(tiles * (2 if plane_layout & 1 else 1))]
     sample_format = draw(st.sampled_from(SAMPLE_FORMAT_NAMES[1:]))
     return Entry(

@@ -162,6 +162,23 @@ def test_a_chunk_larger_than_the_bound_is_kept_alone(tmp_path, monkeypatch):
         assert len(archive._decoder._pool.kept) == 1
 
 
+def test_a_damaged_chunk_is_decoded_once_for_all_its_files(tmp_path, monkeypatch):
+    """A stranger's chunk may take a second, and be named by a hundred thousand files."""
+    sheet = SheetBody(bytes(8), "webp", 1, 2, 4, 4, coding_named("webp").encode_sheet(PIXELS)).pack()
+    about = {**L8, "mode": "L", "size": 99}
+    files = [Entry(b"%03d.png" % n, "png", places=(Place(0, n % 2),), **about) for n in range(100)]
+    path = write_archive(tmp_path / "a.bb", files, [(SHEET, sheet)])
+    reads = []
+    real = decoding.read_chunk
+    monkeypatch.setattr(decoding, "read_chunk", lambda path, chunk: (reads.append(chunk.offset), real(path, chunk))[1])
+    with Archive(path) as archive:
+        with pytest.raises(DamagedArchive, match=r"100 of 100 files are damaged.*its digest differs"):
+            archive.verify()
+        with pytest.raises(DamagedArchive, match="its digest differs"):
+            archive.read_bytes("007.png")
+    assert len(reads) == 1
+
+
 # --- threads and processes
 
 
