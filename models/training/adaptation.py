@@ -34,7 +34,10 @@ from bbcodec.signal_handlers import replaced_handlers
 
 CROP: Final = 64
 CROP_PIXELS: Final = 4 * CROP**2  # of a batch
-INNER_STEP: Final = 2  # of weights of 8 bits; others move by 1
+# Weights of 8 bits move by a step of 2, or of 4 where few images pay for what is learned; others by 1. On Kodak, steps
+# of 4 took 20 % fewer bytes than steps of 2, and 0.017 bits/dim more.
+INNER_STEP: Final = 2
+FEW_VALUES: Final = 2**23
 TRIAL_VALUES: Final = 2**20  # on which a codec is chosen
 MEASURED_VALUES: Final = 2**25
 WATCH_SECONDS: Final = 0.5
@@ -51,7 +54,8 @@ def learn(
     trials = [bits_of(load_codec(one.content, "cpu"), few) for one in able]
     base = able[int(np.argmin(trials))]
     start = time.monotonic()
-    trainer = _trainer(images.images, base, seconds, threads)
+    step = INNER_STEP if images.total >= FEW_VALUES else 2 * INNER_STEP
+    trainer = _trainer(images.images, base, seconds, threads, step)
     _run(trainer, watch)
     card = {"data": f"{len(images.images):,} images of an archive", "steps": trainer.step, "began_with": base.name}
     content = packed(trainer.average, trainer.family, trainer.config, trainer.dataset.pixels, card)
@@ -86,7 +90,7 @@ def _some(images: Sequence[Pixels], values: int) -> list[Pixels]:
     return list(images[: max(1, int(np.searchsorted(ends, values, "right")))])
 
 
-def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads: int) -> Trainer:
+def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads: int, step: int) -> Trainer:
     """A training run that begins with a codec and moves its weights by steps."""
     codec = load_codec(base.content, "cpu", engine=False)
     model = torch_of(codec).model
@@ -107,7 +111,7 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
     for part in (trainer.model, trainer.average):
         for layer in exact_layers(part).values():
             assert isinstance(layer, ShiftedLayer)
-            layer.learn_difference(INNER_STEP if isinstance(layer, InnerLayer) else 1)
+            layer.learn_difference(step if isinstance(layer, InnerLayer) else 1)
     return trainer
 
 
