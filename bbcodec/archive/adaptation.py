@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from bbcodec.archive.write.learnable import LearnableImages, learnable_images
 from bbcodec.archive.write.tasks import PlannedTask
 from bbcodec.codec.catalogue import CodecFile
-from bbcodec.errors import InputError
+from bbcodec.errors import BBCodecError, InputError
 from bbcodec.options import LEARNING, RunOptions
 
 LEARNERS: Final = "bbcodec.learners"
@@ -67,8 +67,9 @@ class Learner(Protocol):
 
 def adapted_codecs(
     tasks: Sequence[PlannedTask], codecs: Sequence[CodecFile], minutes: float | None, run: RunOptions
-) -> list[Adapted]:
-    """The codecs that learned from the images of tasks, one for each pixel format that has enough of them.
+) -> tuple[list[Adapted], list[str]]:
+    """The codecs that learned from the images of tasks, one for each pixel format that has enough of them, and a line
+    on each; also on what failed, which costs nothing but what it might have saved.
 
     minutes: of learning in all; None: as long as the images are worth. Raises InputError if nothing here can learn.
     """
@@ -77,7 +78,7 @@ def adapted_codecs(
     total = sum(one.total for one in found.values())
     if minutes is None:
         minutes = min(AUTO_MINUTES, total / AUTO_VALUES)
-    adapted = []
+    adapted, lines = [], []
     for key, images in found.items():
         fitting = [one for one in codecs if (one.channels, one.levels) == key]
         if not fitting:
@@ -86,10 +87,15 @@ def adapted_codecs(
         def watch(done: int, whole: int, bits_per_dim: float) -> None:
             run.tell(LEARNING, done, whole, round(1000 * bits_per_dim))
 
-        one = learner(images, fitting, 60 * minutes * images.total / total, run.jobs, watch)
+        try:
+            one = learner(images, fitting, 60 * minutes * images.total / total, run.jobs, watch)
+        except (BBCodecError, MemoryError) as error:
+            lines.append(f"nothing was learned from {len(images.images):,} images: {str(error) or 'no memory is left'}")
+            continue
         if one is not None:
             adapted.append(one)
-    return adapted
+            lines.append(str(one))
+    return adapted, lines
 
 
 def find_learner() -> Learner:

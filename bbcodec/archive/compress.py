@@ -175,7 +175,7 @@ def compress_with(request: CompressRequest) -> Summary:
     target = Path(request.output)
     refuse_existing(target, request.force)
     found = scan(request.input_paths, target, request.exclude)
-    learned = _learned(found, request)
+    learned, lines = _learned(found, request)
     request = replace(request, adapted=[one for one in learned if one.pays])
     with new_file(target, request.force) as (path, stream):
         summary = _write_at_rest(found, stream, request)
@@ -186,14 +186,14 @@ def compress_with(request: CompressRequest) -> Summary:
             summary.archive_bytes = stream.tell()
         if request.verify:
             _verify_written(path, request)
-    summary.adapted = list(map(str, learned))
+    summary.adapted = lines
     return summary
 
 
-def _learned(found: Scan, request: CompressRequest) -> list[Adapted]:
-    """The codecs that learned from what was found, if that is wanted."""
+def _learned(found: Scan, request: CompressRequest) -> tuple[list[Adapted], list[str]]:
+    """The codecs that learned from what was found, if that is wanted, and lines on them."""
     if request.adapt == 0:
-        return []
+        return [], []
     tasks = _Work.of(found, request).tasks
     return adapted_codecs(tasks, request.codecs, request.adapt, request.run)
 

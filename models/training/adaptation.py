@@ -116,7 +116,7 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
 
 
 def _run(trainer: Trainer, watch: Watch) -> None:
-    """Train until the time is over, the loss diverges, or Ctrl-C."""
+    """Train until the time is over, the loss diverges, memory ends, or Ctrl-C."""
     interrupted: list[int] = []
     told = 0.0
     with replaced_handlers([signal.SIGINT], lambda number, _: interrupted.append(number)):
@@ -124,8 +124,12 @@ def _run(trainer: Trainer, watch: Watch) -> None:
             try:
                 with trainer.timed():
                     trainer.advance(share)
-            except Diverged:
+            except (Diverged, MemoryError):
                 break
+            except RuntimeError as error:
+                if "alloc" in str(error):  # how torch says that memory has ended
+                    break
+                raise
             if trainer.spent - told > WATCH_SECONDS:
                 told = trainer.spent
                 watch(round(1000 * told), round(60_000 * trainer.settings.minutes), trainer.recent)

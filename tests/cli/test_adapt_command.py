@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +46,25 @@ def test_a_folder_gets_a_codec_of_its_own(folder, tmp_path):
     assert command("decompress", adapted, "-o", tmp_path / "out").returncode == 0
     for path in folder.iterdir():
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(tmp_path / "out" / path.name)))
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_no_archive_or_a_whole_one(folder, tmp_path):
+    arguments = ["compress", folder, "-o", tmp_path / "a.bb", "--codec", "photo-fast-1", "--adapt", "0.1"]
+    start = time.monotonic()
+    assert command(*arguments).returncode == 0
+    whole, took = (tmp_path / "a.bb").read_bytes(), time.monotonic() - start
+    assert whole
+    for moment in np.random.default_rng(0).uniform(0, 1.1 * took, 20):
+        (tmp_path / "a.bb").unlink(missing_ok=True)
+        process = subprocess.Popen([*BBCODEC, *map(str, arguments)], stderr=subprocess.DEVNULL)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        left = [path.name for path in tmp_path.iterdir()]
+        assert left in ([], ["a.bb"])
+        if left:
+            bbcodec.verify(tmp_path / "a.bb")
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "nan", "inf"])

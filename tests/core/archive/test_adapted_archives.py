@@ -10,7 +10,7 @@ from bbcodec.archive import adaptation
 from bbcodec.archive.adaptation import AUTO_MINUTES, AUTO_VALUES, FEWEST_VALUES, Adapted, find_learner
 from bbcodec.archive.write import learnable
 from bbcodec.codec.pool import CodecSource
-from bbcodec.errors import InputError
+from bbcodec.errors import InexactArithmetic, InputError
 
 GREY = fake_codec("grey-1", shipped=True)
 COLOUR = fake_codec("colour-1", channels=3, shipped=True)
@@ -89,6 +89,20 @@ def test_a_codec_that_was_thought_to_pay_and_does_not_is_left_out(folder, learne
     assert summary.archive_bytes <= (tmp_path / "a.bb").stat().st_size + 64
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"), [(MemoryError(), "no memory is left"), (InexactArithmetic("not even so"), "not even so")]
+)
+def test_learning_that_fails_costs_nothing(folder, learner, tmp_path, monkeypatch, error, reason):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(adaptation, "find_learner", lambda: failing)
+    squeeze(folder, tmp_path / "a.bb", [GREY])
+    summary = squeeze(folder, tmp_path / "b.bb", [GREY], adapt=1)
+    assert (tmp_path / "a.bb").read_bytes() == (tmp_path / "b.bb").read_bytes()
+    assert summary.adapted == [f"nothing was learned from 20 images: {reason}"]
+
+
 def test_few_images_and_those_without_a_codec_teach_nothing(folder, learner, tmp_path, monkeypatch):
     squeeze(folder, tmp_path / "a.bb", [COLOUR], adapt=1)
     assert [codecs for _, codecs, _, _ in learner.asked] == [["colour-1"]]
@@ -101,7 +115,8 @@ def test_few_images_and_those_without_a_codec_teach_nothing(folder, learner, tmp
 def test_auto_takes_as_long_as_the_images_are_worth(learner, monkeypatch, values):
     images = learnable.LearnableImages([familiar()], values)
     monkeypatch.setattr(adaptation, "learnable_images", lambda tasks: {(1, 256): images})
-    (adapted,) = adaptation.adapted_codecs([], [GREY], None, bbcodec.options.RunOptions())
+    (adapted,), (line,) = adaptation.adapted_codecs([], [GREY], None, bbcodec.options.RunOptions())
+    assert line == str(adapted)
     assert adapted.seconds == 60 * min(AUTO_MINUTES, values / AUTO_VALUES)
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,18 @@ def _threads():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """By which 50 steps take a second, however busy the machine is."""
+
+    @contextmanager
+    def timed(trainer):
+        yield
+        trainer.spent += 0.02
+
+    monkeypatch.setattr(Trainer, "timed", timed)
 
 
 def codec(kind: str, seed: int = 0, name: str = "base", **changes: int):
@@ -59,18 +72,18 @@ def quiet(*_):
 
 def test_what_was_learned_makes_messages_shorter_and_is_a_small_difference(base, images):
     told = []
-    found = learn(images, [base], 4, 1, lambda *about: told.append(about))
+    found = learn(images, [base], 2, 1, lambda *about: told.append(about))
     assert found.base is base
     assert (found.codec.name, found.codec.shipped) == ("base, adapted", False)
     values = sum(image.size for image in images.images)
     before, after = (bits_of(load_codec(one.content, "cpu"), images.images) / values for one in (base, found.codec))
     assert (found.before, found.after) == (before, after)
-    assert after < before - 0.2
+    assert after < before - 0.1
     assert found.saved == pytest.approx(3 * values * (before - after) / 8, rel=0.01)
     own = StoredCodec.read(found.codec)
     assert own.base is base
     assert len(found.codec.content) < len(replace(own, base=None).pack())
-    assert all(0 <= done <= total == 4000 and np.isfinite(bits) for done, total, bits in told)
+    assert all(0 <= done <= total == 2000 and np.isfinite(bits) for done, total, bits in told)
     assert told
 
 
@@ -89,7 +102,7 @@ def test_weights_move_by_whole_steps_at_the_same_shifts(base, images):
 
 def test_the_codec_that_is_best_to_begin_with_learns(base, images, monkeypatch):
     """Of those that can: here a codec that has learned already."""
-    better = learn(images, [base], 2, 1, quiet).codec
+    better = learn(images, [base], 1, 1, quiet).codec
     monkeypatch.setattr(adaptation, "_run", quiet)
     found = learn(images, [base, codec("RGB", inner=0, name="gated"), better], 1, 1, quiet)
     assert found.base is better
@@ -100,7 +113,7 @@ def test_few_images_move_weights_by_longer_steps(base, images, monkeypatch):
     steps = {}
     for few in (0, 10**9):
         monkeypatch.setattr(adaptation, "FEW_VALUES", few)
-        before, after = (StoredCodec.read(one).tensors for one in (base, learn(images, [base], 1, 1, quiet).codec))
+        before, after = (StoredCodec.read(one).tensors for one in (base, learn(images, [base], 0.3, 1, quiet).codec))
         moved = after["local.blocks.0.spatial.weight"].astype(int) - before["local.blocks.0.spatial.weight"]
         steps[few] = np.gcd.reduce(moved, axis=None)
     assert steps == {0: INNER_STEP, 10**9: 2 * INNER_STEP}
@@ -126,7 +139,7 @@ def test_where_no_codec_can_learn_nothing_is_done(images):
 def test_ctrl_c_ends_learning_and_keeps_what_was_learned(base, images):
     earlier = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
-    timer = threading.Timer(8, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(4, os.kill, (os.getpid(), signal.SIGINT))
     try:
         timer.start()
         found = learn(images, [base], 1000, 1, quiet)
@@ -137,9 +150,12 @@ def test_ctrl_c_ends_learning_and_keeps_what_was_learned(base, images):
     assert found.after < found.before
 
 
-def test_a_loss_that_diverges_ends_learning(base, images, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [Diverged("too much"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_loss_that_diverges_and_the_end_of_memory_end_learning(base, images, monkeypatch, error):
     def advance(trainer, share):
-        raise Diverged("too much")
+        raise error
 
     monkeypatch.setattr(Trainer, "advance", advance)
     found = learn(images, [base], 1000, 1, quiet)
