@@ -75,7 +75,9 @@ def check_copies(entries: Sequence[ScannedEntry], copies: Mapping[int, int]) -> 
     Programs that write through a memory map leave times as they are for seconds. Changes that times tell of are those
     of `changed_files`.
     """
-    pairs = {first: number for number, first in reversed(copies.items())}
+    pairs: dict[int, int] = {}
+    for number, first in copies.items():
+        pairs.setdefault(first, number)
     for pair in pairs.items():
         two = [entries[number] for number in pair]
         if not changed_files(two) and not find_copies(two):
