@@ -10,7 +10,7 @@ Result = dict[str, Any]
 
 ENDS: Final = ("told", "harmless", "repaired")  # of cases; all others must not be
 KINDS: Final = {
-    "damaged": "damaged archives, of 21 kinds, every second with checksums made right",
+    "damaged": "damaged archives, of 21 kinds, many with checksums made right",
     "hostile": "hostile archives, their checksums right",
     "codec": "hostile codecs",
     "hole": "64 kB holes of 10 MB archives with `--recovery 5`",
@@ -27,7 +27,7 @@ def reliability(result: Result) -> Iterator[str]:
         name = kind.partition(": ")[0]
         seconds[name] = max(seconds[name], row["seconds"])
         rows[name].update({key: count for key, count in row.items() if key != "seconds"})
-    yield "| cases | | told | harmless | repaired | must not be | seconds, at most |"
+    yield "| cases | number | told | harmless | repaired | must not be | seconds, at most |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, row in rows.items():
         if row["cases"]:
@@ -37,8 +37,9 @@ def reliability(result: Result) -> Iterator[str]:
             yield f"| {KINDS[name]} | {' | '.join(f'{cell:,}' for cell in cells)} | {most} |"
     yield ""
     yield (
-        "What must not be: a file missing or wrong without a word, a file lost whose chunks are whole, an exception that is "
-        "none of bbcodec's, a crash, more than 2 GiB or 10 seconds, something left of a killed run after the next."
+        "What must not be: a file missing or wrong without a word, a file lost whose chunks are whole, an exception "
+        "that is none of bbcodec's, a crash, more than 2 GiB or 10 seconds, something left of a killed run after the "
+        "next."
     )
 
 
