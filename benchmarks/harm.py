@@ -33,6 +33,7 @@ from bbcodec.binary import take_varint, unpack_method
 from bbcodec.errors import BBCodecError
 
 FAST_CODEC: Final = "mnist-binary-fast-1"  # which is loaded in a moment
+NOON: Final = 946728000  # seconds: 1 January 2000
 HOLE: Final = 2**16
 PERCENT: Final = 5
 
@@ -65,6 +66,7 @@ class Corpus:
         top.mkdir()
         for number, size in enumerate((5_000_000, 3_000_000, 1_000_000, *[10_000] * 100)):
             (top / f"{number}.bin").write_bytes(rng.bytes(size))
+        set_times(top)
         bbcodec.compress(top, self.folder / "large.bb", codec="none", recovery=PERCENT)
         return (self.folder / "large.bb").read_bytes()
 
@@ -76,6 +78,12 @@ class Corpus:
         pad, position = take_varint(data, 1)
         found: list[Any] = msgpack.unpackb(unpack_method(data[0], data[position + pad :], 2**24))
         return found
+
+
+def set_times(top: Path) -> None:
+    """All to one time, so that archives are always the same."""
+    for path in top.rglob("*"):
+        os.utime(path, (NOON, NOON), follow_symlinks=False)
 
 
 def make_corpus(folder: Path, seed: int, codec: str = FAST_CODEC) -> Corpus:
@@ -93,6 +101,7 @@ def make_corpus(folder: Path, seed: int, codec: str = FAST_CODEC) -> Corpus:
     np.save(top / "digits.npy", (rng.random((30, 28, 28)) < 0.2).astype(np.uint8))
     np.savez(top / "both.npz", one=pixels, two=np.arange(9))
     (top / "link").symlink_to("0.png")
+    set_times(top)
     bbcodec.compress(top, folder / "a.bb", codec=codec)
     with Archive(folder / "a.bb") as archive:
         files = {name: archive.read_bytes(name) for name in archive.names}

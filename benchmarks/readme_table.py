@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
 HERE = Path(__file__).resolve().parent
@@ -387,6 +388,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "curves": ("Training curves", curves),
     "roundtrips": ("Every family on every data set", roundtrips),
     "ablations": ("Ablations", ablations),
+    "reliability": ("Damage, strangers, full disks, kills", reliability),
+    "fuzzing": ("Fuzzing", fuzzing),
 }
 
 

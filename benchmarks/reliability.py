@@ -184,9 +184,11 @@ def main() -> None:
 
 
 def write(options: argparse.Namespace, parser: argparse.ArgumentParser, result: Result) -> None:
-    """Write the result with its command and environment."""
+    """Write the result with its command and environment; whatever ends this meanwhile, there is one."""
     record = {"command": command(options, parser, ""), "data": "made from the seed", "environment": environment()}
-    options.out.write_text(json.dumps({**record, **result}, indent=1) + "\n")
+    new = options.out.with_suffix(".new")
+    new.write_text(json.dumps({**record, **result}, indent=1) + "\n")
+    new.replace(options.out)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ SHORT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from harm import DAMAGES
+from harm import DAMAGES, make_corpus
 from reliability import CASES, Campaign, FORBIDDEN, wanted
 campaign = Campaign(1, Path(sys.argv[2]), {}, codec=False)
+again = Path(sys.argv[2], "again")
+again.mkdir()
+assert make_corpus(again, 1, "none").archive == campaign.corpus.archive
 for name in wanted(campaign, 0, {"damaged": 12, "hostile": 12, "full disk": 3, "hole": 2}):
     campaign.do(name)
 again = Campaign.__new__(Campaign)  # one that goes on has nothing left to do

@@ -101,7 +101,7 @@ class CodecPool:
     ) -> None:
         """Keep the sources and load nothing yet. `load` loads a codec from the bytes of its file, for a device."""
         self.sources, self.limits = tuple(sources), limits
-        self.kept: dict[Any, Any] = {}  # chunks decoded last, see `bbcodec.archive.read.decode`
+        self.kept: dict[Any, Any] = {}  # what readers keep beside codecs (`bbcodec.archive.read.kept_chunks`)
         self._device, self._load = device, load
         self._loaded: dict[tuple[bytes, bool], MessageCodec] = {}
         self._failed: dict[tuple[bytes, bool], Exception] = {}

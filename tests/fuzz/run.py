@@ -183,6 +183,7 @@ def guided(name: str, minutes: float, corpus: Path, stats: Path) -> None:
         if executions % 256 == 1 or spent >= minutes:
             stats.write_text(json.dumps([executions, spent]))
         if spent >= minutes:
+            targets.PLACE.cleanup()
             os._exit(0)
 
     found = HERE / "findings" / name

@@ -40,13 +40,13 @@ from bbcodec.sample_formats import SAMPLE_FORMATS
 Target = Callable[[bytes], None]
 
 LIMITS = Limits(memory=2**26, output=2**24, work=0)  # no codec of an archive is tested: that takes seconds
-PLACE = Path(tempfile.mkdtemp(prefix="bbcodec-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+PLACE = tempfile.TemporaryDirectory(prefix="bbcodec-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 MOST_IMAGE = 2**22  # values of an image that is joined again here
 
 
 def container(data: bytes) -> None:
     """An archive, its digests made right: listed, and each of its files read."""
-    path = PLACE / "archive.bb"
+    path = Path(PLACE.name, "archive.bb")
     path.write_bytes(sealed(data))
     with Archive(path, run=RunOptions(limits=LIMITS)) as archive:
         archive.listing()
@@ -223,7 +223,7 @@ def arrays(data: bytes) -> None:
         _joined(zipped, [(member, [b""] * min(member.n_chunks, 100)) for member in members])
         return
     zipped = data[:1] == b"P"
-    path = PLACE / ("a.npz" if zipped else "a.npy")
+    path = Path(PLACE.name, "a.npz" if zipped else "a.npy")
     path.write_bytes(data)
     if zipped:
         members = split_npz(str(path))

@@ -1,7 +1,4 @@
-"""From chunks to entries: the work on one task, in any process.
-
-Chunks that were decoded last are kept, as neighbouring tasks may need them too.
-"""
+"""From chunks to entries: the work on one task, in any process."""
 
 from __future__ import annotations
 
@@ -9,14 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final
 
 from bbcodec.archive.format.chunks import BYTES, LEARNED, Chunk, SheetBody, read_chunk, unpack_bytes
 from bbcodec.archive.read.archive_file import ResolvedPlace
 from bbcodec.archive.read.damage import OF_THE_RUN, as_damage, check_size
+from bbcodec.archive.read.kept_chunks import ChunkImages, KeptChunks
 from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
 from bbcodec.binary import digest64, take_varint
 from bbcodec.codec.message import LearnedMessage
@@ -28,8 +23,6 @@ from bbcodec.images.image_files import Picture, join_image, palette
 from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
 from bbcodec.images.samples import Samples
 
-KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
-KEPT_CHUNKS: Final = 3  # whatever their size: an image has at most a skeleton and two planes, which alternate
 COPIES: Final = 4  # of the content of a chunk, in memory while it is decoded
 CONTENT_SIZE_AT: Final = 9  # in a `B` chunk, after digest and method
 MAX_CHANNELS: Final = 3  # of a learned chunk's images
@@ -41,13 +34,6 @@ class Decoded:
 
     content: Any
     damage: str = ""
-
-
-class ChunkImages(NamedTuple):
-    """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk always 256)."""
-
-    pixels: NDArray[np.uint8]
-    levels: int
 
 
 def decode_task(pool: CodecPool, task: Task) -> list[Decoded]:
@@ -110,7 +96,7 @@ class _ChunkReader:
     """Chunks of an archive, as one process reads them."""
 
     def __init__(self, pool: CodecPool, path: str) -> None:
-        self._pool, self._path = pool, path
+        self._pool, self._path, self._kept = pool, path, KeptChunks.of(pool.kept)
 
     def part(self, place: ResolvedPlace) -> bytes:
         """The bytes of a part. Raises DamagedArchive."""
@@ -139,22 +125,7 @@ class _ChunkReader:
         return image
 
     def _content(self, chunk: Chunk) -> bytes | ChunkImages:
-        key = self._path, chunk
-        kept = self._pool.kept
-        found: bytes | ChunkImages | DamagedArchive | None = kept.get(key)
-        if found is None:
-            try:
-                found = self._decode(chunk)
-            except DamagedArchive as error:  # kept too: thousands of files may need it
-                found = DamagedArchive(*error.args)
-            kept[key] = found
-            for old in list(kept)[:-KEPT_CHUNKS]:
-                if sum(_size(one) for one in list(kept.values())) <= KEPT_BYTES:
-                    break
-                kept.pop(old, None)
-        if isinstance(found, DamagedArchive):
-            raise DamagedArchive(*found.args)
-        return found
+        return self._kept.content((self._path, chunk), partial(self._decode, chunk))
 
     def _decode(self, chunk: Chunk) -> bytes | ChunkImages:
         try:
@@ -196,9 +167,3 @@ class _ChunkReader:
     def _check_memory(self, content_bytes: int) -> None:
         """Raise LimitExceeded for a chunk whose content would take too much memory."""
         self._pool.limits.check_memory(COPIES * content_bytes, f"a chunk of {self._path}")
-
-
-def _size(content: bytes | ChunkImages | DamagedArchive) -> int:
-    if isinstance(content, ChunkImages):
-        return int(content.pixels.nbytes)
-    return len(content) if isinstance(content, bytes) else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.archive.read.codecs import CodecFinder
+from bbcodec.archive.read.kept_chunks import KeptChunks
 from bbcodec.archive.read.tasks import Task, Unit
 from bbcodec.errors import DamagedArchive
 from bbcodec.options import RunOptions
@@ -36,7 +37,7 @@ class TaskRunner:
         from bbcodec.archive.read.decode import decode_task
 
         tasks = list(tasks)
-        pool = self._pool_for(tasks)
+        pool = self._begin(tasks)
         for task in tasks:
             yield decode_task(pool, task)
 
@@ -49,7 +50,7 @@ class TaskRunner:
         from bbcodec.parallel import run_tasks
 
         tasks = [task for unit in units for task in unit.tasks]
-        pool = self._pool_for(tasks)
+        pool = self._begin(tasks)
         values = sum(pixel_values(self.file.entries[number]) for unit in units for number in unit.numbers)
         workers = self._options.workers(values, learned=bool(pool.sources), threads=pool.concurrent)
         done, total = 0, sum(task.size for task in tasks)
@@ -65,6 +66,12 @@ class TaskRunner:
         if not entry.skeleton:
             return b""
         return decode_part(self._pool_for([]), str(self.file.path), self.file.resolve(entry.places[0]))
+
+    def _begin(self, tasks: Iterable[Task]) -> CodecPool:
+        """A pool for tasks, of which nothing is decoded yet. Raises MissingCodec."""
+        pool = self._pool_for(tasks)
+        KeptChunks.of(pool.kept).begin()
+        return pool
 
     def _pool_for(self, tasks: Iterable[Task]) -> CodecPool:
         """A pool with the codecs that these tasks need. Raises MissingCodec."""

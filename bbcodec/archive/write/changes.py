@@ -1,5 +1,7 @@
 """Files that change while they are read: noticed by their times, and then stored from copies, which nobody changes.
 
+Of equal files, of which one is stored, it is the content that tells.
+
 The system dates a change to some milliseconds. So files are looked at when they have been at rest for longer: any later
 change gives them another time, and what was read until then is what was there when they were found.
 """
@@ -10,12 +12,12 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from bbcodec.archive.write.scan import Scan, ScannedEntry, array_suffix, signature_of
+from bbcodec.archive.write.scan import Scan, ScannedEntry, array_suffix, find_copies, signature_of
 from bbcodec.errors import InputError, OutputError
 
 REST_NS: Final = 20_000_000  # longer than the system's clock of files takes from tick to tick, at most 10 ms
@@ -65,6 +67,21 @@ def _has_changed(entry: ScannedEntry) -> bool:
         return signature_of(os.lstat(entry.path)) != entry.signature
     except OSError:
         return True
+
+
+def check_copies(entries: Sequence[ScannedEntry], copies: Mapping[int, int]) -> None:
+    """Raise InputError where a file and the first of its copies are no longer equal, though their times say nothing.
+
+    Programs that write through a memory map leave times as they are for seconds. Changes that times tell of are those
+    of `changed_files`.
+    """
+    pairs: dict[int, int] = {}
+    for number, first in copies.items():
+        pairs.setdefault(first, number)
+    for pair in pairs.items():
+        two = [entries[number] for number in pair]
+        if not changed_files(two) and not find_copies(two):
+            raise InputError(f"{two[0].path} or {two[1].path} changed while they were read: compress again")
 
 
 class Copied(NamedTuple):

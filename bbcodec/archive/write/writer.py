@@ -12,6 +12,7 @@ from bbcodec.archive.format.chunks import BYTES
 from bbcodec.archive.format.container import SEGMENT_FILES, ContainerWriter
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.summary import FileReport, Summary, how_stored
+from bbcodec.archive.write.changes import check_copies
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, SharedPiece, StoredFile
 from bbcodec.archive.write.encode import CodedPart, join_parts
 from bbcodec.archive.write.scan import ScannedEntry
@@ -55,6 +56,7 @@ class ArchiveWriter:
         self.summary = Summary()
         self._writer = ContainerWriter(stream)
         self._entries = entries
+        self._first_of = copies
         self._copies: dict[int, list[int]] = defaultdict(list)
         for number, first in copies.items():
             self._copies[first].append(number)
@@ -93,7 +95,8 @@ class ArchiveWriter:
             yield self.summary.file_bytes
 
     def finish(self) -> Summary:
-        """Write what waits, links, and the directories."""
+        """Write what waits, links, and the directories. Raises InputError where copies are no longer equal."""
+        check_copies(self._entries, self._first_of)
         for number, entry in enumerate(self._entries):
             if entry.file_type == "link":
                 target = SharedPiece(entry.target)

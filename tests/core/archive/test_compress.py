@@ -401,6 +401,20 @@ def test_a_copy_of_a_file_that_changes_stays_what_it_is(tmp_path, changing, cont
     assert inside(tmp_path) == ["a.bb", "in", "out"]
 
 
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_copies_are_decided_by_content_where_times_say_nothing(tmp_path, changing, monkeypatch, name):
+    """A program that writes through a memory map leaves the times of a file as they are for a while."""
+    (tmp_path / "in").mkdir()
+    for each in "abc":
+        (tmp_path / "in" / each).write_bytes(b"the same content")
+    for module in (scanning, changes):
+        monkeypatch.setattr(module, "signature_of", lambda about: (about.st_size,))
+    changing(rewritten(tmp_path / "in" / name, b"THE NEW CONTENT!"))
+    with pytest.raises(InputError, match=rf"in/a or {tmp_path}/in/b changed while they were read: compress again"):
+        squeeze(tmp_path / "in", tmp_path / "a.bb")
+    assert inside(tmp_path) == ["in"]
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "both.npz", "colour/0.png", "photo.jpg", "deep.png"])
 @pytest.mark.parametrize("content", [b"", b"x" * 10, b"y" * 100_000])
 def test_any_kind_of_file_may_change(folder, tmp_path, changing, name, content):

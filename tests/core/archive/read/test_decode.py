@@ -14,7 +14,9 @@ from PIL import Image
 from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, SheetBody, pack_bytes
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read import decode as decoding
+from bbcodec.archive.read import kept_chunks
 from bbcodec.archive.read.archive import Archive
+from bbcodec.archive.read.kept_chunks import KeptChunks
 from bbcodec.archive.read.tasks import plan_units
 from bbcodec.binary import digest64
 from bbcodec.codec.message import LearnedMessage
@@ -136,7 +138,7 @@ def test_images_may_be_read_as_bytes_of_no_array(tmp_path):
 
 
 def test_decoded_chunks_are_kept_up_to_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "KEPT_BYTES", 2500)
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 2500)
     files, chunks = [], []
     for number in range(8):
         content = noise(1000, seed=number).tobytes()
@@ -149,17 +151,17 @@ def test_decoded_chunks_are_kept_up_to_a_bound(tmp_path, monkeypatch):
     with Archive(path) as archive:
         for name in "0110012234567":
             assert archive.read_bytes(name) == noise(1000, seed=int(name)).tobytes()
-            assert sum(map(len, archive._decoder._pool.kept.values())) <= max(2500, 3 * 1000)
+            assert sum(map(len, KeptChunks.of(archive._decoder._pool.kept).contents.values())) <= max(2500, 3 * 1000)
     assert len(reads) == 8
 
 
 def test_a_chunk_larger_than_the_bound_is_kept_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "KEPT_BYTES", 10)
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 10)
     files = [Entry(b"%d" % n, "bytes", size=50, places=(Place(0, n, 50),)) for n in range(2)]
     path = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(bytes(100)))])
     with Archive(path) as archive:
         assert archive.read_bytes("0") == archive.read_bytes("1") == bytes(50)
-        assert len(archive._decoder._pool.kept) == 1
+        assert len(KeptChunks.of(archive._decoder._pool.kept).contents) == 1
 
 
 def test_a_damaged_chunk_is_decoded_once_for_all_its_files(tmp_path, monkeypatch):
@@ -179,6 +181,30 @@ def test_a_damaged_chunk_is_decoded_once_for_all_its_files(tmp_path, monkeypatch
     assert len(reads) == 1
 
 
+def test_files_that_take_turns_in_large_chunks_are_damage(tmp_path, monkeypatch):
+    """Five chunks of zeros in 77 kB took seconds for each turn. A few turns are fine, and so are other files."""
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 10)
+    monkeypatch.setattr(kept_chunks, "AGAIN_BYTES", 400)
+    turns = [Place(chunk, turn, 1) for turn in range(9) for chunk in range(5)]
+    rest = [Entry(b"rest%d" % chunk, "bytes", size=91, places=(Place(chunk, 9, 91),)) for chunk in range(5)]
+    files = [Entry(b"once", "bytes", size=10, places=tuple(turns[:10])), *rest]
+    files.insert(1, Entry(b"over and over", "bytes", size=45, places=tuple(turns)))
+    path = write_archive(tmp_path / "a.bb", files, [(BYTES, pack_bytes(bytes(100)))] * 5)
+    reads = []
+    real = decoding.read_chunk
+    monkeypatch.setattr(decoding, "read_chunk", lambda path, chunk: (reads.append(chunk.offset), real(path, chunk))[1])
+    with Archive(path) as archive:
+        for _ in range(3):  # each time anew
+            reads.clear()
+            with pytest.raises(DamagedArchive, match="'over and over' is damaged: files take turns in chunks"):
+                archive.read_bytes("over and over")
+            assert len(reads) <= 5 + 6
+            assert archive.read_bytes("once") == bytes(10)
+            assert archive.read_bytes("rest3") == bytes(91)
+    with Archive(path) as archive, pytest.raises(DamagedArchive, match=r"of 7 files are damaged: .*'over and over'"):
+        archive.verify()
+
+
 # --- threads and processes
 
 
@@ -196,7 +222,7 @@ def test_threads_may_read_one_archive(tmp_path, monkeypatch):
     """They get what is right, and leave the settings of the process as they were."""
     squeeze(make_many(tmp_path / "in"), tmp_path / "a.bb", ALL)
     whole = read_all(tmp_path / "a.bb")
-    monkeypatch.setattr(decoding, "KEPT_BYTES", 20_000)
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 20_000)
     failures = []
     before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
 

@@ -11,6 +11,7 @@ import bbcodec
 from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, SheetBody, pack_bytes
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read import decode as decoding
+from bbcodec.archive.read import kept_chunks
 from bbcodec.archive.read.archive import Archive
 from bbcodec.binary import codec_digest, digest64
 from bbcodec.codec.message import LearnedMessage
@@ -223,7 +224,7 @@ def test_the_smallest_files_of_many_pixels_are_restored(tmp_path, files):
 
 def test_large_chunks_that_are_used_by_turns_are_decoded_once(tmp_path, monkeypatch):
     """Colours in one chunk and alpha in another, each larger than what is kept, and skeletons in a third."""
-    monkeypatch.setattr(decoding, "KEPT_BYTES", 10)
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 10)
     reads = []
     real = decoding.read_chunk
     monkeypatch.setattr(decoding, "read_chunk", lambda path, chunk: (reads.append(chunk.offset), real(path, chunk))[1])
