@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from folder_tables import adapting, folders, large, many
 from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
@@ -151,50 +152,6 @@ def determinism(result: Result) -> Iterator[str]:
         f"{result['distinct_results_of_a_float_network']} different results; {pairs['pairs']} of {pairs['of']} pairs "
         "of encoder and decoder restore every pixel. Codecs: "
         f"{', '.join(f'`{name}`' for name in result['codecs'].values())}."
-    )
-
-
-def folders(result: Result) -> Iterator[str]:
-    """Folders restored, and the sprites beside their peers."""
-    odd, sprites = result["strange_images"], result["sprites"]
-    made = ", ".join(f"{count:,} files {how}" for how, count in result["strange_images_made"].items())
-    for what, one in (("strange images", odd), ("sprites", sprites)):
-        yield (
-            f"{one['files_the_same']:,} of {one['files']:,} {what} are restored "
-            f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
-        )
-    parts = odd["files"] - sum(result["strange_images_made"].values())
-    yield f"Strange images: {made}{f', and {parts} more where one call wrote several' if parts else ''}."
-    yield ""
-    yield "| 4,265 sprites, as PNG files | bytes |"
-    yield "| --- | ---: |"
-    for name, size in result["sprites_peers_bytes"].items():
-        yield f"| {name} | {size:,} |"
-    yield f"| **bbcodec**, one archive | **{sprites['archive_bytes']:,}** |"
-    yield ""
-    yield "WebP figures count colours alone; the archive also holds palettes, names, times and metadata."
-
-
-def many(result: Result) -> Iterator[str]:
-    """A great many small images."""
-    index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]
-    yield (
-        f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
-        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
-        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore. The index takes "
-        f"{index['index']} bytes a file, names included; the directories that replace a lost index take "
-        f"{index['directory_chunks']}. After {one['start_up']} s of start-up, reading one image takes "
-        f"{one['median'] or 'less than 0.001'} s (median of 40; at most {one['most']} s)."
-    )
-
-
-def large(result: Result) -> Iterator[str]:
-    """One very large image."""
-    memory = result["memory_mb"]
-    yield (
-        f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
-        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
-        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore."
     )
 
 
@@ -373,6 +330,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak_8bit": ("Photos, with an 8-bit net and its codec in the archive", kodak),
     "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
+    "adapting": ("Codecs that learn from a folder first", adapting),
     "folders": ("Folders of any files", folders),
     "many": ("Many small images", many),
     "large": ("A large image", large),

@@ -1,0 +1,75 @@
+"""Tables of whole folders: strange images and sprites, many small images, a large one, and codecs that learn first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+Result = dict[str, Any]
+
+SETS: Final = {
+    "kodak": "Kodak, 24 photos",
+    "microscopy": "microscopy, 274 training images",
+    "sprites": "4,265 sprites",
+    "strange": "strange images",
+}
+
+
+def adapting(result: Result) -> Iterator[str]:
+    """Folders with the shipped codecs, and with codecs that learned from them first."""
+    yield "| folder, all in the archive | shipped codecs | bits/dim | after learning | bits/dim | less | minutes |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for name, row in result["sets"].items():
+        before, after = row["shipped"], row["adapted"]
+        cells = [f"{one['bytes']:,} | {one['bits_per_dim']:.3f}" for one in (before, after)]
+        less = f"{100 * (1 - after['bytes'] / before['bytes']):.1f} %"
+        yield f"| {SETS[name]} | {cells[0]} | **{cells[1].replace(' | ', '** | **')}** | {less} | {row['minutes']} |"
+    yield ""
+    for name, row in result["sets"].items():
+        after = row["adapted"]
+        lines = "; ".join(after["learned"]) or "no codec could learn from it"
+        yield f"- {SETS[name]}: {lines}. {after['seconds']:,.0f} s, {after['seconds_decompress']:,.0f} s back."
+
+
+def folders(result: Result) -> Iterator[str]:
+    """Folders restored, and the sprites beside their peers."""
+    odd, sprites = result["strange_images"], result["sprites"]
+    made = ", ".join(f"{count:,} files {how}" for how, count in result["strange_images_made"].items())
+    for what, one in (("strange images", odd), ("sprites", sprites)):
+        yield (
+            f"{one['files_the_same']:,} of {one['files']:,} {what} are restored "
+            f"({one['of_which_byte_for_byte']:,} of them byte for byte)."
+        )
+    parts = odd["files"] - sum(result["strange_images_made"].values())
+    yield f"Strange images: {made}{f', and {parts} more where one call wrote several' if parts else ''}."
+    yield ""
+    yield "| 4,265 sprites, as PNG files | bytes |"
+    yield "| --- | ---: |"
+    for name, size in result["sprites_peers_bytes"].items():
+        yield f"| {name} | {size:,} |"
+    yield f"| **bbcodec**, one archive | **{sprites['archive_bytes']:,}** |"
+    yield ""
+    yield "WebP figures count colours alone; the archive also holds palettes, names, times and metadata."
+
+
+def many(result: Result) -> Iterator[str]:
+    """A great many small images."""
+    index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]
+    yield (
+        f"{result['files']:,} small images, {result['file_bytes']:,} bytes as PNG files, become "
+        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
+        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore. The index takes "
+        f"{index['index']} bytes a file, names included; the directories that replace a lost index take "
+        f"{index['directory_chunks']}. After {one['start_up']} s of start-up, reading one image takes "
+        f"{one['median'] or 'less than 0.001'} s (median of 40; at most {one['most']} s)."
+    )
+
+
+def large(result: Result) -> Iterator[str]:
+    """One very large image."""
+    memory = result["memory_mb"]
+    yield (
+        f"An image of {result['megapixels']:g} megapixels, {result['png_bytes']:,} bytes as PNG, becomes "
+        f"{result['archive_bytes']:,} bytes. Memory of all processes ({result['jobs']} workers): "
+        f"{memory['compress']:,} MB to compress, {memory['decompress']:,} MB to restore."
+    )
