@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 POOL_VALUES: Final = 2**21
 
 Progress = Callable[[str, int, int, int], None]  # what is done, bytes done, bytes in all, bytes written
+LEARNING: Final = "learning"  # where progress is in milliseconds, and in bits/dim * 1000 in place of bytes written
 PathLike = str | os.PathLike[str]
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
+from weakref import WeakSet
 
 from bbcodec.errors import BBCodecError
 from bbcodec.signal_handlers import deferred_stop_signals
@@ -25,6 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _context: Any = None  # of a worker process
+_threads: Final[WeakSet[threading.Thread]] = WeakSet()  # that work, or still do
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, wor
 
     Threads share the context; each process receives one pickled copy. At most three tasks for each worker are running
     or waiting to be yielded, which bounds memory. If the caller stops early, for whatever reason, worker processes are
-    killed, and threads end when their task does: they do not keep this process from ending.
+    killed, and threads end when their task does. The end of Python waits for that, `end_process` does not.
 
     Raises BBCodecError if a worker process dies.
     """
@@ -67,7 +72,9 @@ def _in_threads(function: Callable[[C, T], R], tasks: Iterable[T], context: C, c
             del item, future, task  # or they are held while this thread waits
 
     for _ in range(count):
-        threading.Thread(target=work, daemon=True).start()  # no ThreadPoolExecutor: the end of Python waits for its own
+        thread = threading.Thread(target=work, daemon=True)
+        _threads.add(thread)
+        thread.start()
     waiting: deque[Future[R]] = deque()
     try:
         for task in tasks:
@@ -83,6 +90,23 @@ def _in_threads(function: Callable[[C, T], R], tasks: Iterable[T], context: C, c
             future.cancel()
         for _ in range(count):
             given.put(None)
+
+
+@atexit.register
+def _join_threads() -> None:
+    """Python would end threads in the middle of compiled code, which aborts the process."""
+    for thread in list(_threads):
+        thread.join()
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process, at once where threads are still at a task whose result nobody waits for."""
+    if any(thread.is_alive() for thread in list(_threads)):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # closed, or nobody reads it
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

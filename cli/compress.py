@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import click
 
 from bbcodec.cli.options import coding_options
 from bbcodec.cli.output import format_contents, format_count, format_ratio, print_json, print_status
+
+
+class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """Minutes above 0, or `auto`, which is None."""
+
+    name = "minutes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """From text; the default is a number."""
+        if value == "auto":
+            return None
+        with suppress(ValueError):
+            minutes = float(value)
+            if value == 0 or 0 < minutes < float("inf"):
+                return minutes
+        self.fail(f"expected minutes above 0, or auto, got {value!r}", param, ctx)
 
 
 @click.command("compress", short_help="Compress image files, folders and arrays into an archive.")
@@ -22,6 +40,8 @@ from bbcodec.cli.output import format_contents, format_count, format_ratio, prin
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it is renamed into place.")
 @click.option("--recovery", type=click.IntRange(1, 100), metavar="PERCENT",
               help="Append data from which `repair` restores about so much of the archive; needs zfec.")  # fmt: skip
+@click.option("--adapt", type=AdaptMinutes(), default=0, metavar="MINUTES",
+              help="Let codecs learn from the files first, for so long, or auto; Ctrl-C ends it early.")  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
 @coding_options
@@ -36,6 +56,7 @@ def command(
     name: str | None,
     no_verify: bool,
     recovery: int | None,
+    adapt: float | None,
     force: bool,
     verbose: bool,
     jobs: int,
@@ -57,6 +78,8 @@ def command(
         raise click.UsageError("standard output takes the archive or the JSON, not both")
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose are mutually exclusive")
+    if adapt != 0 and no_embed_codec:
+        raise click.UsageError("--adapt and --no-embed-codec are mutually exclusive")
     with (
         output_path(output) as target,
         input_paths(inputs, name) as sources,
@@ -73,6 +96,7 @@ def command(
             force=force,
             verify=not no_verify,
             recovery=recovery or 0,
+            adapt=adapt,
             jobs=jobs,
             device=device,
             progress=display.progress,
@@ -80,6 +104,8 @@ def command(
         )
     for line in summary.skipped:
         print_status(line)
+    for line in summary.adapted:
+        print_status(line, quiet)
     sizes = format_ratio(summary.file_bytes, summary.archive_bytes)
     closing = f"{display_name(output, 'output')}: {format_contents(summary)}, {sizes}, {display.elapsed}"
     print_status(closing, quiet)

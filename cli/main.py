@@ -6,10 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130
 STANDARD_STREAMS: Final = (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+
+
+def run() -> NoReturn:
+    """Run the command line of this process, and end it with the exit code."""
+    code = main()
+    parallel = sys.modules.get("bbcodec.parallel")  # not there if nothing was done that could take threads
+    if parallel is not None:
+        parallel.end_process(code)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bbcodec.cli.output import escaped, format_duration, format_size, print_status
 from bbcodec.coder.first_use import telling
+from bbcodec.options import LEARNING
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -66,7 +67,12 @@ class ProgressDisplay:
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.task, self.phase = self.bar.add_task(phase, total=None, details=""), phase
-        details = f"{format_size(done)} of {format_size(total)}" + (f" -> {format_size(written)}" if written else "")
+        if phase == LEARNING:
+            details = f"{written / 1000:.3f} bits/dim"
+        else:
+            details = f"{format_size(done)} of {format_size(total)}" + (
+                f" -> {format_size(written)}" if written else ""
+            )
         self.bar.update(self.task, completed=done, total=total, details=details)
 
     def report(self, file: FileReport) -> None:

@@ -115,10 +115,10 @@ def fake_codec(name="fake", *, shipped=False, **about) -> CodecFile:
 
 def squeeze(
     inputs, output: Path, codecs=(), *, embed=True, exact=False, jpegxl=False, exclude=(), force=False, verify=True,
-    jobs=1, load=load_fake, report=None,
+    jobs=1, load=load_fake, report=None, adapt=0, progress=None,
 ):  # fmt: skip
     """compress() with fake codecs."""
-    run = RunOptions(jobs, "cpu", load=load, report=report)
+    run = RunOptions(jobs, "cpu", progress, load=load, report=report)
     storage = StorageOptions(exact, jpegxl)
-    request = CompressRequest(inputs, output, list(codecs), embed, storage, exclude, force, verify, run)
+    request = CompressRequest(inputs, output, list(codecs), embed, storage, exclude, force, verify, run, adapt=adapt)
     return compress_with(request)

@@ -14,7 +14,7 @@ import sys
 import zlib
 from bisect import bisect_right
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal, localcontext
 from functools import cache
@@ -245,20 +245,39 @@ def weights(layouts: list[Any], stack: Stack) -> dict[str, tuple[str, Vector]]:
             scales.append(scale)
         columns = prod(shape) // rows
         q = [stack.pop(geometric(scale), -2047, 2047, 24) for scale in scales for _ in range(columns)]
-        plain = [stack.pop(lambda k: (k << 24) >> low, 0, 2**low - 1, 24) if low else 0 for _ in q]  # noqa: B023
-        found[name] = kind, [centre + (high << low) + rest for high, rest in zip(q, plain, strict=True)]
+        plain = [stack.pop(lambda k: (k << 24) >> low, 0, 2**low - 1, 24) if low > 0 else 0 for _ in q]  # noqa: B023
+        found[name] = kind, [centre + (high << abs(low)) + rest for high, rest in zip(q, plain, strict=True)]
     check(stack.head == 2**31 and not stack.tail, "the weights of the codec have a tail")
     return found
 
 
-class Codec:
-    """A codec of the family vlae, of two levels, from its file: F, The codec file; C 6.1."""
+def codec_file(data: bytes) -> tuple[dict[str, Any], dict[str, tuple[str, Vector]]]:
+    """F, The codec file: its header, and its tensors."""
+    check(data[:4] == b"\xb8BBC", "not a codec")
+    end = 8 + int.from_bytes(data[4:8], "little")
+    about = json.loads(zlib.decompress(data[8:end], -15))
+    return about, weights(about["tensors"], Stack(data[end:]))
 
-    def __init__(self, data: bytes) -> None:
-        check(data[:4] == b"\xb8BBC", "not a codec")
-        end = 8 + int.from_bytes(data[4:8], "little")
-        about = json.loads(zlib.decompress(data[8:end], -15))
-        numbers = weights(about["tensors"], Stack(data[end:]))
+
+def added(base: tuple[str, Vector], difference: tuple[str, Vector]) -> tuple[str, Vector]:
+    """F, The codec file: a tensor of a codec that is a difference, modulo what its type holds."""
+    kind, half = base[0], 1 << int(base[0][1:]) - 1
+    check(kind == difference[0], "another type than in the base")
+    sums = (one + more for one, more in zip(base[1], difference[1], strict=True))
+    return kind, [(one + half) % (2 * half) - half for one in sums]
+
+
+class Codec:
+    """A codec of the family vlae, of two levels, from its file: F, The codec file; C 6.1. others: files, by digest."""
+
+    def __init__(self, data: bytes, others: Mapping[bytes, bytes] = {}) -> None:
+        about, numbers = codec_file(data)
+        if "base" in about:
+            found = others.get(bytes.fromhex(about["base"]["digest"]))
+            check(found is not None, "the codec that another is a difference to is not here")
+            before, base = codec_file(found)
+            check("base" not in before and base.keys() == numbers.keys(), "no base")
+            numbers = {name: added(base[name], one) for name, one in numbers.items()}
         c = self.config = DEFAULTS | about["config"]
         check([about["format"], about["family"], c["inner"], *c] == [3, "vlae", 0, *DEFAULTS], "an unknown codec")
         check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
@@ -467,7 +486,7 @@ class Archive:
         (name,) = (name for name in self.given | self.codecs if name[:4] == key)
         file = self.given.get(name) or self.content("C", self.codecs[name])
         check(digest(file, 16) == name, "a codec is not the one that was meant")
-        return Codec(file)
+        return Codec(file, self.given)
 
     def images(self, kind: str, start: int) -> tuple[int, int, int, int, bytes]:
         """F, L, S: number, height, width and channels of images, and their pixels."""

@@ -17,11 +17,15 @@ import reference_reader
 import torch
 from PIL import Image
 from reference_reader import Archive, Codec, ReaderError, Stack, filler, geometric, shapes, tables
+from tiny_models import header_of
 
 import bbcodec
 from bbcodec.archive.format.tiles import tile_bounds, tile_count
+from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
+from bbcodec.codec.stored import StoredCodec, as_difference, pack_file
+from bbcodec.errors import MissingCodec
 from bbcodec.exact.layers import exact_layers
 from bbcodec.models.vlae import Vlae
 from bbcodec.models.vlae_config import VlaeConfig
@@ -203,6 +207,25 @@ def test_what_bbcodec_stored_is_read(learned):
     assert not archive.rebuilt
     assert {place.type for entry in archive.entries.values() for place in entry.places} == {"L", "B"}
     check_holds(read_all(data), learned / "folder")
+
+
+def test_a_codec_that_is_a_difference_is_read(learned, tmp_path, monkeypatch):
+    """Numbers of all tensors wrap around somewhere."""
+    base = StoredCodec.read(parse_codec((learned / "rule.bbc").read_bytes(), "rule"))
+    tensors = {name: -one - np.iinfo(one.dtype).max for name, one in base.tensors.items()}
+    other = parse_codec(pack_file(header_of((learned / "rule.bbc").read_bytes()), tensors), "other", shipped=True)
+    monkeypatch.setattr("bbcodec.codec.stored.shipped_codecs", lambda: (other,))
+    (tmp_path / "short.bbc").write_bytes(as_difference((learned / "rule.bbc").read_bytes(), other))
+    summary = bbcodec.compress(learned / "folder", tmp_path / "a.bb", codec=tmp_path / "short.bbc")
+    assert summary.codecs == ["short"]
+    bbcodec.verify(tmp_path / "a.bb")
+    data = (tmp_path / "a.bb").read_bytes()
+    check_holds(read_all(data, [other.content]), learned / "folder")
+    with pytest.raises(ReaderError, match="is a difference to is not here"):
+        read_all(data)
+    monkeypatch.setattr("bbcodec.codec.stored.shipped_codecs", tuple)
+    with pytest.raises(MissingCodec, match="difference to the codec 'other'"):
+        bbcodec.verify(tmp_path / "a.bb")
 
 
 def test_the_entries_say_what_the_files_were(learned):

@@ -77,7 +77,7 @@ def edited_codec_file(content: bytes, tensors: dict[str, torch.Tensor] | None = 
     """
     about, message = split_codec(content)
     for key, value in header.items():
-        about[key] = {**about[key], **value} if isinstance(value, dict) else value
+        about[key] = {**about.get(key, {}), **value} if isinstance(value, dict) else value
     if tensors is None:
         return with_message(about, message)
     others = {name: one for name, one in tensors.items() if one.dtype not in (torch.int8, torch.int16, torch.int32)}

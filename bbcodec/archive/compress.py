@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from bbcodec.archive.adaptation import Adapted, adapted_codecs, find_learner
 from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
@@ -49,7 +50,9 @@ class CompressRequest:
 
     codecs: of which the shortest is taken. embed: put those that are not shipped into the archive. exclude: shell
     patterns of names to leave out. force: overwrite `output`. verify: decode the archive before it gets its name.
-    recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none.
+    recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none. adapt:
+    minutes in which codecs learn from the files first; None: as long as they are worth; 0: not at all. adapted: the
+    codecs that have learned, which are used beside the others and in place of those that they began with.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -62,6 +65,8 @@ class CompressRequest:
     verify: bool = True
     run: RunOptions = field(default_factory=RunOptions)
     recovery: int = 0
+    adapt: float | None = 0
+    adapted: Sequence[Adapted] = ()
 
     @property
     def input_paths(self) -> list[PathLike]:
@@ -71,7 +76,9 @@ class CompressRequest:
     @cached_property
     def codec_uses(self) -> list[CodecChoice]:
         """The codecs as an archive would use them."""
-        return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in self.codecs]
+        begun_with = {one.base.digest for one in self.adapted}
+        codecs = [*(one.codec for one in self.adapted), *(one for one in self.codecs if one.digest not in begun_with)]
+        return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in codecs]
 
     def tile_pixels(self, mode: str) -> int:
         """The size of the tiles of large images of a mode."""
@@ -91,6 +98,7 @@ def compress(
     force: bool = False,
     verify: bool = True,
     recovery: int = 0,
+    adapt: float | None = 0,
     jobs: int = 1,
     device: str = "auto",
     progress: Progress | None = None,
@@ -106,6 +114,8 @@ def compress(
     exclude: shell patterns of names to leave out.
     recovery: append blocks from which `repair` makes the archive whole where up to about so many percent of it are
     lost, 1 to 100; needs the package zfec.
+    adapt: let codecs learn from the files first, for so many minutes in all, with `jobs` threads; None: as long as the
+    files are worth. What they learned is embedded, if that makes the archive smaller; otherwise nothing changes.
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
     progress, report: called as the work goes on, and for each file with what was tried.
@@ -125,6 +135,12 @@ def compress(
         require_zfec()
     if jpegxl:
         require_jpegxl()
+    if adapt is None or adapt > 0:
+        if not embed_codec:
+            raise InputError("what codecs learn from files has to be in their archive: embed_codec must be true")
+        find_learner()
+    elif adapt < 0:
+        raise InputError(f"adapt: expected minutes, at least 0, got {adapt}")
     request = CompressRequest(
         inputs,
         output,
@@ -136,6 +152,7 @@ def compress(
         verify=verify,
         run=RunOptions(jobs, device, progress, report=report),
         recovery=recovery,
+        adapt=adapt,
     )
     return compress_with(request)
 
@@ -158,6 +175,8 @@ def compress_with(request: CompressRequest) -> Summary:
     target = Path(request.output)
     refuse_existing(target, request.force)
     found = scan(request.input_paths, target, request.exclude)
+    learned, lines = _learned(found, request)
+    request = replace(request, adapted=[one for one in learned if one.pays])
     with new_file(target, request.force) as (path, stream):
         summary = _write_at_rest(found, stream, request)
         del found  # which of many files takes as much memory as verifying them
@@ -167,7 +186,16 @@ def compress_with(request: CompressRequest) -> Summary:
             summary.archive_bytes = stream.tell()
         if request.verify:
             _verify_written(path, request)
+    summary.adapted = lines
     return summary
+
+
+def _learned(found: Scan, request: CompressRequest) -> tuple[list[Adapted], list[str]]:
+    """The codecs that learned from what was found, if that is wanted, and lines on them."""
+    if request.adapt == 0:
+        return [], []
+    tasks = _Work.of(found, request).tasks
+    return adapted_codecs(tasks, request.codecs, request.adapt, request.run)
 
 
 def _write_at_rest(found: Scan, stream: BinaryIO, request: CompressRequest) -> Summary:
@@ -205,8 +233,9 @@ def _write(work: _Work, stream: BinaryIO, request: CompressRequest) -> Summary:
         written = work.thorough().write(stream, request.codec_uses)
     notes = []
     if not written.codecs_pay:
-        written = work.write(stream, ())
-        names = ", ".join(one.name for one in request.codecs)
+        rest = [use for use in replace(request, adapted=()).codec_uses if not use.embed]
+        written = work.write(stream, rest)
+        names = ", ".join(use.source.name for use in request.codec_uses if use.embed)
         notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
     written.summary.skipped = [*work.scan.skipped, *notes]
     return written.summary

@@ -19,6 +19,7 @@ class Summary:
 
     rewritten: how many files keep their picture or arrays, but not their very bytes (only `compress` counts them).
     changed: the names of files that changed whenever they were read, of which all that was read last is stored.
+    adapted: a line for each codec that learned from the files.
     """
 
     files: int = 0
@@ -31,6 +32,7 @@ class Summary:
     copies: int = 0
     rewritten: int = 0
     changed: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

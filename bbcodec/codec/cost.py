@@ -52,6 +52,8 @@ def check_cost(stored: StoredCodec, stored_bytes: int, limits: Limits) -> None:
 
     stored_bytes: what it takes in the archive. A bomb takes little there, as its weights are all alike.
     """
+    if stored.base is not None:  # whose weights are no bomb
+        stored_bytes += len(stored.base.content)
     cost, allowed = cost_of(stored), limits.work_for(stored_bytes)
     if cost.multiply_adds > allowed:
         raise LimitExceeded(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.stored import StoredCodec
-from bbcodec.errors import BadCodecFile
+from bbcodec.errors import BadCodecFile, MissingCodec
 from bbcodec.model.coding import Account, bits_of, decode, encode
 from bbcodec.model.program import Coded, Programmed
 
@@ -91,5 +91,5 @@ def runs_without_torch(content: bytes, device: str) -> bool:
     """Whether the codec in the bytes of a file has an engine on a device, so that threads can code with it."""
     try:
         return engine_backend(StoredCodec.read(parse_codec(content, "codec")), device) is not None
-    except BadCodecFile:
+    except (BadCodecFile, MissingCodec):
         return False

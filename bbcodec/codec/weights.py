@@ -1,8 +1,9 @@
 """Weights of a codec file, entropy-coded: whole numbers in, a message of the project's own stack out, and back.
 
 Rows of a tensor (its first axis; all of a tensor of one axis) have one scale each: weights of a row are about as large
-as each other. A weight v is q = (v - centre) >> low under a two-sided geometric distribution of its row's scale, and
-`low` plain bits below it. The scales are coded first, as differences to the row before, then the weights.
+as each other. A weight v is q = (v - centre) >> |low| under a two-sided geometric distribution of its row's scale, and
+`low` plain bits below it, none where `low` is negative: these bits are 0. The scales are coded first, as differences to
+the row before, then the weights.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ def layout_of(name: str, tensor: Tensor) -> Layout:
     centre = int(np.median(whole)) if whole.size and tensor.ndim == 1 else 0
     least, most = int(whole.min(initial=centre)) - centre, int(whole.max(initial=centre)) - centre
     low = next(low for low in range(MOST_LOW + 1) if least >> low >= -BOUND and most >> low <= BOUND)
+    used = int(np.bitwise_or.reduce(whole - centre, axis=None))
+    step = (used & -used).bit_length() - 1 if used else 0  # a power of two that divides all
+    low = -min(step, MOST_LOW) if step >= max(low, 1) else low
     return Layout(name, kind, tensor.shape, centre, low)
 
 
@@ -94,8 +98,8 @@ def pack_weights(tensors: Sequence[tuple[Layout, Tensor]]) -> bytes:
     stack = AnsStack()
     for layout, tensor in reversed(tensors):
         whole = (tensor.astype(np.int64) - layout.centre).reshape(layout.rows)
-        q = (whole >> layout.low).astype(np.int32)
-        if layout.low:
+        q = (whole >> abs(layout.low)).astype(np.int32)
+        if layout.low > 0:
             plain = (whole & ((1 << layout.low) - 1)).astype(np.int32)
             stack.push(uniform.push, plain.reshape(-1), (), 1 << layout.low, LOG2)
         scales = _best_scales(q)
@@ -129,8 +133,8 @@ def _pop(stack: AnsStack, layout: Layout) -> Tensor:
     if rows and not 0 <= scales.min() <= scales.max() < SCALES:
         raise BadCodecFile(f"rows of {layout.name} have scales beyond {SCALES - 1}")
     stack.pop(geometric.pop, q, (scales.astype(np.uint8),), tails())
-    whole = q.astype(np.int64) << layout.low
-    if layout.low:
+    whole = q.astype(np.int64) << abs(layout.low)
+    if layout.low > 0:
         plain = np.zeros(rows * columns, np.int32)
         stack.pop(uniform.pop, plain, (), 1 << layout.low, LOG2)
         whole += plain.reshape(whole.shape)
@@ -149,7 +153,7 @@ def check_layout(layout: Layout) -> None:
         or not isinstance(layout.name, str)
         or not isinstance(layout.kind, str)
         or layout.kind not in TYPES
-        or not 0 <= layout.low <= MOST_LOW
+        or not -MOST_LOW <= layout.low <= MOST_LOW
         or abs(layout.centre) > 2**31
         or len(layout.shape) > MOST_AXES
         or any(not 0 < side < 2**31 for side in layout.shape)

@@ -1,10 +1,12 @@
 """Kernels as machine code: how they are compiled, kept on disk, and when the code on disk is out of date.
 
 Numba notices changes of the file that holds a kernel, but not of other files whose functions are inlined into it or
-whose constants it uses. So the stamp that it compares covers every source of the coder and of the kernel's package too.
+whose constants it uses. And it numbers its files of code: of two processes that compile for different types at the same
+time, one may be left with the code of the other. So here the name of a file says what its code is made of: the kernel,
+the types, the processor, and every source of the coder and of the kernel's package.
 
-Numba keeps code in the folder NUMBA_CACHE_DIR, or else beside the sources, or, where these cannot be written, in the
-user's cache (`~/.cache/numba`).
+Code lies in the folder NUMBA_CACHE_DIR, or else beside the sources, or, where these cannot be written, in the user's
+cache (`~/.cache/numba`).
 """
 
 from __future__ import annotations
@@ -30,9 +32,7 @@ CODER = Path(__file__).parent
 
 def compiled(function: Function) -> Function:
     """A kernel: machine code, cached on disk, that lets other threads run."""
-    kernel = kept(nb.njit(nogil=True, _nrt=False)(function))
-    depend_on_sources(kernel, Path(function.__code__.co_filename).parent)
-    return cast(Function, kernel)
+    return cast(Function, kept(nb.njit(nogil=True, _nrt=False)(function), Path(function.__code__.co_filename).parent))
 
 
 def inlined(function: Function) -> Function:
@@ -40,12 +40,47 @@ def inlined(function: Function) -> Function:
     return cast(Function, nb.njit(nogil=True, forceinline=True, _nrt=False)(function))
 
 
-def kept(kernel: Any) -> Any:
-    """The kernel, with its machine code kept on disk; where no folder can be written, each process compiles anew."""
-    with suppress(AttributeError, RuntimeError):  # it is a function if compilation is switched off; or no folder
+def kept(kernel: Any, package: Path) -> Any:
+    """The kernel of a package, with its machine code kept on disk.
+
+    Where no folder can be written, or numba keeps its code in another way than this knows, each process compiles anew.
+    """
+    no_cache = getattr(kernel, "_cache", None)
+    try:
         kernel.enable_caching()
+        kernel._cache._cache_file = CodeFiles(kernel._cache._cache_file, package)
         load_quickly(kernel._cache)
+    except (AttributeError, RuntimeError):  # no such files; or no folder
+        if no_cache is not None:  # otherwise it is a function: compilation is switched off
+            kernel._cache = no_cache
     return kernel
+
+
+class CodeFiles:
+    """The files that hold the machine code of one kernel, in place of numba's, by whose methods it is called."""
+
+    def __init__(self, files: Any, package: Path) -> None:
+        """files: those of numba, which name the folder and read and write; package: that the kernel is of.
+
+        Raises AttributeError if numba has no files of this form.
+        """
+        self._name, self._read, self._write = files._data_name_pattern, files._load_data, files._save_data
+        self._made_of = f"{nb.__version__} {source_digest(package).hex()}"
+
+    def _file(self, key: Any) -> str:
+        """The name of the file for types and a processor, which are in the key."""
+        digest = blake2b(f"{self._made_of} {key!r}".encode(), digest_size=16).hexdigest()
+        return str(self._name.replace("{number:d}", digest))
+
+    def load(self, key: Any) -> Any:
+        """The code for a key; None where there is none."""
+        with suppress(OSError):
+            return self._read(self._file(key))
+        return None
+
+    def save(self, key: Any, code: Any) -> None:
+        """Keep the code for a key. The file appears whole."""
+        self._write(self._file(key), code)
 
 
 def load_quickly(cache: Any) -> None:
@@ -63,18 +98,6 @@ def load_quickly(cache: Any) -> None:
         return found
 
     cache.load_overload = load_overload
-
-
-def depend_on_sources(kernel: Any, package: Path) -> None:
-    """Make numba discard cached code of the kernel once a source of its package, or of the coder, has changed.
-
-    Does nothing where numba has no cache of this form: then only changes of the kernel's own file are noticed.
-    """
-    try:
-        index = kernel._cache._cache_file
-        index._source_stamp = index._source_stamp, source_digest(package)
-    except AttributeError:
-        return
 
 
 @cache

@@ -1,9 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, disable-error-code=import-untyped
-"""How the engine is compiled: which instructions multiply, and a disk cache that follows changes of any of its files.
+"""How the engine is compiled, and which instructions multiply.
 
 Every compiled entry point takes a `Kernels` as its first argument. Its numba type carries the name of an instruction
-set and a digest of the sources, so that machine code for different instruction sets lies side by side in numba's cache,
-and code from older sources is never found: numba itself compares the file of the entry point and no other.
+set, so that machine code for different instruction sets lies side by side on the disk.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
-from bbcodec.coder.compilation import kept, source_digest
+from bbcodec.coder.compilation import kept
 from bbcodec.errors import InputError
 
 VARIABLE: Final = "BBCODEC_KERNELS"
@@ -31,7 +30,6 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
     "avx2": ("avx2",),
     "portable": (),
 }
-CODE: Final = source_digest(Path(__file__).parent).hex()  # of the engine and the coder
 
 Function = Callable[..., Any]
 
@@ -41,7 +39,7 @@ _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False, "error_model": 
 
 def compiled(function: Function) -> Function:
     """An entry point: machine code, cached on disk, that lets other threads run and allocates nothing."""
-    return cast(Function, kept(nb.njit(**_OPTIONS)(function)))
+    return cast(Function, kept(nb.njit(**_OPTIONS)(function), Path(__file__).parent))
 
 
 def part(function: Function) -> Function:
@@ -91,10 +89,10 @@ def available() -> list[str]:
 class KernelsType(types.Opaque):
     """The numba type of a `Kernels`."""
 
-    def __init__(self, name: str, code: str) -> None:
-        """name: of the instruction set; code: digest of the sources."""
+    def __init__(self, name: str) -> None:
+        """name: of the instruction set."""
         self.kernels = name
-        super().__init__(f"Kernels({name}, {code})")
+        super().__init__(f"Kernels({name})")
 
 
 _type = cache(KernelsType)  # making one takes longer than most calls
@@ -104,7 +102,7 @@ llvm.initialize_native_asmparser()  # for inline assembly
 
 @typeof_impl.register(Kernels)
 def _typeof(kernels, context):
-    return _type(kernels.name, CODE)
+    return _type(kernels.name)
 
 
 @unbox(KernelsType)

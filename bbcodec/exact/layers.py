@@ -88,6 +88,11 @@ def _listed(types: tuple[torch.dtype, ...]) -> str:
     return ", ".join(str(one).removeprefix("torch.") for one in types)
 
 
+def by_channel(values: Tensor, weight: Tensor) -> Tensor:
+    """A value for each output channel (C',), in a shape that goes with a weight (C', ...)."""
+    return values.view(-1, *[1] * (weight.dim() - 1))
+
+
 class ExactLayer(ExactPart):
     """A layer that learns real weights and computes with whole ones.
 
@@ -125,7 +130,7 @@ class ExactLayer(ExactPart):
         weight, bias = self.masked_weight(), self.bias * ACTIVATION_UNIT
         if self.gain is None:
             return weight, bias
-        return weight * self.gain.view(-1, *[1] * (weight.dim() - 1)), bias * self.gain
+        return weight * by_channel(self.gain, weight), bias * self.gain
 
     def scales(self, weight: Tensor, bias: Tensor) -> Tensor:
         """The power of two of each output channel, as fine as the bound allows after rounding."""
@@ -139,25 +144,29 @@ class ExactLayer(ExactPart):
         """Weight and bias (in units of 1/256) to compute with."""
         if self.frozen is not None:
             return self.frozen
-        weight, bias = self.reals()
         if not self.exact:
-            return weight, bias
+            return self.reals()
+        weight, bias, scale = self.whole()
+        return weight / by_channel(scale, weight), bias / scale
+
+    def whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Whole weights and biases, with the gradients of the real ones times the scale, and the scale."""
+        weight, bias = self.reals()
         with torch.no_grad():
             scale = self.scales(weight, bias)
-        each = scale.view(-1, *[1] * (weight.dim() - 1))
-        return rounded(weight * each) / each, rounded(bias * scale) / scale
+        return rounded(weight * by_channel(scale, weight)), rounded(bias * scale), scale
 
     def integers(self) -> dict[str, Tensor]:
         """weight (int16), bias (int32) and log2 of the scale (int8) of each output channel."""
         with torch.no_grad():
-            weight, bias = self.reals()
-            scale = self.scales(weight, bias) if self.scale is None else self.scale
-            if self.frozen is not None:
-                weight, bias = self.frozen
-            each = scale.view(-1, *[1] * (weight.dim() - 1))
+            if self.frozen is None or self.scale is None:
+                weight, bias, scale = self.whole()
+            else:
+                (weight, bias), scale = self.frozen, self.scale
+                weight, bias = (weight * by_channel(scale, weight)).round(), (bias * scale).round()
             return {
-                "weight": (weight * each).round().to("cpu", torch.int16),
-                "bias": (bias * scale).round().to("cpu", torch.int32),
+                "weight": weight.to("cpu", torch.int16),
+                "bias": bias.to("cpu", torch.int32),
                 "scale": torch.log2(scale).round().to("cpu", torch.int8),
             }
 
@@ -177,11 +186,10 @@ class ExactLayer(ExactPart):
             )
         device = self.weight.device
         self.scale = torch.exp2(scale.to(device).float())
-        each = self.scale.view(-1, *[1] * (weight.dim() - 1))
-        self.frozen = weight.to(device).float() / each, bias.to(device).float() / self.scale
+        self.frozen = weight.to(device).float() / by_channel(self.scale, weight), bias.to(device).float() / self.scale
         with torch.no_grad():
             gain = torch.ones_like(self.bias) if self.gain is None else self.gain
-            self.weight.copy_(self.frozen[0] / gain.view(-1, *[1] * (weight.dim() - 1)))
+            self.weight.copy_(self.frozen[0] / by_channel(gain, weight))
             self.bias.copy_(self.frozen[1] / ACTIVATION_UNIT / gain)
 
     def stored(self) -> dict[str, Tensor]:

@@ -13,14 +13,15 @@ Wide layers (pixels in, or parameters out) have weights within +-2047, inner one
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, CARRIER, straight
-from bbcodec.exact.layers import Conv, ExactLayer, Linear, TransposedConv
+from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, CARRIER, rounded, straight
+from bbcodec.exact.layers import Conv, ExactLayer, Linear, TransposedConv, by_channel
 from bbcodec.exact.masked_conv import MaskedConv, MaskType
 from bbcodec.exact.wave_order import SKEW
 
@@ -43,6 +44,24 @@ def entering(h: Tensor, exact: bool) -> Tensor:
     return half_up(a) if exact else a
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights of a layer began: whole numbers (C', ...), 2**shift of each output channel, and a step.
+
+    Weights that have moved from there by whole steps take few bytes as differences.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    step: int
+
+    def near(self, weight: Tensor, most: int) -> Tensor:
+        """The nearest weights within +-most that are whole steps from here, with the gradient of the identity."""
+        least, greatest = ((bound - self.weight) / self.step for bound in (-most, most))
+        steps = rounded((weight - self.weight) / self.step).clamp(least.ceil(), greatest.floor())
+        return self.weight + self.step * steps
+
+
 class ShiftedLayer(ExactLayer):
     """What the layers here add to ExactLayer: other units, shifts k in place of scales, halves up.
 
@@ -53,6 +72,31 @@ class ShiftedLayer(ExactLayer):
     max_weight: ClassVar[int] = 2047
     input_unit = ACTIVATION_UNIT
     output_unit = ACTIVATION_UNIT
+    origin: Origin | None = None
+
+    def learn_difference(self, step: int) -> None:
+        """From now on, keep the shifts of now and move whole weights by whole steps, as far as the bound allows."""
+        with torch.no_grad():
+            weight, _, scale = self.whole()
+        self.origin = Origin(weight, scale, step)
+
+    def whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As of ExactLayer; near the origin if there is one, but for channels whose sums would break the bound."""
+        if self.origin is None:
+            return super().whole()
+        (weight, bias), scale = self.reals(), self.origin.scale
+        weight, bias = self.origin.near(weight * by_channel(scale, weight), self.max_weight), rounded(bias * scale)
+        with torch.no_grad():
+            sums = self.bound * weight.double().abs().flatten(1).sum(1) + bias.double().abs() + scale / 2
+            fits = sums < CARRIER
+            if fits.all():
+                return weight, bias, scale
+        others = super().whole()
+        return (
+            torch.where(by_channel(fits, weight), weight, others[0]),
+            torch.where(fits, bias, others[1]),
+            torch.where(fits, scale, others[2]),
+        )
 
     def reals(self) -> tuple[Tensor, Tensor]:
         """Real weights, within what the least shift can hold, and biases: outputs are in units of 1 / `output_unit`."""
@@ -92,12 +136,11 @@ class ShiftedLayer(ExactLayer):
             )
         device = self.weight.device
         self.scale = torch.exp2(shift.to(device).float())
-        each = self.scale.view(-1, *[1] * (weight.dim() - 1))
-        self.frozen = weight.to(device).float() / each, bias.to(device).float() / self.scale
+        self.frozen = weight.to(device).float() / by_channel(self.scale, weight), bias.to(device).float() / self.scale
         with torch.no_grad():
             gain = torch.ones_like(self.bias) if self.gain is None else self.gain
             unit = gain * (self.output_unit / self.input_unit)
-            self.weight.copy_(self.frozen[0] / unit.view(-1, *[1] * (weight.dim() - 1)))
+            self.weight.copy_(self.frozen[0] / by_channel(unit, weight))
             self.bias.copy_(self.frozen[1] / (gain * self.output_unit))
 
     def load_stored(self, weight: Tensor, bias: Tensor, shift: Tensor) -> None:

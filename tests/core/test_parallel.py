@@ -18,7 +18,7 @@ from folders import COLOUR, GREY
 from bbcodec import parallel as workers
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import BBCodecError
-from bbcodec.parallel import Workers, run_tasks
+from bbcodec.parallel import Workers, end_process, run_tasks
 
 
 def pool_of(*codecs, load=load_fake):
@@ -227,26 +227,57 @@ def test_threads_end_with_an_early_stop():
     assert len(done) < 10  # what was waiting is not done any more
 
 
-HASTY = """
-import os, signal, threading, time
+STOPPED = """
+import os, signal, sys, time
 from bbcodec.codec.pool import CodecPool
-from bbcodec.parallel import Workers, run_tasks
+from bbcodec.parallel import Workers, end_process, run_tasks
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
 def sleep(pool, seconds):
     if seconds:
         os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(seconds)
-list(run_tasks(sleep, [0, 100, 100], CodecPool(), Workers(2, threads=True)))
+        time.sleep(seconds)
+        print("awake")
+tasks = [0, *[float(sys.argv[1])] * 2]
+try:
+    list(run_tasks(sleep, tasks, CodecPool(), Workers(2, threads=True)))
+except KeyboardInterrupt:
+    print("interrupted")
+    if sys.argv[2] == "end":
+        end_process(7)
+    raise
 """
 
 
-def test_ctrl_c_ends_a_process_at_once_whatever_its_threads_do():
+def stopped(*arguments: str) -> tuple[int, list[str], str]:
+    """How a process ends that Ctrl-C reaches while its threads sleep: its exit code, what it printed, what it said."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(
-        [sys.executable, "-c", HASTY], timeout=60, env=environment, capture_output=True, text=True, cwd="/"
+        [sys.executable, "-c", STOPPED, *arguments],
+        timeout=60,
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd="/",
     )
-    assert ended.returncode == -signal.SIGINT
-    assert "KeyboardInterrupt" in ended.stderr
+    return ended.returncode, ended.stdout.split(), ended.stderr
+
+
+def test_a_process_can_be_ended_at_once_whatever_its_threads_do():
+    assert stopped("100", "end") == (7, ["interrupted"], "")
+
+
+def test_the_end_of_python_waits_for_the_tasks_of_threads():
+    """It would end them anywhere, and machine code in the middle of a call aborts the process then."""
+    code, printed, said = stopped("1", "raise")
+    assert code == -signal.SIGINT
+    assert printed[:2] == ["interrupted", "awake"]
+    assert said.endswith("KeyboardInterrupt\n")
+
+
+def test_a_process_without_threads_ends_as_others_do():
+    with pytest.raises(SystemExit) as ended:
+        end_process(3)
+    assert ended.value.code == 3
 
 
 # --- the pool

@@ -30,10 +30,10 @@ SHEET_LOOK: Final = 1 / 1.08  # which have more pixels, and so less that is by c
 PHOTO: Final = 1.1
 PHOTO_GLANCE: Final = 1 / 1.07
 PNG: Final = 1 / 1.07  # a PNG has this share, or more, of a WebP made at a glance
-# A WebP or PNG of an image of which few samples are as those beside or above them has this share, or more, of the
+# Of an image of which few samples are as those beside or above them, a WebP or PNG has these shares, or more, of the
 # entropy of its residuals in a fourth of its rows.
-OF_ENTROPY: Final = 0.88
-FEW_ALIKE: Final = 0.25
+OF_ENTROPY: Final = {"webp": 0.88, "png": 0.97}
+FEW_ALIKE: Final = 1 / 3
 STRIP: Final = 8  # rows
 # But quick WebPs do not see what is repeated more than 16 rows below: they count with the share of bytes that is new,
 # and of small images further effort may make up for so many bytes.
@@ -62,10 +62,11 @@ class PictureTrials:
 
     def least(self, coding: str, bar: float) -> float | None:
         """The bytes that a storage coding gives, at least, if these are over `bar`; None where they may be fewer."""
-        if bar == np.inf or coding not in ("webp", "png"):
+        if bar == np.inf or coding not in OF_ENTROPY:
             return None
-        if self._of_entropy > bar:
-            least = self._of_entropy * self._new_share - SLACK_BYTES
+        of_entropy = OF_ENTROPY[coding] * self._entropy
+        if of_entropy > bar:
+            least = of_entropy * self._new_share - SLACK_BYTES
             if least > bar:
                 return least
         least = self._share("glance", PHOTO_GLANCE if coding == "webp" else PNG)
@@ -97,10 +98,10 @@ class PictureTrials:
         return self._sizes[effort]
 
     @cached_property
-    def _of_entropy(self) -> float:
-        """Bytes of a WebP or PNG at least, but for what repeats; 0 where residuals do not tell."""
+    def _entropy(self) -> float:
+        """Bytes by the entropy of residuals; 0 where they do not tell what a WebP or PNG takes."""
         alike, size = (1.0, 0.0) if self.levels != 256 else residuals(self.image)
-        return OF_ENTROPY * min(size, self.image.nbytes) if alike < FEW_ALIKE else 0.0
+        return min(size, self.image.nbytes) if alike < FEW_ALIKE else 0.0
 
     @cached_property
     def _new_share(self) -> float:
@@ -156,7 +157,7 @@ def least_sheet(coding: str, images: Pixels, bar: float) -> float:
     if coding == "webp":
         sheet, new_share = images.reshape(-1, *images.shape[2:]), 1 - repeated_share(images)
         alike, size = residuals(sheet) if images.max() > 1 else (1.0, 0.0)
-        least = OF_ENTROPY * min(size, images.nbytes) * new_share - SLACK_BYTES
+        least = OF_ENTROPY[coding] * min(size, images.nbytes) * new_share - SLACK_BYTES
         if alike < FEW_ALIKE and least > bar:
             return least
         least = (len(_WEBP.encode_picture(sheet, "glance")) * GLANCE - SLACK_BYTES) * new_share

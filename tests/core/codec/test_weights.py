@@ -65,6 +65,16 @@ def test_weights_take_about_their_entropy(size):
     assert len(pack_weights(laid_out([weights]))) < 1.04 * entropy + 130 + weights.size / 8 / 20
 
 
+@given(hnp.arrays(np.int8, (5, 9), elements=st.integers(-15, 15)), st.integers(0, 3), KINDS, st.integers(-5, 5))
+def test_multiples_of_a_power_of_two_take_no_more_than_their_quotients(quotients, power, kind, centre):
+    ones = (quotients.astype(kind), (quotients << power).astype(kind))
+    sizes = [len(pack_weights(laid_out([one]))) for one in ones]
+    assert sizes[1] <= sizes[0]
+    ((layout, line),) = laid_out([(quotients[0].astype(kind) << power) + centre])
+    assert np.array_equal(unpack_weights([layout], pack_weights([(layout, line)]))[0], line)
+    assert layout_of("zeros", ones[0] * 0).low == 0
+
+
 def test_rows_have_scales_of_their_own():
     rng = np.random.default_rng(0)
     rows = [np.rint(rng.laplace(0, size, 400)) for size in (1, 50) * 8]
@@ -93,8 +103,8 @@ MESSAGE = pack_weights([(LAYOUT, np.arange(12, dtype=np.int8).reshape(3, 4))])
     "change",
     [
         {"name": 5}, {"kind": "f4"}, {"kind": []}, {"shape": (0, 4)}, {"shape": (-1,)}, {"shape": (2.0, 6)},
-        {"shape": (2**40,)}, {"shape": (1,) * 9}, {"shape": (2**13, 2**14)}, {"shape": (12,), "low": -1},
-        {"low": 23}, {"low": True}, {"centre": 2**40}, {"centre": 0.0}, {"centre": 125}, {"shape": (4, 4)},
+        {"shape": (2**40,)}, {"shape": (1,) * 9}, {"shape": (2**13, 2**14)}, {"low": -23},
+        {"low": 23}, {"low": True}, {"low": -6}, {"centre": 2**40}, {"centre": 0.0}, {"centre": 125}, {"shape": (4, 4)},
         {"shape": (2, 4)}, {"low": 3},
     ],
 )  # fmt: skip

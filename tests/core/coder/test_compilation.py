@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numba as nb
+import numpy as np
 import pytest
 
 import bbcodec
@@ -70,14 +71,39 @@ def test_where_no_folder_can_be_written_each_process_compiles(monkeypatch):
     monkeypatch.setattr("numba.core.caching.CompileResultCacheImpl._locator_classes", [])
     with pytest.raises(RuntimeError, match="no locator"):
         nb.njit(cache=True)(lambda x: x + 1)
-    kernel = compilation.kept(nb.njit(lambda x: x + 1))
+    kernel = compilation.kept(nb.njit(lambda x: x + 1), Path(__file__).parent)
     assert kernel(1) == 2
 
 
-def test_a_numba_without_this_cache_still_compiles():
-    """As with compilation switched off, where a kernel is the function itself."""
-    compilation.depend_on_sources(lambda: 0, Path(__file__).parent)
-    assert compilation.kept(len) is len
+def test_where_compilation_is_switched_off_a_kernel_is_the_function():
+    assert compilation.kept(len, Path(__file__).parent) is len
+
+
+def test_a_numba_with_other_files_compiles_and_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    monkeypatch.delattr("numba.core.caching.IndexDataCacheFile._load_data")
+    kernel = compilation.kept(nb.njit(plus_one), Path(__file__).parent)
+    assert kernel(1) == 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def plus_one(x):
+    return x + 1
+
+
+def test_a_file_of_code_is_of_one_kernel_and_one_set_of_types(tmp_path, monkeypatch):
+    """Whatever other processes write at the same time: nothing tells a file by its number."""
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    kernel = compilation.kept(nb.njit(plus_one), Path(__file__).parent)
+    written = [kernel(x) and {path.name for path in tmp_path.rglob("*.nbc")} for x in (1, 1.5, np.uint8(3))]
+    assert [len(names) for names in written] == [1, 2, 3]
+    assert not list(tmp_path.rglob("*.nbi"))  # the index, through which numba finds numbers
+    again = compilation.kept(nb.njit(plus_one), Path(__file__).parent)
+    assert [again(np.uint8(3)), again(1.5), again(1)] == [4, 2.5, 2]
+    assert sum(again.stats.cache_hits.values()) == 3
+    elsewhere = compilation.kept(nb.njit(plus_one), tmp_path)  # another package: other sources
+    assert elsewhere(1) == 2
+    assert sum(elsewhere.stats.cache_hits.values()) == 0
 
 
 def test_the_digest_covers_the_package_and_the_coder(tmp_path):

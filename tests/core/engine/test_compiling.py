@@ -49,22 +49,19 @@ for name in compiling.available():
     words, ones = np.zeros(4, np.uint32), np.ones(1, np.int32)
     push_intervals(compiling.Kernels(name), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones, 24)
 print(sum(push_intervals.stats.cache_hits.values()), sum(push_intervals.stats.cache_misses.values()))
-compiling.CODE = "other"
-push_intervals(compiling.Kernels("portable"), np.full(1, 1 << 31, np.uint64), words, 0, ones, ones, 24)
-print(sum(push_intervals.stats.cache_hits.values()), sum(push_intervals.stats.cache_misses.values()))
 """
 
 
-def test_machine_code_is_cached_for_each_instruction_set_and_each_state_of_the_sources(tmp_path):
+def test_machine_code_is_kept_for_each_instruction_set(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     count = len(available())
 
     def run():
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, check=True)
-        return [tuple(map(int, line.split())) for line in done.stdout.decode().splitlines()]
+        return tuple(map(int, done.stdout.split()))
 
-    assert run() == [(0, count), (0, count + 1)]
-    assert run() == [(count, 0), (count + 1, 0)]
+    assert run() == (0, count)
+    assert run() == (count, 0)
 
 
 def test_kernels_have_no_value_at_run_time():

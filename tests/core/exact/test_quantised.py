@@ -159,6 +159,50 @@ def test_training_computes_what_is_coded(name, seed, size, to_stream):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@given(SEEDS, st.sampled_from([1, 2, 4, 16]), st.sampled_from([0.01, 0.3, 30.0]), st.booleans())
+@settings(max_examples=12, deadline=None)
+def test_differences_are_whole_steps_within_the_bounds(name, seed, step, size, to_stream):
+    """However far real weights move: a channel that would break the bound of sums, and only that, gets other shifts."""
+    torch.manual_seed(seed)
+    layer = LAYERS[name](to_stream)
+    before = layer.stored()
+    layer.learn_difference(step)
+    assert all(torch.equal(one, before[key]) for key, one in layer.stored().items())
+    with torch.no_grad():
+        layer.weight.add_(size * torch.randn_like(layer.weight) * layer.weight.std())
+        layer.bias.add_(size * torch.randn_like(layer.bias))
+    x = tensor(example(layer, seed)).requires_grad_()
+    with guard():
+        learning = layer(x)
+        after = layer.stored()
+        layer.freeze()
+        with torch.no_grad():
+            assert torch.equal(layer(x), learning)
+    learning.sum().backward()
+    assert layer.weight.grad is not None
+    same = after["shift"] == before["shift"]
+    moved = (after["weight"].int() - before["weight"].int())[same]
+    assert not (moved % step).any()
+    if size < 0.1 and layer.bound * layer.fan_in * layer.max_weight < CARRIER / 2:
+        assert same.all()
+
+
+def test_weights_move_to_the_nearest_step_and_stop_at_the_bound():
+    layer = InnerLinear(3, 1, to_stream=True)
+    layer.load_stored(
+        torch.tensor([[100, -100, 3]], dtype=torch.int8),
+        torch.tensor([5], dtype=torch.int32),
+        torch.tensor([7], dtype=torch.int8),
+    )
+    layer.frozen = layer.scale = None  # learning goes on
+    layer.learn_difference(4)
+    with torch.no_grad():
+        layer.weight.add_(torch.tensor([[60, -60, 5.5]]) / 2**7 / (layer.output_unit / layer.input_unit))
+    assert layer.stored()["weight"].tolist() == [[124, -124, 7]]
+    assert layer.stored()["shift"].tolist() == [7]
+
+
+@pytest.mark.parametrize("name", LAYERS)
 def test_stored_numbers_load_again(name):
     for to_stream in (False, True):
         layer, again = LAYERS[name](to_stream), LAYERS[name](to_stream)

@@ -1,0 +1,163 @@
+"""Codecs that learn from the images of an archive: shorter messages, small differences, and an end at any moment."""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CONFIGS, pictures, pixel_format
+
+from bbcodec.archive.write.learnable import LearnableImages
+from bbcodec.codec import stored
+from bbcodec.codec.catalogue import find_codec, parse_codec
+from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.codec.stored import StoredCodec
+from bbcodec.exact.layers import exact_layers
+from bbcodec.exact.quantised import InnerLayer
+from bbcodec.models.training import adaptation
+from bbcodec.models.training.adaptation import INNER_STEP, bits_of, can_learn, learn
+from bbcodec.models.training.trainer import Diverged, Trainer
+from bbcodec.models.vlae import Vlae
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """By which 50 steps take a second, however busy the machine is."""
+
+    @contextmanager
+    def timed(trainer):
+        yield
+        trainer.spent += 0.02
+
+    monkeypatch.setattr(Trainer, "timed", timed)
+
+
+def codec(kind: str, seed: int = 0, name: str = "base", **changes: int):
+    torch.manual_seed(seed)
+    config = replace(CONFIGS[kind], **{"inner": 6, "layers": 2, "latent_channels": 0, **changes})
+    content = save_codec(Vlae(config).eval(), "vlae", config, pixel_format(kind), {})
+    return parse_codec(content, name, shipped=True)
+
+
+@pytest.fixture
+def base(monkeypatch):
+    """An untrained codec for RGB images, as a shipped one."""
+    made = codec("joint")
+    monkeypatch.setattr(stored, "shipped_codecs", lambda: (made,))
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Of several sizes."""
+    sizes = ((40, 30), (40, 30), (70, 75), (8, 9))
+    found = [pictures("joint", 1, *size, seed=seed)[0] for seed, size in enumerate(sizes)]
+    return LearnableImages(found, 3 * sum(image.size for image in found))
+
+
+def quiet(*_):
+    """A watch that looks away."""
+
+
+def test_what_was_learned_makes_messages_shorter_and_is_a_small_difference(base, images):
+    told = []
+    found = learn(images, [base], 2, 1, lambda *about: told.append(about))
+    assert found.base is base
+    assert (found.codec.name, found.codec.shipped) == ("base, adapted", False)
+    values = sum(image.size for image in images.images)
+    before, after = (bits_of(load_codec(one.content, "cpu"), images.images) / values for one in (base, found.codec))
+    assert (found.before, found.after) == (before, after)
+    assert after < before - 0.1
+    assert found.saved == pytest.approx(3 * values * (before - after) / 8, rel=0.01)
+    own = StoredCodec.read(found.codec)
+    assert own.base is base
+    assert len(found.codec.content) < len(replace(own, base=None).pack())
+    assert all(0 <= done <= total == 2000 and np.isfinite(bits) for done, total, bits in told)
+    assert told
+
+
+def test_weights_move_by_whole_steps_at_the_same_shifts(base, images):
+    before, after = (StoredCodec.read(one).tensors for one in (base, learn(images, [base], 1, 1, quiet).codec))
+    layers = exact_layers(Vlae(replace(CONFIGS["joint"], inner=6, layers=2, latent_channels=0)))
+    moved = 0
+    for name, layer in layers.items():
+        same = before[f"{name}.shift"] == after[f"{name}.shift"]
+        assert same.mean() > 0.9 or not isinstance(layer, InnerLayer)
+        steps = after[f"{name}.weight"].astype(int)[same] - before[f"{name}.weight"].astype(int)[same]
+        assert not (steps % (2 * INNER_STEP if isinstance(layer, InnerLayer) else 1)).any()
+        moved += np.count_nonzero(steps)
+    assert moved > 100
+
+
+def test_the_codec_that_is_best_to_begin_with_learns(base, images, monkeypatch):
+    """Of those that can: here a codec that has learned already."""
+    better = learn(images, [base], 1, 1, quiet).codec
+    monkeypatch.setattr(adaptation, "_run", quiet)
+    found = learn(images, [base, codec("RGB", inner=0, name="gated"), better], 1, 1, quiet)
+    assert found.base is better
+    assert StoredCodec.read(found.codec).base is None  # which stands alone, as its base is not shipped
+
+
+def test_few_images_move_weights_by_longer_steps(base, images, monkeypatch):
+    steps = {}
+    for few in (0, 10**9):
+        monkeypatch.setattr(adaptation, "FEW_VALUES", few)
+        before, after = (StoredCodec.read(one).tensors for one in (base, learn(images, [base], 0.3, 1, quiet).codec))
+        moved = after["local.blocks.0.spatial.weight"].astype(int) - before["local.blocks.0.spatial.weight"]
+        steps[few] = np.gcd.reduce(moved, axis=None)
+    assert steps == {0: INNER_STEP, 10**9: 2 * INNER_STEP}
+
+
+@pytest.mark.parametrize(
+    ("able", "one"),
+    [
+        (True, lambda: codec("grey")),
+        (True, lambda: codec("joint", latent_channels=1)),
+        (False, lambda: codec("grey", inner=0)),
+        (False, lambda: find_codec("mnist-binary-fast-1")),
+    ],
+)
+def test_which_codecs_can_learn(able, one):
+    assert can_learn(one()) is able
+
+
+def test_where_no_codec_can_learn_nothing_is_done(images):
+    assert learn(images, [codec("RGB", inner=0)], 1, 1, quiet) is None
+
+
+def test_ctrl_c_ends_learning_and_keeps_what_was_learned(base, images):
+    earlier = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
+    timer = threading.Timer(4, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        found = learn(images, [base], 1000, 1, quiet)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, earlier)
+    assert found.seconds < 100
+    assert found.after < found.before
+
+
+@pytest.mark.parametrize(
+    "error", [Diverged("too much"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_loss_that_diverges_and_the_end_of_memory_end_learning(base, images, monkeypatch, error):
+    def advance(trainer, share):
+        raise error
+
+    monkeypatch.setattr(Trainer, "advance", advance)
+    found = learn(images, [base], 1000, 1, quiet)
+    assert found.after == found.before
+    assert not found.pays
