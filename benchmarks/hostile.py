@@ -16,6 +16,7 @@ import numpy as np
 from harm import Corpus, Work, fill, flip, judged
 
 import bbcodec
+from bbcodec.archive.format.chunks import pack_bytes
 from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.archive.format.header import HEADER_BYTES, Footer, pack_header
 from bbcodec.archive.format.index import Entry
@@ -35,10 +36,8 @@ KINDS: Final = ("a chunk", "a field of an entry", "a place", "a type of a chunk"
 
 def hostile_case(corpus: Corpus, rng: random.Random, folder: Path) -> tuple[str, Work]:
     """An archive whose checksums are right, with one thing changed behind them, or with far too much of something."""
-    kind = rng.choice(
-        ["a chunk", "a field of an entry", "a place", "a type of a chunk", "a byte of the index", "a bomb"]
-    )
-    if kind in ("a byte of the index", "a bomb"):
+    kind = rng.choice(KINDS)
+    if kind in INDEX_KINDS:
         return index_case(corpus, rng, folder, kind)
     (folder / "good.bb").write_bytes(corpus.archive)
     with Archive(folder / "good.bb") as archive:
@@ -110,10 +109,16 @@ def index_case(corpus: Corpus, rng: random.Random, folder: Path, kind: str) -> t
     return kind, work
 
 
+def framed(body: bytes) -> tuple[bytes, int]:
+    """A `B` chunk of a body, and the length of that."""
+    frame = b"B" + struct.pack("<I", len(body)) + body
+    return frame + struct.pack("<I", zlib.crc32(frame)), len(body)
+
+
 def bomb(rng: random.Random) -> tuple[str, bytes, bytes]:
     """Its name, a directory that says far more than it weighs, and the chunks before it."""
     most = int(2 ** rng.uniform(8, 26))
-    names = [b"%07d" % number for number in range(min(most, 2**17))]
+    names = [b"%07d" % number for number in range(min(most, 2**19))]
     columns, places, many = [2] + [0] * 11, [0] * 4, min(most, 2**20)
     index: list[Any] = [b"", columns, places, [], [], "", 0, b"", 0]
     kind = rng.choice(("deep names", "long names", "files", "places", "chunks", "arrays", "codecs", "needs", "padding"))
@@ -126,12 +131,15 @@ def bomb(rng: random.Random) -> tuple[str, bytes, bytes]:
         case "files":
             index[0] = b"\0".join(names) + b"\0"
         case "places":
-            index[0], columns[11] = b"\0".join(names[: rng.choice((1, 10, 1000))]) + b"\0", most
+            some = names[: rng.choice((1, 10, 1000))]
+            chunks, body = framed(pack_bytes(b""))
+            index[0], columns[11] = b"\0".join(some) + b"\0", most // len(some)
+            index[5:] = ["B", body, chunks[-4:], 1]
         case "chunks":
             size = min(many, 2**15)
-            frame = b"B" + bytes(4)
-            chunks = (frame + struct.pack("<I", zlib.crc32(frame))) * size
-            index[5], index[7], index[8] = "B" * size, chunks[5:9] * size, size
+            frame, _ = framed(b"")
+            chunks = frame * size
+            index[5], index[7], index[8] = "B" * size, frame[-4:] * size, size
         case "arrays":
             index[rng.randrange(1, 5)] = [[]] * many
         case "codecs":

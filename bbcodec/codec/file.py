@@ -14,7 +14,7 @@ from bbcodec.codec.device import check_device, one_thread
 from bbcodec.codec.engine_backend import engine_backend
 from bbcodec.codec.known_answers import Difference, answers, difference
 from bbcodec.codec.stored import StoredCodec
-from bbcodec.errors import CoderError, InexactArithmetic
+from bbcodec.errors import BadCodecFile, CoderError, InexactArithmetic
 
 if TYPE_CHECKING:
     from bbcodec.model.latent_model import LatentModel
@@ -67,8 +67,13 @@ def load_codec(
             found = difference(backend, stored.pixels, stored.known_answers, before)
         if found is None:
             return Codec(backend, stored.pixels, about)
-        if found == before:
-            break  # the file is wrong, not the arithmetic: a stranger's could cost three tests for nothing
+        if found == before:  # a third would agree: a stranger's file could cost three tests for nothing
+            if not found.found:
+                break
+            raise BadCodecFile(
+                f"codec {about.name} fails its known-answer test: two ways of computing agree on another answer, "
+                "so its file is damaged, or its answers were never computed"
+            )
         before = found
     raise InexactArithmetic(
         f"codec {about.name} fails its known-answer test on {backend.device}, also on the safe path; "

@@ -59,7 +59,7 @@ def difference(
     """
     questions = list(_questions(backend, pixels))
     if len(expected) != len(questions):
-        return Difference(len(questions), "")
+        return Difference(len(questions), "another number of answers")
     if before and before.number < len(questions) and _tried(backend, *questions[before.number]) == before.found:
         return before
     for number, (question, known) in enumerate(zip(questions, expected, strict=True)):
