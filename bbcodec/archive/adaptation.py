@@ -20,6 +20,7 @@ LEARNERS: Final = "bbcodec.learners"
 FEWEST_VALUES: Final = 2**19  # of a pixel format: what is learned from fewer takes more bytes than it saves
 AUTO_VALUES: Final = 2**21  # a minute for so many values
 AUTO_MINUTES: Final = 20.0  # at most
+NOTHING: Final = "nothing was learned: there are too few images, or no codec here can learn from such ones"
 
 # Milliseconds of learning done and in all, and bits/dim now.
 Watch = Callable[[int, int, float], None]
@@ -95,7 +96,7 @@ def adapted_codecs(
         if one is not None:
             adapted.append(one)
             lines.append(str(one))
-    return adapted, lines
+    return adapted, lines or [NOTHING]
 
 
 def find_learner() -> Learner:
