@@ -61,7 +61,7 @@ FORMATS = {
 }
 
 
-def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
+def photos(kodak: Result, speed: Result, published: Result, learned: Result) -> Iterator[str]:
     """README's table: sizes and speeds side by side, longest files first."""
     ours = kodak["bbcodec"]
     dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
@@ -74,6 +74,10 @@ def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
     for name, one in speed["codecs"].items():
         cells = two_ways(one["by_threads"], threads, "compress", "decompress")
         rows.append((one["archive_bytes"], f"bbcodec, `{name}`", True, cells))
+    after, minutes = learned["adapted"], learned["minutes"]
+    told = [two_digits(dims / 1e6 / after[way]) for way in ("seconds", "seconds_decompress")]
+    name = f"bbcodec, `photo-3`, `--adapt {minutes}` \\*\\*"
+    rows.append((after["bytes"], name, True, [""] * (2 * len(threads) - 2) + told))
     for row in published["rows"]:
         told = [two_digits(dims / 1e6 / row["seconds"][way]) for way in ("encode", "decode")]
         rows.append((row["bytes"], f"{row['codec']} \\*", False, told + [""] * (2 * len(threads) - 2)))
@@ -83,7 +87,8 @@ def photos(kodak: Result, speed: Result, published: Result) -> Iterator[str]:
         told = [name, f"{8 * size / dims:.3f}", f"{size:,}", *cells]
         yield "| " + " | ".join(f"**{cell}**" if mine and cell else cell for cell in told) + " |"
     yield ""
-    yield " ".join([*photo_notes(speed, threads), published_note(published)])
+    note = f"\\*\\* After {minutes} minutes of learning from these very photos; what it learned is counted."
+    yield " ".join([*photo_notes(speed, threads), published_note(published), note])
 
 
 def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
@@ -363,7 +368,8 @@ def overview(results: Path) -> str:
     """README's tables."""
     kodak, speed, published, trained = (read(results, name) for name in ("kodak", "speed", "published", "trained"))
     text = "A codec trained on images like those it will store does far better on them than a general one (bits/dim):"
-    return "\n".join([*photos(kodak, speed, published), "", text, "", *own_codecs(trained)])
+    learned = read(results, "adapting")["sets"]["kodak"]
+    return "\n".join([*photos(kodak, speed, published, learned), "", text, "", *own_codecs(trained)])
 
 
 def sections(results: Path) -> str:
