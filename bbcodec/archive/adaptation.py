@@ -5,25 +5,31 @@ Learning itself comes from outside, by the entry point `learner` of the group `b
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from bbcodec.archive.write.learnable import LearnableImages, learnable_images
 from bbcodec.archive.write.tasks import PlannedTask
 from bbcodec.codec.catalogue import CodecFile
+from bbcodec.codec.stored import StoredCodec
 from bbcodec.errors import BBCodecError, InputError
 from bbcodec.options import LEARNING, RunOptions
+from bbcodec.signal_handlers import replaced_handlers
 
 LEARNERS: Final = "bbcodec.learners"
 FEWEST_VALUES: Final = 2**19  # of a pixel format: what is learned from fewer takes more bytes than it saves
 AUTO_VALUES: Final = 2**21  # a minute for so many values
 AUTO_MINUTES: Final = 20.0  # at most
+LEARNING_PARTS: Final = {"weight", "bias", "shift"}  # of layers of 8 bits, see `bbcodec.exact.quantised`
+TOLD_SECONDS: Final = 0.5  # from one word on progress to the next
 NOTHING: Final = "nothing was learned: there are too few images, or no codec here can learn from such ones"
 
-# Milliseconds of learning done and in all, and bits/dim now.
-Watch = Callable[[int, int, float], None]
+# Told after each step: milliseconds of learning done and in all, and bits/dim now. Returns whether to go on.
+Watch = Callable[[int, int, float], bool]
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,14 @@ class Learner(Protocol):
 
     def __call__(
         self, images: LearnableImages, codecs: Sequence[CodecFile], seconds: float, threads: int, watch: Watch
-    ) -> Adapted | None:
-        """Of codecs that fit the images, the best that can learn, after learning; None if none can.
+    ) -> Adapted:
+        """The best of the codecs, all of which fit the images and can learn, after learning."""
 
-        Ctrl-C ends learning early.
-        """
+
+def can_learn(codec: CodecFile) -> bool:
+    """Whether all layers of a codec can learn differences, and it takes images of any size."""
+    stored = StoredCodec.read(codec)
+    return {name.rsplit(".", 1)[1] for name in stored.tensors} == LEARNING_PARTS and "height" not in stored.config
 
 
 def adapted_codecs(
@@ -72,31 +81,54 @@ def adapted_codecs(
     """The codecs that learned from the images of tasks, one for each pixel format that has enough of them, and a line
     on each; also on what failed, which costs nothing but what it might have saved.
 
-    minutes: of learning in all; None: as long as the images are worth. Raises InputError if nothing here can learn.
+    minutes: of learning in all; None: as long as the images are worth. Ctrl-C ends learning early, twice the process.
+    Raises InputError if nothing here can learn.
     """
     learner = find_learner()
-    found = {key: one for key, one in learnable_images(tasks).items() if one.total >= FEWEST_VALUES}
-    total = sum(one.total for one in found.values())
+    able = [one for one in codecs if can_learn(one)]
+    found = {
+        key: images
+        for key, images in learnable_images(tasks).items()
+        if images.total >= FEWEST_VALUES and any((one.channels, one.levels) == key for one in able)
+    }
+    total = sum(images.total for images in found.values())
     if minutes is None:
         minutes = min(AUTO_MINUTES, total / AUTO_VALUES)
     adapted, lines = [], []
-    for key, images in found.items():
-        fitting = [one for one in codecs if (one.channels, one.levels) == key]
-        if not fitting:
-            continue
-
-        def watch(done: int, whole: int, bits_per_dim: float) -> None:
-            run.tell(LEARNING, done, whole, round(1000 * bits_per_dim))
-
-        try:
-            one = learner(images, fitting, 60 * minutes * images.total / total, run.jobs, watch)
-        except (BBCodecError, MemoryError) as error:
-            lines.append(f"nothing was learned from {len(images.images):,} images: {str(error) or 'no memory is left'}")
-            continue
-        if one is not None:
+    watching = _Watching(run)
+    with replaced_handlers([signal.SIGINT], watching.interrupt):
+        for key, images in found.items():
+            fitting = [one for one in able if (one.channels, one.levels) == key]
+            seconds = 60 * minutes * images.total / total
+            try:
+                one = learner(images, fitting, seconds, run.jobs, watching.watch)
+            except (BBCodecError, MemoryError) as error:
+                why = str(error) or "no memory is left"
+                lines.append(f"nothing was learned from {len(images.images):,} images: {why}")
+                continue
             adapted.append(one)
             lines.append(str(one))
     return adapted, lines or [NOTHING]
+
+
+class _Watching:
+    """Tells how far learning has come, and ends it at Ctrl-C."""
+
+    def __init__(self, run: RunOptions) -> None:
+        self._run, self._interrupted, self._told = run, False, 0.0
+
+    def interrupt(self, *_: Any) -> None:
+        """Answer SIGINT."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+
+    def watch(self, done: int, whole: int, bits_per_dim: float) -> bool:
+        """As Watch."""
+        if time.monotonic() - self._told > TOLD_SECONDS:
+            self._told = time.monotonic()
+            self._run.tell(LEARNING, done, whole, round(1000 * bits_per_dim))
+        return not self._interrupted
 
 
 def find_learner() -> Learner:

@@ -6,7 +6,6 @@ learned takes few bytes.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -20,7 +19,7 @@ from bbcodec.codec.catalogue import CodecFile, parse_codec
 from bbcodec.codec.codec import Codec
 from bbcodec.codec.file import load_codec
 from bbcodec.codec.pool import Pixels
-from bbcodec.codec.stored import StoredCodec, as_difference
+from bbcodec.codec.stored import as_difference
 from bbcodec.codec.torch_backend import torch_of
 from bbcodec.exact.layers import exact_layers
 from bbcodec.exact.quantised import InnerLayer, ShiftedLayer
@@ -30,7 +29,6 @@ from bbcodec.models.training.cards import packed
 from bbcodec.models.training.data import Dataset
 from bbcodec.models.training.recipes import TrainingSettings
 from bbcodec.models.training.trainer import Diverged, Trainer
-from bbcodec.signal_handlers import replaced_handlers
 
 CROP: Final = 64
 CROP_PIXELS: Final = 4 * CROP**2  # of a batch
@@ -43,19 +41,13 @@ FEW_VALUES: Final = 2**23
 RETURN: Final = 5e-4
 TRIAL_VALUES: Final = 2**20  # on which a codec is chosen
 MEASURED_VALUES: Final = 2**25
-WATCH_SECONDS: Final = 0.5
 
 
-def learn(
-    images: LearnableImages, codecs: Sequence[CodecFile], seconds: float, threads: int, watch: Watch
-) -> Adapted | None:
+def learn(images: LearnableImages, codecs: Sequence[CodecFile], seconds: float, threads: int, watch: Watch) -> Adapted:
     """See `bbcodec.archive.adaptation.Learner`."""
-    able = [one for one in codecs if can_learn(one)]
-    if not able:
-        return None
     few = _some(images.images, TRIAL_VALUES)
-    trials = [bits_of(load_codec(one.content, "cpu"), few) for one in able]
-    base = able[int(np.argmin(trials))]
+    trials = [bits_of(load_codec(one.content, "cpu"), few) for one in codecs]
+    base = codecs[int(np.argmin(trials))]
     start = time.monotonic()
     step = INNER_STEP if images.total >= FEW_VALUES else 2 * INNER_STEP
     trainer = _trainer(images.images, base, seconds, threads, step)
@@ -71,13 +63,6 @@ def learn(
     saved = int((before - after) / 8 * images.total / values)
     codec = parse_codec(content, f"{base.name}, adapted")
     return Adapted(codec, base, before / values, after / values, took, saved)
-
-
-def can_learn(codec: CodecFile) -> bool:
-    """Whether all layers of a codec can learn differences, and it takes images of any size."""
-    stored = StoredCodec.read(codec)
-    parts = {name.rsplit(".", 1)[1] for name in stored.tensors}
-    return parts == set(ShiftedLayer.stored_names) and "height" not in stored.config
 
 
 def bits_of(codec: Codec, images: Sequence[Pixels]) -> float:
@@ -119,24 +104,21 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
 
 
 def _run(trainer: Trainer, watch: Watch) -> None:
-    """Train until the time is over, the loss diverges, memory ends, or Ctrl-C."""
-    interrupted: list[int] = []
-    told = 0.0
+    """Train until the time is over, the loss diverges, memory ends, or nobody wants to go on."""
     weights: list[torch.Tensor] = list(trainer.model.parameters())
     begun = [weight.detach().clone() for weight in weights]
-    with replaced_handlers([signal.SIGINT], lambda number, _: interrupted.append(number)):
-        while (share := trainer.share()) < 1 and not interrupted:
-            try:
-                with trainer.timed():
-                    trainer.advance(share)
-                    with torch.no_grad():
-                        torch._foreach_lerp_(weights, begun, RETURN * trainer.rate_factor(share))
-            except (Diverged, MemoryError):
+    whole = round(60_000 * trainer.settings.minutes)
+    go_on = True
+    while go_on and (share := trainer.share()) < 1:
+        try:
+            with trainer.timed():
+                trainer.advance(share)
+                with torch.no_grad():
+                    torch._foreach_lerp_(weights, begun, RETURN * trainer.rate_factor(share))
+        except (Diverged, MemoryError):
+            break
+        except RuntimeError as error:
+            if "alloc" in str(error):  # how torch says that memory has ended
                 break
-            except RuntimeError as error:
-                if "alloc" in str(error):  # how torch says that memory has ended
-                    break
-                raise
-            if trainer.spent - told > WATCH_SECONDS:
-                told = trainer.spent
-                watch(round(1000 * told), round(60_000 * trainer.settings.minutes), trainer.recent)
+            raise
+        go_on = watch(round(1000 * trainer.spent), whole, trainer.recent)

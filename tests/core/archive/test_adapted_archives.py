@@ -1,5 +1,7 @@
 """Codecs that learn from the files first: for how long, from what, and that an archive never gets longer by it."""
 
+import signal
+
 import numpy as np
 import pytest
 from fake_codec import fake_codec, familiar, squeeze
@@ -32,15 +34,16 @@ def folder(tmp_path):
 
 
 class Learner:
-    """Has learned `codec` from grey images, and nothing from others; remembers what it was asked."""
+    """Has learned `codec` from grey images, and nothing that pays from others; remembers what it was asked."""
 
     def __init__(self, codec=BETTER, saved=10**6):
-        self.codec, self.saved, self.asked = codec, saved, []
+        self.codec, self.saved, self.asked, self.unable = codec, saved, [], []
 
     def __call__(self, images, codecs, seconds, threads, watch):
         self.asked.append((images, [one.name for one in codecs], seconds, threads))
-        watch(500, 1000, 2.5)
-        return Adapted(self.codec, codecs[0], 8.0, 1.0, seconds, self.saved) if codecs[0] is GREY else None
+        self.asked_to_go_on = watch(500, 1000, 2.5)
+        saved = self.saved if codecs[0] is GREY else 0
+        return Adapted(self.codec, codecs[0], 8.0, 1.0, seconds, saved)
 
 
 @pytest.fixture
@@ -48,6 +51,7 @@ def learner(monkeypatch):
     monkeypatch.setattr(adaptation, "FEWEST_VALUES", 1)
     learner = Learner()
     monkeypatch.setattr(adaptation, "find_learner", lambda: learner)
+    monkeypatch.setattr(adaptation, "can_learn", lambda codec: codec not in learner.unable)
     return learner
 
 
@@ -110,6 +114,32 @@ def test_few_images_and_those_without_a_codec_teach_nothing(folder, learner, tmp
     (line,) = squeeze(folder, tmp_path / "b.bb", [GREY, COLOUR], adapt=1).adapted
     assert line.startswith("nothing was learned: there are too few images")
     assert len(learner.asked) == 1
+
+
+def test_time_is_for_the_formats_that_have_a_codec_that_can_learn(folder, learner, tmp_path):
+    learner.unable = [COLOUR]
+    squeeze(folder, tmp_path / "a.bb", [GREY, COLOUR], adapt=2)
+    ((_, names, seconds, _),) = learner.asked
+    assert names == ["grey-1"]
+    assert seconds == pytest.approx(120)
+
+
+def test_ctrl_c_ends_learning_and_compresses_then(folder, learner, tmp_path, monkeypatch):
+    """A second one ends the command."""
+    earlier = signal.getsignal(signal.SIGINT)
+
+    def interrupted(images, codecs, seconds, threads, watch):
+        signal.raise_signal(signal.SIGINT)
+        return learner(images, codecs, seconds, threads, watch)
+
+    monkeypatch.setattr(adaptation, "find_learner", lambda: interrupted)
+    summary = squeeze(folder, tmp_path / "a.bb", [GREY], adapt=2)
+    assert not learner.asked_to_go_on
+    assert summary.codecs == ["grey-1, adapted"]
+    with pytest.raises(KeyboardInterrupt):
+        squeeze(folder, tmp_path / "b.bb", [GREY, COLOUR], adapt=2)
+    assert not (tmp_path / "b.bb").exists()
+    assert signal.getsignal(signal.SIGINT) is earlier
 
 
 @pytest.mark.parametrize("values", [AUTO_VALUES // 4, 100 * AUTO_VALUES])
