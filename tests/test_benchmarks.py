@@ -78,7 +78,7 @@ def test_images_of_several_sizes_have_a_message_each():
 
 
 PAGES = ("README.md", "docs/results.md")
-RENDERERS = ("readme_table.py", "reliability_tables.py", "speed_tables.py")
+RENDERERS = ("folder_tables.py", "readme_table.py", "reliability_tables.py", "speed_tables.py")
 
 
 @pytest.mark.parametrize("name", PAGES)
