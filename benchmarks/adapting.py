@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, bbcodec, bits_per_dim, load_average, save
+from common import arguments, bbcodec, bits_per_dim, command, load_average, save
 from folders import strange
 from PIL import Image
 
@@ -91,7 +91,7 @@ def main() -> None:
             folder.mkdir()
             values = fill(name, options.data, folder)
             if values:
-                rows[name] = row(folder, values, options.minutes, options.jobs)
+                rows[name] = {"command": command(options, parser), **row(folder, values, options.minutes, options.jobs)}
                 print(name, rows[name], file=sys.stderr, flush=True)
     save(options, parser, "Kodak, the 274 training images of microscopy, sprites, tests/strange.py", {"sets": rows})
 

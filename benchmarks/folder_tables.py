@@ -29,6 +29,7 @@ def adapting(result: Result) -> Iterator[str]:
         after = row["adapted"]
         lines = "; ".join(after["learned"]) or "no codec could learn from it"
         yield f"- {SETS[name]}: {lines}. {after['seconds']:,.0f} s, {after['seconds_decompress']:,.0f} s back."
+        yield f"  `{row['command']}`"
 
 
 def folders(result: Result) -> Iterator[str]:

@@ -114,6 +114,7 @@ ENTRIES = (
     ),
     Entry("microscopy-1", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256"),
     Entry("grey-2", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256", iwae=0),
+    Entry("grey-3", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256", iwae=0),
 )
 
 

@@ -135,7 +135,7 @@ def test_codec_files_and_messages_of_tiny_models(name: str, capsys: pytest.Captu
 
 TRAINED = {
     "photo-3": "38e119635008b0a77d7ba5992a0ac59f",
-    "grey-2": "495fe2a97234e6b0722018db0f6ff645",
+    "grey-3": "96a73300154ba17f1be1256cc636d053",
     "mnist-binary-2": "f8533bd47df226b07a1e6ae84e8ec1fd",
     "mnist-binary-fast-1": "ae304e8b9fefd5a060d32039ca942c0a",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",
