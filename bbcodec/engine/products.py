@@ -299,7 +299,6 @@ def _product(bits, finish):
     size, other_size = {BYTES: (1, 0), HALVES: (2, 0), STREAM: (2, 1), WORDS: (4, 0), VALUES: (2, 0)}[finish]
     group = GROUP[bits]
 
-    @part
     def product(kernels, rows, stride, offsets, inputs, matrix, out, out_stride, other, other_stride, count):
         """Multiply `count` rows, of which tap n begins at address rows + offsets[n], `stride` bytes from row to row.
 
@@ -322,7 +321,10 @@ def _product(bits, finish):
                     one(kernels, source, here, target, count - row)
             block += 2 if pair else 1
 
-    return product
+    # Its name in machine code. Functions of one name would be told apart by a number that each process gives anew, and
+    # a process that loads the code of several would take one for another.
+    product.__qualname__ = f"product_{bits}_{finish}"
+    return part(product)
 
 
 inner_to_bytes = _product(INNER, BYTES)
