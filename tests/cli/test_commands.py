@@ -114,7 +114,8 @@ def test_compress_tells_sizes_and_ratio(folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert told.keys() == {
-        "files", "file_bytes", "archive_bytes", "how", "codecs", "skipped", "changed", "folders", "copies", "rewritten",
+        "files", "file_bytes", "archive_bytes", "how", "codecs", "skipped", "changed", "adapted", "folders", "copies",
+        "rewritten",
     }  # fmt: skip
     assert (told["folders"], told["copies"], told["rewritten"]) == (1, 0, 3)
     assert told["archive_bytes"] == (tmp_path / "a.bb").stat().st_size
