@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--valid", multiple=True, metavar="DATA", help="Images to hold out, instead of some of DATA (repeatable)."
 )
-@click.option("--model", metavar="FAMILY", help="The model family (default: vlae).")
+@click.option("--model", metavar="FAMILY", help="The model family (default: auto, by short trials).")
 @click.option(
     "--preset", metavar="PRESET", help="fast, balanced (default) or strong: a larger model, slower, smaller files."
 )
@@ -245,4 +245,6 @@ def closing_lines(summary: TrainingSummary) -> Iterator[str]:
     best = min(others, key=lambda name: others[name])
     if summary.bits_per_dim >= others[best]:
         yield f"{best} is shorter: train longer, e.g. with --init-from {summary.output} -o better.bbc --minutes 120"
+    elif summary.pays_after_images:
+        yield f"it pays for its own bytes after {format_count(summary.pays_after_images, 'image')} like these"
     yield f"to use it: bbcodec compress --codec {summary.output} IMAGES -o out.bb"

@@ -6,7 +6,7 @@ A family is one object of class `Family`, which an entry point of the group `bbc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ GROUP = "bbcodec.families"
 PresetName = Literal["fast", "balanced", "strong"]
 PRESETS: tuple[PresetName, ...] = ("fast", "balanced", "strong")
 Preset = Callable[[PresetName, PixelFormat, tuple[int, int], bool], dict[str, Any]]
+Variants = Callable[[PixelFormat, tuple[int, int], bool], dict[str, dict[str, Any]]]
 
 
 class TrainableModel(LatentModel):
@@ -59,12 +60,14 @@ class Family:
     model: its class, made from such a config.
     preset: (name, pixels, (height, width) of the smallest image, whether all images have that size) -> fields of the
         config and of `bbcodec.models.training.recipes.TrainingSettings`.
+    variants: (pixels, size, whether all have it) -> changes of a preset that are worth a trial, by their names.
     """
 
     name: str
     config: type[Any]
     model: Callable[[Any], TrainableModel]
     preset: Preset
+    variants: Variants = field(default=lambda *_: {})
 
     def build(self, config: Mapping[str, Any], /) -> TrainableModel:
         """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for bad values."""

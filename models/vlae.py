@@ -169,32 +169,41 @@ class Vlae(TrainableModel):
         return images
 
 
-SMALL = 40  # images up to this side have a finer latent map, which still sees more than the decoder does
+SMALL = 40  # grey images up to this side have a finer latent map, which still sees more than the decoder does
 CROP = 64  # side of training crops of larger images
 BATCH_PIXELS = 2**14  # of all images of a step
-DECODERS: dict[PresetName, dict[str, int]] = {
-    "fast": {"hidden": 32, "layers": 4, "width": 24},
-    "balanced": {"hidden": 48, "layers": 5, "width": 32},
-    "strong": {"hidden": 64, "layers": 6, "width": 48},
+NETS: dict[PresetName, dict[str, int]] = {
+    "fast": {"hidden": 32, "inner": 96, "layers": 3, "width": 24},
+    "balanced": {"hidden": 48, "inner": 96, "layers": 4, "width": 32},
+    "strong": {"hidden": 64, "inner": 128, "layers": 5, "width": 48},
 }
+LATENTS = "with latents"
 
 
 def preset(name: PresetName, pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> dict[str, Any]:
-    """Settings for such images: small ones of one size are trained on whole, others in crops."""
+    """Settings for such images: small ones of one size are trained on whole, others in crops.
+
+    Only two-level images have latents: elsewhere the local decoder leaves nothing for them (`docs/results.md`).
+    """
     side = min(smallest)
-    small = one_size and max(smallest) <= SMALL
     whole = one_size and smallest[0] * smallest[1] <= CROP * CROP
     crop = 0 if whole else min(CROP, side)
     each = smallest[0] * smallest[1] if whole else crop * crop
-    found: dict[str, Any] = {**DECODERS[name], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
+    found: dict[str, Any] = {**NETS[name], "crop": crop, "batch": min(64, max(4, BATCH_PIXELS // each))}
     if pixels.levels == 256:
         found |= {"components": 12, "joint": True} if pixels.channels == 3 else {"components": 8}
+    return found | (variants(pixels, smallest, one_size)[LATENTS] if pixels.levels == 2 else {"latent_channels": 0})
+
+
+def variants(pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> dict[str, dict[str, Any]]:
+    """The decoder alone, and with latents that such images may use."""
+    small = one_size and max(smallest) <= SMALL
     if pixels.levels == 2 or (small and pixels.channels == 1):
-        found |= {"radius": 2, "latent_channels": 1, "latent_stride": 4, "context_stride": 1, "free_nats": 0.2}
-        found |= {"prior_hidden": 32, "prior_layers": 3}
+        latents = {"radius": 2, "latent_channels": 1, "latent_stride": 4, "context_stride": 1, "free_nats": 0.2}
+        latents |= {"prior_hidden": 32, "prior_layers": 3}
     else:
-        found |= {"latent_channels": 2, "latent_stride": 8 if small else 32, "context_stride": 4, "free_nats": 0.5}
-    return found
+        latents = {"latent_channels": 2, "latent_stride": 8, "context_stride": 4, "free_nats": 0.5}
+    return {"without latents": {"latent_channels": 0, "radius": 3}, LATENTS: latents}
 
 
-FAMILY = Family("vlae", VlaeConfig, Vlae, preset)
+FAMILY = Family("vlae", VlaeConfig, Vlae, preset, variants)

@@ -33,8 +33,7 @@ class TrainingLoop:
     def __init__(self, trainer: Trainer, folder: WorkFolder, plan: TrainingPlan, watch: Watcher) -> None:
         """folder: open, with a checkpoint; only rank 0 writes there."""
         self.trainer, self.folder, self.plan, self.watch = trainer, folder, plan, watch
-        self.start_time, self.start_step = time.monotonic(), trainer.step
-        self.last_save = self.last_event = self.start_time
+        self.last_save = self.last_event = time.monotonic()
         self.parts: list[dict[str, float]] = []  # bits/dim by site, of the steps since the last line of the log
         self.committed = trainer.committed_rate()
         self.compiler_stance = ExitStack()  # how torch compiles while the loop runs
@@ -103,18 +102,10 @@ class TrainingLoop:
 
     def send_event(self, share: float) -> None:
         """Send the watcher a step event, a few times a second."""
-        now, trainer = time.monotonic(), self.trainer
-        if now - self.last_event < EVENT_SECONDS or not self.parts:
-            return
-        self.last_event = now
-        elapsed, steps = now - self.start_time, trainer.step - self.start_step
-        left = trainer.settings.minutes * 60 - trainer.spent
-        if trainer.steps:
-            left = (trainer.steps - trainer.step) * elapsed / max(1, steps)
-        self.watch.step({
-            "step": trainer.step, "share": share, "bits_per_dim": trainer.recent,
-            "images_per_second": steps * trainer.settings.batch / max(elapsed, 1e-9), "seconds_left": max(0.0, left),
-        })  # fmt: skip
+        now = time.monotonic()
+        if now - self.last_event >= EVENT_SECONDS and self.parts:
+            self.last_event = now
+            self.watch.step(self.trainer.event(share))
 
     def after_step(self, share: float) -> None:
         """Log, validate and save a checkpoint if it is time; on rank 0."""

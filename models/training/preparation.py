@@ -36,6 +36,7 @@ class TrainingPlan:
     recipe: Recipe
     start: TrainableModel | None  # with the initial weights
     initial_codec: str  # its name and digest, for cards; empty for random weights
+    name: str = ""  # what it is called among others that are tried
 
     def trainer(self, process: Process, compiled: bool) -> Trainer:
         """The run before its first step. Raises InputError if images and model do not fit."""
@@ -70,21 +71,38 @@ def prepare(
 
     Raises InputError, MissingCodec or BadCodecFile.
     """
-    preset = _preset_name(recipe.preset or DEFAULT_PRESET)
-    codec = load_codec(recipe.init_from, device="cpu", engine=False) if recipe.init_from else None
-    family = find_family(recipe.model or (codec.family if codec else DEFAULT_FAMILY))
+    return plan_for(load_images(inputs, valid, recipe, overrides), recipe, overrides)
+
+
+def load_images(inputs: Sequence[Path], valid: Sequence[Path], recipe: Recipe, overrides: Mapping[str, Any]) -> Dataset:
+    """The images of a run, all sizes of them. Raises InputError."""
     wanted = {**recipe.settings, **overrides}
-    dataset = load_dataset(
+    return load_dataset(
         inputs,
         valid,
         levels=2 if wanted.get("binarise") else None,
         valid_images=_valid_count(wanted, "valid_images", TrainingSettings.valid_images),
         seed=_valid_count(wanted, "seed", TrainingSettings.seed),
     )
-    size = dataset.size
-    side = dataset.max_crop_side()
-    defaults = family.preset(preset, dataset.pixels, size or (side, side), size is not None)
-    defaults |= asdict(dataset.pixels)
+
+
+def plan_for(
+    dataset: Dataset,
+    recipe: Recipe,
+    overrides: Mapping[str, Any],
+    name: str = "",
+    variant: Mapping[str, Any] | None = None,
+) -> TrainingPlan:
+    """Model and settings for the images of `load_images`; overrides win over the recipe, and both over the variant.
+
+    variant: changes of the preset; name: what to call it. Raises InputError, MissingCodec or BadCodecFile.
+    """
+    preset = _preset_name(recipe.preset or DEFAULT_PRESET)
+    codec = load_codec(recipe.init_from, device="cpu", engine=False) if recipe.init_from else None
+    family = find_family(recipe.model or (codec.family if codec else DEFAULT_FAMILY))
+    wanted = {**recipe.settings, **overrides}
+    defaults = family.preset(preset, dataset.pixels, *sizes_of(dataset))
+    defaults |= {**(variant or {}), **asdict(dataset.pixels)}
     start = None
     if codec is not None:
         check_codec(dataset, codec.name, codec.pixels)
@@ -98,7 +116,13 @@ def prepare(
     if codec is not None and start is not None and config != start.config:
         raise InputError(f"the model of codec {codec.name} differs from these settings: leave its sizes out")
     initial_codec = f"{codec.name}, digest {codec.digest}" if codec else ""
-    return TrainingPlan(family, config, settings, fit(dataset, settings), recipe, start, initial_codec)
+    return TrainingPlan(family, config, settings, fit(dataset, settings), recipe, start, initial_codec, name)
+
+
+def sizes_of(dataset: Dataset) -> tuple[tuple[int, int], bool]:
+    """What presets ask about images: height and width, of each or of crops, and whether all images have them."""
+    side = dataset.max_crop_side()
+    return dataset.size or (side, side), dataset.size is not None
 
 
 def _preset_name(name: str) -> PresetName:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ from bbcodec.models.training.cards import (
     with_measured_card,
 )
 from bbcodec.models.training.checkpoints import WorkFolder, write_whole
-from bbcodec.models.training.distributed import torchrun_process
+from bbcodec.models.training.distributed import Process, torchrun_process
 from bbcodec.models.training.loop import TICKS, TrainingLoop
-from bbcodec.models.training.preparation import TrainingPlan, can_compile, prepare
+from bbcodec.models.training.model_choice import TRIAL_SHARE, choose, plans_to_try, shortened
+from bbcodec.models.training.preparation import TrainingPlan, can_compile, load_images
 from bbcodec.models.training.recipes import Recipe
 from bbcodec.models.training.trainer import Trainer
 from bbcodec.models.training.watcher import SilentWatcher, Watcher
@@ -56,6 +57,7 @@ class TrainingSummary:
     webp_bits_per_dim: float = 0.0
     png_bits_per_dim: float = 0.0
     archive_bits_per_dim: float | None = 0.0  # None: not measurable
+    pays_after_images: int | None = None  # of the size of the held-out ones; None: it never does
 
 
 def train(
@@ -77,7 +79,8 @@ def train(
     """Train a codec on images and write it to `output`, a `.bbc` file.
 
     inputs, valid: folders of images, image files, `.npy`, `.npz`; without `valid` some images are held out.
-    family, preset: by default those of the recipe, or `vlae` and `balanced`; overrides win over both.
+    family, preset: by default those of the recipe, or `auto`, which chooses by trials (`model_choice`), and `balanced`;
+    overrides win over both.
     init_from: a codec to take model and initial weights from.
     resume: continue from the checkpoint, if there is one; force: discard an earlier run and an earlier codec.
     threads: of torch; by default one a core. Under `torchrun` all processes train the same model.
@@ -97,15 +100,20 @@ def train(
     )
     with torchrun_process(device) as process:
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // process.ranks))
-        plan = prepare([Path(path) for path in inputs], [Path(path) for path in valid], recipe, overrides or {})
-        compiled, reasons = can_compile(process.device, plan)
-        trainer = plan.trainer(process, compiled)
         if process.rank:
             watch = SilentWatcher()
-        for note in (*plan.dataset.notes, *reasons):
+        dataset = load_images([Path(path) for path in inputs], [Path(path) for path in valid], recipe, overrides or {})
+        plans = plans_to_try(dataset, recipe, overrides or {})
+        plans[0].trainer(process, compiled=False)  # raises what is wrong before anything is written
+        for note in plans[0].dataset.notes:
             watch.note(note)
         resuming = folder.open(resume, force) if process.rank == 0 else False
         try:
+            plan = _chosen(plans, folder, process, watch)
+            compiled, reasons = can_compile(process.device, plan)
+            for note in reasons:
+                watch.note(note)
+            trainer = plan.trainer(process, compiled)
             _start_or_resume(trainer, folder, resuming, resume, watch)
             watch.started(plan.facts(trainer))
             TrainingLoop(trainer, folder, plan, watch).run()
@@ -128,6 +136,24 @@ def _check_target(target: Path, folder: WorkFolder, resume: bool, force: bool) -
     if target.suffix != ".bbc":
         raise InputError(f"expected a codec name that ends in .bbc, got {target}")
     return overwrite
+
+
+def _chosen(plans: Sequence[TrainingPlan], folder: WorkFolder, process: Process, watch: Watcher) -> TrainingPlan:
+    """The plan that trials choose, now or when the run in the folder was started. The log says why."""
+    first = process.rank == 0
+    before = process.broadcast(folder.lines() if first and folder.checkpoint.exists() else [])
+    name = next((line["name"] for line in before if line["kind"] == "chosen"), None)
+    if before or len(plans) == 1:
+        plan = next((plan for plan in plans if plan.name == name), plans[0])
+        return plan if name is None else shortened(plan, 1 - TRIAL_SHARE)
+    plan, trials = choose(plans, process, watch)
+    for trial in trials if first else []:
+        folder.append({"kind": "trial", "step": 0, **asdict(trial)})
+    if first and trials:
+        folder.append({"kind": "chosen", "step": 0, "name": plan.name})
+    if trials:
+        watch.note(f"chosen: {plan.name}")
+    return plan
 
 
 # --- start -----------------------------------------------------------------------------------------------------------
@@ -199,6 +225,9 @@ def _finish(trainer: Trainer, folder: WorkFolder, target: Path, plan: TrainingPl
     write_whole(folder.path / "card.md", page.encode())
     some = measured_images(valid)
     archived, levels = archive_bits_per_dim(some), trainer.dataset.pixels.levels
+    others = [file_bits_per_dim(some, levels, "webp"), file_bits_per_dim(some, levels, "png")]
+    saved = min([*others, *([] if archived is None else [archived])]) - codec.card["bits_per_dim"]
+    values = sum(image.size for image in some) / len(some)
     return TrainingSummary(
         output=str(target),
         model=family.name,
@@ -209,7 +238,8 @@ def _finish(trainer: Trainer, folder: WorkFolder, target: Path, plan: TrainingPl
         images_per_second=round(trainer.step * trainer.settings.batch / max(trainer.spent, 1e-9), 1),
         valid_images=len(some),
         bits_per_dim=codec.card["bits_per_dim"],
-        webp_bits_per_dim=round(file_bits_per_dim(some, levels, "webp"), 4),
-        png_bits_per_dim=round(file_bits_per_dim(some, levels, "png"), 4),
+        webp_bits_per_dim=round(others[0], 4),
+        png_bits_per_dim=round(others[1], 4),
         archive_bits_per_dim=archived and round(archived, 4),
+        pays_after_images=math.ceil(8 * len(content) / (saved * values)) if saved > 0 else None,
     )

@@ -148,6 +148,15 @@ class Trainer:
             return min(1.0, self.step / self.steps)
         return min(1.0, self.process.broadcast_number(self.spent / (60 * self.settings.minutes)))
 
+    def event(self, share: float) -> dict[str, float]:
+        """How far the run has come, for `Watcher.step`."""
+        images = self.step * self.settings.batch / max(self.spent, 1e-9)
+        left = self.spent * (1 - share) / max(share, 1e-9) if self.steps else 60 * self.settings.minutes - self.spent
+        return {
+            "step": self.step, "share": share, "bits_per_dim": self.recent, "images_per_second": images,
+            "seconds_left": max(0.0, left),
+        }  # fmt: skip
+
     def rate_factor(self, share: float) -> float:
         """The factor of the learning rates: a warm-up, shorter in short runs, then a cosine down to 1 %."""
         cosine = 0.5 * (1 + math.cos(math.pi * share))

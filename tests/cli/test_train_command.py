@@ -25,8 +25,8 @@ from bbcodec.models.training.recipes import read_recipe
 from bbcodec.models.training.run import TrainingSummary
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
-TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
-SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4)
+TINY = [word for name, value in {**SIZES, "inner": 8}.items() for word in ("--set", f"{name}={value}")]
+SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4, 1204)
 STEP = {"step": 1, "share": 0.25, "bits_per_dim": 3.25, "images_per_second": 27.44, "seconds_left": 83}
 REPORT = {
     "step": 100, "share": 0.25, "train_bits_per_dim": 3.2, "valid_bits_per_dim": 3.3, "rate_bits_per_dim": 0.01,
@@ -45,6 +45,7 @@ LINES = [
     "3 images left out",
     "my.bbc: 3.2000 bits/dim on 50 held-out images (WebP 3.5000, PNG 4.2500, an archive without a codec 3.4000), "
     "98.8 kB, 20 min 30 s",
+    "it pays for its own bytes after 1,204 images like these",
     "to use it: bbcodec compress --codec my.bbc IMAGES -o out.bb",
 ]
 

@@ -8,7 +8,7 @@ from tiny_models import SIZES
 
 from bbcodec.codec.file import load_codec
 
-TINY = {**SIZES, "batch": 8, "epochs": 3.0, "learning_rate": 0.01, "warm_up": 5, "free_nats": 0.0}
+TINY = {**SIZES, "inner": 8, "batch": 8, "epochs": 3.0, "learning_rate": 0.01, "warm_up": 5, "free_nats": 0.0}
 
 
 class RecordingWatcher:
@@ -38,6 +38,6 @@ def trained_tensors(folder):
         for name, tensor in sorted(part.items()):
             seen.update(name.encode())
             seen.update(np.ascontiguousarray(torch.as_tensor(tensor).numpy()))
-    codec = load_codec(folder / "my.bbc", "cpu")
+    codec = load_codec(folder / "my.bbc", "cpu", engine=False)
     weights = {name: tensor.numpy().tobytes() for name, tensor in codec.backend.model.state_dict().items()}
     return state["counts"]["step"], seen.hexdigest(), weights

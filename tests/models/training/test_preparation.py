@@ -17,7 +17,7 @@ def test_training_goes_on_from_a_codec(images, tmp_path):
     train([images], tmp_path / "first.bbc", overrides=TINY, threads=1)
     settings = {"epochs": 1.0, "batch": 8, "learning_rate": 1e-9}
     train([images], tmp_path / "second.bbc", overrides=settings, init_from=tmp_path / "first.bbc", threads=1)
-    first, second = (load_codec(tmp_path / f"{name}.bbc", "cpu") for name in ("first", "second"))
+    first, second = (load_codec(tmp_path / f"{name}.bbc", "cpu", engine=False) for name in ("first", "second"))
     assert second.backend.model.config == first.backend.model.config
     assert second.card["began_with"] == f"first, digest {first.digest}"
     assert second.card["bits_per_dim"] == pytest.approx(first.card["bits_per_dim"], rel=1e-3)
@@ -60,7 +60,7 @@ def test_what_cannot_be_is_one_clear_line_and_leaves_nothing(images, tmp_path, c
 def test_a_recipe_says_what_is_not_said(images, tmp_path):
     recipe = Recipe("tiny-1", data="slopes", settings={**TINY, "epochs": 1.0})
     train([images], tmp_path / "my.bbc", recipe=recipe, overrides={"layers": 2}, threads=1)
-    codec = load_codec(tmp_path / "my.bbc", "cpu")
+    codec = load_codec(tmp_path / "my.bbc", "cpu", engine=False)
     assert codec.card["data"] == "slopes"
     assert (codec.backend.model.config.layers, codec.backend.model.config.hidden) == (2, SIZES["hidden"])
 
