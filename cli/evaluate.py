@@ -56,6 +56,7 @@ def command(
             iwae=iwae,
             iwae_images=iwae_images,
             baselines=not no_peers,
+            reconstruct=html is not None,
             exclude=exclude,
             run=RunOptions(jobs, device, display.progress),
         )

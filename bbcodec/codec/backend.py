@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.uint8]  # (N, H, W, C)
 Bits = NDArray[np.float64]  # (N,)
+Latents = Mapping[str, NDArray[np.int16]]  # by name, axis 0 counts images
 
 
 class Backend(Protocol):
@@ -36,3 +38,9 @@ class Backend(Protocol):
 
     def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
         """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
+
+    def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
+        """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""
+
+    def generate(self, stack: AnsStack, shape: tuple[int, int, int, int], latents: Latents) -> Images:
+        """Images (N, H, W, C) drawn given latents. Raises CoderError for values that they cannot have."""

@@ -6,9 +6,12 @@ The caller keeps the number and the size of the images. `docs/format.md` has the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bbcodec.binary import MAX_VALUES, pack_varint, take_varint
 from bbcodec.codec.backend import Backend, Bits, Images
@@ -22,6 +25,7 @@ MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a p
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images that are coded to choose the growth
 LANES_PIXELS = 2**16  # of a message, from which it has as many heads as its codec gives it
+GRID_BOUND = 2**10  # beyond the index of any latent's grid
 MARGIN = 0.75  # share of the widest batch that the stack affords according to the trial
 
 
@@ -148,6 +152,63 @@ class Codec:
     def widest(self, shape: tuple[int, ...]) -> int:
         """The widest batch of images (N, H, W, C)."""
         return max(1, MAX_BATCH_PIXELS // (shape[1] * shape[2]))
+
+    def latents(self, images: Images, seed: int = 0) -> dict[str, NDArray[np.int16]]:
+        """Latents of images (N, H, W, C) uint8, drawn from their posteriors; by name, the top of the hierarchy first.
+
+        Axis 0 counts images. Indices on the latents' grids: whole numbers around 0. Empty if the codec has none. Raises
+        InputError for images that it does not take.
+        """
+        self.check(images)
+        stack = AnsStack.seeded(seed)
+        widest = self.widest(images.shape)
+        batches = [self.backend.infer(stack, images[n : n + widest]) for n in range(0, len(images), widest)]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+    def draw(
+        self, shape: tuple[int, int, int], latents: Mapping[str, NDArray[np.int16]] | None = None, seed: int = 0
+    ) -> Images:
+        """Images (N, H, W, C) uint8 of a shape (N, H, W), drawn from the model given latents (of `latents`).
+
+        Latents that are not given are drawn, too. The same on every machine. Raises InputError for a shape that the
+        codec does not take, and for latents that cannot be.
+        """
+        count, height, width = shape
+        given = {name: np.asarray(values) for name, values in (latents or {}).items()}
+        self._check_latents(shape, given)
+        stack = AnsStack.seeded(seed)
+        widest, parts = self.widest(shape), []
+        try:
+            for n in range(0, count, widest):
+                batch = {name: values[n : n + widest].astype(np.int16) for name, values in given.items()}
+                size = min(widest, count - n), height, width, self.pixels.channels
+                parts.append(self.backend.generate(stack, size, batch))
+        except CoderError as error:
+            raise InputError(f"codec {self.name} has no such latents: {error}") from None
+        return np.concatenate(parts)
+
+    def reconstruct(self, images: Images, seed: int = 0) -> Images:
+        """Images that share the latents of images (N, H, W, C) uint8: what latents know of them, the rest drawn anew.
+
+        The lossy half of a lossy autoencoder (Chen et al. 2017, section 4.2). Raises InputError.
+        """
+        return self.draw(images.shape[:3], self.latents(images, seed), seed)
+
+    def _check_latents(self, shape: tuple[int, int, int], latents: Mapping[str, NDArray[Any]]) -> None:
+        """Raise InputError unless images of a shape (N, H, W) can be drawn given such latents."""
+        blank = np.zeros((1, *shape[1:], self.pixels.channels), np.uint8)
+        if shape[0] < 1 or shape[0] * blank.size > MAX_VALUES:
+            most = MAX_VALUES // max(1, blank.size)
+            raise InputError(f"codec {self.name} draws 1 to {most} such images, not {shape[0]}")
+        known = {name: (shape[0], *values.shape[1:]) for name, values in self.latents(blank).items()}
+        for name, values in latents.items():
+            if name not in known:
+                raise InputError(f"codec {self.name} has no latents {name!r}: {', '.join(known) or 'it has none'}")
+            if values.shape != known[name] or values.dtype.kind not in "iu" or np.abs(values).max() > GRID_BOUND:
+                raise InputError(
+                    f"latents {name} of such images are whole numbers {known[name]} between -{GRID_BOUND} and "
+                    f"{GRID_BOUND}, not {values.dtype} {values.shape}"
+                )
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Images:
         """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""

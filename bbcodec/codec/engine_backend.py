@@ -16,10 +16,11 @@ from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.stored import StoredCodec
 from bbcodec.errors import BadCodecFile, MissingCodec
 from bbcodec.model.coding import Account, bits_of, decode, encode
+from bbcodec.model.drawing import generate, infer
 from bbcodec.model.program import Coded, Programmed
 
 if TYPE_CHECKING:
-    from bbcodec.codec.backend import Bits, Images
+    from bbcodec.codec.backend import Bits, Images, Latents
     from bbcodec.coder.ans import AnsStack
 
 ENGINES: Final = "bbcodec.engines"  # entry points: each loads one function, an Engine
@@ -70,6 +71,17 @@ class EngineBackend:
         """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
         count, height, width, channels = shape
         x = decode(self.program, stack, (count, channels, height, width))
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+    def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
+        """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""
+        drawn = infer(self.program, stack, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        return {name: z.astype(np.int16) for name, z in drawn.items()}
+
+    def generate(self, stack: AnsStack, shape: tuple[int, int, int, int], latents: Latents) -> Images:
+        """Images (N, H, W, C) drawn given latents. Raises CoderError for values that they cannot have."""
+        count, height, width, channels = shape
+        x = generate(self.program, stack, (count, channels, height, width), latents)
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bbcodec.codec.stored import StoredCodec, Tensors
 from bbcodec.errors import BadCodecFile, InputError
 from bbcodec.exact.layers import exact_parts, set_safe, weights_allowed
 from bbcodec.model.coding import Account, bits_of, decode, encode
+from bbcodec.model.drawing import generate, infer
 from bbcodec.model.latent_model import LatentModel
 
 if TYPE_CHECKING:
-    from bbcodec.codec.backend import Bits, Images
+    from bbcodec.codec.backend import Bits, Images, Latents
     from bbcodec.codec.codec import Codec
     from bbcodec.coder.ans import AnsStack
 
@@ -56,14 +59,33 @@ class TorchBackend:
 
     def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
         """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
-        count, height, width, channels = shape
-        x = decode(self.model, stack, torch.Size((count, channels, height, width)))
-        images: Images = x.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
-        return images
+        return pixels(decode(self.model, stack, channels_first(shape)))
+
+    def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
+        """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""
+        drawn = infer(self.model, stack, self.tensor(images))
+        return {name: z.to(torch.int16).cpu().numpy() for name, z in drawn.items()}
+
+    def generate(self, stack: AnsStack, shape: tuple[int, int, int, int], latents: Latents) -> Images:
+        """Images (N, H, W, C) drawn given latents. Raises CoderError for values that they cannot have."""
+        given = {name: torch.tensor(z, device=self.place).float() for name, z in latents.items()}
+        return pixels(generate(self.model, stack, channels_first(shape), given))
 
     def tensor(self, images: Images) -> Tensor:
         """(N, H, W, C) uint8 to (N, C, H, W) float32 on the device, channels last in memory."""
         return torch.tensor(images, device=self.place).permute(0, 3, 1, 2).float()  # a copy: images may be read-only
+
+
+def channels_first(shape: tuple[int, int, int, int]) -> torch.Size:
+    """(N, H, W, C) as PyTorch orders it."""
+    count, height, width, channels = shape
+    return torch.Size((count, channels, height, width))
+
+
+def pixels(x: Tensor) -> Images:
+    """(N, C, H, W) whole numbers to (N, H, W, C) uint8."""
+    images: Images = x.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+    return images
 
 
 def torch_of(codec: Codec) -> TorchBackend:

@@ -18,6 +18,7 @@ from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.baselines import measure_baselines
 from bbcodec.report.byte_counts import ByteCounts, count_bytes
 from bbcodec.report.coding_costs import ChunkCosts, ChunkTask, measure_chunk
+from bbcodec.report.reconstructions import reconstructions
 from bbcodec.report.report import CodecUse, Report, build_report
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def evaluate(
     iwae: int = 100,
     iwae_images: int | None = None,
     baselines: bool = True,
+    reconstruct: bool = False,
     exclude: Sequence[str] = (),
     run: RunOptions = DEFAULT_RUN,
 ) -> Report:
@@ -54,12 +56,12 @@ def evaluate(
 
     codec: a shipped name or a `.bbc` file. inputs, exclude: as of `compress`. iwae: draws of the importance-weighted
     bound, 0 for none. iwae_images: on how many images; by default 100, fewer if they are large. baselines: compare with
-    PNG, WebP, JPEG XL and an archive without a codec.
+    PNG, WebP, JPEG XL and an archive without a codec. reconstruct: draw images given the latents of some.
 
     Raises InputError if no image is of the codec's pixel format, and what `compress` raises.
     """
     from bbcodec.archive.compress import compress
-    from bbcodec.codec.pool import CodecSource
+    from bbcodec.codec.pool import CodecPool, CodecSource
 
     chosen = find_codec(codec)
     with temporary_folder() as folder:
@@ -71,11 +73,15 @@ def evaluate(
         ).how  # fmt: skip
         counts = count_bytes(path)
         check_fit(chosen, counts)
-        costs = measure_archive(counts, [CodecSource.of(chosen)], run, draws_up_to(iwae), iwae_images)
+        source = CodecSource.of(chosen)
+        costs = measure_archive(counts, [source], run, draws_up_to(iwae), iwae_images)
         report = build_report(f"{chosen.name} on {_input_names(inputs)}", counts, costs)
+    codecs = CodecPool([source], run.device, run.load)
+    drawn = reconstructions(codecs.codec(source), report.pictures) if reconstruct else {}
     return replace(
         report,
         how=how,
+        reconstructions=drawn,
         codecs=[CodecUse(chosen.name, chosen.digest.hex(), chosen.family, len(chosen.content), False)],
         codec_chunk_bytes=embedded_bytes(chosen),
         baselines=measure_baselines(inputs, exclude, run) if baselines else [],

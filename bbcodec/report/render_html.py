@@ -88,6 +88,7 @@ def render_html(report: Report) -> str:
         _layers(report),
         _histogram(report),
         _pictures(report),
+        _reconstructions(report),
         _comparison(report),
         "<h2>In numbers</h2>",
         *(_table(table) for table in tables(report)),
@@ -236,14 +237,28 @@ def _pictures(report: Report) -> str:
     return "\n".join(parts)
 
 
+def _reconstructions(report: Report) -> str:
+    """Originals, each beside an image that shares its latents."""
+    figures = [
+        _image(picture, escape(name))
+        for name, drawn in report.reconstructions.items()
+        for picture, name in ((report.pictures[name], name), (drawn, "drawn given its latents"))
+    ]
+    about = "<p>What latents keep of an image; all else is drawn anew, and is what the pixels' bits are for.</p>"
+    return f'<h2>Reconstructions</h2>{about}<div class="pictures">{"".join(figures)}</div>' if figures else ""
+
+
 def _figure(cost: ImageCost, picture: Images) -> str:
+    return _image(picture, escape(cost.name), f"<b>{cost.bits_per_dim:.4f}</b> ")
+
+
+def _image(picture: Images, name: str, before: str = "") -> str:
+    """A picture and its caption. name: escaped."""
     source = base64.b64encode(as_png(picture)).decode()
     style = ' class="small"' if max(picture.shape[:2]) < PICTURE_SIDE / 2 else ""
-    caption = f"<b>{cost.bits_per_dim:.4f}</b> {escape(cost.name)}"
-    alt = escape(cost.name)
     return (
-        f'<figure><img{style} alt="{alt}" src="data:image/png;base64,{source}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><img{style} alt="{name}" src="data:image/png;base64,{source}">'
+        f"<figcaption>{before}{name}</figcaption></figure>"
     )
 
 

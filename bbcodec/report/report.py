@@ -118,8 +118,9 @@ class Report:
     title: what was measured. images, dims: all images and their values; learned_images: those with a learned part;
     learned_dims: values coded by a codec. input_bytes: of all files, outside the archive. image_costs: of learned
     images. iwae_gaps: by number of draws, on `iwae_images` images. elbo_error_nats: standard error of the bound per
-    image, from drawing the latents. pictures: of the cheapest and the most expensive images, by name. how: files by how
-    they are stored. codec_chunk_bytes: what the codec takes if embedded.
+    image, from drawing the latents. pictures: of the cheapest and the most expensive images, by name;
+    reconstructions: of some of them, drawn given their latents. how: files by how they are stored.
+    codec_chunk_bytes: what the codec takes if embedded.
     """
 
     title: str
@@ -143,6 +144,7 @@ class Report:
     iwae_images: int = 0
     elbo_error_nats: float = math.nan
     pictures: dict[str, Images] = field(default_factory=dict)
+    reconstructions: dict[str, Images] = field(default_factory=dict)
     how: dict[str, int] = field(default_factory=dict)
     codecs: list[CodecUse] = field(default_factory=list)
     codec_chunk_bytes: int = 0

@@ -72,6 +72,7 @@ def test_a_page_is_written_once_unless_forced(codec, array, tmp_path, capsys):
     assert "there is no folder" in capsys.readouterr().err
     evaluate(codec, array, "--no-peers", "--iwae", 0, "--html", page)
     assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text().count("drawn given its latents</figcaption>") == 8
     evaluate(codec, array, "--no-peers", "--iwae", 0, "--html", page, code=4)
     assert "use --force" in capsys.readouterr().err
     page.write_text("old")

@@ -139,3 +139,13 @@ def test_an_archive_without_images_has_a_page():
         breakdown=[BreakdownRow("container", "container", 1000 * UNITS_PER_BYTE, 1000 * UNITS_PER_BYTE)],
     )  # fmt: skip
     assert Page(render_html(report)).open == []
+
+
+def test_originals_stand_beside_their_reconstructions():
+    several = many()
+    drawn = {name: 255 - picture for name, picture in list(several["pictures"].items())[:3]}
+    plain, page = (Page(render_html(make_report(**several, **more))) for more in ({}, {"reconstructions": drawn}))
+    assert "Reconstructions" in page.text
+    assert "Reconstructions" not in plain.text
+    assert page.tags.count("img") == plain.tags.count("img") + 6
+    assert page.text.count("drawn given its latents") == 3
