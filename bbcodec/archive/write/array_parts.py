@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bbcodec.archive.format.chunks import BYTES, pack_bytes
-from bbcodec.archive.write.byte_parts import large_file_as_bytes
+from bbcodec.archive.write.byte_parts import large_file_as_bytes, packed_file_size
 from bbcodec.archive.write.candidates import (
     Candidate,
     cheapest,
@@ -104,9 +104,11 @@ def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[
     shape_number = usual_shape(members, file.size, height, width)
     skeleton = b"" if shape_number else pack_members(members, zipped=zipped)
     cost = sum(total_bytes(part.chunks) for part in parts) + len(skeleton)
-    tried = _tried(parts) | {"original": file.size}
-    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES or (zipped and cost >= file.size):
-        yield from large_file_as_bytes(FilePart(parts[0].entry, file.path, 0, file.size), tried)
+    kept = FilePart(parts[0].entry, file.path, 0, file.size)
+    original = packed_file_size(kept, cost) if zipped else file.size
+    tried = _tried(parts) | {"original": original}
+    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES or (zipped and cost >= original):
+        yield from large_file_as_bytes(kept, tried)
         return
     mode = pixel_mode(channels, max(part.levels for part in parts)) if channels else ""
     chunks: list[DraftChunk] = []

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from bbcodec.archive.format.chunks import LEARNED, SHEET
-from bbcodec.archive.write.byte_parts import file_as_bytes
+from bbcodec.archive.write.byte_parts import KeptFile, files_as_bytes, packed_size
 from bbcodec.archive.write.candidates import PLACE_BYTES, Candidate, Costs, encode_each, encode_plane, join_planes
 from bbcodec.archive.write.coded import CodedFiles, DraftChunk, Piece, StoredFile
 from bbcodec.archive.write.tasks import ImageDescription, ImageTask
+from bbcodec.archive.write.trials import least_packed
 from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.images.image_files import Picture, palette, split_image
@@ -41,12 +43,13 @@ def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
     shape = task.expected.height, task.expected.width
     chunks: list[DraftChunk] = []
     stored: list[StoredFile] = []
+    kept: list[KeptFile] = []
     alike: dict[str, list[OpenedImage]] = defaultdict(list)
     for file in task.files:
         data = read_file(file.path)
         picture = split_image(data, task.options.exact)
         if picture is None or picture.samples.shape[:2] != shape:
-            stored.append(file_as_bytes(file.entry, data, described))
+            kept.append(KeptFile(file.entry, data, described))
         else:
             alike[picture.sample_format].append(OpenedImage.of(file.entry, data, picture))
 
@@ -58,9 +61,15 @@ def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
 
     for sample_format in sorted(alike):
         for group in settle(alike[sample_format], together, apart):
-            stored.extend(file.moved(len(chunks)) for file in store(group, described))
+            for file_stored in store(group, described):
+                if isinstance(file_stored, KeptFile):
+                    kept.append(file_stored)
+                else:
+                    stored.append(file_stored.moved(len(chunks)))
             chunks.extend(group.chunks)
-    return CodedFiles(chunks, stored)
+    as_they_are = files_as_bytes(kept)
+    stored.extend(file.moved(len(chunks)) for file in as_they_are.files)
+    return CodedFiles(chunks + as_they_are.chunks, stored)
 
 
 def settle(files: Sequence[OpenedImage], together: PlaneEncoder, apart: PlaneEncoder) -> Iterator[ImageGroup]:
@@ -108,10 +117,17 @@ class OpenedImage:
         """3 or 4 with a palette, else 0."""
         return 0 if self.palette is None else self.palette.shape[1]
 
-    @property
-    def original_cost(self) -> int:
-        """What its bytes cost as they are."""
-        return len(self.data) + PLACE_BYTES
+    @cached_property
+    def _least_packed(self) -> float:
+        return least_packed(self.data)
+
+    @cached_property
+    def _packed(self) -> int:
+        return packed_size(self.data)
+
+    def original_cost(self, bar: float) -> int:
+        """What its bytes cost as they are, compressed; it may be too many if they are over the bar in any case."""
+        return (self._packed if self._least_packed <= bar else len(self.data)) + PLACE_BYTES
 
     def planes(self, layout: int) -> list[Plane]:
         """Its samples in one of its plane layouts."""
@@ -125,14 +141,15 @@ class OpenedImage:
 class Member:
     """A file of a group: its pieces in the group's chunks, and what it costs there and elsewhere, in bytes.
 
-    cost: in the group, with its skeleton. alone: coded alone, or as it is, at least. stored_bytes: `cost`, as reports
-    have it. tried: by storage coding, with the skeleton.
+    cost: in the group, with its skeleton. alone: coded alone, or as it is, at least. original: as it is. stored_bytes:
+    `cost`, as reports have it. tried: by storage coding, with the skeleton.
     """
 
     file: OpenedImage
     pieces: tuple[Piece, ...]
     cost: float
     alone: float
+    original: int
     stored_bytes: int
     tried: dict[str, int]
 
@@ -234,9 +251,9 @@ def _members(coded: _CodedLayout, skeletons: dict[int, float]) -> list[Member]:
     """The files of a group with their costs."""
     candidate = coded.candidate
     skeleton: Costs = np.array([skeletons[file.entry] for file in coded.files])
-    original: Costs = np.array([file.original_cost for file in coded.files], float)
     planes = candidate.costs
     costs = planes + skeleton
+    original: Costs = np.array([file.original_cost(cost) for file, cost in zip(coded.files, costs, strict=True)], float)
     alone = np.minimum(original, candidate.alone + skeleton)
     if any(chunk.type == SHEET for chunk in candidate.chunks):
         costs = alone * (costs.sum() / alone.sum())  # a sheet has no bytes of one image: all gain alike
@@ -247,6 +264,7 @@ def _members(coded: _CodedLayout, skeletons: dict[int, float]) -> list[Member]:
             candidate.pieces[number],
             cost=float(costs[number]),
             alone=float(alone[number]),
+            original=int(original[number]),
             stored_bytes=round(float(planes[number]) + skeletons[file.entry]),
             tried={
                 coding: round(float(each[number]) + skeletons[file.entry])
@@ -286,7 +304,7 @@ def evict(group: ImageGroup) -> Eviction:
 # --- store -----------------------------------------------------------------------------------------------------------
 
 
-def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile]:
+def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile | KeptFile]:
     """How each file of a group is stored. described: what is known of those that are kept as bytes."""
     picture = group.members[0].file.picture
     height, width = picture.samples.shape[:2]
@@ -295,8 +313,8 @@ def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile
     learned = any(chunk.type == LEARNED for chunk in group.chunks)
     for member in group.members:
         file = member.file
-        if not group.chunks and file.original_cost <= member.cost:
-            yield file_as_bytes(file.entry, file.data, described, member.tried)
+        if not group.chunks and member.original <= member.cost:
+            yield KeptFile(file.entry, file.data, described, member.tried)
         else:
             yield StoredFile(
                 entry=file.entry,
@@ -306,6 +324,6 @@ def store(group: ImageGroup, described: ImageDescription) -> Iterator[StoredFile
                 skeleton=file.picture.skeleton,
                 pieces=member.pieces,
                 cost=member.stored_bytes,
-                tried=member.tried | {"original": len(file.data)},
+                tried=member.tried | {"original": member.original - PLACE_BYTES},
                 saved=member.saved if learned else 0,
             )

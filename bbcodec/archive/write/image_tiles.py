@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from bbcodec.archive.format.chunks import LEARNED
-from bbcodec.archive.write.byte_parts import large_file_as_bytes
+from bbcodec.archive.write.byte_parts import large_file_as_bytes, packed_file_size
 from bbcodec.archive.write.candidates import Candidate, encode_each, encode_plane, join_planes
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile
 from bbcodec.archive.write.scan import ScannedEntry
@@ -54,13 +54,14 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
     """An image in the plane layout that is cheapest for all tiles, or as bytes where these are fewer."""
     entry, outline = tiles[0].entry, tiles[0].outline
     choice = _choose(tiles, file)
-    tried = _tried(choice.tiles) | {"original": file.size}
     mode = SAMPLE_FORMATS[outline.sample_format].mode
     image = ImageDescription(mode, outline.sample_format, choice.layout, outline.width, outline.height)
     cost = round(choice.total) + len(outline.skeleton)
-    if cost >= file.size:
-        image = replace(image, sample_format="", plane_layout=0)
-        yield from large_file_as_bytes(FilePart(entry, file.path, 0, file.size, image), tried)
+    kept = FilePart(entry, file.path, 0, file.size, replace(image, sample_format="", plane_layout=0))
+    original = packed_file_size(kept, cost)
+    tried = _tried(choice.tiles) | {"original": original}
+    if cost >= original:
+        yield from large_file_as_bytes(kept, tried)
         return
     chunks: list[DraftChunk] = []
     pieces: list[Piece] = []
@@ -81,7 +82,7 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
         pieces=tuple(pieces),
         cost=cost,
         tried=tried,
-        saved=round(min(choice.alone + len(outline.skeleton), file.size)) - cost if learned else 0,
+        saved=round(min(choice.alone + len(outline.skeleton), original)) - cost if learned else 0,
     )
     yield CodedFiles(chunks, [stored])
 

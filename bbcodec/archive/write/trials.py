@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.binary import compress_lzma
+from bbcodec.binary import HARDLY, compress_lzma
 from bbcodec.codec.pool import Pixels
 from bbcodec.images.codings.base import SHEET_SIDE, Effort
 from bbcodec.images.codings.webp import WebPCoding
@@ -43,6 +43,7 @@ SLACK_BYTES: Final = 32
 # repeats far away; of LZMA of the least effort; and of that of two levels, eight to a byte.
 LZMA_OF_DEFLATE: Final = 0.6
 LZMA_OF_LEAST: Final = 0.55
+DEFLATE_OF_LEAST: Final = 0.9  # deflate has this share, or more, of that of the least effort where that gains nothing
 LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
@@ -174,10 +175,20 @@ def least_lzma(values: Pixels) -> float:
     if values.max() <= 1:
         return LZMA_OF_PACKED * len(compress_lzma(np.packbits(values).tobytes(), LEAST_LZMA))
     data = values.tobytes()
-    deflated = len(zlib.compress(data, 1))
+    return _least_lzma(data, len(zlib.compress(data, 1)))
+
+
+def _least_lzma(data: bytes, deflated: int) -> float:
+    """The bytes of data that deflate of the least effort makes so short."""
     if deflated > len(data) / 2:
-        return LZMA_OF_DEFLATE * deflated * (1 - repeated_share(values))
+        return LZMA_OF_DEFLATE * deflated * (1 - repeated_share(np.frombuffer(data, np.uint8)))
     return LZMA_OF_LEAST * len(compress_lzma(data, LEAST_LZMA))
+
+
+def least_packed(data: bytes) -> float:
+    """The bytes that data would take in the shortest of deflate and LZMA (`bbcodec.binary.shortest`), at least."""
+    deflated = len(zlib.compress(data, 1))
+    return DEFLATE_OF_LEAST * deflated if deflated >= HARDLY * len(data) else _least_lzma(data, deflated)
 
 
 def repetition(images: Pixels, bar: float) -> float:

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ import bbcodec
 from bbcodec.archive import recovery_blocks
 from bbcodec.archive.format import parity
 from bbcodec.archive.recovery_blocks import Repaired, damaged_blocks, repair
+from bbcodec.archive.write import byte_parts
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, TargetExists
 
 pytest.importorskip("zfec", reason="recovery data are optional")
@@ -144,7 +146,8 @@ def test_verify_finds_damaged_recovery_blocks(folder, good, tmp_path):
     assert damaged_blocks(folder / "good.bb") == damaged_blocks(folder / "plain.bb") == 0
 
 
-def test_recovery_blocks_of_an_archive_in_the_archive_are_not_its_own(folder, good, tmp_path):
+def test_recovery_blocks_of_an_archive_in_the_archive_are_not_its_own(folder, good, tmp_path, monkeypatch):
+    monkeypatch.setattr(byte_parts, "pack_bytes", partial(byte_parts.pack_bytes, compress=False))
     bbcodec.compress(folder / "good.bb", tmp_path / "outer.bb", codec="none", recovery=5)
     outer = (tmp_path / "outer.bb").read_bytes()
     assert good in outer

@@ -138,7 +138,7 @@ def test_files_that_are_shorter_as_they_are_are_kept(tmp_path):
     squeeze(tmp_path / "in", tmp_path / "a.bb", report=reports.append)
     about = {report.name: report for report in reports}
     assert {name: report.how for name, report in about.items()} == {"good.webp": "original", "poor.webp": "webp"}
-    assert about["good.webp"].stored_bytes == good < about["good.webp"].tried["webp"] - 100
+    assert about["good.webp"].stored_bytes <= good < about["good.webp"].tried["webp"] - 100
     assert about["poor.webp"].stored_bytes < poor - 100
 
 
@@ -260,9 +260,8 @@ def test_files_are_stored_with_their_costs_or_as_they_are():
         assert stored.tried["original"] == stored.size == len(member.file.data)
     short = [replace(file, data=b"short") for file in files]  # as if somebody else's encoder were better
     (group,) = choose(short, alone)
-    for stored in store(group, described):
-        assert (stored.form, stored.image, stored.cost) == ("bytes", described, 5)
-        assert [piece.data for piece in stored.pieces] == [b"short"]
+    for kept, file in zip(store(group, described), short, strict=True):
+        assert (kept.entry, kept.data, kept.image) == (file.entry, b"short", described)
 
 
 def test_equal_skeletons_share_their_cost():
