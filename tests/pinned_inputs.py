@@ -82,7 +82,8 @@ def zipped(path: Path, members: dict[str, bytes | np.ndarray], method: int = zip
             np.save(stream, content) if isinstance(content, np.ndarray) else stream.write(content)
             info = zipfile.ZipInfo(name, (2020, 2, 29, 12, 34, 56))
             info.compress_type = method
-            archive.writestr(info, stream.getvalue())
+            with archive.open(info, "w", force_zip64=True) as member:  # as NumPy does
+                member.write(stream.getvalue())
 
 
 def settle(top: Path) -> None:

@@ -81,28 +81,32 @@ class WaveOrder:
 class Ring:
     """The last few waves of one layer: slot t mod n holds, for each row i, the activations at column t - skew * i.
 
-    Rows outside the wave read as zero, as do pixels outside the image. Data: (n, pad + rows, B, C), float32.
+    Rows outside the wave read as zero, as do pixels outside the image. Data: (n, pad + rows, B, C), float32. Only rows
+    that a wave filled are ever cleared, as waves of tall images have few rows of many.
     """
 
     def __init__(self, n: int, rows: int, batch: int, channels: int, device: torch.device, pad: int) -> None:
         """n: waves kept; rows: of the image; pad: how many rows above a kernel looks."""
         self.data = torch.zeros(n, rows + pad, batch, channels, device=device)
         self.times = [-1] * n
+        self.filled = [slice(0, 0)] * n  # rows of data that may be other than zero
         self.pad = pad
 
     def at(self, wave: Wave) -> Tensor:
         """Activations (len(wave), B, C) of a wave; zero where it lies before the image or was skipped."""
-        slot = wave.t % len(self.times)
-        if self.times[slot] != wave.t:
-            self.data[slot].zero_()
-            self.times[slot] = wave.t
-        return self.data[slot, wave.first + self.pad : wave.last + self.pad]
+        return self._slot(wave)[wave.first + self.pad : wave.last + self.pad]
 
     def put(self, wave: Wave, x: Tensor) -> None:
         """Keep the activations x (len(wave), B, C) of a wave."""
-        slot = wave.t % len(self.times)
-        self.times[slot] = wave.t
-        rows = self.data[slot]
-        rows[: wave.first + self.pad].zero_()
-        rows[wave.last + self.pad :].zero_()
-        rows[wave.first + self.pad : wave.last + self.pad] = x
+        number, rows = wave.t % len(self.times), self._slot(wave)
+        rows[self.filled[number]].zero_()
+        self.filled[number] = slice(wave.first + self.pad, wave.last + self.pad)
+        rows[self.filled[number]] = x
+
+    def _slot(self, wave: Wave) -> Tensor:
+        """The rows of a wave: zeros, if it was not put there."""
+        number = wave.t % len(self.times)
+        if self.times[number] != wave.t:
+            self.data[number, self.filled[number]].zero_()
+            self.times[number], self.filled[number] = wave.t, slice(0, 0)
+        return self.data[number]

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import re
 import tokenize
 import zipfile
 import zlib
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.binary import MAX_VALUES
-from bbcodec.errors import DamagedArchive
+from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.input_files import read_piece
 from bbcodec.sample_formats import pixel_mode
 
@@ -33,6 +35,7 @@ BAD_HEADER: Final = (
     ValueError, KeyError, SyntaxError, OSError, TypeError, ArithmeticError, RecursionError, MemoryError,
     tokenize.TokenError,
 )  # fmt: skip
+PYTHON_2_LONG: Final = re.compile(rb"(?<=[0-9])L(?=[,) ])")  # in a shape, as in (40L, 28L)
 USUAL_BYTES: Final = 128  # of the header that NumPy writes before uint8 arrays of a usual shape
 
 # Of arrays without a skeleton, what follows (N, H, W) in their shape, by the number that the index has for it. 0 stands
@@ -123,7 +126,7 @@ def npy_header(start: bytes, size: int) -> NpyHeader | None:
 
     start: the first bytes of the file. Shapes: (N, H, W, C) with C = 1 or 3; (N, H, W); (H, W, 3); (H, W).
     """
-    stream = io.BytesIO(start)
+    stream = io.BytesIO(PYTHON_2_LONG.sub(b" ", start))  # of which NumPy would warn
     try:
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
@@ -226,6 +229,29 @@ def split_npz(path: str) -> Iterator[Member] | None:
     return _npz_members(path, infos) if plain else None
 
 
+def zips_alike(path: str, spool: BinaryIO) -> bool:
+    """Whether an npz file is the zip, byte for byte, that `ArrayWriter` makes of its members. spool: to write it to.
+
+    Raises OSError where that cannot be written, InputError where the file cannot be read any more.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            layouts = [MemberLayout(info.filename, info.compress_type, info.date_time, b"", 1) for info in infos]
+            writer = ArrayWriter(spool, True, layouts)
+            for info in infos:
+                writer.add(archive.read(info))
+            writer.close()
+    except zipfile.BadZipFile:
+        raise InputError(f"{path} changed while it was read: compress again") from None
+    size = spool.seek(0, 2)
+    spool.seek(0)
+    return size == os.path.getsize(path) and all(
+        spool.read(READ_BYTES) == read_piece(path, start, min(READ_BYTES, size - start))
+        for start in range(0, size, READ_BYTES)
+    )
+
+
 def is_date(date: tuple[int, ...]) -> bool:
     """Whether six numbers are a date that zip files can hold."""
     bounds = (1980, 2107), (1, 12), (1, 31), (0, 23), (0, 59), (0, 59)
@@ -321,5 +347,6 @@ class ArrayWriter:
             if self._zip:
                 info = zipfile.ZipInfo(member.name, member.date)  # type: ignore[arg-type]  # six ints, checked by zipfile
                 info.compress_type = member.method
+                info.create_system = 3  # Unix, on every system
                 self._sink = self._zip.open(info, "w", force_zip64=True)
             self._sink.write(member.header)

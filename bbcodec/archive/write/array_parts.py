@@ -127,6 +127,7 @@ def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[
         cost=cost,
         tried=tried,
         saved=sum(part.saved for part in parts),
+        same_bytes=not any(member.method for member in members),
     )
     yield CodedFiles(chunks, [stored])
 

@@ -34,6 +34,9 @@ COMPILED_ARRAY_CHUNK_PIXELS: Final = 2**22
 # The same for codecs that need PyTorch, by channels and levels.
 CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**17, (1, 2): 2**18}
 ARRAY_CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**18, (1, 2): 2**22}
+# Images of more waves, with fewer pixels each, are not for PyTorch, where a wave takes some milliseconds.
+MANY_WAVES: Final = 2**11
+LEAST_OF_A_WAVE: Final = 8
 SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
 PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter than WebP does, if all are equal
@@ -195,7 +198,7 @@ def encode_learned_if_short(pool: CodecPool, images: Pixels, levels: int, option
 def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool = False) -> Candidate | None:
     """Chunks of a learned codec, or None if there is none for such images. array: they are images of an array."""
     source = pool.choose(images, levels)
-    if source is None:
+    if source is None or (not source.compiled and _in_single_pixels(*images.shape[1:3])):
         return None
     if source.compiled:
         most = COMPILED_ARRAY_CHUNK_PIXELS if array else COMPILED_CHUNK_PIXELS
@@ -217,6 +220,12 @@ def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool 
     except InputError:
         return None  # images of another size than the codec takes
     return Candidate(chunks, pieces, costs, {"learned": costs}, np.full(len(images), np.inf))
+
+
+def _in_single_pixels(height: int, width: int) -> bool:
+    """Whether PyTorch would decode hardly more than one pixel at a time, of very many."""
+    waves = width + 2 * height
+    return waves > MANY_WAVES and height * width < LEAST_OF_A_WAVE * waves
 
 
 # --- sheets ----------------------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class StoredFile:
     """How one file, or a piece of it, is stored; what it costs, and what other codings of it would cost.
 
     size: bytes of the file. cost: bytes in the archive, of what is shared its share. tried: bytes by storage coding.
-    saved: bytes, at least, that a learned codec made it shorter than the best of everything else.
+    saved: bytes, at least, that a learned codec made it shorter than the best of everything else. same_bytes: whether
+    an array file comes back byte for byte with any version of the libraries.
     """
 
     entry: int
@@ -69,6 +70,7 @@ class StoredFile:
     cost: int = 0
     tried: dict[str, int] = field(default_factory=dict)
     saved: int = 0
+    same_bytes: bool = True
 
     def moved(self, by: int) -> StoredFile:
         """The file where `by` other draft chunks come first."""

@@ -20,10 +20,11 @@ from bbcodec.archive.format.index import MODES
 from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.write.scan import ScannedEntry, array_suffix
 from bbcodec.atomic_files import temporary_folder
+from bbcodec.errors import OutputError
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.large_images import split_large
-from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_npz
+from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_npz, zips_alike
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
@@ -357,22 +358,32 @@ def _array_tasks(file: ArrayFile) -> Iterator[Task]:
 
 
 def _members(file: ArrayFile) -> Iterator[Member] | None:
-    """The arrays of a file; None where they could not be joined again."""
+    """The arrays of a file; None where they could not be joined again to the same bytes."""
     if array_suffix(file.path) == ".npz":
-        return None if file.options.exact else split_npz(file.path)  # a zip is written anew
+        members = None if file.options.exact else split_npz(file.path)  # how a zip is written is up to Python and zlib
+        return members if members and _zips_alike(file.path) else None
     single = split_npy(file.path)
     return iter([single]) if single else None
 
 
+def _zips_alike(path: str) -> bool:
+    """Whether a zip that is written anew has the same bytes. Raises OutputError where it cannot be written."""
+    try:
+        with temporary_folder() as folder, open(folder / "zip", "w+b") as spool:
+            return zips_alike(path, spool)
+    except OSError as error:
+        raise OutputError(f"no temporary file can be written (TMPDIR): {error.strerror or error}") from None
+
+
 def _member_parts(member: Member) -> Iterator[tuple[Images | bytes, MemberLayout | None]]:
     """The contents of the tasks of an array; with the last comes how the array is put together."""
-    contents: list[Images | bytes]
+    contents: Iterable[Images | bytes]
     if member.images is not None:
         pixels, levels = member.images
         most = max(1, GROUP_VALUES // int(np.prod(pixels.shape[1:])))
-        contents = [Images(pixels[part], levels) for part in split_evenly(len(pixels), most)]
+        contents = (Images(pixels[part], levels) for part in split_evenly(len(pixels), most))
     else:
-        contents = list(cut_bytes(member.rest))
+        contents = cut_bytes(member.rest)
     layout = MemberLayout(member.name, member.method, member.date, member.header, 0)
     for content, last in _with_last(contents):
         yield content, layout if last else None

@@ -176,7 +176,7 @@ class ArchiveWriter:
         self.saved += stored.saved
         first = os.fsdecode(self._entries[stored.entry].name)
         if stored.form == "arrays":
-            rewritten = first.lower().endswith(".npz")
+            rewritten = not stored.same_bytes
         else:
             rewritten = stored.form in PIXEL_FORMS and not form_named(stored.form).same_bytes
         for number in (stored.entry, *self._copies[stored.entry]):

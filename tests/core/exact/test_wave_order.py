@@ -48,3 +48,21 @@ def test_the_ring_reads_zero_outside_the_image_and_forgets_old_waves():
     assert ring.at(Wave(3, 0, 4, 2)).sum() == 0  # not what wave 0 left in the same slot
     ring.put(Wave(3, 3, 4, 2), 5 * torch.ones(1, 1, 2))  # takes the slot of wave 0
     assert ring.at(Wave(3, 0, 4, 2)).flatten().tolist() == [0, 0, 0, 0, 0, 0, 5, 5]
+
+
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 4), st.data())
+def test_the_ring_holds_what_was_put_there(height, width, kept, data):
+    """Of tall images, too, of which a wave has few rows."""
+    ring, held = Ring(kept, height, 1, 1, torch.device("cpu"), 2), {}
+    for wave in WaveOrder(height, width):
+        if data.draw(st.booleans()):
+            ring.put(wave, torch.full((len(wave), 1, 1), float(wave.t + 1)))
+            held[wave.t] = wave
+        first = data.draw(st.integers(-2, height - 1))
+        for back in range(kept):
+            asked = Wave(wave.t - back, first, min(first + 4, height), 2)
+            known = held.get(asked.t)
+            rows = range(known.first, known.last) if known else ()
+            assert ring.at(asked).flatten().tolist() == [
+                asked.t + 1 if row in rows else 0 for row in range(asked.first, asked.last)
+            ]

@@ -2,11 +2,13 @@
 
 import io
 import tracemalloc
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_codec import squeeze
+from folders import smooth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +121,7 @@ def test_long_skeletons_of_arrays_are_damage(skeleton):
 def test_many_arrays_of_one_file_come_back_or_stay_bytes(tmp_path, monkeypatch):
     """Also where their headers take more than a skeleton may."""
     np.savez(tmp_path / "a.npz", **{f"array{n}": np.full((2, 9, 8), n, np.uint8) for n in range(60)})
+    monkeypatch.setattr(array_parts, "packed_file_size", lambda file, bar: file.length)
     for most, form in ((2**22, "arrays"), (1000, "bytes")):
         monkeypatch.setattr(array_parts, "MAX_ARRAY_SKELETON_BYTES", most)
         squeeze(tmp_path / "a.npz", tmp_path / "a.bb", force=True)
@@ -162,3 +165,60 @@ def test_any_header_of_an_array_file_is_stored(tmp_path, header, version):
 def test_shapes_that_no_array_has_are_damage(usual, height, width):
     with pytest.raises(DamagedArchive):
         usual_header(usual, 140, height, width)
+
+
+# --- zips come back byte for byte
+
+
+def edited(data, change):
+    """An npz file with the first header of its directory changed."""
+    at = data.index(b"PK\x01\x02")
+    return data[:at] + change(bytearray(data[at:]))
+
+
+def with_attributes(directory):
+    directory[38:42] = bytes.fromhex("0000ed81")
+    return bytes(directory)
+
+
+NPZ_FILES = {
+    "plain": (lambda data: data, "arrays"),
+    "tail": (lambda data: data + b"sixteen bytes ...", "bytes"),
+    "front": (lambda data: b"#!/bin/sh\n" + data, "bytes"),
+    "attributes": (lambda data: edited(data, with_attributes), "bytes"),
+}
+
+
+@pytest.mark.parametrize("case", NPZ_FILES)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_zips_come_back_byte_for_byte(tmp_path, case, save):
+    change, form = NPZ_FILES[case]
+    stream = io.BytesIO()
+    save(stream, images=np.stack([smooth(60, 60, 3, seed) for seed in range(4)]), floats=np.arange(9.0))
+    data = change(stream.getvalue())
+    (tmp_path / "a.npz").write_bytes(data)
+    summary = squeeze(tmp_path / "a.npz", tmp_path / "a.bb")
+    with Archive(tmp_path / "a.bb") as archive:
+        assert (archive.files[0].form, archive.read_bytes("a.npz")) == (form, data)
+    assert summary.rewritten == (form == "arrays" and save is np.savez_compressed)  # which is up to zlib
+
+
+def test_a_zip_of_another_tool_comes_back_byte_for_byte(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.npy", saved(np.full((8, 8), number, np.uint8)))
+    squeeze(tmp_path / "a.npz", tmp_path / "a.bb")
+    with Archive(tmp_path / "a.bb") as opened:
+        assert opened.read_bytes("a.npz") == (tmp_path / "a.npz").read_bytes()
+
+
+@pytest.mark.filterwarnings("error")
+def test_headers_of_python_2_are_read_in_silence(tmp_path):
+    """Their shapes are of long integers."""
+    images = np.tile(np.arange(40, dtype=np.uint8), (3, 30, 1))
+    data = saved(images).replace(b"(3, 30, 40)", b"(3L, 30L, 40L)", 1).replace(b"   \n", b"\n", 1)
+    (tmp_path / "a.npy").write_bytes(data)
+    squeeze(tmp_path / "a.npy", tmp_path / "a.bb")
+    with Archive(tmp_path / "a.bb") as archive:
+        assert (archive.files[0].form, archive.count("a.npy")) == ("arrays", 3)
+        assert archive.read_bytes("a.npy") == data

@@ -93,6 +93,14 @@ def test_sheets_are_no_higher_than_webp_takes(monkeypatch):
     assert set(map(tuple, sizes.values())) == {(SHEET,)}
 
 
+@pytest.mark.parametrize(
+    ("size", "coded"), [((3000, 1), False), ((1, 3000), False), ((3000, 20), True), ((900, 1), True)]
+)
+def test_images_of_single_pixels_in_many_waves_are_not_for_torch(size, coded):
+    images = np.zeros((1, *size, 1), np.uint8)
+    assert (encode_learned(pool_of(GREY), images, 256) is not None) == coded
+
+
 def test_a_coding_that_is_far_from_the_best_on_a_few_is_not_tried_on_all(monkeypatch):
     monkeypatch.setattr(candidates, "SAMPLE_PIXELS", 2 * 24 * 24)
     seen = []
