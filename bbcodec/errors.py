@@ -1,11 +1,15 @@
 """The errors of bbcodec: one base class, and an exit code for each.
 
-Codes separate three causes: a wrong call or bad input (3 to 9), a damaged or foreign file (10 to 19), and a failure of
-bbcodec or of the machine (20 and up). Code 2 is a wrong command line and 130 an interrupt. A message is one line: what
-failed, where, what was expected, what to do.
+Codes separate three causes: a wrong call or bad input (3 to 9), a file that is damaged, foreign, or not to be read here
+(10 to 19), and a failure of bbcodec or of the machine (20 and up). Code 2 is a wrong command line and 130 an interrupt.
+A message is one line: what failed, where, what was expected, what to do.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+NEEDS_PACKAGE: Final = "needs the package"  # in every message of `MissingPackage`
 
 
 class BBCodecError(Exception):
@@ -51,6 +55,12 @@ class MissingCodec(BBCodecError):
     """A codec that was named, or that an archive needs, is neither installed, nor embedded, nor a file."""
 
     exit_code = 7
+
+
+class MissingPackage(MissingCodec):
+    """Something needs a package that is not installed; whatever does not need it was done."""
+
+    exit_code = 18
 
 
 class NotAnArchive(BBCodecError):

@@ -54,7 +54,7 @@ def environment() -> dict[str, Any]:
             cpu = line.partition(":")[2].strip()
             break
     versions: dict[str, str | None] = {}
-    for package in ("bbcodec", "torch", "numpy", "numba", "pillow", "imagecodecs"):
+    for package in ("bbcodec", "torch", "numpy", "numba", "pillow", "imagecodecs", "lepton_jpeg_python"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -53,6 +53,30 @@ def folders(result: Result) -> Iterator[str]:
     yield "WebP figures count colours alone; the archive also holds palettes, names, times and metadata."
 
 
+def jpegs(result: Result) -> Iterator[str]:
+    """JPEG files by kind, beside zip and JPEG XL."""
+    total, archive, peer = result["file_bytes"], result["archive_bytes"], result["jpegxl_bytes"]
+    how = ", ".join(f"{count} as {name}" for name, count in result["how"].items())
+    yield f"{result['byte_for_byte']} of {result['files']} JPEG files come back byte for byte ({how})."
+    yield ""
+    yield "| three files each | bytes | in the archive | less | JPEG XL |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for row in result["kinds"]:
+        size, stored = row["file_bytes"], row["stored"]
+        yield f"| {row['kind']} | {size:,} | {stored:,} | {less(stored, size)} | {row['jpegxl']:,} |"
+    yield f"| **all, one archive** | {total:,} | **{archive:,}** | **{less(archive, total)}** | {peer:,} |"
+    yield ""
+    yield (
+        f"A zip of them has {result['zip_bytes']:,} bytes. JPEG XL: by libjxl, with what it takes to rebuild the file; "
+        "the file itself where libjxl does not take it."
+    )
+
+
+def less(size: int, before: int) -> str:
+    """By how much a size is less than another, in percent."""
+    return f"{100 * (1 - size / before):.1f} %"
+
+
 def many(result: Result) -> Iterator[str]:
     """A great many small images."""
     index, one, memory = result["index_bytes_a_file"], result["seconds_to_read_one"], result["memory_mb"]

@@ -40,6 +40,8 @@ def command(archive: str, as_json: bool) -> None:
         print_status(f"needs codec {codec['name']}, digest {codec['digest']}, {_codec_source(codec)}")
     if "jpegxl" in listing["needs"]:
         print_status("needs the package imagecodecs, for JPEG XL")
+    if "lepton" in listing["needs"]:
+        print_status("needs the package lepton_jpeg_python, for JPEG files")
     if listing["rebuilt"]:
         print_status(f"{display_name(archive, 'input')}: {listing['rebuilt']}; the list was rebuilt from its chunks")
 

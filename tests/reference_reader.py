@@ -419,13 +419,13 @@ class Archive:
         self.given = {digest(codec, 16): codec for codec in codecs}
         self.content, self.images = cache(self.content), cache(self.images)
         length, want, last = struct.unpack("<I8s13s", data[-25:].rjust(25))
-        own = {header for header in (data[:13], last) if header.startswith(b"\x89BBC\r\n\x1a\n\x04")}
-        check(bool(own), f"{data[:9]!r} is not how archives of version 0.4 begin")
+        own = {header for header in (data[:13], last) if header.startswith(b"\x89BBC\r\n\x1a\n\x05")}
+        check(bool(own), f"{data[:9]!r} is not how archives of version 0.5 begin")
         at, start = len(data), len(data) - 25 - length
         self.rebuilt = last not in own or start < 13 or digest(last + data[start:-25], 8) != want
         if not self.rebuilt:
             check(self.directory(data[start:-25], start, at) == 13, "the chunks do not begin after the header")
-        while self.rebuilt and (at := data.rfind(b"\x89BBC\r\n\x1a\n\x04", 5, at)) >= 0:
+        while self.rebuilt and (at := data.rfind(b"\x89BBC\r\n\x1a\n\x05", 5, at)) >= 0:
             with suppress(ReaderError):
                 if data[at : at + 13] in own:
                     body = self.chunk("D", at - 5).read()
@@ -445,7 +445,7 @@ class Archive:
         check(not any(cursor.take(cursor.varint())), "padding is not zero")
         cursor = Cursor(unpack(data[0], cursor.read(), 2**28))
         names, files, places, codecs, needs, types, lengths, crcs, before = cursor.msgpack()
-        check(not cursor.read() and set(needs) <= {"jpegxl"}, "it goes on, or needs what is unknown")
+        check(not cursor.read() and set(needs) <= {"jpegxl", "lepton"}, "it goes on, or needs what is unknown")
         *names, last = names.split(b"\0")
         check(last == b"" and names == sorted(set(names)) and len(files) == 12, "names or columns are not in order")
         check(not any({b"", b".", b".."} & set(name.split(b"/")) for name in names), "a name is unsafe")
@@ -515,6 +515,7 @@ class Archive:
     @reading("an entry")
     def read(self, entry: Entry) -> list[bytes]:
         """F, Forms: the target of a link or content of a file; members of arrays; or planes of H x W x C bytes."""
+        check(entry.form < 7, "JPEG files are beyond this reader")
         if entry.form <= 2:  # folder, link, bytes
             return [b"".join(map(self.part, entry.places))]
         places = iter(entry.places[entry.skeleton :])

@@ -55,20 +55,20 @@ def pinned(digest: str, chunks: str, stored: dict[str, int], **options: Any) -> 
     return add
 
 
-@pinned("4b5a69ed89b7ce1eb435ea445da13165", "DL", {"png RGB8: learned": 2}, codec="photo-3")
+@pinned("8801efa68fb8f90e059c7d0288389bf2", "DL", {"png RGB8: learned": 2}, codec="photo-3")
 def learned_rgb(top: Path) -> None:
     for number, pixels in enumerate(natural(2, 40, 48, 3)):
         save(top / f"{number}.png", pixels)
 
 
-@pinned("08e369d7445852412e8cd6cb7b766c9a", "DL", {"png L8: learned": 3}, codec="auto")
+@pinned("70e04a768a1273121baf8b24f14df103", "DL", {"png L8: learned": 3}, codec="auto")
 def learned_grey(top: Path) -> None:
     for number, pixels in enumerate(natural(3, 40, 48, 1)):
         save(top / f"{number}.png", pixels)
 
 
 @pinned(
-    "f994bffe7a683ae7b105051582081b69", "DLLSB",
+    "b1e8dbee7869a8e54277648ead886e45", "DLLSB",
     {"png L1: learned": 20, "arrays: learned": 1, "arrays: sheet webp": 1}, codec="auto",
 )  # fmt: skip
 def learned_two_levels(top: Path) -> None:
@@ -78,19 +78,19 @@ def learned_two_levels(top: Path) -> None:
     np.save(top / "mask.npy", strokes(24, seed=2)[..., 0] == 1)
 
 
-@pinned("7f074126220036dd6955d4d79061b105", "DCL", {"png L1: learned": 9}, codec="echo")
+@pinned("8ea23ae8f7302edb55dad5403c521837", "DCL", {"png L1: learned": 9}, codec="echo")
 def embedded_codec(top: Path) -> None:
     for number, pixels in enumerate(echoes(9, 128)):
         save(top / f"{number:02}.png", pixels == 1)
 
 
-@pinned("6bb2721a0261e06568746c7b1b0526cc", "DL", {"arrays: learned": 1}, codec="echo", embed_codec=False)
+@pinned("3fed6d33b9735fe0cda3c2720eb7ec16", "DL", {"arrays: learned": 1}, codec="echo", embed_codec=False)
 def codec_left_out(top: Path) -> None:
     np.save(top / "echoes.npy", echoes(4, 96))
 
 
 @pinned(
-    "76d4b41069d1a36af7b3b27b488ab55c", "DB",
+    "2e204da51dfa0a27734d74152b7779da", "DB",
     {"png L1: webp": 1, "png L2: webp": 1, "png L4: webp": 1, "png L8: webp": 1, "png RGB8: webp": 1, "png L8: png": 1},
 )  # fmt: skip
 def alone(top: Path) -> None:
@@ -104,7 +104,7 @@ def alone(top: Path) -> None:
 
 
 @pinned(
-    "b8606d232f745e286345abe45ad38ae3", "DSSS",
+    "020d1f5d2aea0b961806f185c555730e", "DSSS",
     {"folder": 3, "png RGB8: sheet lzma": 8, "png RGB8: sheet lzma-planar": 8, "png RGB8: sheet webp": 6},
 )  # fmt: skip
 def sheets(top: Path) -> None:
@@ -119,7 +119,7 @@ def sheets(top: Path) -> None:
         save(top / "planar" / f"{number}.png", np.stack(some, 2))
 
 
-@pinned("567c8f26cb038716f8f35c833af0f4bf", "DSB", {"png RGB8: sheet jpegxl": 3, "png RGB8: jpegxl": 1}, jpegxl=True)
+@pinned("7594a84167aae804ac2cf3c423ed8f0b", "DSB", {"png RGB8: sheet jpegxl": 3, "png RGB8: jpegxl": 1}, jpegxl=True)
 def jpegxl(top: Path) -> None:
     for number, pixels in enumerate(natural(3, 32, 32, 3)):
         save(top / f"{number}.png", pixels)
@@ -127,7 +127,7 @@ def jpegxl(top: Path) -> None:
 
 
 @pinned(
-    "f8a419c30b59d0f67365ec18c3cd6310", "DBB",
+    "1146ac4f8f3a42c1e80aae0ca6234be7", "DBB",
     {"png P1: webp": 1, "png P2: webp": 1, "png P4 colours: webp": 1, "png P8: webp": 2, "png P8 colours: webp": 1},
 )  # fmt: skip
 def palettes(top: Path) -> None:
@@ -143,7 +143,7 @@ def palettes(top: Path) -> None:
 
 
 @pinned(
-    "ed935caab58287147cbe034fbd8817fc", "DLSB",
+    "b7a75b7789c25f1ca1d95b08d1775c29", "DLSB",
     {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-3",
 )  # fmt: skip
 def alpha(top: Path) -> None:
@@ -156,7 +156,7 @@ def alpha(top: Path) -> None:
     save(top / "grey whole.png", flat[:, :36, 2:])
 
 
-@pinned("bf2fd9ffda77874002cf212d8f292cf8", "DB", {"png L16 split: webp + webp": 1, "png L16: png": 1})
+@pinned("82e913956077a32665cae48e261544b4", "DB", {"png L16 split: webp + webp": 1, "png L16: png": 1})
 def sixteen_bits(top: Path) -> None:
     """As two planes, or whole where low bytes follow from high ones."""
     high = natural(1, 64, 64, 1)[0].astype(np.uint16)
@@ -165,7 +165,7 @@ def sixteen_bits(top: Path) -> None:
 
 
 @pinned(
-    "7a6320286b0300eb86677f8833ca6492", "DSSSBB",
+    "852382b2efd982ec7f54506d1eebd2ef", "DSSSBB",
     {"raw L1: sheet webp": 3, "raw L16 split: webp + webp": 1, "raw L8: sheet lzma": 3, "raw RGB8: sheet webp": 4},
 )  # fmt: skip
 def raw_layouts(top: Path) -> None:
@@ -179,7 +179,7 @@ def raw_layouts(top: Path) -> None:
     save(top / "deep.tif", pixels[..., 0].astype(np.uint16) << 6)
 
 
-@pinned("b9c592cc031ac66684e0fe1ba101ae26", "DBB", {"bytes: original": 1, "webp RGB8: webp": 1, "webp RGBA8: webp": 1})
+@pinned("1096950c477adba0e0a2a63cb1ba16be", "DBB", {"bytes: original": 1, "webp RGB8: webp": 1, "webp RGBA8: webp": 1})
 def webp_files(top: Path) -> None:
     poor = {"lossless": True, "exact": True, "method": 0, "quality": 0}
     save(top / "rgb.webp", natural(1, 50, 50, 3)[0], **poor)
@@ -187,7 +187,7 @@ def webp_files(top: Path) -> None:
     save(top / "lossy.webp", natural(1, 50, 50, 3)[0], quality=50)
 
 
-@pinned("9ff0df3f361c3a0971dde772218e9823", "DBB", {"png L8: webp": 2})
+@pinned("d4a6dc8bd7b4d3189d8a31673179fbbd", "DBB", {"png L8: webp": 2})
 def png_with_metadata(top: Path) -> None:
     text = PngInfo()
     text.add_text("Title", "a picture")
@@ -197,7 +197,20 @@ def png_with_metadata(top: Path) -> None:
     (top / "interlaced.png").write_bytes(interlaced(pixels[1, ..., 0]))
 
 
-@pinned("2b5d0aeca6745f292e7a6233c826ca70", "DBBB", {"raw RGB8: webp": 1, "bytes: original": 2}, exact_files=True)
+@pinned(
+    "c83d896ce6e303cad46619e8288ec281", "DBB", {"jpeg: lepton": 2, "bytes: original": 3},
+)  # fmt: skip
+def jpeg_files(top: Path) -> None:
+    pixels = natural(1, 80, 90, 3)[0]
+    save(top / "plain.jpg", pixels)
+    save(top / "progressive.jpg", pixels, quality=90, progressive=True)
+    save(top / "cut.jpg", pixels[..., 0])
+    (top / "cut.jpg").write_bytes((top / "cut.jpg").read_bytes()[:-100])
+    save(top / "flat.jpg", np.full((200, 200), 90, np.uint8))
+    (top / "cmyk.jpg").write_bytes(b"\xff\xd8 no JPEG")
+
+
+@pinned("e7f53f7abec38c24733f9b4558f069a4", "DBBB", {"raw RGB8: webp": 1, "bytes: original": 2}, exact_files=True)
 def exact_files(top: Path) -> None:
     save(top / "same.png", natural(1, 40, 40, 3)[0])
     save(top / "same.bmp", natural(1, 40, 40, 3)[0])
@@ -205,7 +218,7 @@ def exact_files(top: Path) -> None:
 
 
 @pinned(
-    "74b03e9d20a377c040d6768edc3bd23f", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False
+    "aa23dff1112ac4afed83300ec6567976", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False
 )  # fmt: skip
 def tiles(top: Path) -> None:
     """An image of over 2**17 pixels, and a codec that needs PyTorch."""
@@ -213,7 +226,7 @@ def tiles(top: Path) -> None:
 
 
 @pinned(
-    "f4035535df84bec8b63ab3b2e67433a1", "DB", {"png L16 split: png + png + webp + webp": 1}, codec=GREY_2,
+    "b386e8092b1e335f4716a4f0a0153ac2", "DB", {"png L16 split: png + png + webp + webp": 1}, codec=GREY_2,
     embed_codec=False,
 )  # fmt: skip
 def tiles_of_two_planes(top: Path) -> None:
@@ -221,7 +234,7 @@ def tiles_of_two_planes(top: Path) -> None:
 
 
 @pinned(
-    "d160c3b8f43247532cc46ee0d566f537", "DLLLBBBBSBSB",
+    "5176557ce8ce950d533acbdcadda942a", "DLLLBBBBSBSB",
     {"arrays: learned": 2, "arrays: learned + original + original": 1, "arrays: original": 2, "bytes: original": 1,
      "arrays: sheet webp": 2}, codec="grey-3",
 )  # fmt: skip
@@ -237,7 +250,7 @@ def arrays(top: Path) -> None:
 
 
 @pinned(
-    "400d09b5eb14db6f04cc77fcb12cbf4f", "DBBB",
+    "2a2003a3572f3ae7e45bdb871df38470", "DBBBB",
     {"folder": 4, "bytes: original": 4, "link: original": 2, "png RGB8: webp": 2, "bytes": 1},
     exclude=["*.tmp", "cache/"],
 )  # fmt: skip
@@ -259,7 +272,7 @@ def folders(top: Path) -> None:
 
 
 @pinned(
-    "960ca08002fd20f941c6ecc9b3fe837f", "LDBBDB",
+    "6291875ab255b94d48c8da3d12940574", "LDBBDB",
     {"bytes: original + original": 1, "bytes: original": 1, "png L8: learned": 1}, codec="grey-3",
 )  # fmt: skip
 def pieces_and_segments(top: Path) -> None:

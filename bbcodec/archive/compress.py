@@ -31,6 +31,7 @@ from bbcodec.archive.write.tasks import (
     opened,
     plan,
 )
+from bbcodec.archive.write.whole_files import missing_packages
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing, temporary_folder
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
@@ -237,7 +238,7 @@ def _write(work: _Work, stream: BinaryIO, request: CompressRequest) -> Summary:
         written = work.write(stream, rest)
         names = ", ".join(use.source.name for use in request.codec_uses if use.embed)
         notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
-    written.summary.skipped = [*work.scan.skipped, *notes]
+    written.summary.skipped = [*work.scan.skipped, *missing_packages(work.tasks), *notes]
     return written.summary
 
 

@@ -22,7 +22,8 @@ from bbcodec.archive.format.parity import (
     pack_trailer,
 )
 from bbcodec.atomic_files import new_file
-from bbcodec.errors import DamagedArchive, InputError, MissingCodec
+from bbcodec.errors import DamagedArchive, InputError
+from bbcodec.images.codings.base import required
 from bbcodec.options import PathLike
 
 COPY_BYTES = 2**20
@@ -37,19 +38,14 @@ class Repaired:
 
 
 def require_zfec() -> ModuleType:
-    """The package zfec. Raises MissingCodec where it is not installed."""
-    try:
-        import zfec
-    except ImportError:
-        raise MissingCodec("recovery blocks need the package zfec: pip install zfec") from None
-    module: ModuleType = zfec
-    return module
+    """The package zfec. Raises MissingPackage where it is not installed."""
+    return required("zfec", "zfec", "recovery data")
 
 
 def add_recovery(stream: BinaryIO, percent: int) -> None:
     """Append recovery blocks to the archive that fills a stream: `percent`, 1 to 100, of it may be lost, about.
 
-    Raises MissingCodec without zfec.
+    Raises MissingPackage without zfec.
     """
     _write_parity(stream, Layout.of(stream.seek(0, 2), percent))
 
@@ -88,7 +84,7 @@ def repair(path: PathLike, output: PathLike | None = None, *, force: bool = Fals
     """Make a damaged archive whole from its recovery blocks: as it was, bit for bit, in `output` or in its own place.
 
     Raises InputError, DamagedArchive where more is lost than they make up for (then nothing is written), TargetExists,
-    OutputError, or MissingCodec without zfec.
+    OutputError, or MissingPackage without zfec.
     """
     source, target = Path(path), Path(path if output is None else output)
     try:

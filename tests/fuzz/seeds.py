@@ -35,7 +35,8 @@ from bbcodec.codec.stored import StoredCodec
 from bbcodec.codec.weights import tails
 from bbcodec.coder.ans import AnsStack
 from bbcodec.coder.kernels import geometric
-from bbcodec.images.codings import coding_named
+from bbcodec.images.codings import coding_named, file_codings
+from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import split_image
 from bbcodec.images.npy import MemberLayout, pack_members
@@ -92,6 +93,20 @@ def skeletons() -> Seeds:
             height, width = picture.samples.shape[:2]
             numbers = PIXEL_FORMS.index(picture.form), list(SAMPLE_FORMATS).index(picture.sample_format)
             found[name] = bytes([*numbers, width - 1, height - 1]) + picture.skeleton
+    return found
+
+
+def file_streams() -> Seeds:
+    """JPEG files as archives hold them."""
+    found = {}
+    for number, coding in enumerate(file_codings("JPEG")):
+        for name, image in ("grey", Image.fromarray(ramp(6, 9))), ("colour", Image.fromarray(ramp(20, 30, 3))):
+            for progressive in (False, True):
+                data = saved(image, "JPEG", progressive=progressive)
+                facts = FileFacts(len(data), image.width, image.height)
+                about = bytes([number, image.width - 1, image.height - 1]) + len(data).to_bytes(2, "little")
+                name = f"{coding.name}-{name}{'-progressive' * progressive}"
+                found[name] = about + coding.encode_file(data, facts)
     return found
 
 
@@ -216,7 +231,8 @@ def make() -> dict[str, Seeds]:
     """All seeds, by target and name."""
     return {
         "container": archives(), "directory": directories(), "chunk": chunks(), "codec_file": codec_files(),
-        "stack": messages(), "image_reader": images(), "skeleton": skeletons(), "arrays": array_files(),
+        "stack": messages(), "image_reader": images(), "skeleton": skeletons(),
+        "file_stream": file_streams(), "arrays": array_files(),
     }  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from bbcodec.coder.ans import PRECISION_MAX, AnsStack
 from bbcodec.coder.kernels import geometric, uniform
 from bbcodec.coder.tables import LOG2
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, StackUnderflow
-from bbcodec.images.codings import coding_named
+from bbcodec.images.codings import coding_named, file_codings
+from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import Picture, join_image, palette, split_image
 from bbcodec.images.npy import ArrayWriter, MemberLayout, pack_members, split_npy, split_npz, unpack_members
@@ -214,6 +215,17 @@ def skeleton(data: bytes) -> None:
     join_image(Picture(form, name, samples, data[4:]), trial=True)
 
 
+def file_stream(data: bytes) -> None:
+    """What an archive says of a file, its coding, and a part coded so: the file, if it is one."""
+    if len(data) < 5:
+        return
+    codings = [one for one in file_codings("JPEG") if one.installed()]
+    facts = FileFacts(int.from_bytes(data[3:5], "little"), 1 + data[1], 1 + data[2])
+    for coding in codings[data[0] % max(1, len(codings)) :][:1]:
+        if len(coding.decode_file(data[5:], facts)) != facts.size:
+            raise AssertionError("a file has another size than was said")
+
+
 def arrays(data: bytes) -> None:
     """An array file, taken apart and joined to the same bytes, or a skeleton of one, which is the same again."""
     if data[:1] not in b"\x93P":
@@ -257,5 +269,6 @@ def _joined(zipped: bool, contents: list[tuple[MemberLayout, list[bytes]]]) -> b
 
 
 TARGETS: dict[str, Target] = {
-    one.__name__: one for one in (container, directory, chunk, codec_file, stack, image_reader, skeleton, arrays)
+    one.__name__: one
+    for one in (container, directory, chunk, codec_file, stack, image_reader, skeleton, file_stream, arrays)
 }

@@ -10,7 +10,7 @@ from bbcodec.binary import digest64
 from bbcodec.errors import DamagedArchive, NotAnArchive, UnsupportedVersion
 
 MAGIC: Final = b"\x89BBC\r\n\x1a\n"
-VERSION: Final = 0x04  # 16 * major + minor: 0.4
+VERSION: Final = 0x05  # 16 * major + minor: 0.5
 START: Final = MAGIC + bytes([VERSION])  # of every header; the archive's id follows
 ID_BYTES: Final = 4
 HEADER_BYTES: Final = len(START) + ID_BYTES

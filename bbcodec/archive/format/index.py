@@ -28,7 +28,7 @@ from bbcodec.binary import (
     unpack_method,
 )
 from bbcodec.errors import DamagedArchive, InputError, UnsupportedVersion
-from bbcodec.images.codings import CODINGS, coding_number
+from bbcodec.images.codings import CODINGS, FILE_CODINGS, coding_number
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.sample_formats import SAMPLE_FORMATS, mode_channels
 
@@ -39,17 +39,18 @@ MAX_CHUNKS: Final = 2**24
 MAX_SIDE: Final = 2**31
 
 # The place of a name here is its number in archives, fixed forever: new ones go to the end.
-FORMS: Final = ("folder", "link", "bytes", "arrays", *PIXEL_FORMS)
+FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg")
 SAMPLE_FORMAT_NAMES: Final = ("", *SAMPLE_FORMATS)
 SPLIT: Final = 1  # bit of a plane layout (`bbcodec.images.planes`)
 MODES: Final = (
     "", "1", "L", "RGB", "P", "RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16", "PA", "La", "RGBa", "RGBX", "LAB", "HSV",
     "I;16B", "other",
 )  # fmt: skip
-NEEDS: Final = tuple(coding.needs for coding in CODINGS if coding.needs)
+NEEDS: Final = tuple({coding.needs: None for coding in CODINGS if coding.needs})
 
-# What a part of a `B` chunk may be coded as, by number.
-PART_CODINGS: Final = {number: one.name for number, one in enumerate(CODINGS) if one.alone or one.name == "bytes"}
+# What a part of a `B` chunk may be coded as, by number: all but those of sheets alone.
+PART_CODINGS: Final = {number: one.name for number, one in enumerate(CODINGS) if one.alone or not one.together}
+IMAGE_CODINGS: Final = {one.name for one in CODINGS if one.alone}
 
 
 class Place(NamedTuple):
@@ -423,6 +424,9 @@ def _fits(entry: Entry, types: list[str]) -> bool:
         return False
     if entry.form in PIXEL_FORMS:
         return _fits_pixels(entry, types[has_skeleton:])
+    if entry.form in FILE_CODINGS:
+        coded = types == [BYTES] and content[0].coding in FILE_CODINGS[entry.form]
+        return coded and not has_skeleton and not entry.sample_format and 1 <= entry.width * entry.height <= 2**40
     if any(place.coding != "bytes" for place in content):
         return False
     if entry.form == "arrays":
@@ -440,5 +444,5 @@ def _fits_pixels(entry: Entry, types: list[str]) -> bool:
     if not entry.n_tiles or len(entry.content) % entry.n_planes:
         return False
     rows, columns = tile_grid(entry.width, entry.height, entry.n_tiles)
-    coded = all(one != BYTES or place.coding != "bytes" for one, place in zip(types, entry.content, strict=True))
+    coded = all(one != BYTES or place.coding in IMAGE_CODINGS for one, place in zip(types, entry.content, strict=True))
     return coded and rows <= entry.height and columns <= entry.width

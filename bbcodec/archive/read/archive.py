@@ -15,6 +15,7 @@ from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.archive.read.array_images import ArrayImages
 from bbcodec.archive.read.codecs import CodecFinder
+from bbcodec.archive.read.damage import error_for, what_is_wrong
 from bbcodec.archive.read.join import join_samples
 from bbcodec.archive.read.listing import list_archive, summarise
 from bbcodec.archive.read.restore import restore_entries, verify_archive, write_entry
@@ -264,7 +265,8 @@ class Archive(Mapping[str, Any]):
         try:
             samples = join_samples(entry, self._decoder.here(plan_stretches(self._file, entry, restore=True)))
         except DamagedArchive as error:
-            raise DamagedArchive(f"{self.path}: {printable(entry.name)} is damaged: {error}") from None
+            kind = error_for([str(error)])
+            raise kind(f"{self.path}: {printable(entry.name)} is {what_is_wrong(kind)}: {error}") from None
         colours = palette(entry.form, entry.sample_format, self._decoder.skeleton(entry))
         return samples_shown(samples, entry.sample_format, colours)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from bbcodec.archive.format.index import Entry
 from bbcodec.errors import (
+    NEEDS_PACKAGE,
     BadCodecFile,
     BBCodecError,
     DamagedArchive,
@@ -14,7 +15,10 @@ from bbcodec.errors import (
     InputError,
     LimitExceeded,
     MissingCodec,
+    MissingPackage,
 )
+from bbcodec.images.codings import FILE_CODINGS
+from bbcodec.images.codings.base import FileFacts
 from bbcodec.options import LIMIT_ENDING
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
@@ -41,24 +45,37 @@ def as_damage(error: Exception) -> DamagedArchive:
 
 
 def error_for(reasons: Iterable[str]) -> type[BBCodecError]:
-    """What to raise for entries left out for these reasons: LimitExceeded if limits are all that stopped them.
+    """What to raise for entries left out for these reasons: DamagedArchive unless all are limits, or missing packages.
 
-    Reasons come from other processes as text, in which the messages of limits end alike.
+    Reasons come from other processes as text, in which the messages of either are alike.
     """
-    return LimitExceeded if all(reason.endswith(LIMIT_ENDING) for reason in reasons) else DamagedArchive
+    reasons = list(reasons)
+    if all(reason.endswith(LIMIT_ENDING) for reason in reasons):
+        return LimitExceeded
+    return MissingPackage if all(NEEDS_PACKAGE in reason for reason in reasons) else DamagedArchive
+
+
+def what_is_wrong(kind: type[BBCodecError]) -> str:
+    """What entries are that are left out with such an error."""
+    return {LimitExceeded: "beyond the limits", MissingPackage: "not to be read here"}.get(kind, "damaged")
 
 
 def check_size(entry: Entry) -> None:
     """Raise DamagedArchive where an image has more samples than a file of its size could hold.
 
-    So a few bytes that `list` names are not many gigabytes on the disk.
+    So a few bytes that `list` names are not many gigabytes on the disk, and a small file takes no long time.
     """
+    if entry.form in FILE_CODINGS and not FileFacts(entry.size, entry.width, entry.height).plausible:
+        raise _too_large(entry)
     if not entry.sample_format:
         return
     about = SAMPLE_FORMATS[entry.sample_format]
     samples = entry.width * entry.height * about.channels * about.depth // 8
     too_many = samples > _TIMES.get(entry.form, samples) * entry.size + FREE_BYTES
     if too_many or (entry.form == "webp" and max(entry.width, entry.height) > MAX_WEBP_SIDE):
-        raise DamagedArchive(
-            f"an image of {entry.width}x{entry.height} pixels cannot have been a file of {entry.size} bytes"
-        )
+        raise _too_large(entry)
+
+
+def _too_large(entry: Entry) -> DamagedArchive:
+    size = f"{entry.width}x{entry.height}"
+    return DamagedArchive(f"an image of {size} pixels cannot have been a file of {entry.size} bytes")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from bbcodec.archive.format.chunks import BYTES, LEARNED, Chunk, SheetBody, read_chunk, unpack_bytes
+from bbcodec.archive.format.index import Entry
 from bbcodec.archive.read.archive_file import ResolvedPlace
 from bbcodec.archive.read.damage import OF_THE_RUN, as_damage, check_size
 from bbcodec.archive.read.kept_chunks import ChunkImages, KeptChunks
@@ -16,8 +17,9 @@ from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
 from bbcodec.binary import digest64, take_varint
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.codec.pool import CodecPool
-from bbcodec.errors import BadCodecFile, DamagedArchive, InexactArithmetic, InputError, MissingCodec
-from bbcodec.images.codings import coding_named
+from bbcodec.errors import BadCodecFile, DamagedArchive, InexactArithmetic, InputError, MissingCodec, MissingPackage
+from bbcodec.images.codings import FILE_CODINGS, coding_named, file_coding
+from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import Picture, join_image, palette
 from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
@@ -52,6 +54,8 @@ def decode_part(pool: CodecPool, path: str, place: ResolvedPlace) -> bytes:
 def _attempt(decode: Callable[[], Any]) -> Decoded:
     try:
         return Decoded(decode())
+    except MissingPackage as error:  # which others may not need
+        return Decoded(b"", str(error))
     except OF_THE_RUN:
         raise
     except Exception as error:  # whatever it is: a stranger may have written this entry, and others go on
@@ -62,6 +66,8 @@ def _decode_whole(reader: _ChunkReader, resolved: ResolvedEntry, restore: bool) 
     """The bytes of an entry; only checked, and empty, unless they are to be restored."""
     entry = resolved.entry
     check_size(entry)
+    if entry.form in FILE_CODINGS:
+        return reader.file(entry, resolved.content[0])
     if entry.form not in PIXEL_FORMS:
         return b"".join(map(reader.part, resolved.content))
     samples, skeleton = _decode_samples(reader, resolved, entry.height, entry.width)
@@ -104,6 +110,12 @@ class _ChunkReader:
         if not isinstance(content, bytes) or len(content) != place.size:
             raise DamagedArchive("the parts of a chunk do not add up to its content")
         return content[place.offset : place.offset + place.length]
+
+    def file(self, entry: Entry, place: ResolvedPlace) -> bytes:
+        """The file that a part is, coded as a whole. Raises DamagedArchive, LimitExceeded or MissingPackage."""
+        facts = FileFacts(entry.size, entry.width, entry.height)
+        self._pool.limits.check_memory(facts.memory, f"an image of {self._path}")
+        return file_coding(place.coding, entry.form).decode_file(self.part(place), facts)
 
     def images(self, chunk: Chunk) -> ChunkImages:
         """The images of an `L` or `S` chunk. Raises DamagedArchive."""

@@ -13,7 +13,7 @@ from bbcodec.archive.format.chunks import DIRECTORY
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import link_stays_inside, printable
 from bbcodec.archive.read.archive_file import ArchiveFile
-from bbcodec.archive.read.damage import error_for
+from bbcodec.archive.read.damage import error_for, what_is_wrong
 from bbcodec.archive.read.join import member_layouts, write_long
 from bbcodec.archive.read.target_folder import Stage, check_targets, finish_folder, put_in_place, staging_folder
 from bbcodec.archive.read.task_runner import TaskRunner
@@ -83,7 +83,7 @@ def _damage(file: ArchiveFile, damaged: Mapping[int, str]) -> str:
     names = [printable(file.entries[number].name) for number in sorted(damaged)]
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     shown = f"{', '.join(names[:SHOWN_NAMES])}{more} ({damaged[min(damaged)]})"
-    what = "damaged" if error_for(damaged.values()) is DamagedArchive else "beyond the limits"
+    what = what_is_wrong(error_for(damaged.values()))
     return f"{len(names)} of {_n_files(file)} files are {what}: {shown}"
 
 
@@ -110,7 +110,8 @@ def write_entry(decoder: TaskRunner, number: int, stream: BinaryIO, *, spread: b
         damage = write_unit(decoder, unit, results, lambda _: nullcontext(stream))
         if damage:
             name = printable(file.entries[number].name)
-            raise error_for(damage.values())(f"{file.path}: {name} is damaged: {damage[number]}")
+            kind = error_for(damage.values())
+            raise kind(f"{file.path}: {name} is {what_is_wrong(kind)}: {damage[number]}")
 
 
 def write_unit(decoder: TaskRunner, unit: Unit, results: Iterator[list[Decoded]], sink: Sink) -> dict[int, str]:

@@ -300,4 +300,4 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
 
 def _codings(options: StorageOptions) -> list[StorageCoding]:
     """The storage codings that may be used."""
-    return [coding for coding in CODINGS if options.jpegxl or not coding.needs]
+    return [coding for coding in CODINGS if options.jpegxl or not coding.on_request]

@@ -10,7 +10,8 @@ from bbcodec.archive.write.coded import CodedFiles
 from bbcodec.archive.write.image_storage import encode_images
 from bbcodec.archive.write.image_tiles import CodedTile, encode_tile, join_tiles
 from bbcodec.archive.write.scan import ScannedEntry
-from bbcodec.archive.write.tasks import BytesTask, ImageTask, Task, TileTask
+from bbcodec.archive.write.tasks import BytesTask, FileTask, ImageTask, Task, TileTask
+from bbcodec.archive.write.whole_files import encode_file
 from bbcodec.codec.pool import CodecPool
 
 CodedPart = CodedTile | CodedArrayPart
@@ -22,6 +23,8 @@ def encode_task(pool: CodecPool, task: Task) -> CodedFiles | CodedPart:
         return encode_images(pool, task)
     if isinstance(task, TileTask):
         return encode_tile(pool, task)
+    if isinstance(task, FileTask):
+        return encode_file(task)
     return encode_bytes(task) if isinstance(task, BytesTask) else encode_array(pool, task)
 
 

@@ -21,6 +21,7 @@ from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.write.scan import ScannedEntry, array_suffix
 from bbcodec.atomic_files import temporary_folder
 from bbcodec.errors import OutputError
+from bbcodec.images.codings import file_codings
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.large_images import split_large
@@ -40,6 +41,8 @@ LONE_PIXELS: Final = 2**16
 SHARED_BYTES: Final = 2**20
 # Larger image files are kept as bytes, in pieces, and never held in memory as a whole.
 MAX_IMAGE_FILE: Final = 2**31
+# Larger ones are not coded as a whole: that takes a multiple of their bytes.
+MAX_WHOLE_FILE: Final = 2**27
 # Images of more pixels are never held in memory more than once.
 LARGE_PIXELS: Final = 2**23
 # A larger image is cut into tiles of about so many pixels. Fine ones are for codecs that need PyTorch, which holds the
@@ -103,6 +106,17 @@ class FilePart(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FileTask:
+    """An image file that is coded as a whole (`bbcodec.images.codings.FILE_CODINGS`). work: its bytes."""
+
+    entry: int
+    path: str
+    seen: Probe
+    options: StorageOptions
+    work: int
+
+
+@dataclass(frozen=True)
 class BytesTask:
     """A chunk of bytes: some small files, or one piece of a large one. last: no more pieces of it follow."""
 
@@ -146,7 +160,7 @@ class ArrayTask:
     options: StorageOptions
 
 
-Task = ImageTask | TileTask | BytesTask | ArrayTask
+Task = ImageTask | FileTask | TileTask | BytesTask | ArrayTask
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,7 @@ class ArrayFile:
         return self.size
 
 
-PlannedTask = ImageTask | BytesTask | LargeImage | ArrayFile
+PlannedTask = ImageTask | FileTask | BytesTask | LargeImage | ArrayFile
 
 
 # --- planning --------------------------------------------------------------------------------------------------------
@@ -195,6 +209,7 @@ def plan(
 ) -> list[PlannedTask]:
     """The tasks, in order. Arrays, and images of more than `tile_pixels(mode)`, are opened when their turn comes."""
     groups: dict[tuple[str, int, int], list[tuple[ImageFile, Probe]]] = defaultdict(list)
+    whole: list[PlannedTask] = []
     others: list[FilePart] = []
     opened_later: list[PlannedTask] = []
     for number, entry in enumerate(entries):
@@ -204,7 +219,9 @@ def plan(
             opened_later.append(ArrayFile(number, entry.path, entry.size, options))
             continue
         seen = probe(entry.path) if entry.size <= MAX_IMAGE_FILE else None
-        if seen is None or not seen.may_split:
+        if seen is not None and entry.size <= MAX_WHOLE_FILE and file_codings(seen.format):
+            whole.append(FileTask(number, entry.path, seen, options, entry.size))
+        elif seen is None or not seen.may_split:
             image = ImageDescription.of(seen) if seen else NO_IMAGE
             others.append(FilePart(number, entry.path, 0, entry.size, image))
         elif seen.width * seen.height > tile_pixels(seen.mode):
@@ -212,7 +229,7 @@ def plan(
         else:
             groups[seen.mode, seen.height, seen.width].append((ImageFile(number, entry.path), seen))
     images = [task for key in sorted(groups) for task in _image_tasks(groups[key], options)]
-    return [*images, *opened_later, *_bytes_tasks(others)]
+    return [*images, *whole, *opened_later, *_bytes_tasks(others)]
 
 
 def values_of(seen: Probe) -> int:

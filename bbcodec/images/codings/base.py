@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
 
-from bbcodec.binary import MAX_VALUES
-from bbcodec.errors import DamagedArchive
+from bbcodec.binary import MAX_VALUES, digest64
+from bbcodec.errors import NEEDS_PACKAGE, DamagedArchive, MissingPackage
 
 if TYPE_CHECKING:
     from bbcodec.images.samples import Bytes, Samples
@@ -23,17 +26,25 @@ SheetShape = tuple[int, int, int, int]  # count, height, width, channels of imag
 SHEET_SIDE: Final = 16383  # pixels of a sheet that is a picture: the most that WebP takes
 MAX_SHEET_IMAGES: Final = 2**24  # of any other sheet
 
+FILE_DIGEST_BYTES: Final = 8
+# Of a progressive JPEG with full colour, lepton takes 12.5 (measured, 24 megapixels).
+FILE_BYTES_A_PIXEL: Final = 16
+MOST_PIXELS_A_BYTE: Final = 1024  # 64 take a bit at least, of several channels or of one that is half as wide and high
+FREE_PIXELS: Final = 2**16  # beside these: of small files, and of such as are cut
+MAX_FILE_MEMORY: Final = 2**31  # what readers allow by default (`bbcodec.options.Limits`)
+
 
 class StorageCoding(ABC):
     """A way of storing images: each alone, or several of one size together, in a sheet; or bytes as they are.
 
-    name: in archives and reports. needs: what an archive that uses it says its readers need. alone, together: which of
-    the two it does. hard_sheets: whether sheets can be coded with much more effort. max_side: pixels that an encoded
-    image, or sheet, may have at most in height and width.
+    name: in archives and reports. needs: what an archive that uses it says its readers need. on_request: whether it is
+    tried only where callers ask for it. alone, together: which of the two it does. hard_sheets: whether sheets can be
+    coded with much more effort. max_side: pixels that an encoded image, or sheet, may have at most in height and width.
     """
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
+    on_request: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     together: ClassVar[bool] = False
     hard_sheets: ClassVar[bool] = False
@@ -46,14 +57,14 @@ class StorageCoding(ABC):
     def encode(self, image: Samples, levels: int) -> bytes:
         """An image (H, W, C) alone.
 
-        Raises ValueError for one that it does not take, MissingCodec where a package is not installed.
+        Raises ValueError for one that it does not take, MissingPackage where a package is not installed.
         """
         if not self.takes(image.shape[2], levels):
             raise ValueError(f"{self.name} does not take {image.shape[2]} channels of {levels} levels")
         return self._encode(image, levels)
 
     def decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
-        """The image (H, W, C) of `encode`. Raises DamagedArchive for anything else, MissingCodec as there."""
+        """The image (H, W, C) of `encode`. Raises DamagedArchive for anything else, MissingPackage as there."""
         check_size(shape)
         if not self.takes(shape[2], levels):
             raise DamagedArchive(f"the archive holds {self.name} of {shape[2]} channels and {levels} levels")
@@ -67,14 +78,14 @@ class StorageCoding(ABC):
         """Images (N, H, W, C) of 256 levels as one stream.
 
         hard: with an effort that takes ten to a hundred times as long, where the coding has one. Raises ValueError for
-        images that it does not take, MissingCodec where a package is not installed.
+        images that it does not take, MissingPackage where a package is not installed.
         """
         if not self.together:
             raise ValueError(f"{self.name} does not take several images together")
         return self._encode_sheet(images, hard)
 
     def decode_sheet(self, data: bytes, shape: SheetShape) -> Bytes:
-        """The images (N, H, W, C) of `encode_sheet`. Raises DamagedArchive for anything else, MissingCodec as there."""
+        """The images (N, H, W, C) of `encode_sheet`. Raises DamagedArchive for others, MissingPackage as there."""
         check_size(shape)
         if not self.together or shape[3] > 4:
             raise DamagedArchive(f"the archive holds images of {shape[3]} channels together as {self.name}")
@@ -131,6 +142,81 @@ class PictureCoding(StorageCoding):
     def _decode_sheet(self, data: bytes, shape: SheetShape) -> Bytes:
         count, height, width, channels = shape
         return self.decode_picture(data, (count * height, width, channels)).reshape(shape)
+
+
+class FileFacts(NamedTuple):
+    """What an archive says of a file: its bytes, and the width and height of its image."""
+
+    size: int
+    width: int
+    height: int
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes decoding takes: of coefficients, of lines of samples, and of the file itself."""
+        return FILE_BYTES_A_PIXEL * self.width * self.height + 4 * self.size
+
+    @property
+    def plausible(self) -> bool:
+        """Whether a file of this size could hold so many pixels."""
+        return 1 <= self.width * self.height <= MOST_PIXELS_A_BYTE * self.size + FREE_PIXELS
+
+
+class FileCoding(StorageCoding):
+    """A storage coding of whole image files of one form: every byte comes back.
+
+    form: of the files. pillow_formats: what Pillow calls them. package: that codes them, as Python imports it; install:
+    what pip calls it.
+    """
+
+    form: ClassVar[str]
+    pillow_formats: ClassVar[tuple[str, ...]]
+    package: ClassVar[str]
+    install: ClassVar[str]
+
+    def encode_file(self, data: bytes, facts: FileFacts) -> bytes:
+        """A file, coded: the digest of its bytes, and a stream.
+
+        Decoded again to be sure. Raises ValueError for a file that does not come back, or would take too much memory;
+        MissingPackage.
+        """
+        if facts.memory > MAX_FILE_MEMORY or not facts.plausible:
+            raise ValueError(f"{self.name} takes no {facts.width}x{facts.height} pixels in {facts.size} bytes")
+        coded = digest64(data) + self._encode_file(data, facts)
+        try:
+            self.decode_file(coded, facts)
+        except DamagedArchive as error:
+            raise ValueError(str(error)) from None
+        return coded
+
+    def decode_file(self, coded: bytes, facts: FileFacts) -> bytes:
+        """The file of `encode_file`. Raises DamagedArchive for anything else; MissingPackage."""
+        data = self._decode_file(coded[FILE_DIGEST_BYTES:], facts)
+        if len(data) != facts.size or digest64(data) != coded[:FILE_DIGEST_BYTES]:
+            raise DamagedArchive(f"{self.name} does not give back the file that was stored")
+        return data
+
+    def installed(self) -> bool:
+        """Whether its package is."""
+        return find_spec(self.package) is not None
+
+    def require(self) -> ModuleType:
+        """Its package. Raises MissingPackage."""
+        return required(self.package, self.install, f"{self.form.upper()} stored as {self.name}")
+
+    def _encode_file(self, data: bytes, facts: FileFacts) -> bytes:
+        raise NotImplementedError
+
+    def _decode_file(self, stream: bytes, facts: FileFacts) -> bytes:
+        raise NotImplementedError
+
+
+def required(package: str, install: str, what: str) -> ModuleType:
+    """A package that is optional. Raises MissingPackage, which says what needs it and how it is installed."""
+    try:
+        return import_module(package)
+    except ImportError:
+        raise MissingPackage(f"{what} {NEEDS_PACKAGE} {install}: pip install {install}") from None
 
 
 def check_size(shape: tuple[int, ...]) -> None:

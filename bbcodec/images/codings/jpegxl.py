@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from bbcodec.errors import DamagedArchive, MissingCodec
-from bbcodec.images.codings.base import Effort, PictureCoding, Shape
+from bbcodec.errors import DamagedArchive
+from bbcodec.images.codings.base import Effort, PictureCoding, Shape, required
 
 if TYPE_CHECKING:
     from bbcodec.images.samples import Bytes
@@ -19,10 +19,11 @@ RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 class JPEGXLCoding(PictureCoding):
-    """A lossless codestream. Raises MissingCodec without imagecodecs."""
+    """A lossless codestream. Raises MissingPackage without imagecodecs."""
 
     name = "jpegxl"
     needs = "jpegxl"
+    on_request = True
 
     def encode_picture(self, pixels: Bytes, effort: Effort) -> bytes:
         """A codestream of pixels uint8 (H, W, C). Effort depends on the number of pixels alone."""
@@ -48,13 +49,8 @@ class JPEGXLCoding(PictureCoding):
 
 
 def require_jpegxl() -> ModuleType:
-    """The package that codes JPEG XL. Raises MissingCodec where it is not installed."""
-    try:
-        import imagecodecs
-    except ImportError:
-        raise MissingCodec("JPEG XL needs the package imagecodecs: pip install imagecodecs") from None
-    module: ModuleType = imagecodecs
-    return module
+    """The package that codes JPEG XL. Raises MissingPackage where it is not installed."""
+    return required("imagecodecs", "imagecodecs", "JPEG XL")
 
 
 def jpegxl_size(data: bytes) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from bbcodec.errors import DamagedArchive
 if TYPE_CHECKING:
     from bbcodec.images.formats.base import FileForm
 
-# In the order of their numbers in archives: new ones go to the end of `FORMS` (`bbcodec.archive.format.index`).
+# Their numbers in archives are those of `FORMS` (`bbcodec.archive.format.index`), which names them, too.
 PIXEL_FORMS: Final = ("png", "webp", "raw")
 
 

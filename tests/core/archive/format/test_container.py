@@ -80,7 +80,7 @@ def test_golden_bytes():
     crc = zlib.crc32(chunk(b"B", body)[:-4])
     start = b"\x00\x00\x99\xc4\x02a\x00" + row.replace(b"place", b"\x94\x00\x00\x02\x00") + b"\x90\x90"
     directory = start + b"\xa1B\x0c" + b"\xc4\x04" + struct.pack("<I", crc) + b"\x00"
-    header = b"\x89BBC\r\n\x1a\n\x04" + digest64(directory)[:4]
+    header = b"\x89BBC\r\n\x1a\n\x05" + digest64(directory)[:4]
     repeated = chunk(b"D", header + directory)
     data = header + repeated + chunk(b"B", body)
     start = start.replace(b"\x94\x00\x00\x02\x00", b"\x94\x01\x00\x02\x00")  # the chunk is number 1 of the archive

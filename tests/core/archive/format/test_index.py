@@ -28,6 +28,7 @@ from bbcodec.archive.format.index import (
 from bbcodec.binary import FRAME_BYTES, compress_lzma, deflate, take_varint, unpack_method
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath, UnsupportedVersion
 from bbcodec.images import planes
+from bbcodec.images.codings import FILE_CODINGS
 from bbcodec.images.formats import PIXEL_FORMS
 
 # --- any directory comes back
@@ -62,6 +63,9 @@ def files_of(draw, name: bytes, parts: list[Place], images: list[Place]) -> Entr
         content = draw(st.lists(st.sampled_from(parts + images), min_size=1, max_size=3))
         return Entry(name, form, places=(*([] if plane_layout else parts[:1]), *content), **shape, **about)
     width, height = draw(st.sampled_from([(1, 1), (700, 500), (2**31 - 1, 1), (1025, 512), (1500, 1500)]))
+    if form in FILE_CODINGS:
+        coded = draw(st.sampled_from(parts))._replace(coding=draw(st.sampled_from(FILE_CODINGS[form])))
+        return Entry(name, form, width=width, height=height, places=(coded,), **about)
     plane_layout = draw(st.integers(0, 3))
     skeleton = draw(st.booleans())
     tiles = draw(st.sampled_from([1, 2, 5, 6] if min(width, height) > 9 else [1]))
@@ -483,11 +487,11 @@ def test_other_values_raise_nothing_unforeseen(number, data):
 
 def test_codes_of_the_format_are_fixed():
     """Numbers in archives: these lists may grow at their ends, and never change."""
-    assert FORMS == ("folder", "link", "bytes", "arrays", "png", "webp", "raw")
-    assert FORMS[4:] == PIXEL_FORMS
+    assert FORMS == ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg")
+    assert set(FORMS[4:]) == {*PIXEL_FORMS, *FILE_CODINGS}
     assert SAMPLE_FORMAT_NAMES == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
-    assert PART_CODINGS == {0: "bytes", 1: "webp", 2: "png", 3: "jpegxl"}
-    assert NEEDS == ("jpegxl",)
+    assert PART_CODINGS == {0: "bytes", 1: "webp", 2: "png", 3: "jpegxl", 6: "lepton"}
+    assert NEEDS == ("jpegxl", "lepton")
     assert directories.SPLIT == planes.SPLIT
     assert MODES.index("I;16B") == 18
 

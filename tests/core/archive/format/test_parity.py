@@ -19,7 +19,7 @@ from bbcodec.archive.format.parity import (
     read_parity_block,
 )
 
-HEADER = b"\x89BBC\r\n\x1a\n\x04idid"
+HEADER = b"\x89BBC\r\n\x1a\n\x05idid"
 
 
 @given(st.integers(60, 2**33), st.integers(1, 100))

@@ -15,6 +15,7 @@ from bbcodec.archive.write.tasks import (
     ArrayFile,
     ArrayTask,
     BytesTask,
+    FileTask,
     ImageTask,
     LargeImage,
     main_mode,
@@ -44,7 +45,7 @@ def test_each_file_is_in_one_task(folder):
     entries = scan([folder]).entries
     copies = find_copies(entries)
     tasks = plan(entries, copies, StorageOptions())
-    seen = [task.entry for task in tasks if isinstance(task, LargeImage | ArrayFile)]
+    seen = [task.entry for task in tasks if isinstance(task, LargeImage | ArrayFile | FileTask)]
     seen += [file.entry for task in tasks if isinstance(task, ImageTask) for file in task.files]
     seen += [part.entry for task in tasks if isinstance(task, BytesTask) for part in task.parts]
     wanted = {n for n, entry in enumerate(entries) if entry.file_type == "file" and entry.size} - copies.keys()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from image_examples import random_samples, sizes
 
 from bbcodec.errors import DamagedArchive, MissingCodec
-from bbcodec.images.codings import CODINGS, coding_named, coding_number
+from bbcodec.images.codings import CODINGS, FILE_CODINGS, coding_named, coding_number
 from bbcodec.images.codings.jpegxl import jpegxl_size
 
 try:
@@ -25,11 +25,13 @@ TOGETHER = [coding for coding in HERE if coding.together]
 
 def test_numbers_and_names_are_those_of_the_format():
     """docs/format.md: places, chunk `S`, needs."""
-    assert [coding.name for coding in CODINGS] == ["bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar"]
-    assert [coding_number(coding.name) for coding in CODINGS] == list(range(6))
+    assert [coding.name for coding in CODINGS] == ["bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar", "lepton"]
+    assert [coding_number(coding.name) for coding in CODINGS] == list(range(7))
     assert [coding_number(coding.name) for coding in CODINGS if coding.alone] == [1, 2, 3]
     assert [coding_number(coding.name) for coding in CODINGS if coding.together] == [1, 3, 4, 5]
-    assert {coding.name: coding.needs for coding in CODINGS if coding.needs} == {"jpegxl": "jpegxl"}
+    needs = {coding.name: coding.needs for coding in CODINGS if coding.needs}
+    assert needs == {"jpegxl": "jpegxl", "lepton": "lepton"}
+    assert FILE_CODINGS == {"jpeg": ("lepton",)}
     with pytest.raises(ValueError, match=r"one of bytes, webp.*got 'zip'"):
         coding_named("zip")
 
