@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bbcodec.cli.options import coding_options
-from bbcodec.cli.output import format_contents, format_count, format_ratio, print_json, print_status
+from bbcodec.cli.output import format_contents, format_count, format_ratio, format_size, print_json, print_status
 
 
 class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
@@ -42,6 +42,7 @@ class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from c
               help="Append data from which `repair` restores about so much of the archive; needs zfec.")  # fmt: skip
 @click.option("--adapt", type=AdaptMinutes(), default=0, metavar="MINUTES",
               help="Let codecs learn from the files first, for so long, or auto; Ctrl-C ends it early.")  # fmt: skip
+@click.option("--append", is_flag=True, help="Add the files to an archive that is there.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
 @coding_options
@@ -57,6 +58,7 @@ def command(
     no_verify: bool,
     recovery: int | None,
     adapt: float | None,
+    append: bool,
     force: bool,
     verbose: bool,
     jobs: int,
@@ -80,6 +82,8 @@ def command(
         raise click.UsageError("--quiet and --verbose are mutually exclusive")
     if adapt != 0 and no_embed_codec:
         raise click.UsageError("--adapt and --no-embed-codec are mutually exclusive")
+    if append and (force or recovery or output == STANDARD_STREAM):
+        raise click.UsageError("--append adds to an archive on disk: without --force and --recovery, and not to -")
     with (
         output_path(output) as target,
         input_paths(inputs, name) as sources,
@@ -94,6 +98,7 @@ def command(
             jpegxl=jpegxl,
             exclude=exclude,
             force=force,
+            append=append,
             verify=not no_verify,
             recovery=recovery or 0,
             adapt=adapt,
@@ -107,6 +112,8 @@ def command(
     for line in summary.adapted:
         print_status(line, quiet)
     sizes = format_ratio(summary.file_bytes, summary.archive_bytes)
+    if append:
+        sizes = f"{format_size(summary.file_bytes)} added to what are now {format_size(summary.archive_bytes)}"
     closing = f"{display_name(output, 'output')}: {format_contents(summary)}, {sizes}, {display.elapsed}"
     print_status(closing, quiet)
     if summary.rewritten:

@@ -18,12 +18,14 @@ from bbcodec.cli.output import format_count, print_json, print_status
 def command(archive: str, output: str | None, force: bool, as_json: bool, quiet: bool) -> None:
     """Make a damaged archive whole, bit for bit, from the data that `compress --recovery` appended.
 
-    Where more is lost than that makes up for, nothing is written.
+    Where more is lost than that makes up for, nothing is written. What a killed `compress --append` left is taken back.
     """
     from bbcodec.archive.recovery_blocks import repair
 
     done = repair(archive, output, force=force)
     what = f"{format_count(done.mended, 'block')} of {done.blocks:,} made whole" if done.mended else "already whole"
+    if done.taken_back:
+        what = "as it was before the run that was appending to it was killed"
     print_status(f"{archive if output is None else output}: {what}", quiet)
     if as_json:
         print_json(asdict(done))

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from bbcodec.archive.adaptation import Adapted, adapted_codecs, find_learner
+from bbcodec.archive.format.container import ContainerWriter
+from bbcodec.archive.format.journal import growing
 from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.changes import at_rest, changed_files, with_copies
 from bbcodec.archive.write.encode import encode_task
-from bbcodec.archive.write.scan import Scan, find_copies, scan
+from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
 from bbcodec.archive.write.tasks import (
     FINE_TILE_PIXELS,
     TILE_PIXELS,
@@ -37,10 +39,12 @@ from bbcodec.atomic_files import new_file, refuse_existing, temporary_folder
 from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
 from bbcodec.codec.device import check_device
 from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.errors import DamagedArchive, InputError, VerificationFailed
+from bbcodec.errors import DamagedArchive, InputError, MissingCodec, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
 from bbcodec.parallel import run_tasks
+
+Begin = Callable[[], ContainerWriter]  # starts an archive over, or what is appended to one
 
 ROUNDS: Final = 3  # in which files that change are read anew
 
@@ -53,7 +57,8 @@ class CompressRequest:
     patterns of names to leave out. force: overwrite `output`. verify: decode the archive before it gets its name.
     recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none. adapt:
     minutes in which codecs learn from the files first; None: as long as they are worth; 0: not at all. adapted: the
-    codecs that have learned, which are used beside the others and in place of those that they began with.
+    codecs that have learned, which are used beside the others and in place of those that they began with. append: to
+    the archive `output`, in place. known: the codecs that it needs already.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -68,6 +73,8 @@ class CompressRequest:
     recovery: int = 0
     adapt: float | None = 0
     adapted: Sequence[Adapted] = ()
+    append: bool = False
+    known: Sequence[CodecChoice] = ()
 
     @property
     def input_paths(self) -> list[PathLike]:
@@ -79,7 +86,9 @@ class CompressRequest:
         """The codecs as an archive would use them."""
         begun_with = {one.base.digest for one in self.adapted}
         codecs = [*(one.codec for one in self.adapted), *(one for one in self.codecs if one.digest not in begun_with)]
-        return [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in codecs]
+        uses = [CodecChoice(CodecSource.of(one), self.embed and not one.shipped) for one in codecs]
+        digests = {one.digest for one in codecs}
+        return [*uses, *(one for one in self.known if one.source.digest not in digests)]
 
     def tile_pixels(self, mode: str) -> int:
         """The size of the tiles of large images of a mode."""
@@ -97,6 +106,7 @@ def compress(
     jpegxl: bool = False,
     exclude: Sequence[str] = (),
     force: bool = False,
+    append: bool = False,
     verify: bool = True,
     recovery: int = 0,
     adapt: float | None = 0,
@@ -113,6 +123,8 @@ def compress(
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     exclude: shell patterns of names to leave out.
+    append: put the files into `output`, an archive that is there, behind what it holds. Those that it holds already, of
+    the same name, size and time, are left out. Whatever stops this, the archive keeps what it held.
     recovery: append blocks from which `repair` makes the archive whole where up to about so many percent of it are
     lost, 1 to 100; needs the package zfec.
     adapt: let codecs learn from the files first, for so many minutes in all, with `jobs` threads; None: as long as the
@@ -134,6 +146,8 @@ def compress(
         raise InputError(f"recovery: expected a whole number of percent from 0 to 100, got {recovery}")
     if recovery:
         require_zfec()
+    if append and (force or recovery):
+        raise InputError("append: nothing is overwritten, and recovery data cannot be added")
     if jpegxl:
         require_jpegxl()
     if adapt is None or adapt > 0:
@@ -154,8 +168,9 @@ def compress(
         run=RunOptions(jobs, device, progress, report=report),
         recovery=recovery,
         adapt=adapt,
+        append=append,
     )
-    return compress_with(request)
+    return append_with(request) if append else compress_with(request)
 
 
 def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
@@ -179,7 +194,7 @@ def compress_with(request: CompressRequest) -> Summary:
     learned, lines = _learned(found, request)
     request = replace(request, adapted=[one for one in learned if one.pays])
     with new_file(target, request.force) as (path, stream):
-        summary = _write_at_rest(found, stream, request)
+        summary = _write_at_rest(found, lambda: _new_archive(stream), request)
         del found  # which of many files takes as much memory as verifying them
         if request.recovery:
             add_recovery(stream, request.recovery)
@@ -191,6 +206,42 @@ def compress_with(request: CompressRequest) -> Summary:
     return summary
 
 
+def append_with(request: CompressRequest) -> Summary:
+    """Append what is requested to an archive, in place. Raises as `compress`, and what `growing` raises."""
+    target = Path(request.output)
+    found = scan(request.input_paths, target, request.exclude)
+    with growing(target) as archive:
+        new, kept = without_known(found, archive.directory.files, str(target))
+        if not new.entries:
+            return Summary(archive_bytes=os.path.getsize(target), skipped=[*new.skipped, kept])
+        request = replace(request, known=_known_codecs(target, request))
+        learned, lines = _learned(new, request)
+        request = replace(request, adapted=[one for one in learned if one.pays])
+        summary = _write_at_rest(new, archive.begin, request)
+        if request.verify:
+            _verify_written(target, request, [os.fsdecode(entry.name) for entry in new.entries])
+    summary.adapted = lines
+    summary.skipped += [kept] if kept else []
+    return summary
+
+
+def _known_codecs(path: Path, request: CompressRequest) -> list[CodecChoice]:
+    """The codecs of an archive that are here, unless none is wanted."""
+    choices = []
+    with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
+        for record in archive.codecs if request.codecs else ():
+            with suppress(MissingCodec):
+                choices.append(CodecChoice(archive.source_of(record), embed=False))
+    return choices
+
+
+def _new_archive(stream: BinaryIO) -> ContainerWriter:
+    """Begin an archive in a stream, whatever it held."""
+    stream.seek(0)
+    stream.truncate()
+    return ContainerWriter(stream)
+
+
 def _learned(found: Scan, request: CompressRequest) -> tuple[list[Adapted], list[str]]:
     """The codecs that learned from what was found, if that is wanted, and lines on them."""
     if request.adapt == 0:
@@ -199,7 +250,7 @@ def _learned(found: Scan, request: CompressRequest) -> tuple[list[Adapted], list
     return adapted_codecs(tasks, request.codecs, request.adapt, request.run)
 
 
-def _write_at_rest(found: Scan, stream: BinaryIO, request: CompressRequest) -> Summary:
+def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summary:
     """Write an archive of what was found, and again with copies of the files that changed meanwhile.
 
     Files that were not even at rest while they were copied are named in the summary.
@@ -210,7 +261,7 @@ def _write_at_rest(found: Scan, stream: BinaryIO, request: CompressRequest) -> S
         while True:
             found, rounds = at_rest(found), rounds - 1
             try:
-                summary = _write(_Work.of(found, request), stream, request)
+                summary = _write(_Work.of(found, request), begin, request)
             except Exception:  # perhaps because a file has become shorter, say
                 changed = changed_files(found.entries)
                 if not changed or not rounds:
@@ -227,15 +278,15 @@ def _write_at_rest(found: Scan, stream: BinaryIO, request: CompressRequest) -> S
     return summary
 
 
-def _write(work: _Work, stream: BinaryIO, request: CompressRequest) -> Summary:
+def _write(work: _Work, begin: Begin, request: CompressRequest) -> Summary:
     """Write an archive, with the codecs if they pay."""
-    written = work.write(stream, request.codec_uses)
+    written = work.write(begin, request.codec_uses)
     if not written.codecs_pay:  # by what quick trials say they save at least
-        written = work.thorough().write(stream, request.codec_uses)
+        written = work.thorough().write(begin, request.codec_uses)
     notes = []
     if not written.codecs_pay:
         rest = [use for use in replace(request, adapted=()).codec_uses if not use.embed]
-        written = work.write(stream, rest)
+        written = work.write(begin, rest)
         names = ", ".join(use.source.name for use in request.codec_uses if use.embed)
         notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
     written.summary.skipped = [*work.scan.skipped, *missing_packages(work.tasks), *notes]
@@ -275,14 +326,13 @@ class _Work:
             tasks.append(task)
         return replace(self, tasks=tasks)
 
-    def write(self, stream: BinaryIO, codecs: Sequence[CodecChoice]) -> _Written:
-        """Write an archive into a stream, from its start. Files are reported, except where the codecs do not pay."""
-        stream.seek(0)
-        stream.truncate()
+    def write(self, begin: Begin, codecs: Sequence[CodecChoice]) -> _Written:
+        """Write an archive, or what is appended to one. Files are reported, except where the codecs do not pay."""
         run, entries = self.run, self.scan.entries
         held: list[FileReport] = []  # while embedded codecs may turn out not to pay
         report = held.append if run.report and any(use.embed for use in codecs) else run.report
-        writer = ArchiveWriter(stream, entries, self.copies, codecs, report)
+        container = begin()
+        writer = ArchiveWriter(container, entries, self.copies, codecs, report)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
         values = sum(task.work for task in self.tasks)
         mostly = CodecPool(fitting_codecs(codecs, main_mode(self.tasks)), run.device, run.load)
@@ -290,21 +340,20 @@ class _Work:
         total = sum(entry.size for entry in entries)
         results = run_tasks(encode_task, opened(self.tasks), pool, workers)
         for done in writer.take_all(results):
-            run.tell("compressing", done, total, stream.tell() + writer.waiting)
+            run.tell("compressing", done, total, container.position + writer.waiting)
         summary = writer.finish()
         if run.report and writer.codecs_pay:
             for one in held:
                 run.report(one)
-        stream.flush()
-        summary.archive_bytes = stream.tell()
+        summary.archive_bytes = container.position
         return _Written(summary, writer.codecs_pay)
 
 
-def _verify_written(path: Path, request: CompressRequest) -> None:
-    """Decode the archive at `path`. Raises VerificationFailed where its contents are not what was read."""
+def _verify_written(path: Path, request: CompressRequest, names: Sequence[str] = ()) -> None:
+    """Decode an archive, or what is called `names`. Raises VerificationFailed where that is not what was read."""
     try:
         with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
-            archive.verify()
+            archive.verify(names)
     except DamagedArchive as error:
         what = str(error).replace(str(path), str(request.output))
         raise VerificationFailed(

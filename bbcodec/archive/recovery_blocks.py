@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from bbcodec.archive.format.header import HEADER_BYTES
+from bbcodec.archive.format.journal import take_back
 from bbcodec.archive.format.parity import (
     Layout,
     ParityBlock,
@@ -31,10 +32,14 @@ COPY_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Repaired:
-    """What repairing did: how many blocks the archive and its recovery blocks have, and how many were made whole."""
+    """What repairing did: how many blocks the archive and its recovery blocks have, and how many were made whole.
+
+    taken_back: whether a run that was appending to it had been killed; blocks are then not looked at.
+    """
 
     blocks: int
     mended: int
+    taken_back: bool = False
 
 
 def require_zfec() -> ModuleType:
@@ -83,10 +88,14 @@ def _read_group(stream: BinaryIO, layout: Layout, group: int) -> list[bytes]:
 def repair(path: PathLike, output: PathLike | None = None, *, force: bool = False) -> Repaired:
     """Make a damaged archive whole from its recovery blocks: as it was, bit for bit, in `output` or in its own place.
 
+    In its own place, what a killed run was appending is taken back instead.
+
     Raises InputError, DamagedArchive where more is lost than they make up for (then nothing is written), TargetExists,
     OutputError, or MissingPackage without zfec.
     """
     source, target = Path(path), Path(path if output is None else output)
+    if output is None and take_back(source):
+        return Repaired(0, 0, taken_back=True)
     try:
         with open(source, "rb") as stream:
             found = _survey(stream, str(source))

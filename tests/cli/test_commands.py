@@ -707,3 +707,24 @@ def test_files_are_synced_on_request(archive, tmp_path, monkeypatch):
     assert synced == []
     assert main(["decompress", str(archive), "-o", str(tmp_path / "two"), "--fsync"]) == 0
     assert len(synced) > 8  # four files, their folders, and those above
+
+
+def test_append_adds_and_says_so(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("one\n" * 40)
+    archive = str(tmp_path / "a.bb")
+    words = ["compress", str(tmp_path / "in"), "-o", archive, "--codec", "none"]
+    assert main(words) == 0
+    (tmp_path / "in" / "b").write_text("two\n" * 40)
+    capsys.readouterr()
+    assert main([*words, "--append"]) == 0
+    err = capsys.readouterr().err
+    assert f"1 file is in {archive} already" in err
+    assert "1 file (1 original), 160 B added to what are now" in err
+    assert main(["verify", archive]) == 0
+    (tmp_path / "in" / "b").write_text("three")
+    assert main([*words, "--append"]) == 4
+    assert "holds another 'b', of 160 bytes" in capsys.readouterr().err
+    for more in (["--force"], ["--recovery", "5"]):
+        assert main([*words, "--append", *more]) == 2
+    assert main(["compress", str(tmp_path / "in"), "-o", "-", "--append"]) == 2

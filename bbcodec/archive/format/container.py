@@ -79,7 +79,33 @@ class ContainerWriter:
         self._first_chunk = 0  # of the segment that the next directory chunk describes
         self._first_file = 0
         self._segment_start = self._size
-        stream.write(bytes(HEADER_BYTES))
+        if not stream.tell():
+            stream.write(bytes(HEADER_BYTES))
+
+    @classmethod
+    def resumed(cls, stream: BinaryIO, directory: Directory) -> ContainerWriter:
+        """Go on with a whole archive, of this directory, in a stream that is where its index began."""
+        offset = stream.tell()
+        writer = cls(stream)
+        stream.seek(0)
+        writer._header = stream.read(HEADER_BYTES)
+        stream.seek(offset)
+        writer._offset = writer._size = writer._segment_start = offset
+        writer._written = list(directory.chunks)
+        writer._numbers = [n for n, chunk in enumerate(directory.chunks) if chunk.type != DIRECTORY]
+        writer.chunks = [directory.chunks[n] for n in writer._numbers]
+        number_of = {n: number for number, n in enumerate(writer._numbers)}
+        writer._files = [file.renumbered(number_of) for file in directory.files]
+        for one in directory.codecs:
+            writer._codecs[one.digest] = one if one.chunk is None else replace(one, chunk=number_of[one.chunk])
+        writer._needs = set(directory.needs)
+        writer._first_chunk, writer._first_file = len(writer.chunks), len(writer._files)
+        return writer
+
+    @property
+    def position(self) -> int:
+        """Bytes of the archive that are written."""
+        return self._stream.tell()
 
     @property
     def segment_full(self) -> bool:
@@ -154,6 +180,7 @@ class ContainerWriter:
         index = self._pack(Directory(files, codecs, self._written))
         self._stream.write(index)
         self._stream.write(Footer.of(self._header, index).pack())
+        self._stream.flush()
 
     def _write_held(self) -> None:
         """Write the first of the chunks that are held."""

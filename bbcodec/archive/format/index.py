@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -111,7 +111,7 @@ class Entry:
         places = (Place(place.chunk + by, place.position, place.length, place.coding) for place in self.places)
         return replace(self, places=tuple(places))
 
-    def renumbered(self, numbers: Sequence[int]) -> Entry:
+    def renumbered(self, numbers: Sequence[int] | Mapping[int, int]) -> Entry:
         """The entry with the numbers of its chunks replaced by those in `numbers`."""
         places = (Place(numbers[place.chunk], place.position, place.length, place.coding) for place in self.places)
         return replace(self, places=tuple(places))

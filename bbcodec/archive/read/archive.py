@@ -285,9 +285,12 @@ class Archive(Mapping[str, Any]):
 
     # verifying and restoring
 
-    def verify(self) -> Summary:
-        """Decode everything, write nothing. Raises DamagedArchive with the names of damaged files, or MissingCodec."""
-        verify_archive(self._decoder)
+    def verify(self, names: Sequence[str] = ()) -> Summary:
+        """Decode everything, or what is called or below `names`; write nothing.
+
+        Raises DamagedArchive with the names of damaged files, NoSuchName or MissingCodec.
+        """
+        verify_archive(self._decoder, self.select(names) if names else None)
         return self.summary()
 
     def restore(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bbcodec.archive.format.chunks import BYTES, Chunk, read_chunk
 from bbcodec.archive.format.container import ContainerReader
 from bbcodec.archive.format.index import CodecRecord, Entry, Place
+from bbcodec.archive.format.journal import journal_of
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 
 
@@ -54,8 +55,9 @@ class ArchiveFile:
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
         self.directory = reader.directory
-        self.rebuilt = reader.rebuilt
-        self.damage = reader.damage
+        hint = "; bbcodec repair takes back what was being appended" if journal_of(path).exists() else ""
+        self.rebuilt = reader.rebuilt and reader.rebuilt + hint
+        self.damage = reader.damage and reader.damage + hint
         self._parts = self._find_parts()
 
     @property

@@ -33,11 +33,13 @@ SHOWN_NAMES = 10  # of damaged entries, in a message
 # --- verifying -------------------------------------------------------------------------------------------------------
 
 
-def verify_archive(decoder: TaskRunner) -> None:
-    """Decode everything. Raises DamagedArchive with the names of damaged entries, or MissingCodec."""
+def verify_archive(decoder: TaskRunner, numbers: Sequence[int] | None = None) -> None:
+    """Decode everything, or entries of these numbers. Raises DamagedArchive with the names of damaged entries, or
+    MissingCodec.
+    """
     file = decoder.file
     damaged: dict[int, str] = {}
-    units = plan_units(file, range(len(file.entries)), restore=False)
+    units = plan_units(file, range(len(file.entries)) if numbers is None else numbers, restore=False)
     results = decoder.everywhere(units, "verifying")
     for unit in units:
         decoded = [one for some in islice(results, len(unit.tasks)) for one in some]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from bbcodec.archive.format.names import printable
-from bbcodec.errors import InputError
+from bbcodec.archive.format.index import Entry
+from bbcodec.archive.format.names import check_names, printable
+from bbcodec.errors import BBCodecError, InputError, TargetExists
 from bbcodec.options import PathLike
 
 
@@ -45,6 +46,42 @@ class Scan:
 def signature_of(about: os.stat_result) -> tuple[int, ...]:
     """What another file in the same place, or another content, changes."""
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def without_known(found: Scan, known: Iterable[Entry], archive: str) -> tuple[Scan, str]:
+    """What an archive does not hold yet, and a line on what it does: files of the same name, size and time.
+
+    Raises TargetExists for other files of names that it holds, and InputError where names exclude each other.
+    """
+    held = {entry.name: entry for entry in known}
+    new = [entry for entry in found.entries if not _is_known(entry, held.get(entry.name), archive)]
+    folders = {entry.name: entry.form == "folder" for entry in held.values()}
+    folders |= {entry.name: entry.file_type == "folder" for entry in new}
+    try:
+        check_names(sorted(folders.items()))
+    except BBCodecError as error:
+        raise InputError(f"these files cannot be in {archive}: {error}") from None
+    count = sum(entry.file_type != "folder" for entry in found.entries) - sum(
+        entry.file_type != "folder" for entry in new
+    )
+    are = "file is" if count == 1 else "files are"
+    return Scan(new, found.skipped), f"{count:,} {are} in {archive} already" if count else ""
+
+
+def _is_known(entry: ScannedEntry, held: Entry | None, archive: str) -> bool:
+    """Whether an archive holds an entry, whose name it gives to `held`. Raises TargetExists for another one."""
+    if held is None:
+        return False
+    if entry.file_type == "folder" and held.form == "folder":
+        return True
+    same_type = (entry.file_type == "folder", entry.file_type == "link") == (held.form == "folder", held.form == "link")
+    size = len(entry.target) if entry.file_type == "link" else entry.size
+    if same_type and (size, entry.modified_ns) == (held.size, held.modified_ns):
+        return True
+    raise TargetExists(
+        f"{archive} holds another {printable(entry.name)}, of {held.size} bytes: give the new one another name, "
+        "exclude it, or compress into another archive"
+    )
 
 
 # --- finding files ---------------------------------------------------------------------------------------------------

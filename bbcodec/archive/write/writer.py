@@ -6,7 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Final
+from typing import Final
 
 from bbcodec.archive.format.chunks import BYTES
 from bbcodec.archive.format.container import SEGMENT_FILES, ContainerWriter
@@ -41,20 +41,20 @@ class ArchiveWriter:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        container: ContainerWriter,
         entries: Sequence[ScannedEntry],
         copies: dict[int, int],
         codecs: Iterable[CodecChoice],
         report: Callable[[FileReport], None] | None,
     ) -> None:
-        """Begin an archive in `stream`. copies: by number the entry that is stored in place of another.
+        """Write into a container, new or resumed. copies: by number the entry that is stored in place of another.
 
         report: called with each file, once all of it is coded.
         """
         self.embedded = 0
         self.saved = 0
         self.summary = Summary()
-        self._writer = ContainerWriter(stream)
+        self._writer = container
         self._entries = entries
         self._first_of = copies
         self._copies: dict[int, list[int]] = defaultdict(list)
