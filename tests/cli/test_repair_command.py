@@ -29,7 +29,7 @@ def test_a_damaged_archive_is_made_whole(archive, tmp_path, capsys):
     assert (tmp_path / "b.bb").read_bytes() == good != archive.read_bytes()
     assert main(["repair", str(archive), "-o", str(tmp_path / "b.bb")]) == 4
     assert main(["repair", str(archive), "--json", "-q"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"blocks": 79, "mended": 4}
+    assert json.loads(capsys.readouterr().out) == {"blocks": 79, "mended": 4, "taken_back": False}
     assert archive.read_bytes() == good
     assert main(["repair", str(archive)]) == 0
     assert capsys.readouterr().err.endswith("a.bb: already whole\n")
