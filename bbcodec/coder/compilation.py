@@ -11,12 +11,15 @@ cache (`~/.cache/numba`).
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, Final, cast
 
 import numba as nb
 
@@ -25,6 +28,7 @@ from bbcodec.coder.first_use import compiling
 Function = Callable[..., Any]
 
 CODER = Path(__file__).parent
+LONGEST_WAIT: Final = 60.0  # seconds that a process waits for code that another compiles; the longest takes 20
 
 # Without numba's reference counts (`_nrt`): they are atomic and surround every call of a function that takes arrays,
 # which made pushes five times slower. So kernels allocate nothing.
@@ -57,7 +61,10 @@ def kept(kernel: Any, package: Path) -> Any:
 
 
 class CodeFiles:
-    """The files that hold the machine code of one kernel, in place of numba's, by whose methods it is called."""
+    """The files that hold the machine code of one kernel, in place of numba's, by whose methods it is called.
+
+    Of several processes that need the same code, one compiles it, and the others wait for it.
+    """
 
     def __init__(self, files: Any, package: Path) -> None:
         """files: those of numba, which name the folder and read and write; package: that the kernel is of.
@@ -66,6 +73,7 @@ class CodeFiles:
         """
         self._name, self._read, self._write = files._data_name_pattern, files._load_data, files._save_data
         self._made_of = f"{nb.__version__} {source_digest(package).hex()}"
+        self._turns: dict[str, Turn] = {}  # of code that this process compiles
 
     def _file(self, key: Any) -> str:
         """The name of the file for types and a processor, which are in the key."""
@@ -73,14 +81,52 @@ class CodeFiles:
         return str(self._name.replace("{number:d}", digest))
 
     def load(self, key: Any) -> Any:
-        """The code for a key; None where there is none."""
+        """The code for a key; None where there is none, and this process is to compile it."""
+        file = self._file(key)
         with suppress(OSError):
-            return self._read(self._file(key))
+            return self._read(file)
+        self._turns[file] = Turn(f"{file}.lock")
+        with suppress(OSError):  # another process compiled it meanwhile
+            code = self._read(file)
+            self._turns.pop(file).end()
+            return code
         return None
 
     def save(self, key: Any, code: Any) -> None:
         """Keep the code for a key. The file appears whole."""
-        self._write(self._file(key), code)
+        file = self._file(key)
+        self._write(file, code)
+        if file in self._turns:
+            self._turns.pop(file).end()
+
+
+class Turn:
+    """The right to compile some code, which one process has at a time: a file that is locked."""
+
+    def __init__(self, path: str) -> None:
+        """Wait until no other process has it, but not for ever: one that fails ends its turn only when it ends."""
+        self._path = path
+        self._stream: BinaryIO | None = None
+        with suppress(OSError):  # a folder that cannot be written, or no locks there: all compile
+            self._stream = open(path, "wb")  # noqa: SIM115  held for as long as the turn lasts
+            limit = time.monotonic() + LONGEST_WAIT
+            while not self._locked() and time.monotonic() < limit:
+                time.sleep(0.05)
+
+    def _locked(self) -> bool:
+        assert self._stream is not None
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Let others have their turn."""
+        if self._stream is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+            self._stream.close()
 
 
 def load_quickly(cache: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numba as nb
@@ -46,6 +47,32 @@ def run(site: Path) -> tuple[int, int]:
     assert found.returncode == 0, found.stderr
     bits, hits = found.stdout.split()
     return int(bits), int(hits)
+
+
+def test_of_several_processes_one_compiles(site):
+    """The others wait for its code."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "NUMBA_CACHE_DIR": str(site / "cache")}
+    command = [sys.executable, "-c", PROGRAM]
+    several = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=site) for _ in range(3)]
+    hits = sorted(int(one.communicate()[0].split()[1]) for one in several)
+    assert hits == [0, 1, 1]
+    assert not list(site.rglob("*.lock"))
+
+
+def test_a_turn_ends_with_its_process_and_nobody_waits_for_ever(tmp_path, monkeypatch):
+    path = str(tmp_path / "code.lock")
+    if not (child := os.fork()):
+        compilation.Turn(path)
+        os._exit(0)
+    os.waitpid(child, 0)
+    monkeypatch.setattr(compilation, "LONGEST_WAIT", 30.0)
+    before = time.monotonic()
+    mine = compilation.Turn(path)
+    assert time.monotonic() - before < 10
+    monkeypatch.setattr(compilation, "LONGEST_WAIT", 0.2)
+    compilation.Turn(path).end()  # though it is not its turn
+    mine.end()
+    compilation.Turn(str(tmp_path / "no folder" / "code.lock")).end()
 
 
 def change(site: Path, old: str, new: str) -> None:
