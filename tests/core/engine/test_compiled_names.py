@@ -8,13 +8,14 @@ import importlib
 import pkgutil
 
 import bbcodec.coder
+import bbcodec.deflate
 import bbcodec.engine
 
 
 def compiled_functions():
-    """Dispatchers of the coder and the engine, each once."""
+    """Dispatchers of coder, deflate and engine, each once."""
     found = {}
-    for package in (bbcodec.coder, bbcodec.engine):
+    for package in (bbcodec.coder, bbcodec.deflate, bbcodec.engine):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(importlib.import_module(module.name)).values():
                 if hasattr(value, "py_func"):

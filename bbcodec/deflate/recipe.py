@@ -1,0 +1,345 @@
+"""How a deflate stream was made: the settings of zlib, and whatever is not as zlib would have done it.
+
+`find_recipe` takes a stream apart, `remake` makes it again. Of most streams that zlib made, the recipe is a few bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbcodec.binary import pack_varint, take_varint
+from bbcodec.deflate import blocks, inflate, matching, trees
+from bbcodec.deflate.tables import STORED
+from bbcodec.errors import DamagedArchive
+
+Bytes = NDArray[np.uint8]
+Tokens = NDArray[np.int32]
+
+DEFAULT, FILTERED, HUFFMAN_ONLY, RLE, ALWAYS_FIXED = range(5)  # zlib's strategies
+# zlib's configuration of each level: how it looks for matches, and good, lazy and nice lengths, and length of chains.
+LEVELS: Final = (
+    (matching.NONE, 0, 0, 0, 0),
+    (matching.FAST, 4, 4, 8, 4),
+    (matching.FAST, 4, 5, 16, 8),
+    (matching.FAST, 4, 6, 32, 32),
+    (matching.LAZY, 4, 4, 16, 16),
+    (matching.LAZY, 8, 16, 32, 32),
+    (matching.LAZY, 8, 16, 128, 128),
+    (matching.LAZY, 8, 32, 128, 256),
+    (matching.LAZY, 32, 128, 258, 1024),
+    (matching.LAZY, 32, 258, 258, 4096),
+)
+MAX_BLOCKS: Final = 2**16
+SAMPLE_TOKENS: Final = 2**14  # on which settings are told apart
+TRIED_LEVELS: Final = (6, 9, 3, 1, 5, 4, 7, 8, 2)  # those that are set most come first
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Settings of zlib: level 0 to 9, strategy, memory level 1 to 9, and the window in bits, 9 to 15."""
+
+    level: int
+    strategy: int
+    memory: int
+    window: int
+
+    @property
+    def block_tokens(self) -> int:
+        """How many tokens make a block."""
+        return (1 << self.memory + 6) - 1
+
+    def follower(self) -> _Follower:
+        """What follows a stream from its start."""
+        settings = np.zeros(matching.N_SETTINGS, np.int64)
+        settings[: len(LEVELS[0])] = LEVELS[self.level]
+        if self.level and self.strategy in (HUFFMAN_ONLY, RLE):
+            settings[matching.METHOD] = matching.NONE if self.strategy == HUFFMAN_ONLY else matching.RUNS
+        settings[matching.FILTERED] = self.strategy == FILTERED
+        settings[matching.WINDOW], settings[matching.HASH] = self.window, self.memory + 7
+        state = np.zeros(matching.N_STATE, np.int64)
+        state[matching.FOUND] = state[matching.NEXT] = -1
+        head, chains = np.zeros(1 << self.memory + 7, np.int32), np.zeros(1 << self.window, np.int32)
+        return _Follower(head, chains, settings, state)
+
+
+class _Follower(NamedTuple):
+    """The state of matching between two tokens: what the functions of `matching` take last."""
+
+    head: NDArray[np.int32]
+    chains: NDArray[np.int32]
+    settings: NDArray[np.int64]
+    state: NDArray[np.int64]
+
+
+class Surprise(NamedTuple):
+    """A token that is not as predicted, by its number."""
+
+    number: int
+    token: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a stream was made of its content.
+
+    surprises: tokens that zlib would not have written. ends: tokens of each block but the last (of level 0: bytes),
+    where they are not those of zlib. kinds: the type of each block, where they are not.
+    """
+
+    maker: Maker
+    surprises: tuple[Surprise, ...] = ()
+    ends: tuple[int, ...] | None = None
+    kinds: tuple[int, ...] | None = None
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+
+
+def remake(content: Bytes, recipe: Recipe, most: int) -> bytes:
+    """The raw deflate stream of a recipe.
+
+    Raises DamagedArchive if it is longer than `most`, or not one of the content.
+    """
+    tokens = _tokens(content, recipe) if recipe.maker.level else np.zeros(0, np.int32)
+    counts = _block_tokens(tokens, recipe)
+    if recipe.kinds is not None and len(recipe.kinds) != len(counts):
+        raise DamagedArchive("a stream of the archive has another number of blocks than is said")
+    kinds = recipe.kinds or (STORED if not recipe.maker.level else -1,) * len(counts)
+    stream, _ = _write(content, tokens, counts, kinds, recipe.maker, most)
+    return stream
+
+
+def _tokens(content: Bytes, recipe: Recipe) -> Tokens:
+    """All tokens: those that are predicted, and the surprises."""
+    tokens: Tokens = np.full(len(content), -1, np.int32)
+    for surprise in recipe.surprises:
+        if surprise.number >= len(tokens):
+            raise DamagedArchive("a stream of the archive has fewer tokens than is said")
+        tokens[surprise.number] = surprise.token
+    count = matching.predict_tokens(content, len(content), tokens, np.empty_like(tokens), *recipe.maker.follower())
+    if count == inflate.BAD:
+        raise DamagedArchive("a stream of the archive has other tokens than its content")
+    return tokens[:count]
+
+
+def _block_tokens(tokens: Tokens, recipe: Recipe) -> list[tuple[int, int]]:
+    """How many tokens and bytes each block has."""
+    level = recipe.maker.level
+    lengths = np.maximum(1, tokens >> 16)
+    ends = recipe.ends if recipe.ends is not None else _usual_ends(tokens, recipe.maker)
+    if not level:
+        return [(0, size) for size in ends]
+    if sum(ends) > len(tokens):
+        raise DamagedArchive("a stream of the archive has fewer tokens than its blocks")
+    found, done = [], 0
+    for count in (*ends, len(tokens) - sum(ends)):
+        found.append((count, int(lengths[done : done + count].sum())))
+        done += count
+    return found
+
+
+def _usual_ends(tokens: Tokens, maker: Maker) -> tuple[int, ...]:
+    """The tokens of all blocks but the last, as zlib cuts them: the last is empty, unless it holds a literal back."""
+    full, rest = divmod(len(tokens), maker.block_tokens)
+    held_back = LEVELS[maker.level][0] == matching.LAZY and maker.strategy not in (HUFFMAN_ONLY, RLE)
+    if full and not rest and held_back and tokens[-1] < 256:
+        full -= 1
+    return (maker.block_tokens,) * full
+
+
+def _write(
+    content: Bytes, tokens: Tokens, counts: list[tuple[int, int]], kinds: tuple[int, ...], maker: Maker, most: int
+) -> tuple[bytes, list[int]]:
+    """The stream of these blocks, and their types. Raises DamagedArchive where it does not fit."""
+    out: Bytes = np.zeros(most, np.uint8)
+    writer = np.zeros(blocks.N_WRITER, np.int64)
+    work, tree = np.zeros((blocks.N_ROWS, blocks.ROW), np.int64), np.zeros(trees.WORK, np.int64)
+    if sum(size for _, size in counts) != len(content):
+        raise DamagedArchive("a stream of the archive holds another number of bytes than is said")
+    first = start = 0
+    chosen = []
+    for number, ((count, size), kind) in enumerate(zip(counts, kinds, strict=True)):
+        last = number == len(counts) - 1
+        given = content, start, size, tokens, first, count, kind, last
+        kind = blocks.write_block(*given, maker.strategy == ALWAYS_FIXED, out, writer, work, tree)
+        if kind == inflate.BAD:
+            raise DamagedArchive("a stream of the archive is longer than is said")
+        chosen.append(int(kind))
+        first, start = first + count, start + size
+    return out[: writer[blocks.BYTES_OUT]].tobytes(), chosen
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+class Taken(NamedTuple):
+    """A stream taken apart: its content, tokens (of blocks that are not stored), and rows of blocks."""
+
+    content: Bytes
+    tokens: Tokens
+    blocks: NDArray[np.int64]
+
+
+def take_apart(stream: bytes, size: int) -> Taken | None:
+    """A raw deflate stream of `size` bytes; None if it is none, has a tail, or too many blocks."""
+    content, tokens = np.zeros(size, np.uint8), np.zeros(size, np.int32)
+    rows = np.zeros((min(MAX_BLOCKS, 8 * len(stream)), inflate.N_COLUMNS), np.int64)
+    reader = np.zeros(1, np.int64)
+    scratch = np.zeros(400, np.int64), np.zeros((2, 16), np.int64), np.zeros((2, 320), np.int64)
+    count = inflate.inflate(np.frombuffer(stream, np.uint8), content, tokens, rows, reader, *scratch)
+    if count == inflate.BAD or reader[0] + 7 >> 3 != len(stream):
+        return None
+    rows = rows[:count]
+    return Taken(content, tokens[: rows[:, inflate.TOKENS].sum()], rows)
+
+
+def find_recipe(stream: bytes, taken: Taken, window: int) -> Recipe | None:
+    """How a stream was made that was taken apart; None where no recipe does. window: bits, by zlib's header."""
+    if (taken.blocks[:, inflate.TYPE] == STORED).all():
+        ends = tuple(map(int, taken.blocks[:, inflate.BYTES]))
+        return _checked(stream, taken, Recipe(Maker(0, DEFAULT, 8, window), ends=ends))
+    maker = _likely_maker(taken, window)
+    tokens, surprises, counts = _surprises(taken, maker)
+    if tokens is None:
+        return None
+    kinds = tuple(map(int, taken.blocks[:, inflate.TYPE]))
+    recipe = Recipe(maker, surprises, ends=None if counts[:-1] == _usual_ends(tokens, maker) else counts[:-1])
+    try:
+        _, chosen = _write(
+            taken.content,
+            tokens,
+            _block_tokens(tokens, recipe),
+            (-1,) * len(counts),
+            maker,
+            2 * len(tokens) + 9 * len(stream),
+        )
+    except DamagedArchive:
+        return None
+    return _checked(stream, taken, recipe if tuple(chosen) == kinds else replace(recipe, kinds=kinds))
+
+
+def _checked(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe | None:
+    """The recipe, if it gives the stream."""
+    try:
+        return recipe if remake(taken.content, recipe, len(stream)) == stream else None
+    except DamagedArchive:
+        return None
+
+
+def _likely_maker(taken: Taken, window: int) -> Maker:
+    """The settings that foresee most of the first tokens; the first of those that do equally well."""
+    tokens = taken.tokens[:SAMPLE_TOKENS]
+    coded = taken.blocks[:-1][taken.blocks[:-1, inflate.TYPE] != STORED]
+    whole = int(coded[0, inflate.TOKENS]) + 1 if len(coded) else 0
+    memories = (whole.bit_length() - 7,) if whole.bit_count() == 1 and 2**7 <= whole <= 2**15 else (8, 9)
+    if taken.blocks[0, inflate.TYPE] == STORED:
+        tokens = tokens[:0]  # nothing is known of the tokens before
+    best, least = Maker(6, DEFAULT, memories[0], window), len(tokens) + 1
+    for maker in _makers(taken, memories, window):
+        wrong = matching.count_mispredictions(taken.content, tokens, *maker.follower())
+        if wrong < least:
+            best, least = maker, wrong
+        if not wrong:
+            break
+    return best
+
+
+def _makers(taken: Taken, memories: tuple[int, ...], window: int) -> list[Maker]:
+    """Settings to try."""
+    matches = taken.tokens[taken.tokens > 255]
+    if not len(matches):
+        return [Maker(6, HUFFMAN_ONLY, memory, window) for memory in memories]
+    fixed = (taken.blocks[:, inflate.TYPE] == 1).all() and len(taken.tokens) > 1000
+    found = [
+        Maker(level, strategy, memory, window)
+        for level in TRIED_LEVELS
+        for memory in memories
+        for strategy in ((ALWAYS_FIXED,) if fixed else (DEFAULT, FILTERED) if level > 3 else (DEFAULT,))
+    ]
+    runs = [Maker(6, RLE, memory, window) for memory in memories]
+    return runs + found if ((matches & 0xFFFF) == 1).all() else found
+
+
+def _surprises(taken: Taken, maker: Maker) -> tuple[Tokens | None, tuple[Surprise, ...], tuple[int, ...]]:
+    """All tokens, with those foreseen in stored blocks; which are not as predicted; and how many each block has.
+
+    No tokens where those foreseen in a stored block do not end with it.
+    """
+    follower = maker.follower()
+    all_tokens: Tokens = np.empty(len(taken.content), np.int32)
+    predicted = np.empty_like(all_tokens)
+    done = end = first = 0
+    counts = []
+    for kind, count, size in taken.blocks:
+        end += size
+        room = all_tokens[done : done + (maker.block_tokens if kind == STORED else count)]
+        room[:] = -1 if kind == STORED else taken.tokens[first : first + count]
+        found = matching.predict_tokens(taken.content, end, room, predicted[done:], *follower)
+        if found == inflate.BAD or follower.state[matching.AT] != end:
+            return None, (), ()
+        counts.append(int(found))
+        done, first = done + found, first + count
+    tokens = all_tokens[:done]
+    wrong = np.flatnonzero(tokens != predicted[:done])
+    return tokens, tuple(Surprise(int(number), int(tokens[number])) for number in wrong), tuple(counts)
+
+
+# --- packing ---------------------------------------------------------------------------------------------------------
+
+
+def pack_recipe(recipe: Recipe) -> bytes:
+    """The bytes of a recipe."""
+    maker = recipe.maker
+    out = [bytes([maker.level | maker.strategy << 4, maker.memory | maker.window << 4])]
+    out.append(pack_varint(len(recipe.surprises)))
+    before = -1
+    for surprise in recipe.surprises:
+        out.append(pack_varint(surprise.number - before - 1))
+        before = surprise.number
+    out += [surprise.token.to_bytes(4, "little") for surprise in recipe.surprises]
+    for numbers in (recipe.ends, recipe.kinds):
+        out.append(pack_varint(0 if numbers is None else len(numbers) + 1))
+        out += map(pack_varint, numbers or ())
+    return b"".join(out)
+
+
+def unpack_recipe(data: bytes, at: int) -> tuple[Recipe, int]:
+    """A recipe at a place in some bytes, and the place behind it. Raises DamagedArchive."""
+    if at + 2 > len(data):
+        raise DamagedArchive("a recipe of the archive is cut short")
+    maker = Maker(data[at] & 15, data[at] >> 4, data[at + 1] & 15, data[at + 1] >> 4)
+    if maker.level > 9 or maker.strategy > ALWAYS_FIXED or not (1 <= maker.memory <= 9 and 9 <= maker.window <= 15):
+        raise DamagedArchive("a recipe of the archive has settings that zlib does not take")
+    gaps, at = _take_numbers(data, at + 2, 0)
+    numbers = np.cumsum(np.array(gaps or [], np.int64) + 1) - 1
+    if len(data) - at < 4 * len(numbers):
+        raise DamagedArchive("a recipe of the archive is cut short")
+    tokens = np.frombuffer(data[at : at + 4 * len(numbers)], "<i4")
+    at += 4 * len(numbers)
+    matches = tokens > 255
+    lengths, distances = tokens >> 16, tokens & 0xFFFF
+    sound = (lengths >= 3) & (lengths <= 258) & (distances >= 1) & (distances <= 2**15)
+    if (tokens < 0).any() or (matches & ~sound).any():
+        raise DamagedArchive("a recipe of the archive has tokens that are none")
+    ends, at = _take_numbers(data, at, 1)
+    kinds, at = _take_numbers(data, at, 1)
+    if kinds and max(kinds) > 2:
+        raise DamagedArchive("a recipe of the archive has blocks of an unknown type")
+    surprises = tuple(map(Surprise, map(int, numbers), map(int, tokens)))
+    return Recipe(maker, surprises, ends, kinds), at
+
+
+def _take_numbers(data: bytes, at: int, none: int) -> tuple[tuple[int, ...] | None, int]:
+    """A count, less `none`, and so many numbers; None for a count of 0 where that says so."""
+    count, at = take_varint(data, at)
+    if count < none:
+        return None, at
+    numbers = []
+    for _ in range(count - none):
+        number, at = take_varint(data, at)
+        numbers.append(number)
+    return tuple(numbers), at
