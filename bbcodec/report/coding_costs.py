@@ -62,20 +62,33 @@ class SiteCosts:
 
 @dataclass
 class MeanMoments:
-    """Sums over `count` images of a layer's posterior means and of their squares, in the shape of the latents."""
+    """Sums over `count` images of a layer's posterior means and of what was drawn, and of the squares of both.
+
+    Arrays of two rows, means and draws, each in the shape of the latents.
+    """
 
     count: int
-    total: Reals
+    totals: Reals
     squares: Reals
 
+    @classmethod
+    def of(cls, means: Reals, draws: Reals) -> MeanMoments:
+        """Those of posterior means and draws, (N, ...), of the same images."""
+        both = np.stack([means, draws])
+        return cls(len(means), both.sum(1), (both * both).sum(1))
+
     def __add__(self, other: MeanMoments) -> MeanMoments:
-        return MeanMoments(self.count + other.count, self.total + other.total, self.squares + other.squares)
+        return MeanMoments(self.count + other.count, self.totals + other.totals, self.squares + other.squares)
 
     @property
-    def variances(self) -> Reals:
-        """The variance of each latent's posterior mean over the images."""
-        variances: Reals = self.squares / self.count - (self.total / self.count) ** 2
-        return variances
+    def shares(self) -> Reals:
+        """The variance of each latent's posterior mean over the images, of that of the latent itself: 0 to 1.
+
+        Latents as they are drawn follow the prior, if it is a good one.
+        """
+        means, draws = self.squares / self.count - (self.totals / self.count) ** 2
+        shares: Reals = means / np.maximum(draws, 1e-9)
+        return shares
 
 
 LayerShape = tuple[str, tuple[int, ...]]  # a layer's name, and the shape of its latents
@@ -150,13 +163,13 @@ class _CostRecorder:
             self._noise[name] = q.noise(value, self.generator) if isinstance(q, Gaussian) else value
             if isinstance(q, Gaussian):
                 mean = q.mean.clamp(-8 * STEP, 8 * STEP).double().cpu().numpy() / STEP
-                self._add_moments(name, MeanMoments(len(mean), mean.sum(0), (mean * mean).sum(0)))
+                self._add_moments(name, MeanMoments.of(mean, value.double().cpu().numpy() / q.steps))
         site.discretised[self._batch] = units_from_nats(nats.cpu().numpy())
         site.integer[self._batch] = cost - popped
         site.popped[self._batch] = popped
 
     def _add_moments(self, name: str, moments: MeanMoments) -> None:
-        key = name, moments.total.shape
+        key = name, moments.totals.shape[1:]
         self.moments[key] = self.moments[key] + moments if key in self.moments else moments
 
     def end(self, x: Tensor) -> None:

@@ -28,7 +28,9 @@ from bbcodec.report.coding_costs import (
     units_from_nats,
 )
 
-ACTIVE_VARIANCE: Final = 0.01  # a latent is active if its posterior mean varies more than this (Burda et al. 2016)
+# A latent is active if more than this share of its variance is that of its posterior mean. Burda et al. (2016) compare
+# the latter itself with 0.01, for latents whose prior has variance 1.
+ACTIVE_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def _active_latents(chunks: Sequence[ChunkCosts]) -> dict[str, tuple[int, int]]:
     for (name, shape), some in moments.items():
         if some.count > most[name]:
             most[name] = some.count
-            active[name] = int((some.variances > ACTIVE_VARIANCE).sum()), int(np.prod(shape))
+            active[name] = int((some.shares > ACTIVE_SHARE).sum()), int(np.prod(shape))
     return active
 
 

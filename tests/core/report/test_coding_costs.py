@@ -21,6 +21,7 @@ from bbcodec.model.bounds import iwae
 from bbcodec.report.coding_costs import (
     UNITS_PER_BIT,
     ChunkTask,
+    MeanMoments,
     importance_weights_of,
     measure_chunk,
     measure_message,
@@ -97,7 +98,12 @@ def test_sites_come_from_the_top_to_the_pixels(costs):
 def test_posterior_means_vary_as_the_images_do(costs, images):
     looks = ((2.0 * images[..., 0] - 1) * pattern()).mean((1, 2))
     means = np.rint(looks * 300) / 256
-    assert costs.moments["z1", (1,)].variances == pytest.approx(means.var(), rel=1e-9)
+    found = costs.moments["z1", (1,)]
+    assert found.squares[0] / found.count - (found.totals[0] / found.count) ** 2 == pytest.approx(means.var(), rel=1e-9)
+    drawn = means.var() + np.exp(2 * LOG_SIGMA / 256)  # and a sigma around each mean
+    assert found.shares == pytest.approx(means.var() / drawn, rel=0.1)
+    halves = [MeanMoments.of(np.float64(part)[:, None], np.float64(part)[:, None]) for part in ([1, 2], [4, 9])]
+    assert (halves[0] + halves[1]).shares == pytest.approx(1)
 
 
 def test_importance_weights_close_the_gap(codec, images):
