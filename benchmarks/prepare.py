@@ -48,6 +48,8 @@ def with_binary_test(name: str) -> Callable[[Path, Path], None]:
     def prepare(data: Path, out: Path) -> None:
         as_it_is(f"{name}_train", f"{name}_test")(data, out)
         np.save(out / f"{name}_binary_test.npy", binarised(np.load(data / f"{name}_test.npy")))
+        for labels in sorted(data.glob(f"{name}_*_labels.npy")):
+            same_file(labels, out / labels.name)
 
     return prepare
 

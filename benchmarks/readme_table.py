@@ -296,6 +296,17 @@ def ablations(result: Result) -> Iterator[str]:
     )
 
 
+def latents(result: Result) -> Iterator[str]:
+    """What latents know of digits."""
+    yield "| codec | latents | digits a linear probe names | pixels shared by reconstructions | by those of others |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        shared = f"{100 * row['pixels_shared']:.1f} % | {100 * row['pixels_shared_with_others']:.1f} %"
+        yield f"| {row['codec']} ({row['model']}) | {row['latents']} | **{100 * row['probe']:.1f} %** | {shared} |"
+    yield ""
+    yield f"The same probe, on the pixels: {100 * result['probe_on_pixels']:.1f} %."
+
+
 def curves(result: Result) -> Iterator[str]:
     """Bits/dim over training."""
     yield "| codec | minutes | after a quarter | half | three quarters | all | gain of the last quarter |"
@@ -351,6 +362,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "determinism": ("The same bits everywhere", determinism),
     "mnist_binary": ("From the bound to the file", mnist_binary),
     "families": ("The model families", families),
+    "latents": ("What latents know", latents),
     "curves": ("Training curves", curves),
     "roundtrips": ("Every family on every data set", roundtrips),
     "ablations": ("Ablations", ablations),
