@@ -51,6 +51,12 @@ class InputChanged(BBCodecError):
     exit_code = 8
 
 
+class InputLost(BBCodecError):
+    """Files vanished, or could not be read any more, while others were stored: those are whole, these left out."""
+
+    exit_code = 9
+
+
 class MissingCodec(BBCodecError):
     """A codec that was named, or that an archive needs, is neither installed, nor embedded, nor a file."""
 

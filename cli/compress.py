@@ -74,7 +74,7 @@ def command(
     from bbcodec.archive.compress import compress
     from bbcodec.cli.progress import progress_display
     from bbcodec.cli.streams import STANDARD_STREAM, display_name, input_paths, output_path
-    from bbcodec.errors import InputChanged
+    from bbcodec.errors import InputChanged, InputLost
 
     if as_json and output == STANDARD_STREAM:
         raise click.UsageError("standard output takes the archive or the JSON, not both")
@@ -122,5 +122,7 @@ def command(
         print_status(f"{note}; --exact-files keeps the bytes", quiet)
     if as_json:
         print_json(asdict(summary))
+    if summary.lost:
+        click.get_current_context().exit(InputLost.exit_code)
     if summary.changed:
         click.get_current_context().exit(InputChanged.exit_code)

@@ -527,9 +527,47 @@ class Archive:
             return [b"\x93NUMPY\1\0v\0" + text.encode() + b"\n" + content]
         if entry.form == 3:  # arrays
             _, members = Cursor(self.part(entry.places[0])).msgpack()
-            return [header + b"".join(self.part(next(places)) for _ in range(n)) for *_, header, n in members]
+            return [self.member(row[3], row[5:], [next(places) for _ in range(row[4])]) for row in members]
         n = (entry.count - entry.skeleton) // (planes := 1 + entry.way % 2)
         return [self.plane(places, entry.height, entry.width, n) for _ in range(planes)]
+
+    def member(self, header: Any, view: list[Any], places: list[Place]) -> bytes:
+        """F, Forms: the header and content of an array, seen by a view if there is one."""
+        content = b"".join(map(self.part, places))
+        if not view:
+            return header + content
+        descr, shape, fortran, values, split, parts = view[0]
+        if isinstance(header, int):
+            text = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': {tuple(shape)}, }}".encode()
+            size = struct.pack("<H", header - 10)
+            header = (b"\x93NUMPY\1\0" + size + text).ljust(header - 1) + b"\n"
+        last = len(shape) > 3 and shape[-1] in (1, 3, 4)
+        last = last or (len(shape) == 3 and (shape[-1] == 3 or shape[-1] == 4 < shape[1]))
+        first = not last and len(shape) > 3 and shape[-3] in (1, 3, 4)
+        channels = shape[-1] if last else shape[-3] if first else 1
+        area = prod(shape[-3:]) // channels if last or first else prod(shape[-2:])
+        count, body = prod(shape) // (area * channels), io.BytesIO(content)
+        if split:
+            content = b""
+            for i in range(parts):
+                n = (count * (i + 1) // parts - count * i // parts) * area
+                colours, alpha = body.read(3 * n), body.read(n)
+                content += b"".join(colours[3 * k : 3 * k + 3] + alpha[k : k + 1] for k in range(n))
+        kind = (
+            descr[0].replace("|", "<")
+            + {"b": " ?", "u": " BH I   Q", "i": " bh i   q", "f": "  e f   d"}[descr[1]][int(descr[2])]
+        )
+        known = {0: bytes, 1: lambda k: struct.pack(kind, k), 2: lambda k: struct.pack(kind, k / 255)}
+        size = int(descr[2])
+        look = known.get(values) if isinstance(values, int) else lambda k: values[k * size : (k + 1) * size]
+        items = [bytes([k]) if values == 0 else look(k) for k in content]
+        if first:
+            images = (items[i : i + area * channels] for i in range(0, len(items), area * channels))
+            items = [image[i] for image in images for c in range(channels) for i in range(c, area * channels, channels)]
+        if fortran:
+            steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+            items = [items[sum(map(mul, at[::-1], steps))] for at in product(*map(range, shape[::-1]))]
+        return header + b"".join(items)
 
     def plane(self, places: Iterator[Place], height: int, width: int, n: int) -> bytes:
         """F, Pixels: of the n tiles at the next places."""

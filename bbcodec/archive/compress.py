@@ -21,7 +21,7 @@ from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
-from bbcodec.archive.write.changes import at_rest, changed_files, with_copies
+from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
 from bbcodec.archive.write.tasks import (
@@ -261,11 +261,20 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summa
         while True:
             found, rounds = at_rest(found), rounds - 1
             try:
+                if found.lost and all(entry.file_type != "file" for entry in found.entries):
+                    raise InputError(f"nothing is left to compress: {found.skipped[-1]}")
                 summary = _write(_Work.of(found, request), begin, request)
-            except Exception:  # perhaps because a file has become shorter, say
+            except Exception as error:  # perhaps because a file has become shorter, say
+                lost = unreadable_files(found.entries, error)
                 changed = changed_files(found.entries)
-                if not changed or not rounds:
+                if lost:
+                    found, rounds = found.without(lost), rounds + 1
+                    continue
+                if not changed:
                     raise
+                if not rounds:
+                    found, rounds = found.without(dict.fromkeys(changed, "changed whenever it was read")), 1
+                    continue
             else:
                 changed = changed_files(found.entries)
                 if not changed or not rounds:
@@ -274,6 +283,7 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summa
             unstable += more
     names = {*unstable, *(found.entries[number].name for number in changed)}
     summary.changed = sorted(map(printable, names))
+    summary.lost = sorted(map(printable, found.lost))
     summary.skipped += [f"{name} changed whenever it was read: stored as it was read last" for name in summary.changed]
     return summary
 

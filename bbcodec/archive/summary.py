@@ -19,6 +19,7 @@ class Summary:
 
     rewritten: how many files keep their picture or arrays, but not their very bytes (only `compress` counts them).
     changed: the names of files that changed whenever they were read, of which all that was read last is stored.
+    lost: the names of files that were found, but could not be read when their turn came, and are left out.
     adapted: a line for each codec that learned from the files.
     """
 
@@ -32,6 +33,7 @@ class Summary:
     copies: int = 0
     rewritten: int = 0
     changed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
 
 

@@ -1,33 +1,31 @@
-"""Array files (`.npy`, `.npz`) taken apart into headers and images, and joined again byte for byte (`.npy`) or member
-for member (`.npz`).
-"""
+"""Array files (`.npy`, `.npz`) taken apart into headers and images. `array_files` joins them again."""
 
 from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive, InputError
+from bbcodec.images.array_views import MAX_SCATTERED_BYTES, ArrayView, array_type, find_values, seen_shape
 from bbcodec.input_files import read_piece
 from bbcodec.sample_formats import pixel_mode
 
 MAX_MEMBER_BYTES: Final = 2**31  # members of an npz are held in memory, one at a time
 MAX_ARRAY_SKELETON_BYTES: Final = 2**22  # a file with longer headers is kept as bytes; some 20,000 arrays have room
 LEAST_MEMBER_BYTES: Final = 7  # of a member in a skeleton
+LEAST_HEADER_BYTES: Final = 16
 HEADER_BYTES: Final = 2**14  # of a file in which a header is looked for
 READ_BYTES: Final = 2**24  # at a time
 # What NumPy raises for a header that is none, some of it undocumented.
@@ -56,14 +54,14 @@ class Images(NamedTuple):
 
 
 class StoredPixels:
-    """Images (N, H, W, C) uint8 that lie in a file, read when they are asked for.
+    """Images (N, H, W, C) uint8 that an array in a file is seen as, read when they are asked for.
 
     Not mapped into memory: pages of a file that is cut meanwhile would kill the process.
     """
 
-    def __init__(self, path: str, offset: int, shape: tuple[int, int, int, int]) -> None:
-        """offset: where they begin, in bytes."""
-        self.path, self.offset, self.shape = path, offset, shape
+    def __init__(self, path: str, offset: int, view: ArrayView) -> None:
+        """offset: where the array begins, in bytes. view: in C order."""
+        self.path, self.offset, self.view, self.shape = path, offset, view, view.seen.images
 
     def __len__(self) -> int:
         """N."""
@@ -72,15 +70,12 @@ class StoredPixels:
     def __getitem__(self, part: slice) -> NDArray[np.uint8]:
         """Neighbouring images (n, H, W, C). Raises InputError where they are no longer there."""
         start, stop, _ = part.indices(len(self))
-        size = math.prod(self.shape[1:])
+        size = self.view.image_bytes
         data = read_piece(self.path, self.offset + start * size, (stop - start) * size)
-        return np.frombuffer(data, np.uint8).reshape(stop - start, *self.shape[1:])
-
-    def bytes_in_pieces(self) -> Iterator[NDArray[np.uint8]]:
-        """All their bytes, some at a time."""
-        for start in range(0, math.prod(self.shape), READ_BYTES):
-            length = min(READ_BYTES, math.prod(self.shape) - start)
-            yield np.frombuffer(read_piece(self.path, self.offset + start, length), np.uint8)
+        images = self.view.images_of(data)
+        if not self.view.plain and self.view.bytes_of(images) != data:
+            raise InputError(f"{self.path} changed while it was read: compress again")
+        return images
 
 
 class StoredImages(NamedTuple):
@@ -92,7 +87,10 @@ class StoredImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Member:
-    """One array of an array file: its header, and its images, or the bytes after the header where it has none."""
+    """One array of an array file: its header, and its images, or the bytes after the header where it has none.
+
+    view: how its bytes are seen as images.
+    """
 
     name: str
     method: int
@@ -100,31 +98,42 @@ class Member:
     header: bytes
     images: Images | StoredImages | None
     rest: bytes = b""
+    view: ArrayView | None = None
 
 
 @dataclass(frozen=True)
 class MemberLayout:
-    """How one member of an array file is put together: its header, then the content of `n_chunks` chunks."""
+    """How one member of an array file is put together: its header, then the content of `n_chunks` chunks.
+
+    view: how images become its bytes; None where they are the content as it is.
+    """
 
     name: str
     method: int
     date: tuple[int, ...]
     header: bytes
     n_chunks: int
+    view: ArrayView | None = None
 
 
 class NpyHeader(NamedTuple):
-    """The header of an npy file of images: its bytes, and the shape (N, H, W, C) and type of the images."""
+    """The header of an npy file whose array may be seen as images: its bytes, and what they say of the array."""
 
     content: bytes
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
+    fortran: bool
     dtype: np.dtype[Any]
+
+    def view(self, pieces: Iterable[NDArray[np.uint8]]) -> tuple[ArrayView, int] | None:
+        """How the array is seen, and the levels of its images; None for too many values. pieces: its bytes."""
+        found = find_values((piece.view(self.dtype) for piece in pieces), self.dtype)
+        return found and (ArrayView(self.dtype.str, self.shape, self.fortran, found.values), found.levels)
 
 
 def npy_header(start: bytes, size: int) -> NpyHeader | None:
-    """The header of an npy file of `size` bytes, or None unless it is uint8 or bool, C order, images by shape.
+    """The header of an npy file of `size` bytes, or None unless its array may be seen as images (`array_views`).
 
-    start: the first bytes of the file. Shapes: (N, H, W, C) with C = 1 or 3; (N, H, W); (H, W, 3); (H, W).
+    start: the first bytes of the file.
     """
     stream = io.BytesIO(PYTHON_2_LONG.sub(b" ", start))  # of which NumPy would warn
     try:
@@ -132,27 +141,50 @@ def npy_header(start: bytes, size: int) -> NpyHeader | None:
         shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
     except BAD_HEADER:
         return None
-    images = image_shape(shape)
-    plain = dtype in (np.dtype(np.uint8), np.dtype(bool)) and not fortran
-    if not plain or images is None or math.prod(images) != size - stream.tell():
+    plain = all(type(side) is int for side in shape) and isinstance(dtype, np.dtype) and array_type(dtype.str)
+    length = size - stream.tell()
+    if not plain or seen_shape(shape) is None or math.prod(shape) * dtype.itemsize != length:
         return None
-    return NpyHeader(start[: stream.tell()], images, dtype)
+    if fortran and length > MAX_SCATTERED_BYTES:
+        return None
+    return NpyHeader(start[: stream.tell()], shape, bool(fortran), dtype)
 
 
-def levels_of(pieces: Iterable[NDArray[np.uint8]], dtype: np.dtype[Any]) -> int | None:
-    """2 if no value in any piece is above 1, else 256; None for booleans that have such values."""
-    levels = 2 if all(int(piece.max()) <= 1 for piece in pieces) else 256
-    return None if dtype == np.dtype(bool) and levels != 2 else levels
+class SeenArray(NamedTuple):
+    """An array seen as images: its header, the images, and how its bytes are seen as them."""
+
+    header: bytes
+    images: Images
+    view: ArrayView
 
 
-def read_npy(data: NDArray[np.uint8]) -> tuple[bytes, Images] | None:
-    """Header and images of a whole npy file (as bytes), or None unless it is as `npy_header` says."""
+def read_npy(data: NDArray[np.uint8]) -> SeenArray | None:
+    """The array of a whole npy file (as bytes) seen as images, or None unless it may be."""
     header = npy_header(data[:HEADER_BYTES].tobytes(), len(data))
     if header is None:
         return None
-    pixels = data[len(header.content) :].reshape(header.shape)
-    levels = levels_of([pixels], header.dtype)
-    return None if levels is None else (header.content, Images(pixels, levels))
+    rest = data[len(header.content) :]
+    found = header.view([rest])
+    if found is None:
+        return None
+    view, levels = found
+    images = view.images_of(rest.data)
+    if view.bytes_of(images) != rest.tobytes():
+        return None
+    return SeenArray(header.content, Images(images, levels), view)
+
+
+def seen_images(array: NDArray[Any]) -> Images | None:
+    """The images that an array is seen as, whatever its order; None where it is not."""
+    dtype = array_type(array.dtype.str)
+    if dtype is None or seen_shape(array.shape) is None:
+        return None
+    whole = np.ascontiguousarray(array)
+    found = find_values([whole.reshape(-1)], dtype)
+    if found is None:
+        return None
+    view = ArrayView(dtype.str, array.shape, False, found.values)
+    return Images(np.ascontiguousarray(view.images_of(whole.data)), found.levels)
 
 
 def usual_header(usual_shape: int, size: int, height: int, width: int) -> bytes:
@@ -176,6 +208,8 @@ def usual_shape(members: Sequence[MemberLayout], size: int, height: int, width: 
     """The number in `USUAL_SHAPES` of an array file that needs no skeleton, as its header is the usual one; else 0."""
     if len(members) != 1 or members[0].name or not height * width:
         return 0
+    if members[0].view and not members[0].view.plain:
+        return 0
     for number in range(1, len(USUAL_SHAPES)):
         with suppress(DamagedArchive):
             if usual_header(number, size, height, width) == members[0].header:
@@ -183,34 +217,32 @@ def usual_shape(members: Sequence[MemberLayout], size: int, height: int, width: 
     return 0
 
 
-def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """(N, H, W, C) of an array that is a stack of images or one image, each within a chunk; else None."""
-    match shape:
-        case (n, h, w, (1 | 3) as c):
-            pass
-        case (h, w, 3):
-            n, c = 1, 3
-        case (n, h, w):
-            c = 1
-        case (h, w):
-            n, c = 1, 1
-        case _:
-            return None
-    return (n, h, w, c) if min(n, h, w) > 0 and h * w * c <= MAX_VALUES else None
-
-
 def split_npy(path: str) -> Member | None:
     """The one member of an npy file, its pixels read when asked for; None where it must be kept as bytes."""
     try:
         with open(path, "rb") as stream:
             header = npy_header(stream.read(HEADER_BYTES), stream.seek(0, 2))
+            size = stream.tell()
     except OSError:
         return None
     if header is None:
         return None
-    pixels = StoredPixels(path, len(header.content), header.shape)
-    levels = levels_of(pixels.bytes_in_pieces(), header.dtype)
-    return None if levels is None else Member("", 0, (), header.content, StoredImages(pixels, levels))
+    offset = len(header.content)
+    found = header.view(_bytes_in_pieces(path, offset, size - offset))
+    if found is None:
+        return None
+    view, levels = found
+    if view.fortran:
+        data = read_piece(path, offset, size - offset)
+        images = Images(view.images_of(data), levels)
+        return Member("", 0, (), header.content, images, view=view) if view.bytes_of(images.pixels) == data else None
+    return Member("", 0, (), header.content, StoredImages(StoredPixels(path, offset, view), levels), view=view)
+
+
+def _bytes_in_pieces(path: str, start: int, length: int) -> Iterator[NDArray[np.uint8]]:
+    """Bytes of a file, some at a time. Raises InputError where they are no longer there."""
+    for first in range(0, length, READ_BYTES):
+        yield np.frombuffer(read_piece(path, start + first, min(READ_BYTES, length - first)), np.uint8)
 
 
 def split_npz(path: str) -> Iterator[Member] | None:
@@ -229,29 +261,6 @@ def split_npz(path: str) -> Iterator[Member] | None:
     return _npz_members(path, infos) if plain else None
 
 
-def zips_alike(path: str, spool: BinaryIO) -> bool:
-    """Whether an npz file is the zip, byte for byte, that `ArrayWriter` makes of its members. spool: to write it to.
-
-    Raises OSError where that cannot be written, InputError where the file cannot be read any more.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-            layouts = [MemberLayout(info.filename, info.compress_type, info.date_time, b"", 1) for info in infos]
-            writer = ArrayWriter(spool, True, layouts)
-            for info in infos:
-                writer.add(archive.read(info))
-            writer.close()
-    except zipfile.BadZipFile:
-        raise InputError(f"{path} changed while it was read: compress again") from None
-    size = spool.seek(0, 2)
-    spool.seek(0)
-    return size == os.path.getsize(path) and all(
-        spool.read(READ_BYTES) == read_piece(path, start, min(READ_BYTES, size - start))
-        for start in range(0, size, READ_BYTES)
-    )
-
-
 def is_date(date: tuple[int, ...]) -> bool:
     """Whether six numbers are a date that zip files can hold."""
     bounds = (1980, 2107), (1, 12), (1, 31), (0, 23), (0, 59), (0, 59)
@@ -262,17 +271,23 @@ def _npz_members(path: str, infos: list[zipfile.ZipInfo]) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in infos:
             data = archive.read(info)
-            parts = read_npy(np.frombuffer(data, np.uint8))
-            header, images = parts or (b"", None)
-            rest = b"" if parts else data
-            yield Member(info.filename, info.compress_type, info.date_time, header, images, rest)
+            header, images, view = read_npy(np.frombuffer(data, np.uint8)) or (b"", None, None)
+            rest = data if images is None else b""
+            yield Member(info.filename, info.compress_type, info.date_time, header, images, rest, view)
 
 
 def pack_members(members: Iterable[MemberLayout], *, zipped: bool) -> bytes:
     """The skeleton of an array file."""
-    rows = [[member.name, member.method, list(member.date), member.header, member.n_chunks] for member in members]
-    packed: bytes = msgpack.packb([zipped, rows])
+    packed: bytes = msgpack.packb([zipped, [_packed_member(member) for member in members]])
     return packed
+
+
+def _packed_member(member: MemberLayout) -> list[Any]:
+    """A member in a skeleton: of a header that NumPy would write for its view, only the length."""
+    view, header = member.view, member.header
+    short = view is not None and view.header(len(header)) == header
+    row = [member.name, member.method, list(member.date), len(header) if short else header, member.n_chunks]
+    return [*row, view.packed()] if view and (short or not view.plain) else row
 
 
 def unpack_members(skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
@@ -292,61 +307,15 @@ def unpack_members(skeleton: bytes) -> tuple[bool, list[MemberLayout]]:
     return bool(zipped), members
 
 
-def _member_layout(name: Any, method: Any, date: Any, header: Any, n_chunks: Any) -> MemberLayout:
+def _member_layout(
+    name: Any, method: Any, date: Any, header: Any, n_chunks: Any, packed_view: Any = None
+) -> MemberLayout:
+    view = None if packed_view is None else ArrayView.unpacked(packed_view)
+    if view and type(header) is int and LEAST_HEADER_BYTES <= header <= HEADER_BYTES:
+        header = view.header(header)
     fields = isinstance(name, str) and "\0" not in name and method in (0, 8) and isinstance(header, bytes)
     fields = fields and len(name.encode()) < 2**16  # as zip files have it
     dated = date == [] or (all(isinstance(part, int) for part in date) and is_date(tuple(date)))
     if not fields or not dated or not isinstance(n_chunks, int) or n_chunks < 1:
         raise TypeError("a member's fields are not those of the format")
-    return MemberLayout(name, method, tuple(date), header, n_chunks)
-
-
-class ArrayWriter:
-    """Puts an array file together in `stream` from the contents of its chunks, given in order to `add`."""
-
-    def __init__(self, stream: BinaryIO, zipped: bool, members: Iterable[MemberLayout]) -> None:
-        """Begin; `zipped` is whether the file is a zip."""
-        self._members = list(members)
-        self._stream = stream
-        self._zip = zipfile.ZipFile(stream, "w", allowZip64=True) if zipped else None
-        self._sink: Any = None
-        self._advance()
-
-    def add(self, content: bytes) -> None:
-        """Append the content of the next chunk."""
-        if not self._members:
-            raise DamagedArchive("an array file has more chunks than its skeleton says")
-        self._sink.write(content)
-        self._members[0] = replace(self._members[0], n_chunks=self._members[0].n_chunks - 1)
-        if self._members[0].n_chunks == 0:
-            if self._zip:
-                self._sink.close()
-            self._members.pop(0)
-            self._advance()
-
-    def abandon(self) -> None:
-        """Let go of a file that cannot be finished: a zip would try to, when it is forgotten."""
-        if self._zip:
-            with suppress(Exception):
-                self._sink.close()
-            with suppress(Exception):
-                self._zip.close()
-
-    def close(self) -> None:
-        """Finish the file; DamagedArchive if chunks are missing."""
-        if self._members:
-            raise DamagedArchive("an array file has fewer chunks than its skeleton says")
-        if self._zip:
-            self._zip.close()
-
-    def _advance(self) -> None:
-        """Open the next member, if there is one, and write its header."""
-        if self._members:
-            member = self._members[0]
-            self._sink = self._stream
-            if self._zip:
-                info = zipfile.ZipInfo(member.name, member.date)  # type: ignore[arg-type]  # six ints, checked by zipfile
-                info.compress_type = member.method
-                info.create_system = 3  # Unix, on every system
-                self._sink = self._zip.open(info, "w", force_zip64=True)
-            self._sink.write(member.header)
+    return MemberLayout(name, method, tuple(date), header, n_chunks, view)

@@ -30,6 +30,7 @@ from bbcodec.images.probe import probe
 from bbcodec.input_files import read_file
 from bbcodec.options import PathLike, RunOptions
 from bbcodec.report.report import Baseline
+from bbcodec.sample_formats import pixel_mode
 
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecPool
@@ -168,7 +169,7 @@ def find_sources(files: Iterable[ScannedEntry]) -> Iterator[ImageSource]:
         suffix = entry.path[-4:].lower()
         if suffix in (".npy", ".npz"):
             for number, pixels, levels in _arrays(entry.path):
-                mode = "1" if levels == 2 else {1: "L", 3: "RGB"}[pixels.shape[3]]
+                mode = pixel_mode(pixels.shape[3], levels)
                 yield ImageSource(entry.path, ImageFormat(mode, *pixels.shape[1:3]), len(pixels), number)
         else:
             seen = probe(entry.path)

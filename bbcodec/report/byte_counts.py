@@ -30,6 +30,7 @@ from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 from bbcodec.images.formats import PIXEL_FORMS
+from bbcodec.sample_formats import pixel_mode
 
 MODE_CHANNELS: Final = {"RGB": 3, "RGBA": 4, "LA": 2, "CMYK": 4, "YCbCr": 3, "LAB": 3, "HSV": 3, "PA": 2}
 FORMAT_CHANNELS: Final = {"RGB8": 3, "RGBA8": 4, "LA8": 2}
@@ -184,9 +185,8 @@ def _plain_arrays(counts: ByteCounts) -> Iterator[tuple[int, PlainArray]]:
             content = unpack_bytes(read_body(counts, counts.directory.chunks[place.chunk]))
             array = read_npy(np.frombuffer(content, np.uint8)[start : start + place.length])
             if array is not None:
-                pixels, levels = array[1]
-                mode = "1" if levels == 2 else {1: "L", 3: "RGB"}[pixels.shape[3]]
-                yield number, PlainArray(len(pixels), pixels.size, mode)
+                pixels, levels = array.images
+                yield number, PlainArray(len(pixels), pixels.size, pixel_mode(pixels.shape[3], levels))
 
 
 def _part_lengths(directory: Directory) -> dict[int, dict[int, int]]:

@@ -82,7 +82,7 @@ def load_dataset(
     valid_images: int = 1000,
     seed: int = 0,
 ) -> Dataset:
-    """The images of folders, files and arrays, of the pixel format with most pixels.
+    """The images of folders, files and arrays, of the pixel format with most pixels of those with enough images.
 
     valid: the held-out images; without it some 5 % of the others are held out, at least one, chosen by the seed and
     the number of images alone. At most `valid_images` are held out. levels: None uses images as they are (mode `1`,
@@ -90,7 +90,7 @@ def load_dataset(
     time they are used. Raises InputError if there are too few images, or no held-out ones of that pixel format.
     """
     found = find_images(inputs, levels)
-    key = found.largest()
+    key = found.largest(enough=1 if valid else 2)
     if not found.count(key):
         reason = next(found.notes(key), "")
         raise InputError(f"no images in {_listed(inputs)}" + (f" ({reason})" if reason else ""))

@@ -17,7 +17,7 @@ from PIL import Image
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.errors import InputError
 from bbcodec.images.display import image_shown
-from bbcodec.images.npy import image_shape
+from bbcodec.images.npy import seen_images
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 
 Pixels = NDArray[np.uint8]
@@ -28,7 +28,9 @@ MAX_NAMED: Final = 3  # files named in a note; more are counted
 
 FORMATS: Final = {"RGB": PixelFormat(3, 256), "L": PixelFormat(1, 256), "1": PixelFormat(1, 2)}
 FORMAT_NAMES: Final = {"RGB": "RGB", "L": "grey", "1": "two-level"}
-ARRAY_SHAPES: Final = "uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
+ARRAY_SHAPES: Final = (
+    "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, of values 0 to 255, k / 255, or up to 256 others"
+)
 SUPPORTED_MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")  # of Pillow
 
 
@@ -57,9 +59,12 @@ class FoundImages:
         """The number of images of a pixel format."""
         return sum(len(stack) for stack in self.stacks[key])
 
-    def largest(self) -> str:
-        """The pixel format with most pixels."""
-        return max(self.stacks, key=lambda key: sum(stack[..., 0].size for stack in self.stacks[key]))
+    def largest(self, enough: int) -> str:
+        """The pixel format with most pixels, of those that have enough images if any do."""
+        return max(self.stacks, key=lambda key: (self.count(key) >= enough, self._pixels(key)))
+
+    def _pixels(self, key: str) -> int:
+        return sum(stack[..., 0].size for stack in self.stacks[key])
 
     def images(self, key: str) -> Images:
         """All images of a pixel format: one array if all have one size."""
@@ -72,7 +77,9 @@ class FoundImages:
         """Lines on what is not used if images of the chosen pixel format are, and on what else is good to know."""
         for key, name in FORMAT_NAMES.items():
             if key != chosen and self.count(key):
-                yield f"skipped {counted(self.count(key), name)}: most pixels are {FORMAT_NAMES[chosen]}"
+                few = self._pixels(key) > self._pixels(chosen)
+                why = "too few to train on" if few else f"most pixels are {FORMAT_NAMES[chosen]}"
+                yield f"skipped {counted(self.count(key), name)}: {why}"
         for reason, count in sorted(self.skipped.items()):
             yield f"skipped {counted(count)}: {reason}"
         if self.unreadable:
@@ -171,16 +178,19 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: FoundImages)
     used = False
     try:
         for key, array in arrays_of(path):
-            shape = image_shape(array.shape) if array.dtype in (np.uint8, np.bool_) else None
-            if shape is None:
+            images = seen_images(array)
+            if images is None:
                 what = f"{array.dtype} {array.shape}" if array.size else f"empty, of shape {array.shape}"
                 unusable = unusable or f"{key and f'{key} in '}{path} is {what}"
                 continue
-            pixels = np.ascontiguousarray(array).view(np.uint8).reshape(shape)
-            two_level = levels != 256 and shape[3] == 1 and int(pixels.max()) <= 1
-            found.add("1" if two_level else "RGB" if shape[3] == 3 else "L", pixels)
+            pixels = images.pixels
+            if pixels.shape[3] == 4:
+                found.with_alpha += len(pixels)
+                pixels = np.ascontiguousarray(pixels[..., :3])
+            two_level = levels != 256 and pixels.shape[3] == 1 and images.levels == 2
+            found.add("1" if two_level else "RGB" if pixels.shape[3] == 3 else "L", pixels)
             if key:
-                found.members.append(f"using {counted(shape[0])} of {key} in {path.name}")
+                found.members.append(f"using {counted(len(pixels))} of {key} in {path.name}")
             used = True
     except (*BAD_IMAGE, zipfile.BadZipFile) as error:
         if named:

@@ -21,6 +21,7 @@ from fake_codec import fake_content, familiar, load_fake
 from PIL import Image
 
 from bbcodec import input_files
+from bbcodec.archive import compress as compressing
 from bbcodec.archive.format.chunks import DIRECTORY
 from bbcodec.archive.format.container import ContainerReader
 from bbcodec.cli.main import main
@@ -114,8 +115,8 @@ def test_compress_tells_sizes_and_ratio(folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert told.keys() == {
-        "files", "file_bytes", "archive_bytes", "how", "codecs", "skipped", "changed", "adapted", "folders", "copies",
-        "rewritten",
+        "files", "file_bytes", "archive_bytes", "how", "codecs", "skipped", "changed", "lost", "adapted", "folders",
+        "copies", "rewritten",
     }  # fmt: skip
     assert (told["folders"], told["copies"], told["rewritten"]) == (1, 0, 3)
     assert told["archive_bytes"] == (tmp_path / "a.bb").stat().st_size
@@ -427,8 +428,21 @@ def test_inputs_that_are_not_there(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_an_unreadable_file(folder, tmp_path):
     (folder / "0.png").chmod(0)
-    check_fails(3, "compress", folder, "-o", tmp_path / "a.bb", match="0.png cannot be read")
-    assert names(tmp_path) == sorted(["in", *(f"in/{name}" for name in names(folder))])
+    check_fails(9, "compress", folder, "-o", tmp_path / "a.bb", match="0.png: could not be read any more")
+    assert (tmp_path / "a.bb").exists()
+
+
+def test_a_file_that_vanishes_meanwhile_is_named_and_has_an_exit_code(folder, tmp_path, capsys, monkeypatch):
+    real = compressing.find_copies
+
+    def find(entries):
+        (folder / "0.png").unlink(missing_ok=True)
+        return real(entries)
+
+    monkeypatch.setattr(compressing, "find_copies", find)
+    assert main(["compress", str(folder), "-o", str(tmp_path / "a.bb"), "--codec", "none"]) == 9
+    assert f"{folder / '0.png'}: was removed before it was read: left out" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "a.bb")]) == 0
 
 
 def test_a_file_that_cannot_be_read(folder, tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ import shutil
 import struct
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from bbcodec.codec.stored import StoredCodec
 from bbcodec.codec.weights import tails
 from bbcodec.coder.ans import AnsStack
 from bbcodec.coder.kernels import geometric
+from bbcodec.images.array_views import ArrayView
 from bbcodec.images.codings import coding_named, file_codings
 from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
@@ -112,13 +114,16 @@ def file_streams() -> Seeds:
 
 def array_files() -> Seeds:
     """Array files, and skeletons."""
-    stream, zipped = io.BytesIO(), io.BytesIO()
+    stream, zipped, seen = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.save(stream, ramp(3, 4, 5))
+    np.save(seen, np.asfortranarray(ramp(2, 4, 3, 5, top=3).astype(">f4")))
+    view = ArrayView("<f4", (2, 3, 4, 4), False, np.arange(9, dtype="<f4").tobytes(), True, 2)
     np.savez_compressed(zipped, one=ramp(2, 3, 4, 3), two=np.arange(3.0))
     usual = MemberLayout("", 0, (), stream.getvalue()[:128], 2)
     dated = MemberLayout("one.npy", 8, (2000, 1, 1, 0, 0, 0), b"header", 1)
     return {
         "images.npy": stream.getvalue(), "two.npz": zipped.getvalue(),
+        "seen.npy": seen.getvalue(), "view.skeleton": pack_members([replace(usual, view=view)], zipped=False),
         "npy.skeleton": pack_members([usual], zipped=False), "npz.skeleton": pack_members([dated], zipped=True),
     }  # fmt: skip
 

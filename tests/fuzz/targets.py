@@ -10,6 +10,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,12 @@ from bbcodec.coder.ans import PRECISION_MAX, AnsStack
 from bbcodec.coder.kernels import geometric, uniform
 from bbcodec.coder.tables import LOG2
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, StackUnderflow
+from bbcodec.images.array_files import ArrayWriter
 from bbcodec.images.codings import coding_named, file_codings
 from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import Picture, join_image, palette, split_image
-from bbcodec.images.npy import ArrayWriter, MemberLayout, pack_members, split_npy, split_npz, unpack_members
+from bbcodec.images.npy import MemberLayout, pack_members, split_npy, split_npz, unpack_members
 from bbcodec.images.probe import probe
 from bbcodec.options import Limits, RunOptions
 from bbcodec.sample_formats import SAMPLE_FORMATS
@@ -232,7 +234,9 @@ def arrays(data: bytes) -> None:
         zipped, members = unpack_members(data)
         if unpack_members(pack_members(members, zipped=zipped)) != (zipped, members):
             raise AssertionError("the skeleton of an array file is another when it was packed again")
-        _joined(zipped, [(member, [b""] * min(member.n_chunks, 100)) for member in members])
+        plain = all(member.view is None for member in members)
+        with nullcontext() if plain else suppress(DamagedArchive):  # of images that are not there
+            _joined(zipped, [(member, [b""] * min(member.n_chunks, 100)) for member in members])
         return
     zipped = data[:1] == b"P"
     path = Path(PLACE.name, "a.npz" if zipped else "a.npy")
@@ -246,7 +250,7 @@ def arrays(data: bytes) -> None:
     contents = []
     for member in found:
         pixels = b"" if member.images is None else member.images.pixels[:].tobytes()
-        layout = MemberLayout(member.name, member.method, member.date, member.header, 1)
+        layout = MemberLayout(member.name, member.method, member.date, member.header, 1, member.view)
         contents.append((layout, [pixels or member.rest]))
     joined = _joined(zipped, contents) if contents else b""
     if found and not zipped and joined != data:

@@ -45,10 +45,10 @@ def check_name(name: bytes) -> None:
 def link_stays_inside(name: bytes, target: bytes) -> bool:
     """Whether a link called `name` that points to `target` is plain and cannot lead out of the folder that holds all.
 
-    Plain: `..` only at the front, and no more of them than folders above the link. Then each step starts inside and
-    ends inside, whatever other plain links it passes.
+    Plain: `..` only at the front, and no more of them than folders above the link; `.` anywhere. Then each step starts
+    inside and ends inside, whatever other plain links it passes.
     """
-    parts = target.split(b"/")
+    parts = [part for part in target.split(b"/") if part != b"."]
     ups = next((depth for depth, part in enumerate(parts) if part != b".."), len(parts))
     plain = ODD_PARTS.isdisjoint(parts[ups:]) and b"\0" not in target
     return plain and ups <= name.count(b"/") and os.name != "nt"

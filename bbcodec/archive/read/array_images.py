@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
-from itertools import accumulate
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from bbcodec.archive.format.chunks import BYTES, LEARNED, SheetBody
-from bbcodec.archive.format.index import Entry
+from bbcodec.archive.format.index import Entry, Place
+from bbcodec.archive.read.join import member_layouts
 from bbcodec.archive.read.task_runner import TaskRunner
 from bbcodec.archive.read.tasks import StretchTask, plan_stretches
 from bbcodec.codec.message import LearnedMessage
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bbcodec.images.array_views import ArrayView
+
+
+@dataclass(frozen=True)
+class _Span:
+    """`count` images from number `first` on, in place number `place` of an entry."""
+
+    first: int
+    count: int
+    place: int
+
+    @property
+    def end(self) -> int:
+        """The number of the image after them."""
+        return self.first + self.count
+
+
+class _Plane(NamedTuple):
+    """Where a plane of the images of an array lies; `channels` of each."""
+
+    channels: int
+    spans: list[_Span]
+
 
 class ArrayImages:
     """The images of `.npy` entries, which are called by their numbers."""
@@ -26,18 +50,19 @@ class ArrayImages:
         """Look at nothing yet."""
         self._decoder = decoder
         self._file = decoder.file
-        self._starts: dict[int, list[int]] = {}
+        self._known: dict[int, list[_Plane]] = {}
         self._tasks: dict[int, list[StretchTask]] = {}
 
     def count(self, number: int) -> int:
         """How many images an entry holds; 0 if it is not an `.npy` of images."""
         entry = self._entry(number)
         images = entry.form == "arrays" and entry.width * entry.height > 0 and entry.name.lower().endswith(b".npy")
-        return self._chunk_starts(number)[-1] if images else 0
+        return self._planes(number)[0].spans[-1].end if images else 0
 
     def chunk_of(self, number: int, image: int) -> int:
         """The number of the chunk that an image begins in."""
-        return self._entry(number).content[bisect_right(self._chunk_starts(number), image) - 1].chunk
+        spans = self._planes(number)[0].spans
+        return next(self._entry(number).content[span.place].chunk for span in spans if image < span.end)
 
     def images(self, number: int, start: int, stop: int) -> NDArray[np.uint8]:
         """The images from `start` to before `stop`, (n, H, W, C).
@@ -50,23 +75,36 @@ class ArrayImages:
         if not 0 <= start < stop <= count:
             name = os.fsdecode(entry.name)
             raise InputError(f"{name!r} has {count} images of an array, not those from {start} to {stop}")
-        starts = self._chunk_starts(number)
-        wanted = range(bisect_right(starts, start) - 1, bisect_left(starts, stop))
-        tasks = [self._chunk_tasks(number)[chunk] for chunk in wanted]
+        planes = [self._plane_images(number, plane, start, stop) for plane in self._planes(number)]
+        images = np.concatenate(planes, axis=3)
+        view = self._view(number)
+        return images if view is None else view.shown(images)
+
+    def _plane_images(self, number: int, plane: _Plane, start: int, stop: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        entry = self._entry(number)
+        wanted = [span for span in plane.spans if span.first < stop and span.end > start]
+        tasks = [self._chunk_tasks(number)[span.place] for span in wanted]
         parts = []
-        for chunk, (decoded,) in zip(wanted, self._decoder.here(tasks), strict=True):
-            first, last = starts[chunk], starts[chunk + 1]
+        for span, (decoded,) in zip(wanted, self._decoder.here(tasks), strict=True):
             damage = decoded.damage
-            if not damage and len(decoded.content) % max(1, (last - first) * entry.height * entry.width):
+            if not damage and len(decoded.content) != span.count * entry.height * entry.width * plane.channels:
                 damage = "a chunk of an array holds a part of an image"
             if damage:
                 raise DamagedArchive(f"{self._file.path}: {damage}")
-            images = np.frombuffer(decoded.content, np.uint8).reshape(last - first, entry.height, entry.width, -1)
-            parts.append(images[max(start - first, 0) : stop - first])
+            shape = span.count, entry.height, entry.width, plane.channels
+            images = np.frombuffer(decoded.content, np.uint8).reshape(shape)
+            parts.append(images[max(start - span.first, 0) : stop - span.first])
         return np.concatenate(parts)
 
     def _entry(self, number: int) -> Entry:
         return self._file.entries[number]
+
+    def _view(self, number: int) -> ArrayView | None:
+        """How an array is seen as images, if these are not its bytes."""
+        entry = self._entry(number)
+        return member_layouts(entry, self._decoder.skeleton(entry))[1][0].view
 
     def _chunk_tasks(self, number: int) -> list[StretchTask]:
         """The tasks of an array, one a chunk."""
@@ -74,16 +112,41 @@ class ArrayImages:
             self._tasks[number] = plan_stretches(self._file, self._entry(number), restore=True)
         return self._tasks[number]
 
-    def _chunk_starts(self, number: int) -> list[int]:
-        """The number of the first image of each chunk of an array, and that of all images."""
-        if number not in self._starts:
-            entry, counts = self._entry(number), [0]
-            for place in entry.content:
-                chunk = self._file.chunk(place)
-                if chunk.type == BYTES:
-                    counts.append(place.length // (entry.width * entry.height * entry.channels))
-                else:
-                    body = LearnedMessage if chunk.type == LEARNED else SheetBody
-                    counts.append(body.unpack(self._file.body(chunk)).count)
-            self._starts[number] = list(accumulate(counts))
-        return self._starts[number]
+    def _planes(self, number: int) -> list[_Plane]:
+        """Where the images of an array lie. Raises DamagedArchive where places are not those of its view."""
+        if number not in self._known:
+            view = self._view(number)
+            planes = [_Plane(channels, []) for channels in view.planes] if view else []
+            planes = planes or [_Plane(self._entry(number).channels, [])]
+            counts = view.part_images() if view and len(planes) > 1 else None
+            places = iter(enumerate(self._entry(number).content))
+            if counts is None:
+                self._take(number, planes[0], places, None)
+            else:
+                for count in counts:
+                    for plane in planes:
+                        self._take(number, plane, places, count)
+            if not all(plane.spans for plane in planes) or next(places, None):
+                raise DamagedArchive(f"{self._file.path}: an array has other chunks than its view says")
+            self._known[number] = planes
+        return self._known[number]
+
+    def _take(self, number: int, plane: _Plane, places: Iterator[tuple[int, Place]], count: int | None) -> None:
+        """Note the next places, with so many images of a plane in all."""
+        end = plane.spans[-1].end if plane.spans else 0
+        stop = None if count is None else end + count
+        while stop is None or end < stop:
+            place_number, place = next(places, (-1, None))
+            if place is None:
+                return
+            images = self._images_of(number, place, plane.channels)
+            plane.spans.append(_Span(end, images, place_number))
+            end += images
+
+    def _images_of(self, number: int, place: Place, channels: int) -> int:
+        """How many images lie at a place."""
+        entry, chunk = self._entry(number), self._file.chunk(place)
+        if chunk.type == BYTES:
+            return place.length // (entry.width * entry.height * channels)
+        body = LearnedMessage if chunk.type == LEARNED else SheetBody
+        return body.unpack(self._file.body(chunk)).count

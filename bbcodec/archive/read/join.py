@@ -84,16 +84,13 @@ def member_layouts(entry: Entry, skeleton: bytes) -> tuple[bool, list[MemberLayo
 
 
 def _write_arrays(entry: Entry, skeleton: bytes, contents: Iterable[bytes], stream: BinaryIO) -> None:
-    from bbcodec.images.npy import ArrayWriter
+    from bbcodec.images.array_files import ArrayWriter
 
     start = stream.tell()
-    writer = ArrayWriter(stream, *member_layouts(entry, skeleton))
+    limit = MOST_TIMES * entry.size + FREE_BYTES if entry.skeleton else entry.size
+    writer = ArrayWriter(stream, *member_layouts(entry, skeleton), limit)
     try:
-        left = MOST_TIMES * entry.size + FREE_BYTES if entry.skeleton else entry.size
         for content in contents:
-            left -= len(content)
-            if left < 0:
-                raise DamagedArchive(f"the arrays are longer than those of a file of {entry.size} bytes")
             writer.add(content)
         writer.close()
     except BaseException:

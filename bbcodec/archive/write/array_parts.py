@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from bbcodec.archive.write.candidates import (
     encode_learned,
     encode_sheets,
 )
-from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile, total_bytes
+from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, StoredFile, total_bytes
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import ArrayTask, FilePart, ImageDescription
 from bbcodec.archive.write.trials import least_lzma
@@ -26,46 +27,65 @@ from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import pixel_mode
 
 
+class SizedChunk(NamedTuple):
+    """A chunk, and the bytes of its content if it holds bytes, else 0."""
+
+    chunk: DraftChunk
+    length: int = 0
+
+
 @dataclass(frozen=True)
 class CodedArrayPart:
     """A part of an array file, coded; without its content, as all parts of a file are held.
 
-    length: bytes of the content. shape: of its images (N, H, W, C), empty for other bytes; levels: of their values.
-    saved: bytes, at least, that learned chunks are shorter than the best of everything else. tried: bytes by coding.
+    ways: its chunks with all channels together, and with alpha apart if there is one. shape: of its images
+    (N, H, W, C), empty for other bytes; levels: of their values. saved, tried: as of `StoredImages`, of each way.
     member, last: as in the task.
     """
 
     entry: int
-    chunks: list[DraftChunk]
-    length: int
+    ways: list[StoredImages]
     member: MemberLayout | None
     last: bool
     shape: tuple[int, ...] = ()
     levels: int = 0
-    saved: int = 0
-    tried: dict[str, int] = field(default_factory=dict)
 
 
 def encode_array(pool: CodecPool, task: ArrayTask) -> CodedArrayPart:
     """A part of an array: its images by a learned codec, in sheets, or apart, or its bytes, whichever is shortest."""
     if isinstance(task.content, bytes):
-        chunks = [DraftChunk(BYTES, pack_bytes(task.content))]
-        return CodedArrayPart(task.entry, chunks, len(task.content), task.member, task.last)
-    stored = store_images(pool, task.content, task.options)
-    pixels = task.content.pixels
-    return CodedArrayPart(
-        task.entry, stored.chunks, pixels.nbytes, task.member, task.last,
-        pixels.shape, task.content.levels, stored.saved, stored.tried,
-    )  # fmt: skip
+        chunk = SizedChunk(DraftChunk(BYTES, pack_bytes(task.content)), len(task.content))
+        return CodedArrayPart(task.entry, [StoredImages([chunk], 0, {})], task.member, task.last)
+    pixels, levels = task.content
+    ways = [store_images(pool, task.content, task.options)]
+    if pixels.shape[3] == 4:
+        planes = [Images(pixels[..., :3], levels), Images(pixels[..., 3:], levels)]
+        ways.append(_together([store_images(pool, plane, task.options) for plane in planes]))
+    return CodedArrayPart(task.entry, ways, task.member, task.last, pixels.shape, levels)
 
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Images of an array in the shortest of all storage codings. saved, tried: as in `CodedArrayPart`."""
+    """Images of an array in the shortest of all storage codings, or other bytes of it.
 
-    chunks: list[DraftChunk]
+    saved: bytes, at least, that learned chunks are shorter than the best of everything else. tried: bytes by coding.
+    """
+
+    chunks: list[SizedChunk]
     saved: int
     tried: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """The bytes of all chunks."""
+        return total_bytes(one.chunk for one in self.chunks)
+
+
+def _together(planes: Sequence[StoredImages]) -> StoredImages:
+    """Planes of the same images, one after another."""
+    common = set.intersection(*(set(plane.tried) for plane in planes))
+    tried = {coding: sum(plane.tried[coding] for plane in planes) for coding in sorted(common)}
+    return StoredImages([chunk for plane in planes for chunk in plane.chunks], sum(one.saved for one in planes), tried)
 
 
 def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> StoredImages:
@@ -87,7 +107,8 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
         found["learned"] = learned.chunks
     tried = {coding: total_bytes(chunks) for coding, chunks in found.items()}
     coding = min(tried, key=lambda one: tried[one])
-    return StoredImages(found[coding], max(0, round(classical) - tried.get("learned", round(classical))), tried)
+    chunks = [SizedChunk(chunk, images.nbytes if chunk.type == BYTES else 0) for chunk in found[coding]]
+    return StoredImages(chunks, max(0, round(classical) - tried.get("learned", round(classical))), tried)
 
 
 def _as_bytes(chunks: list[DraftChunk], count: int) -> Candidate:
@@ -99,50 +120,59 @@ def _as_bytes(chunks: list[DraftChunk], count: int) -> Candidate:
 def join_array(parts: Sequence[CodedArrayPart], file: ScannedEntry) -> Iterator[CodedFiles]:
     """An array file in its chunks, or as bytes where these are fewer (an npz is compressed already)."""
     members = list(_members(parts))
-    zipped = bool(members[0].name)
+    layouts = [member.layout for member in members]
+    zipped = bool(layouts[0].name)
     height, width, channels = next((part.shape[1:] for part in parts if part.shape), (0, 0, 0))
-    shape_number = usual_shape(members, file.size, height, width)
-    skeleton = b"" if shape_number else pack_members(members, zipped=zipped)
-    cost = sum(total_bytes(part.chunks) for part in parts) + len(skeleton)
+    shape_number = usual_shape(layouts, file.size, height, width)
+    skeleton = b"" if shape_number else pack_members(layouts, zipped=zipped)
+    stored = [one for member in members for one in member.parts]
+    cost = sum(one.total for one in stored) + len(skeleton)
     kept = FilePart(parts[0].entry, file.path, 0, file.size)
-    original = packed_file_size(kept, cost) if zipped else file.size
-    tried = _tried(parts) | {"original": original}
-    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES or (zipped and cost >= original):
+    may_be_shorter = zipped or any(layout.view and not layout.view.plain for layout in layouts)
+    original = packed_file_size(kept, cost) if may_be_shorter else file.size
+    tried = _tried(stored) | {"original": original}
+    if len(skeleton) > MAX_ARRAY_SKELETON_BYTES or (may_be_shorter and cost >= original):
         yield from large_file_as_bytes(kept, tried)
         return
     mode = pixel_mode(channels, max(part.levels for part in parts)) if channels else ""
-    chunks: list[DraftChunk] = []
-    pieces: list[Piece] = []
-    for part in parts:
-        for chunk in part.chunks:
-            pieces.append(ChunkPiece(len(chunks), 0, part.length if chunk.type == BYTES else 0))
-            chunks.append(chunk)
-    stored = StoredFile(
+    sized = [chunk for one in stored for chunk in one.chunks]
+    described = StoredFile(
         entry=parts[0].entry,
         form="arrays",
         size=file.size,
         image=ImageDescription(mode, plane_layout=shape_number, width=width, height=height),
         skeleton=skeleton,
-        pieces=tuple(pieces),
+        pieces=tuple(ChunkPiece(number, 0, one.length) for number, one in enumerate(sized)),
         cost=cost,
         tried=tried,
-        saved=sum(part.saved for part in parts),
-        same_bytes=not any(member.method for member in members),
+        saved=sum(one.saved for one in stored),
+        same_bytes=not any(layout.method for layout in layouts),
     )
-    yield CodedFiles(chunks, [stored])
+    yield CodedFiles([one.chunk for one in sized], [described])
 
 
-def _members(parts: Sequence[CodedArrayPart]) -> Iterator[MemberLayout]:
-    """How the arrays of a file are put together, with the number of their chunks."""
-    n_chunks = 0
+class _Member(NamedTuple):
+    """How an array of a file is put together, with the number of its chunks, and its parts."""
+
+    layout: MemberLayout
+    parts: list[StoredImages]
+
+
+def _members(parts: Sequence[CodedArrayPart]) -> Iterator[_Member]:
+    """The arrays of a file, each in the way that is shortest for all of its parts."""
+    own: list[CodedArrayPart] = []
     for part in parts:
-        n_chunks += len(part.chunks)
+        own.append(part)
         if part.member:
-            yield replace(part.member, n_chunks=n_chunks)
-            n_chunks = 0
+            totals = [sum(one.total for one in way) for way in zip(*(one.ways for one in own), strict=True)]
+            way = totals.index(min(totals))
+            chosen = [one.ways[way] for one in own]
+            view = part.member.view and replace(part.member.view, split=way > 0)
+            yield _Member(replace(part.member, n_chunks=sum(len(one.chunks) for one in chosen), view=view), chosen)
+            own = []
 
 
-def _tried(parts: Sequence[CodedArrayPart]) -> dict[str, int]:
+def _tried(parts: Sequence[StoredImages]) -> dict[str, int]:
     """What all images of an array file cost in each storage coding that all of them could have."""
     tried = [part.tried for part in parts if part.tried]
     common = set.intersection(*(set(one) for one in tried)) if tried else set()

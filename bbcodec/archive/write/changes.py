@@ -26,15 +26,40 @@ COPY_BYTES: Final = 2**20
 
 
 def at_rest(scanned: Scan) -> Scan:
-    """The scan, its files looked at again if they have changed in the last milliseconds."""
+    """The scan, its files looked at again if changed in the last milliseconds; those that are gone left out."""
     young = [number for number, entry in enumerate(scanned.entries) if _is_young(entry)]
     if not young:
         return scanned
     time.sleep(REST_NS / 1e9)
-    entries = list(scanned.entries)
+    entries, lost = list(scanned.entries), dict[int, str]()
     for number in young:
-        entries[number] = _looked_at(entries[number])
-    return replace(scanned, entries=entries)
+        try:
+            entries[number] = _looked_at(entries[number])
+        except OSError as error:
+            lost[number] = reason_of(error)
+    return replace(scanned, entries=entries).without(lost)
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file is left out."""
+    if isinstance(error, FileNotFoundError):
+        return "was removed before it was read"
+    return f"could not be read any more ({error.strerror})"
+
+
+def unreadable_files(entries: Sequence[ScannedEntry], error: Exception) -> dict[int, str]:
+    """Files that cannot be read, and why, by number: those that do not open, and that which an error names."""
+    found: dict[int, str] = {}
+    for number, entry in enumerate(entries):
+        if entry.file_type == "file":
+            try:
+                open(entry.path, "rb").close()
+            except OSError as reason:
+                found[number] = reason_of(reason)
+            else:
+                if isinstance(error, InputError) and str(error).startswith(f"{entry.path} cannot be read"):
+                    found[number] = str(error).removeprefix(f"{entry.path} ")
+    return found
 
 
 def _is_young(entry: ScannedEntry) -> bool:
@@ -42,11 +67,8 @@ def _is_young(entry: ScannedEntry) -> bool:
 
 
 def _looked_at(entry: ScannedEntry, path: str | None = None) -> ScannedEntry:
-    """An entry as its file, or the one at `path`, is now. Raises InputError."""
-    try:
-        about = os.lstat(path or entry.path)
-    except OSError as error:
-        raise InputError(f"{entry.path} cannot be read: {error.strerror}") from None
+    """An entry as its file, or the one at `path`, is now. Raises OSError."""
+    about = os.lstat(path or entry.path)
     return replace(
         entry,
         path=path or entry.path,
@@ -92,11 +114,11 @@ class Copied(NamedTuple):
 
 
 def with_copies(scanned: Scan, numbers: Sequence[int], folder: Path) -> Copied:
-    """The scan with copies of some files, made in a folder, in their places; files that are gone are left out.
+    """The scan with copies of some files, made in a folder, in their places; those that cannot be read are left out.
 
-    Raises InputError for one that cannot be read, OutputError where there is no room for the copies.
+    Raises OutputError where there is no room for the copies.
     """
-    entries, skipped, unstable = dict(enumerate(scanned.entries)), list(scanned.skipped), []
+    entries, unstable, lost = list(scanned.entries), list[bytes](), dict[int, str]()
     for number in numbers:
         entry = entries[number]
         target = folder / f"{os.urandom(8).hex()}{array_suffix(entry.path)}"
@@ -104,14 +126,11 @@ def with_copies(scanned: Scan, numbers: Sequence[int], folder: Path) -> Copied:
             with open(entry.path, "rb") as source:
                 if not _copied(source, target):
                     unstable.append(entry.name)
-        except FileNotFoundError:
-            skipped.append(f"{entry.path}: was removed before it was read: left out")
-            del entries[number]
-            continue
         except OSError as error:
-            raise InputError(f"{entry.path} cannot be read: {error.strerror}") from None
+            lost[number] = reason_of(error)
+            continue
         entries[number] = _looked_at(entry, str(target))
-    return Copied(Scan(list(entries.values()), skipped), unstable)
+    return Copied(replace(scanned, entries=entries).without(lost), unstable)
 
 
 def _copied(source: BinaryIO, target: Path) -> bool:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import check_names, printable
 from bbcodec.errors import BBCodecError, InputError, TargetExists
 from bbcodec.options import PathLike
+
+BLOCK_BYTES: Final = 512  # of what the system counts of a file on the disk
+HOLE_BYTES: Final = 2**16  # from which holes are told
+TOLD_NAMES: Final = 3  # in a line
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,21 @@ class ScannedEntry:
 
 @dataclass(frozen=True)
 class Scan:
-    """Entries sorted by name; `skipped` says, a line each, what was left out and why."""
+    """Entries sorted by name; `skipped` says, a line each, what was left out and why.
+
+    lost: the names of those among them that were there at first, but could not be read.
+    """
 
     entries: list[ScannedEntry]
     skipped: list[str] = field(default_factory=list)
+    lost: list[bytes] = field(default_factory=list)
+
+    def without(self, reasons: Mapping[int, str]) -> Scan:
+        """The scan without files that cannot be read any more. reasons: why, by number."""
+        entries = [entry for number, entry in enumerate(self.entries) if number not in reasons]
+        lines = [f"{self.entries[number].path}: {why}: left out" for number, why in sorted(reasons.items())]
+        names = [self.entries[number].name for number in sorted(reasons)]
+        return Scan(entries, self.skipped + lines, self.lost + names)
 
 
 def signature_of(about: os.stat_result) -> tuple[int, ...]:
@@ -98,6 +113,7 @@ def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequen
         raise InputError("nothing to compress: no input was given")
     found: dict[bytes, ScannedEntry] = {}
     skipped: list[str] = []
+    odd = Oddities()
     alone = len(inputs) == 1 and os.path.isdir(inputs[0])
     for source in inputs:
         top = os.path.realpath(source)
@@ -106,7 +122,7 @@ def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequen
             raise InputError(f"there is no file or folder {str(source)!r}")
         if not name and not alone:
             raise InputError(f"{str(source)!r} has no name of its own: compress it alone, or name the folders in it")
-        for entry in _walk(top, name, skipped, exclude):
+        for entry in _walk(top, name, skipped, odd, exclude):
             if entry.name in found:
                 raise InputError(f"two inputs would both be called {printable(entry.name)} in the archive: rename one")
             if output is None or not _same_file(entry.path, output):
@@ -116,28 +132,66 @@ def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequen
     if not entries:
         why = "is empty, or all of it is excluded" if exclude else "is empty"
         raise InputError(f"nothing to compress: {', '.join(repr(str(source)) for source in inputs)} {why}")
-    return Scan(entries, skipped)
+    return Scan(entries, [*skipped, *odd.lines()])
 
 
-def _walk(path: str, name: bytes, skipped: list[str], exclude: Sequence[str]) -> Iterator[ScannedEntry]:
+class Oddities:
+    """What archives do not keep of files, to be told: special permissions, hard links, holes."""
+
+    def __init__(self) -> None:
+        """Nothing was seen yet."""
+        self._special: list[str] = []
+        self._linked: list[str] = []
+        self._sparse: list[str] = []
+        self._seen: set[tuple[int, int]] = set()
+
+    def note(self, path: str, about: os.stat_result) -> None:
+        """Note what is odd about a file or a folder."""
+        if stat.S_IMODE(about.st_mode) & 0o7000:
+            self._special.append(path)
+        if stat.S_ISREG(about.st_mode):
+            place = about.st_dev, about.st_ino
+            if about.st_nlink > 1 and place in self._seen:
+                self._linked.append(path)
+            if about.st_nlink > 1:
+                self._seen.add(place)
+            if about.st_size - BLOCK_BYTES * getattr(about, "st_blocks", about.st_size) > HOLE_BYTES:
+                self._sparse.append(path)
+
+    def lines(self) -> Iterator[str]:
+        """A line for each kind."""
+        yield from _told(self._special, "setuid, setgid and sticky bits are not kept")
+        yield from _told(self._linked, "hard links are restored as files of their own")
+        yield from _told(self._sparse, "holes of sparse files are restored as zeros")
+
+
+def _told(paths: list[str], what: str) -> Iterator[str]:
+    more = f" and {len(paths) - TOLD_NAMES} more" if len(paths) > TOLD_NAMES else ""
+    if paths:
+        yield f"{', '.join(sorted(paths)[:TOLD_NAMES])}{more}: {what}"
+
+
+def _walk(path: str, name: bytes, skipped: list[str], odd: Oddities, exclude: Sequence[str]) -> Iterator[ScannedEntry]:
     """The entry at `path`, and those below it; `name` is its name in the archive, empty at the top."""
     waiting = [(path, name)]  # no recursion: folders may be nested deeper than Python calls
     while waiting:
         path, name = waiting.pop()
         if not _excluded(name, exclude):
-            for found in _look(path, name, skipped):
+            for found in _look(path, name, skipped, odd):
                 if isinstance(found, ScannedEntry):
                     yield found
                 else:
                     waiting.append(found)
 
 
-def _look(path: str, name: bytes, skipped: list[str]) -> Iterator[ScannedEntry | tuple[str, bytes]]:
+def _look(path: str, name: bytes, skipped: list[str], odd: Oddities) -> Iterator[ScannedEntry | tuple[str, bytes]]:
     """The entry at `path`, and path and name of each that lies in it, the last one first."""
     try:
         about = os.lstat(path)
         permissions, signature = stat.S_IMODE(about.st_mode) & 0o777, signature_of(about)
         entry = ScannedEntry(name, path, "file", about.st_size, about.st_mtime_ns, permissions, signature=signature)
+        if name and not stat.S_ISLNK(about.st_mode):
+            odd.note(path, about)
         if stat.S_ISREG(about.st_mode):
             yield entry
         elif stat.S_ISLNK(about.st_mode):
@@ -152,6 +206,8 @@ def _look(path: str, name: bytes, skipped: list[str]) -> Iterator[ScannedEntry |
                 yield os.path.join(path, child), name + b"/" + below if name else below
         else:
             skipped.append(f"{path}: neither file, folder nor link: left out")
+    except FileNotFoundError:
+        return  # it went before it was found
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from None
 

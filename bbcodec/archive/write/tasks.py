@@ -21,11 +21,12 @@ from bbcodec.archive.format.tiles import tile_bounds, tile_count
 from bbcodec.archive.write.scan import ScannedEntry, array_suffix
 from bbcodec.atomic_files import temporary_folder
 from bbcodec.errors import OutputError
+from bbcodec.images.array_files import zips_alike
 from bbcodec.images.codings import file_codings
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
 from bbcodec.images.large_images import split_large
-from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_npz, zips_alike
+from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_npz
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
@@ -395,13 +396,16 @@ def _zips_alike(path: str) -> bool:
 def _member_parts(member: Member) -> Iterator[tuple[Images | bytes, MemberLayout | None]]:
     """The contents of the tasks of an array; with the last comes how the array is put together."""
     contents: Iterable[Images | bytes]
+    view = member.view
     if member.images is not None:
         pixels, levels = member.images
         most = max(1, GROUP_VALUES // int(np.prod(pixels.shape[1:])))
-        contents = (Images(pixels[part], levels) for part in split_evenly(len(pixels), most))
+        parts = split_evenly(len(pixels), most)
+        contents = (Images(pixels[part], levels) for part in parts)
+        view = view and replace(view, parts=len(parts))
     else:
         contents = cut_bytes(member.rest)
-    layout = MemberLayout(member.name, member.method, member.date, member.header, 0)
+    layout = MemberLayout(member.name, member.method, member.date, member.header, 0, view)
     for content, last in _with_last(contents):
         yield content, layout if last else None
 

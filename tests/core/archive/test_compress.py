@@ -1,5 +1,6 @@
 """Archives are written alike wherever and however often, appear whole or not at all, and say what was done."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -356,9 +357,14 @@ def test_a_file_that_cannot_be_read_is_named(folder, tmp_path, monkeypatch, name
 
     monkeypatch.setattr(input_files, "open", refusing, raising=False)
     monkeypatch.setattr(npy, "open", refusing, raising=False)
-    with pytest.raises(InputError, match=rf"{name} cannot be read: Permission denied"):
-        squeeze(folder, tmp_path / "a.bb", ALL)
-    assert not (tmp_path / "a.bb").exists()
+    summary = squeeze(folder, tmp_path / "a.bb", ALL)
+    assert summary.lost == sorted(
+        repr(str(path.relative_to(folder))) for path in folder.rglob("*") if str(path).endswith(name)
+    )
+    assert "Permission denied" in summary.skipped[0]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    assert not (tmp_path / "out" / name).exists()
+    assert len(list((tmp_path / "out").rglob("*"))) == len(list(folder.rglob("*"))) - len(summary.lost)
 
 
 # --- files that change meanwhile
@@ -429,8 +435,49 @@ def test_a_file_that_goes_meanwhile_is_left_out_and_named(folder, tmp_path, chan
     changing((folder / "notes.txt").unlink)
     summary = squeeze(folder, tmp_path / "a.bb")
     assert summary.skipped == [f"{folder / 'notes.txt'}: was removed before it was read: left out"]
+    assert summary.lost == ["'notes.txt'"]
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(folder, tmp_path / "out")
+
+
+def test_files_that_go_one_by_one_are_all_left_out(folder, tmp_path, changing):
+    """However many rounds that takes."""
+    names = ["notes.txt", "photo.jpg", "deep.png", "stack.npy", "both.npz", "bits.png"]
+    changing(*[(folder / name).unlink for name in names])
+    summary = squeeze(folder, tmp_path / "a.bb", ALL)
+    assert summary.lost == sorted(map(repr, names))
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "both.npz", "bits.png", "photo.jpg"])
+def test_a_file_that_cannot_be_read_any_more_is_left_out_and_named(folder, tmp_path, changing, monkeypatch, name):
+    """By a disk that fails, say."""
+    real = open
+
+    def failing(path, *args, **kwargs):
+        if str(path) == str(folder / name) and broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, *args, **kwargs)
+
+    broken = []
+    changing(lambda: broken.append(True))
+    monkeypatch.setattr("builtins.open", failing)
+    summary = squeeze(folder, tmp_path / "a.bb", ALL)
+    assert summary.lost == [repr(name)]
+    assert "could not be read any more (Input/output error): left out" in summary.skipped[0]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    (folder / name).unlink()
+    check_same_tree(folder, tmp_path / "out")
+
+
+def test_where_all_files_have_gone_nothing_is_written(tmp_path, changing):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("here")
+    changing((tmp_path / "in" / "a").unlink)
+    with pytest.raises(InputError, match=r"nothing is left to compress: .*in/a: was removed before it was read"):
+        squeeze(tmp_path / "in" / "a", tmp_path / "a.bb")
+    assert inside(tmp_path) == ["in"]
 
 
 def test_a_file_that_never_rests_is_told(folder, tmp_path, monkeypatch):

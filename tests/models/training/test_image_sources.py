@@ -42,6 +42,16 @@ def test_a_group_is_large_by_its_pixels_not_its_images(tmp_path):
     assert load_dataset([tmp_path]).pixels == GREY
 
 
+def test_one_large_image_alone_is_no_group(tmp_path):
+    for number in range(12):
+        save(tmp_path, f"g{number}.png", noise(8, 8, seed=number))
+    Image.fromarray(noise(99, 99) > 99).save(tmp_path / "mask.png")
+    dataset = load_dataset([tmp_path])
+    assert (dataset.pixels, len(dataset.train) + len(dataset.valid)) == (GREY, 12)
+    assert dataset.notes == ("skipped 1 two-level image: too few to train on",)
+    assert load_dataset([tmp_path], [tmp_path / "mask.png"]).pixels == BINARY
+
+
 def test_files_are_taken_once_in_the_order_of_their_names(tmp_path):
     for name in ("b", "a", "d", "c"):
         save(tmp_path, f"{name}.png", np.full((2, 2), ord(name), np.uint8))
@@ -167,8 +177,8 @@ def test_an_npz_gives_all_arrays_that_are_images(tmp_path):
 @pytest.mark.parametrize(
     "array",
     [
-        noise(5, 4, 6).astype(np.float32),
-        noise(5, 4, 6, 4),
+        np.random.default_rng(0).normal(size=(5, 14, 16)),
+        noise(5, 14, 16).astype(np.uint16) * 300 + np.arange(16, dtype=np.uint16),
         np.arange(9, dtype=np.uint8),
         noise(0, 4, 6),
         noise(5, 0, 6),
@@ -180,7 +190,7 @@ def test_arrays_that_are_no_images(array, tmp_path):
     np.savez(tmp_path / "y.npz", a=array)
     for name, what in (("x.npy", "x.npy is"), ("y.npz", r"a in .*y.npz is")):
         said = array.dtype if array.size else "empty, of shape"
-        with pytest.raises(InputError, match=rf"{what} {said} .*, expected uint8 \(N, H, W\), .*"):
+        with pytest.raises(InputError, match=rf"{what} {said} .*, expected \(N, H, W\), .*"):
             load_dataset([tmp_path / name])
     save(tmp_path, "0.png", noise(4, 4))
     save(tmp_path, "1.png", noise(4, 4, seed=1))
@@ -237,3 +247,28 @@ def test_bad_data_get_a_line(tmp_path):
         with pytest.raises(InputError, match=message) as caught:
             load_dataset([path])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        (lambda images: images.transpose(0, 3, 1, 2), 9), (np.asfortranarray, 9), (lambda images: images / 255, 9),
+        (lambda images: images.astype(">u2"), 9), (lambda images: np.pad(images, [(0, 0)] * 3 + [(0, 1)]), 9),
+    ],
+)  # fmt: skip
+def test_arrays_of_any_layout_are_the_same_images(tmp_path, change, count):
+    images = noise(9, 8, 6, 3)
+    np.save(tmp_path / "x.npy", change(images))
+    dataset = load_dataset([tmp_path / "x.npy"])
+    found = np.concatenate([dataset.train, dataset.valid])
+    assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in images)
+    assert len(found) == count
+
+
+def test_masks_of_any_two_values_have_two_levels(tmp_path):
+    mask = noise(9, 8, 6) > 99
+    for values in (mask, mask * np.uint8(255), mask * 3.5):
+        np.save(tmp_path / "x.npy", values)
+        dataset = load_dataset([tmp_path / "x.npy"])
+        assert dataset.pixels.levels == 2
+        assert int(dataset.train.max()) == 1

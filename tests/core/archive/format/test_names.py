@@ -41,8 +41,9 @@ def test_folders_may_hold_names():
     [
         (b"a", b"b", True), (b"a/b", b"../c", True), (b"a/b/c", b"../../d/e", True), (b"a", b"b/c", True),
         (b"a", b"../b", False), (b"a/b", b"../../c", False), (b"a", b"/b", False), (b"a/b", b"c/../d", False),
-        (b"a", b"", False), (b"a", b"b//c", False), (b"a", b"./b", False), (b"a", b"b\0c", False), (b"a", b".", False),
-        (b"a/b", b"..", True), (b"a", b"..", False),
+        (b"a", b"", False), (b"a", b"b//c", False), (b"a", b"./b", True), (b"a", b"b\0c", False), (b"a", b".", True),
+        (b"a/b", b"..", True), (b"a", b"..", False), (b"a", b"./..", False),
+        (b"a/b", b"./../c/.", True), (b"a", b"b/./../c", False),
     ],
 )  # fmt: skip
 def test_links_that_stay_inside(name, target, inside):

@@ -24,5 +24,6 @@ def test_results_of_large_files_come_back_without_their_pixels(tmp_path):
         assert len(pickle.dumps(coded)) < 10**4
         if isinstance(task, ArrayTask):
             plain = isinstance(task.content, bytes)
-            assert coded.length == (len(task.content) if plain else task.content.pixels.nbytes)
+            length = len(task.content) if plain else task.content.pixels.nbytes
+            assert sum(one.length for one in coded.ways[0].chunks) in (0, length)
             assert coded.shape == (() if plain else task.content.pixels.shape)

@@ -170,3 +170,21 @@ def test_a_file_that_shrinks_is_named(tmp_path):
     assert read_piece(str(tmp_path / "a"), 2, 3) == b"345"
     with pytest.raises(InputError, match="cannot be read"):
         scanning.file_digest(str(tmp_path))
+
+
+def test_what_is_not_kept_of_files_is_told(tmp_path):
+    for name in "abcde":
+        (tmp_path / name).write_bytes(b"plain")
+    os.chmod(tmp_path / "a", 0o4755)
+    (tmp_path / "folder").mkdir()
+    os.chmod(tmp_path / "folder", 0o1777)
+    for number in range(5):
+        os.link(tmp_path / "b", tmp_path / f"link{number}")
+    with open(tmp_path / "sparse", "wb") as stream:
+        stream.truncate(2**20)
+    assert scan([tmp_path]).skipped == [
+        f"{tmp_path / 'a'}, {tmp_path / 'folder'}: setuid, setgid and sticky bits are not kept",
+        f"{tmp_path / 'link0'}, {tmp_path / 'link1'}, {tmp_path / 'link2'} and 2 more: "
+        "hard links are restored as files of their own",
+        f"{tmp_path / 'sparse'}: holes of sparse files are restored as zeros",
+    ]
