@@ -35,6 +35,7 @@ LEVELS: Final = (
 )
 MAX_BLOCKS: Final = 2**16
 SAMPLE_TOKENS: Final = 2**14  # on which settings are told apart
+MOST_TRIED_BYTES: Final = 2**20  # of a stream whose first tokens are not known, so that all of it is tried
 TRIED_LEVELS: Final = (6, 9, 3, 1, 5, 4, 7, 8, 2)  # those that are set most come first
 
 
@@ -202,10 +203,15 @@ def find_recipe(stream: bytes, taken: Taken, window: int) -> Recipe | None:
     if (taken.blocks[:, inflate.TYPE] == STORED).all():
         ends = tuple(map(int, taken.blocks[:, inflate.BYTES]))
         return _checked(stream, taken, Recipe(Maker(0, DEFAULT, 8, window), ends=ends))
-    maker = _likely_maker(taken, window)
-    tokens, surprises, counts = _surprises(taken, maker)
-    if tokens is None:
+    blind = taken.blocks[0, inflate.TYPE] == STORED and len(taken.content) <= MOST_TRIED_BYTES
+    makers = _makers(taken, window) if blind else [_likely_maker(taken, window)]
+    followed = [(maker, *_surprises(taken, maker)) for maker in makers]
+    found = [one for one in followed if one[1] is not None]
+    if not found:
         return None
+    maker, tokens, surprises, counts = min(found, key=lambda one: len(one[2]))
+    if tokens is None:
+        raise RuntimeError("tokens that are none were chosen")
     kinds = tuple(map(int, taken.blocks[:, inflate.TYPE]))
     recipe = Recipe(maker, surprises, ends=None if counts[:-1] == _usual_ends(tokens, maker) else counts[:-1])
     try:
@@ -232,14 +238,9 @@ def _checked(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe | None:
 
 def _likely_maker(taken: Taken, window: int) -> Maker:
     """The settings that foresee most of the first tokens; the first of those that do equally well."""
-    tokens = taken.tokens[:SAMPLE_TOKENS]
-    coded = taken.blocks[:-1][taken.blocks[:-1, inflate.TYPE] != STORED]
-    whole = int(coded[0, inflate.TOKENS]) + 1 if len(coded) else 0
-    memories = (whole.bit_length() - 7,) if whole.bit_count() == 1 and 2**7 <= whole <= 2**15 else (8, 9)
-    if taken.blocks[0, inflate.TYPE] == STORED:
-        tokens = tokens[:0]  # nothing is known of the tokens before
-    best, least = Maker(6, DEFAULT, memories[0], window), len(tokens) + 1
-    for maker in _makers(taken, memories, window):
+    tokens = taken.tokens[: 0 if taken.blocks[0, inflate.TYPE] == STORED else SAMPLE_TOKENS]
+    best, least = Maker(6, DEFAULT, 8, window), len(tokens) + 1
+    for maker in _makers(taken, window):
         wrong = matching.count_mispredictions(taken.content, tokens, *maker.follower())
         if wrong < least:
             best, least = maker, wrong
@@ -248,8 +249,11 @@ def _likely_maker(taken: Taken, window: int) -> Maker:
     return best
 
 
-def _makers(taken: Taken, memories: tuple[int, ...], window: int) -> list[Maker]:
-    """Settings to try."""
+def _makers(taken: Taken, window: int) -> list[Maker]:
+    """Settings to try. Blocks that are not the last tell the memory level, if they are not stored."""
+    coded = taken.blocks[:-1][taken.blocks[:-1, inflate.TYPE] != STORED]
+    whole = int(coded[0, inflate.TOKENS]) + 1 if len(coded) else 0
+    memories = (whole.bit_length() - 7,) if whole.bit_count() == 1 and 2**7 <= whole <= 2**15 else (8, 9)
     matches = taken.tokens[taken.tokens > 255]
     if not len(matches):
         return [Maker(6, HUFFMAN_ONLY, memory, window) for memory in memories]

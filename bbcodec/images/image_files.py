@@ -43,16 +43,16 @@ class Picture:
 def split_image(data: bytes, exact: bool = False) -> Picture | None:
     """The picture of an image file, or None where the file could not be joined again.
 
-    exact: only if joining gives the very same bytes, and the file form promises so. The bytes of a PNG or WebP depend
-    on the versions of zlib and libwebp.
+    exact: only if joining gives the very same bytes, and the file form promises so. Those of a WebP depend on the
+    version of libwebp.
     """
     try:
         with strictly(), Image.open(io.BytesIO(data)) as image:
             seen = probe_of(image)
             form = form_of_format(seen.format)
-            if form is None or not seen.may_split or (exact and not form.same_bytes):
+            if form is None or not seen.may_split or (exact and not form.exact):
                 return None
-            parts = form.take_apart(image, io.BytesIO(data), lambda known: bands_of(image_samples(image, known)))
+            parts = form.take_apart(image, io.BytesIO(data), lambda known: bands_of(image_samples(image, known)), exact)
             if parts is None or len(parts.skeleton) > MAX_SKELETON_BYTES:
                 return None
             image.load()

@@ -86,7 +86,7 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
                 with _written_to(spool.parent):
                     join_bands(outline, split.spool.bands(), joined, trial=True)
                     joined.flush()
-                exactly = form_named(outline.form).same_bytes
+                exactly = form_named(outline.form).keeps_bytes(outline.skeleton)
                 same = _same_bytes(path, joined) or (not exactly and _shows(joined, split))
         return Picture(outline.form, outline.sample_format, split.spool.mapped(), outline.skeleton) if same else None
     except (*BAD_IMAGE, DamagedArchive):
@@ -112,7 +112,7 @@ def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
     with open(path, "rb") as stream, Image.open(path) as image:
         seen = probe_of(image)
         form = form_of_format(seen.format)
-        if form is None or not seen.may_split or (exact and not form.same_bytes):
+        if form is None or not seen.may_split or (exact and not form.exact):
             return None
         written: list[_Spool] = []
 
@@ -121,7 +121,7 @@ def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
                 written.append(_Spool.of(image, sample_format, spool))
             return written[0].bands()
 
-        parts = form.take_apart(image, stream, bands)
+        parts = form.take_apart(image, stream, bands, exact)
         if parts is None or len(parts.skeleton) > MAX_SKELETON_BYTES or not form.joins_in_bands(parts.skeleton):
             return None
         samples = written[0] if written else _Spool.of(image, SAMPLE_FORMATS[parts.sample_format], spool)

@@ -178,7 +178,7 @@ class ArchiveWriter:
         if stored.form == "arrays":
             rewritten = not stored.same_bytes
         else:
-            rewritten = stored.form in PIXEL_FORMS and not form_named(stored.form).same_bytes
+            rewritten = stored.form in PIXEL_FORMS and not form_named(stored.form).keeps_bytes(stored.skeleton)
         for number in (stored.entry, *self._copies[stored.entry]):
             copy = number != stored.entry
             self._how[how] += 1

@@ -43,19 +43,20 @@ class FileForm(ABC):
     """How files of some formats are taken apart and joined again.
 
     name: in archives, fixed forever. pillow_formats, modes: which files it takes, as Pillow calls them.
-    same_bytes: whether a joined file has the bytes of the original; else it is the same picture.
+    exact: whether it can promise that a joined file has the bytes of the original; else it is the same picture.
     """
 
     name: ClassVar[str]
     pillow_formats: ClassVar[tuple[str, ...]]
     modes: ClassVar[tuple[str, ...]] = SAMPLE_MODES
-    same_bytes: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     @abstractmethod
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
         """Sample format and skeleton of the file in `stream`; None where it could not be joined again.
 
-        `image` is the file as Pillow opened it, not loaded yet; `bands` loads it. May raise anything of `BAD_IMAGE`.
+        exact: with every byte. `image` is the file as Pillow opened it, not loaded yet; `bands` loads it. May raise
+        anything of `BAD_IMAGE`.
         """
 
     @abstractmethod
@@ -69,6 +70,10 @@ class FileForm(ABC):
     def joins_in_bands(self, skeleton: bytes) -> bool:
         """Whether `join` holds one band at a time; else it holds all samples."""
         return True
+
+    def keeps_bytes(self, skeleton: bytes) -> bool:
+        """Whether a file of this skeleton is joined with the bytes of the original."""
+        return self.exact
 
     def palette(self, sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
         """The palette as uint8 (n, 3), or (n, 4) where it has transparent colours; None if not known.

@@ -4,7 +4,8 @@ The numbers cited are sections of the PNG specification, third edition (W3C, 202
 
 The skeleton of a plain PNG (not interlaced, no chunks but IHDR, IDAT, IEND) is empty. Else it is one byte, 1 if the
 file is interlaced and 0 if not, and the records (`bbcodec.images.chunk_records`) of all chunks but IHDR and IEND.
-Bytes after IEND are a record, too.
+Bytes after IEND are a record, too. Of a PNG that comes back byte for byte the first byte is 2 more, and a varint and so
+many bytes follow it, which say how its pixels were made (`bbcodec.images.formats.png_making`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Outline, Parts
+from bbcodec.images.formats.png_filters import filtered, unfiltered
 from bbcodec.images.pillow import BAD_IMAGE, strictly
 from bbcodec.images.samples import (
     Bytes,
@@ -53,6 +55,7 @@ COLOUR_TYPES: Final = {
 }  # fmt: skip
 SAMPLE_FORMAT_OF: Final = {colour: name for name, colour in COLOUR_TYPES.items()}
 ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+EXACT: Final = 2  # in the first byte of a skeleton
 TAIL: Final = b"\0end"  # stands for the bytes after IEND: no type of a chunk, which is letters
 
 # Adam7 (8.1): first column, first row, column step, row step of each pass.
@@ -130,11 +133,58 @@ def take_apart(stream: BinaryIO) -> tuple[Header, bytes] | None:
     return header, bytes([header.interlaced]) + records if header.interlaced or records else b""
 
 
-def _parsed(skeleton: bytes) -> tuple[bool, list[tuple[bytes, bytes]]]:
-    """Whether interlaced, and the chunks between IHDR and IEND. Raises DamagedArchive."""
-    if skeleton[:1] not in (b"", b"\0", b"\1"):
-        raise DamagedArchive("the skeleton of a PNG of the archive starts with a byte that is not 0 or 1")
-    return skeleton[:1] == b"\1", list(take_records(skeleton, 1, b"IDAT"))
+class _Skeleton(NamedTuple):
+    """A skeleton taken apart: the chunks between IHDR and IEND; making: how the pixels were made, if that is known."""
+
+    interlaced: bool
+    chunks: list[tuple[bytes, bytes]]
+    making: bytes | None
+
+
+def _parsed(skeleton: bytes) -> _Skeleton:
+    """A skeleton taken apart. Raises DamagedArchive."""
+    first = skeleton[0] if skeleton else 0
+    if first > EXACT + 1:
+        raise DamagedArchive("the skeleton of a PNG of the archive starts with a byte that is not 0 to 3")
+    making, at = None, 1
+    if first & EXACT:
+        length, at = take_varint(skeleton, 1)
+        making, at = skeleton[at : at + length], at + length
+        if at > len(skeleton):
+            raise DamagedArchive("the skeleton of a PNG of the archive is cut short")
+    return _Skeleton(bool(first & 1), list(take_records(skeleton, at, b"IDAT")), making)
+
+
+def _rows_of(bands: Iterable[Samples], sample_format: SampleFormat, interlaced: bool) -> list[Bytes]:
+    """The rows of bytes of an image, or of each of its reduced images."""
+    images = _reduced_images(bands, interlaced)
+    return [np.concatenate([packed_rows(band, sample_format.depth) for band in image]) for image in images]
+
+
+def with_making(stream: BinaryIO, header: Header, skeleton: bytes, bands: BandSource) -> bytes | None:
+    """The skeleton with how the pixels of the file in `stream` were made; None where that cannot be found."""
+    from bbcodec.images.formats.png_making import find_making, idat_chunks, least_filters, pack_making
+
+    sample_format = SAMPLE_FORMATS[header.sample_format]
+    images = _rows_of(bands(sample_format), sample_format, header.interlaced)
+    making = find_making(idat_chunks(stream), [rows.shape for rows in images])
+    if making is None:
+        return None
+    packed = pack_making(making, least_filters(images, _pixel_bytes(sample_format)))
+    return bytes([EXACT + header.interlaced]) + pack_varint(len(packed)) + packed + (skeleton[1:] or b"")
+
+
+def _pixel_bytes(sample_format: SampleFormat) -> int:
+    return max(1, sample_format.channels * sample_format.depth // 8)
+
+
+def _remade(making: bytes, bands: Iterable[Samples], sample_format: SampleFormat, interlaced: bool) -> list[bytes]:
+    """The data of the chunks of pixels, as they were. Raises DamagedArchive."""
+    from bbcodec.images.formats.png_making import least_filters, made_again, unpack_making
+
+    images = _rows_of(bands, sample_format, interlaced)
+    pixel_bytes = _pixel_bytes(sample_format)
+    return made_again(unpack_making(making, least_filters(images, pixel_bytes)), images, pixel_bytes)
 
 
 def palette(sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
@@ -142,7 +192,7 @@ def palette(sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
 
     Raises DamagedArchive for a skeleton that is not of a PNG.
     """
-    chunks = dict(_parsed(skeleton)[1])
+    chunks = dict(_parsed(skeleton).chunks)
     flat = chunks.get(b"PLTE", b"")
     if not sample_format.indexed or not flat or len(flat) % 3 or len(flat) > 768:
         return None
@@ -169,7 +219,7 @@ def write_png(
     rows; None: tried on the first. Raises DamagedArchive for a skeleton that is not of a PNG, ValueError for bands that
     are not of this sample format and size.
     """
-    interlaced, chunks = _parsed(outline.skeleton)
+    interlaced, chunks, making = _parsed(outline.skeleton)
     sample_format = sample_format_named(outline.sample_format)
     size = outline.width, outline.height
     stream.write(SIGNATURE)
@@ -178,8 +228,13 @@ def write_png(
     )
     for chunk_type, data in chunks:
         if chunk_type == b"IDAT":
+            checked = checked_bands(bands, sample_format, *size)
+            if making is not None:
+                for part in _remade(making, checked, sample_format, interlaced):
+                    _write_chunk(stream, b"IDAT", part)
+                continue
             pixels = _Pixels(stream, sample_format, level, filtering)
-            for image in _reduced_images(checked_bands(bands, sample_format, *size), interlaced):
+            for image in _reduced_images(checked, interlaced):
                 pixels.add_image(image)
             pixels.finish()
         elif chunk_type != TAIL:
@@ -214,7 +269,7 @@ class _Pixels:
         self._stream, self._depth, self._level = stream, sample_format.depth, level
         # 12.7: filters seldom help there
         self._filtering = False if sample_format.indexed or sample_format.depth < 8 else filtering
-        self._pixel_bytes = max(1, sample_format.channels * sample_format.depth // 8)
+        self._pixel_bytes = _pixel_bytes(sample_format)
         self._deflate: zlib._Compress | None = None
         self._waiting = b""
 
@@ -254,63 +309,6 @@ class _Pixels:
             _write_chunk(self._stream, b"IDAT", self._waiting)
 
 
-def unfiltered(rows: Bytes) -> Bytes:
-    """Rows (H, n) with filter type 0 before each: (H, n + 1)."""
-    return _shifted(rows, 1)
-
-
-def _shifted(rows: Bytes, count: int) -> Bytes:
-    """Rows (H, n) with `count` zeros before each: (H, count + n). np.pad takes ten times as long for small images."""
-    out = np.zeros((rows.shape[0], count + rows.shape[1]), np.uint8)
-    out[:, count:] = rows
-    return out
-
-
-def filtered(rows: Bytes, above: Bytes, pixel_bytes: int) -> Bytes:
-    """Rows (H, n), each with its filter type and filtered: (H, n + 1); `above` is the row before the first.
-
-    Of the five filters (9.2) each row takes that with the least sum of absolute differences (12.7).
-    """
-    prior = np.concatenate((above[None], rows[:-1]))
-    left, corner = (_shifted(each, pixel_bytes)[:, : rows.shape[1]] for each in (rows, prior))
-    mean = (left & prior) + ((left ^ prior) >> 1)
-    out, least = unfiltered(rows), _sums(rows)
-    for number, prediction in enumerate((left, prior, mean, paeth(left, prior, corner)), start=1):
-        residual = rows - prediction  # modulo 256
-        sums = _sums(residual)
-        better = sums < least
-        out[better, 0] = number
-        out[better, 1:] = residual[better]
-        least = np.where(better, sums, least)
-    return out
-
-
-def _sums(residual: Bytes) -> NDArray[np.uint64]:
-    """The sum over each row of absolute values of bytes taken as signed."""
-    sums: NDArray[np.uint64] = np.minimum(residual, -residual).sum(axis=1, dtype=np.uint64)
-    return sums
-
-
-def paeth(left: Bytes, above: Bytes, corner: Bytes) -> Bytes:
-    """Of the three, that nearest to left + above - corner; ties in this order (9.4). All within 8 bits, for speed."""
-    from_left, from_above = _distance(above, corner), _distance(left, corner)
-    greater = np.maximum(from_left, from_above)
-    opposite = (left > corner) != (above > corner)
-    # Else the corner is as far as both together, and never the nearest: the greater of them will do.
-    from_corner = greater - np.minimum(from_left, from_above) * opposite.view(np.uint8)
-    second = _selected(from_above <= from_corner, above, corner)
-    return _selected((from_left <= from_above) & (from_left <= from_corner), left, second)
-
-
-def _distance(a: Bytes, b: Bytes) -> Bytes:
-    return np.maximum(a, b) - np.minimum(a, b)
-
-
-def _selected(condition: NDArray[np.bool_], a: Bytes, b: Bytes) -> Bytes:
-    """a where the condition holds, else b. np.where takes ten times as long for bytes."""
-    return b ^ ((a ^ b) & -condition.view(np.uint8))
-
-
 # --- the file form ---------------------------------------------------------------------------------------------------
 
 
@@ -319,16 +317,19 @@ class PNGFile(FileForm):
 
     name = "png"
     pillow_formats = ("PNG",)
+    exact = True
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
         """As `FileForm` says."""
         parts = take_apart(stream)
         if parts is None or (parts[0].width, parts[0].height) != image.size:
             return None
-        return Parts(parts[0].sample_format, parts[1])
+        header, skeleton = parts
+        found = with_making(stream, header, skeleton, bands) if exact else skeleton
+        return None if found is None else Parts(header.sample_format, found)
 
     def join(self, outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, trial: bool = False) -> None:
-        """As `FileForm` says; of an interlaced PNG all samples are held."""
+        """As `FileForm` says; all samples are held of an interlaced PNG, and of one that comes back byte for byte."""
         if trial:
             level = 0 if outline.width * outline.height <= STORED_TRIAL_PIXELS else TRIAL_LEVEL
             write_png(stream, outline, bands, level, filtering=False)
@@ -336,8 +337,13 @@ class PNGFile(FileForm):
             write_png(stream, outline, bands)
 
     def joins_in_bands(self, skeleton: bytes) -> bool:
-        """Unless it is interlaced."""
-        return not _parsed(skeleton)[0]
+        """Unless it is interlaced, or comes back byte for byte."""
+        parsed = _parsed(skeleton)
+        return not parsed.interlaced and parsed.making is None
+
+    def keeps_bytes(self, skeleton: bytes) -> bool:
+        """Whether the skeleton says how the pixels were made."""
+        return bool(skeleton) and skeleton[0] >= EXACT
 
     def palette(self, sample_format: SampleFormat, skeleton: bytes) -> Bytes | None:
         """That of PLTE and tRNS."""

@@ -141,9 +141,9 @@ class RawFile(FileForm):
 
     name = "raw"
     pillow_formats = ("BMP", "DIB", "PPM", "TIFF", "TGA", "SGI", "SUN")
-    same_bytes = True
+    exact = True
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
         """As `FileForm` says."""
         start = start_of(image)
         if start is None:

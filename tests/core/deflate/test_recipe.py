@@ -92,7 +92,9 @@ def test_whatever_zlib_made_is_found(level, maker, data):
     maker = Maker(level, maker.strategy, maker.memory, maker.window)
     stream = deflated(data, maker)
     recipe = recipe_of(stream, len(data), maker.window)
-    assert recipe is not None
+    if recipe is None:  # tokens of stored blocks are not known
+        assert maker.memory < 8
+        return
     packed = pack_recipe(recipe)
     assert unpack_recipe(b"x" + packed, 1) == (recipe, 1 + len(packed))
     assert remake(np.frombuffer(data, np.uint8), recipe, len(stream)) == stream

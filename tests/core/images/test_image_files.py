@@ -82,11 +82,12 @@ def test_exif_with_a_fraction_of_nothing_comes_back():
     assert split_image(data) is not None
 
 
-def test_exact_files_are_raw_alone():
-    assert split_image(saved(picture(), "BMP"), exact=True) is not None
-    for data in (saved(picture(), "PNG"), saved(picture(), "WEBP", lossless=True)):
-        assert split_image(data) is not None
-        assert split_image(data, exact=True) is None
+def test_exact_files_are_joined_with_every_byte_or_not_split():
+    for data in (saved(picture(), "BMP"), saved(picture(), "PNG")):
+        assert join_image(split_image(data, exact=True)) == data
+    webp = saved(picture(), "WEBP", lossless=True)
+    assert split_image(webp) is not None
+    assert split_image(webp, exact=True) is None
 
 
 # --- what is not split
@@ -208,7 +209,7 @@ def test_every_file_form_is_as_the_registry_says():
     assert PIXEL_FORMS == ("png", "webp", "raw")
     forms = [form_named(name) for name in PIXEL_FORMS]
     assert [form.name for form in forms] == list(PIXEL_FORMS)
-    assert [form.name for form in forms if form.same_bytes] == ["raw"]
+    assert [form.name for form in forms if form.exact] == ["png", "raw"]
     taken = [pillow_format for form in forms for pillow_format in form.pillow_formats]
     assert len(taken) == len(set(taken))
     assert all(form_of_format(pillow_format) is form for form in forms for pillow_format in form.pillow_formats)

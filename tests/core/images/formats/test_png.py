@@ -29,13 +29,12 @@ from bbcodec.images.formats.png import (
     Header,
     decode_png,
     encode_png,
-    filtered,
-    paeth,
     parse_header,
     read_chunks,
     take_apart,
     write_png,
 )
+from bbcodec.images.formats.png_filters import filtered, paeth
 from bbcodec.images.image_files import palette
 from bbcodec.images.samples import image_samples
 from bbcodec.sample_formats import SAMPLE_FORMATS
