@@ -111,7 +111,8 @@ def describe_file(file: FileReport) -> str:
     if file.how == "original" and not file.file_bytes:
         why = "empty"
     elif file.how == "original" and not ranked:
-        why = "cannot be restored from its pixels" if file.mode else "not an image"
+        reason = f" ({file.reason})" if file.reason else ""
+        why = f"its pixels would not give this file back{reason}" if file.mode else "not an image"
     elif file.how == "original" and "bytes" not in file.tried:
         why = f"shorter as it is: {why}"
     return f"{file.name}: {file.how}, {file.stored_bytes:,} of {file.file_bytes:,} bytes ({why})"

@@ -299,16 +299,22 @@ def _write(work: _Work, begin: Begin, request: CompressRequest) -> Summary:
         written = work.write(begin, rest)
         names = ", ".join(use.source.name for use in request.codec_uses if use.embed)
         notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
+    elif len(request.codecs) == 1 and not request.adapted and not written.summary.codecs:
+        notes.append(f"codec {request.codecs[0].name} was not used: {written.unused}")
     written.summary.skipped = [*work.scan.skipped, *missing_packages(work.tasks), *notes]
     return written.summary
 
 
 @dataclass(frozen=True)
 class _Written:
-    """An archive as it was written, and whether the codecs embedded in it save the bytes that they take."""
+    """An archive as it was written, and whether the codecs embedded in it save the bytes that they take.
+
+    unused: why no file is stored by a codec, if none is.
+    """
 
     summary: Summary
     codecs_pay: bool
+    unused: str
 
 
 @dataclass(frozen=True)
@@ -356,7 +362,10 @@ class _Work:
             for one in held:
                 run.report(one)
         summary.archive_bytes = container.position
-        return _Written(summary, writer.codecs_pay)
+        unused = "no image is one that it takes, or comes near to other codings in it"
+        if writer.learned_bytes:
+            unused = f"it would take {writer.learned_bytes:,} bytes for what takes {writer.other_bytes:,} without it"
+        return _Written(summary, writer.codecs_pay, unused)
 
 
 def _verify_written(path: Path, request: CompressRequest, names: Sequence[str] = ()) -> None:

@@ -42,7 +42,7 @@ class FileReport:
     """How one file was stored: its bytes in the archive (of what it shares, its share) and outside.
 
     how: as in the listing, or `link`. mode: Pillow's, empty where it is no image. tried: bytes by storage coding.
-    copy_of: the file whose contents these are too.
+    copy_of: the file whose contents these are too. reason: of an image that was not tried as pixels, why, if known.
     """
 
     name: str
@@ -52,3 +52,4 @@ class FileReport:
     mode: str = ""
     tried: dict[str, int] = field(default_factory=dict)
     copy_of: str = ""
+    reason: str = ""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from bbcodec.images.formats import form_of_format
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
+from bbcodec.sample_formats import mode_channels
+
+TIFF_BITS: Final = 258
+TIFF_COMPRESSION: Final = 259
+TIFF_PLANAR: Final = 284
+TIFF_TILE_WIDTH: Final = 322
 
 
 class Probe(NamedTuple):
@@ -37,6 +43,28 @@ def probe(source: str | Path | bytes | io.BytesIO) -> Probe | None:
             return probe_of(image)
     except BAD_IMAGE:
         return None
+
+
+def why_not_pixels(source: str | Path) -> str:
+    """What keeps an image file from being restored from its pixels, in a few words; empty where nobody knows."""
+    try:
+        with strictly(MAX_PIXELS), Image.open(source) as image:
+            seen = probe_of(image)
+            tags = getattr(image, "tag_v2", {})
+            form, bits = form_of_format(seen.format), max(tags.get(TIFF_BITS, (8,)))
+            if form is None:
+                return seen.format
+            found = {
+                f"{seen.frames} frames": seen.frames > 1,
+                f"mode {seen.mode}": seen.mode not in form.modes,
+                "tiled": TIFF_TILE_WIDTH in tags,
+                f"compressed: {image.info.get('compression')}": tags.get(TIFF_COMPRESSION, 1) != 1,
+                "planar": tags.get(TIFF_PLANAR, 1) != 1,
+                f"{bits} bits a sample": bits > 16 or (bits == 16 and mode_channels(seen.mode) > 1),
+            }
+            return next((reason for reason, holds in found.items() if holds), "")
+    except BAD_IMAGE:
+        return ""
 
 
 def probe_of(image: Image.Image) -> Probe:

@@ -42,6 +42,7 @@ class FoundImages:
     skipped: Counter[str] = field(default_factory=Counter)  # images, by reason
     unreadable: list[str] = field(default_factory=list)  # names of files
     not_images: int = 0  # files
+    refused: list[str] = field(default_factory=list)  # arrays that are no images, in words
     with_alpha: int = 0  # images
     from_jpeg: int = 0  # images
     members: list[str] = field(default_factory=list)  # notes on the arrays of npz files
@@ -85,6 +86,9 @@ class FoundImages:
         if self.unreadable:
             more = f" and {len(self.unreadable) - MAX_NAMED} more" if len(self.unreadable) > MAX_NAMED else ""
             yield f"skipped files that cannot be read: {', '.join(self.unreadable[:MAX_NAMED])}{more}"
+        if self.refused:
+            more = f", and {len(self.refused) - MAX_NAMED} more" if len(self.refused) > MAX_NAMED else ""
+            yield f"skipped arrays that are no images: {', '.join(self.refused[:MAX_NAMED])}{more}"
         if self.not_images:
             yield f"skipped {self.not_images:,} file{'s' * (self.not_images != 1)}: not images"
         if self.with_alpha:
@@ -200,7 +204,9 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: FoundImages)
         return
     if named and not used:
         raise InputError(f"{unusable or f'{path} is empty'}, expected {ARRAY_SHAPES}")
-    if not used:
+    if unusable and not used:
+        found.refused.append(unusable)
+    elif not used:
         found.not_images += 1
 
 

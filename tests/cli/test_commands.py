@@ -269,7 +269,7 @@ def test_verbose_tells_how_each_file_is_stored(folder, tmp_path, capsys):
     assert told["9.png"] == "copy of 0.png"
     assert told["near"] == "link"
     assert told["empty"] == "original, 0 of 0 bytes (empty)"
-    assert told["j.gif"].endswith("(cannot be restored from its pixels)")
+    assert told["j.gif"].endswith("(its pixels would not give this file back (GIF))")
     assert re.fullmatch(r"original, \d of 5 bytes \(not an image\)", told["sub/notes.txt"])
 
 

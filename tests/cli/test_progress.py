@@ -28,8 +28,12 @@ from bbcodec.coder.first_use import compiling
         ),
         (FileReport("b.png", "webp", 0, 90, "L", {"webp": 9}, "a.png"), "b.png: copy of a.png"),
         (
+            FileReport("a.tif", "original", 90, 91, "RGB", reason="tiled"),
+            "a.tif: original, 90 of 91 bytes (its pixels would not give this file back (tiled))",
+        ),
+        (
             FileReport("a.jpg", "original", 90, 91, "RGB"),
-            "a.jpg: original, 90 of 91 bytes (cannot be restored from its pixels)",
+            "a.jpg: original, 90 of 91 bytes (its pixels would not give this file back)",
         ),
     ],
 )

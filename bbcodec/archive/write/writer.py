@@ -20,6 +20,7 @@ from bbcodec.archive.write.shared_parts import PendingFile, SharedParts
 from bbcodec.codec.pool import CodecSource
 from bbcodec.images.codings import coding_named
 from bbcodec.images.formats import PIXEL_FORMS, form_named
+from bbcodec.images.probe import why_not_pixels
 
 SHARED_PARTS_BYTES: Final = 2**20  # parts of files share chunks of about this size
 
@@ -36,7 +37,8 @@ class ArchiveWriter:
     """Puts coded tasks into an archive, in the order in which they come, and writes its directories.
 
     embedded: bytes of codecs in the archive. saved: bytes, at least, that learned chunks are shorter than the best of
-    everything else. summary: of what was written so far.
+    everything else. learned_bytes: what learned codecs would take for files that they were tried on in full, which take
+    other_bytes. summary: of what was written so far.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ArchiveWriter:
         """
         self.embedded = 0
         self.saved = 0
+        self.learned_bytes = self.other_bytes = 0
         self.summary = Summary()
         self._writer = container
         self._entries = entries
@@ -179,6 +182,10 @@ class ArchiveWriter:
             rewritten = not stored.same_bytes
         else:
             rewritten = stored.form in PIXEL_FORMS and not form_named(stored.form).keeps_bytes(stored.skeleton)
+        untried = how == "original" and stored.image.mode != "" and not stored.tried
+        if "learned" in stored.tried:
+            self.learned_bytes += stored.tried["learned"]
+            self.other_bytes += stored.cost
         for number in (stored.entry, *self._copies[stored.entry]):
             copy = number != stored.entry
             self._how[how] += 1
@@ -195,6 +202,7 @@ class ArchiveWriter:
                     mode=stored.image.mode,
                     tried=stored.tried,
                     copy_of=first if copy else "",
+                    reason=why_not_pixels(self._entries[number].path) if untried and not copy else "",
                 )
                 self._report(report)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -527,3 +528,15 @@ except InputError as error:
 
 def test_the_usual_options_load_fake_codecs():
     assert FAKE.load is load_fake
+
+
+def test_a_codec_that_was_asked_for_and_is_not_used_is_told(tmp_path):
+    save(tmp_path / "a.png", smooth(60, 60))
+    summary = squeeze(tmp_path / "a.png", tmp_path / "a.bb", [COLOUR])
+    assert summary.skipped == [
+        "codec colour-1 was not used: no image is one that it takes, or comes near to other codings in it"
+    ]
+    np.save(tmp_path / "b.npy", smooth(60, 60)[None])
+    summary = squeeze(tmp_path / "b.npy", tmp_path / "b.bb", [GREY])
+    (line,) = summary.skipped
+    assert re.fullmatch(r"codec grey-1 was not used: it would take [\d,]+ bytes for what takes [\d,]+ without it", line)

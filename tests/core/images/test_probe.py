@@ -9,7 +9,7 @@ from image_examples import opened, pillow_image, png_chunk, random_samples, save
 from PIL import Image, PngImagePlugin
 
 from bbcodec.images.pillow import MAX_PIXELS, strictly
-from bbcodec.images.probe import Probe, facts, probe
+from bbcodec.images.probe import Probe, facts, probe, why_not_pixels
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
@@ -91,3 +91,23 @@ def test_facts_tell_palettes_and_sizes_apart():
     other.putpalette(bytes(48))
     found = [facts(opened(saved(image, "PNG"))) for image in (one, other, one.crop((0, 0, 5, 5)), one.convert("L"))]
     assert all(found[0] != other for other in found[1:])
+
+
+def test_what_keeps_an_image_from_its_pixels(tmp_path):
+    reasons = {}
+    for name, image, options in (
+        ("a.gif", Image.new("L", (9, 9)), {}),
+        ("a.tif", Image.new("L", (9, 9)), {"compression": "tiff_lzw"}),
+        ("b.tif", Image.new("I", (9, 9)), {}),
+        ("c.tif", Image.new("CMYK", (9, 9)), {}),
+        ("d.tif", Image.new("L", (9, 9)), {"save_all": True, "append_images": [Image.new("L", (9, 9))]}),
+        ("e.png", Image.new("L", (9, 9)), {}),
+    ):
+        image.save(tmp_path / name, **options)
+        reasons[name] = why_not_pixels(tmp_path / name)
+    (tmp_path / "f").write_text("no image")
+    assert reasons == {
+        "a.gif": "GIF", "a.tif": "compressed: tiff_lzw", "b.tif": "32 bits a sample", "c.tif": "mode CMYK",
+        "d.tif": "2 frames", "e.png": "",
+    }  # fmt: skip
+    assert why_not_pixels(tmp_path / "f") == why_not_pixels(tmp_path / "nope") == ""
