@@ -72,6 +72,18 @@ def jpegs(result: Result) -> Iterator[str]:
     )
 
 
+def pngs(result: Result) -> Iterator[str]:
+    """PNG files with every byte kept, by writer."""
+    yield "| PNG files by | files | made again from pixels | bytes for that | pixels as WebP | more |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        making, webp = row["making_bytes"], row["webp_bytes"]
+        more = f"{100 * making / webp:.2f} %" if webp else ""
+        yield f"| {row['writer']} | {row['files']} | {row['by_pixels']} | {making:,} | {webp:,} | {more} |"
+    yield ""
+    yield "With `--exact-files`. Files that are not made again from their pixels are kept as they are."
+
+
 def less(size: int, before: int) -> str:
     """By how much a size is less than another, in percent."""
     return f"{100 * (1 - size / before):.1f} %"

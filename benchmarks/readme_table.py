@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from folder_tables import adapting, folders, jpegs, large, many
+from folder_tables import adapting, folders, jpegs, large, many, pngs
 from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
@@ -351,6 +351,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "adapting": ("Codecs that learn from a folder first", adapting),
     "folders": ("Folders of any files", folders),
     "jpegs": ("JPEG files", jpegs),
+    "pngs": ("PNG files byte for byte", pngs),
     "many": ("Many small images", many),
     "large": ("A large image", large),
     "speed": ("Speed", speed),
