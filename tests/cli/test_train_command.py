@@ -319,13 +319,13 @@ def test_bad_data_get_a_clear_line(tmp_path, capsys):
         folder.mkdir()
     (broken / "a.png").write_bytes(b"\x89PNG and no more")
     Image.new("L", (8, 8)).save(one / "a.png")
-    np.save(tmp_path / "float.npy", np.zeros((9, 8, 8)))
+    np.save(tmp_path / "float.npy", np.random.default_rng(0).random((9, 8, 8)))  # measurements, no levels
     for data, message in (
         (tmp_path / "none", "does not exist"),
         (empty, "no images in"),
         (broken, "skipped files that cannot be read"),
         (one, "expected at least 2 images"),
-        (tmp_path / "float.npy", "is float64 (9, 8, 8), expected uint8"),
+        (tmp_path / "float.npy", "is float64 (9, 8, 8), expected (N, H, W)"),
     ):
         check_refused([str(data), "-o", str(tmp_path / "my.bbc")], 3, message, capsys)
 

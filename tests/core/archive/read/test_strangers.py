@@ -195,7 +195,7 @@ def test_an_array_longer_than_its_file_is_not_written(tmp_path):
     bomb = Entry(b"a.npy", "arrays", size=128 + 10**6, places=places, **about)
     path = write_archive(tmp_path / "a.bb", [bomb], [(BYTES, body)])
     stream = io.BytesIO()
-    with Archive(path) as archive, pytest.raises(DamagedArchive, match="longer than those of a file of 1000128"):
+    with Archive(path) as archive, pytest.raises(DamagedArchive, match="longer than those of a file of this size"):
         archive.extract("a.npy", stream)
     assert len(stream.getvalue()) < 2 * 10**6
 
