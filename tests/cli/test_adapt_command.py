@@ -35,12 +35,12 @@ def folder(tmp_path_factory):
 def test_a_folder_gets_a_codec_of_its_own(folder, tmp_path):
     plain, adapted = tmp_path / "plain.bb", tmp_path / "adapted.bb"
     assert command("compress", folder, "-o", plain, "--codec", "photo-fast-1").returncode == 0
-    done = command("compress", folder, "-o", adapted, "--codec", "photo-fast-1", "--adapt", "0.5", "--json")
+    done = command("compress", folder, "-o", adapted, "--codec", "photo-fast-1", "--adapt", "2", "--json")
     assert done.returncode == 0, done.stderr
     (line,) = json.loads(done.stdout)["adapted"]
     assert line.startswith("photo-fast-1 learned for ")
     assert line in done.stderr
-    assert adapted.stat().st_size < plain.stat().st_size  # by how much depends on the machine, and on what else it does
+    assert adapted.stat().st_size < 0.9 * plain.stat().st_size
     with bbcodec.open(adapted) as archive:
         assert [one.name for one in archive.codecs] == ["photo-fast-1, adapted"]
     assert command("decompress", adapted, "-o", tmp_path / "out").returncode == 0
