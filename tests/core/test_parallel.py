@@ -236,7 +236,7 @@ def sleep(pool, seconds):
     if seconds:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(seconds)
-        print("awake")
+        sys.stdout.write("awake\n")  # in one piece: the other thread writes, too
 tasks = [0, *[float(sys.argv[1])] * 2]
 try:
     list(run_tasks(sleep, tasks, CodecPool(), Workers(2, threads=True)))
