@@ -515,7 +515,7 @@ class Archive:
     @reading("an entry")
     def read(self, entry: Entry) -> list[bytes]:
         """F, Forms: the target of a link or content of a file; members of arrays; or planes of H x W x C bytes."""
-        check(entry.form < 7, "JPEG files are beyond this reader")
+        check(entry.form != 7, "JPEG files are beyond this reader")
         if entry.form <= 2:  # folder, link, bytes
             return [b"".join(map(self.part, entry.places))]
         places = iter(entry.places[entry.skeleton :])

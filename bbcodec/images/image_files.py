@@ -16,8 +16,8 @@ from PIL import Image
 
 from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.formats import form_named, form_of_format
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Outline
+from bbcodec.images.formats import find_samples, form_named, form_of_format
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES, FileForm, Found, Outline
 from bbcodec.images.pillow import BAD_IMAGE, strictly
 from bbcodec.images.probe import facts, probe_of
 from bbcodec.images.samples import Bytes, Samples, bands_of, check_samples, image_samples
@@ -47,6 +47,9 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
     version of libwebp.
     """
     try:
+        known = find_samples(io.BytesIO(data))
+        if known is not None:
+            return _split_found(*known, data)
         with strictly(), Image.open(io.BytesIO(data)) as image:
             seen = probe_of(image)
             form = form_of_format(seen.format)
@@ -64,6 +67,15 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
             return picture if joined == data or (not exact and _shows(joined, image)) else None
     except (*BAD_IMAGE, DamagedArchive):
         return None
+
+
+def _split_found(form: FileForm, found: Found, data: bytes) -> Picture | None:
+    """The picture of a file whose samples were found without Pillow."""
+    if found.width * found.height * SAMPLE_FORMATS[found.sample_format].channels > MAX_VALUES:
+        return None
+    samples = np.concatenate(list(found.bands()))
+    picture = Picture(form.name, found.sample_format, samples, found.skeleton())
+    return picture if join_image(picture) == data else None
 
 
 def _shows(joined: bytes, image: Image.Image) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from bbcodec.errors import DamagedArchive, OutputError
-from bbcodec.images.formats import form_named, form_of_format
+from bbcodec.images.formats import find_samples, form_named, form_of_format
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Outline
 from bbcodec.images.image_files import Picture, join_bands
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
@@ -78,7 +78,7 @@ def split_large(path: str | Path, spool: Path, exact: bool = False) -> Picture |
     """
     try:
         with strictly(MAX_PIXELS):
-            split = _split(path, spool, exact)
+            split = _split_found(path, spool) or _split(path, spool, exact)
             if split is None:
                 return None
             outline = split.outline
@@ -105,6 +105,22 @@ def _written_to(path: Path) -> Iterator[None]:
 def _new_beside(spool: Path) -> BinaryIO:
     with _written_to(spool.parent):
         return cast(BinaryIO, tempfile.TemporaryFile(dir=spool.parent))
+
+
+def _split_found(path: str | Path, spool: Path) -> _Split | None:
+    """An image file whose samples are found without Pillow, taken apart; None if they are not."""
+    with open(path, "rb") as stream:
+        known = find_samples(stream)
+        if known is None:
+            return None
+        form, found = known
+        with _written_to(spool), open(spool, "wb") as out:
+            for band in found.bands():
+                out.write(np.ascontiguousarray(band).data)
+        skeleton = found.skeleton()
+    outline = Outline(form.name, found.sample_format, found.width, found.height, skeleton)
+    samples = _Spool(spool, SAMPLE_FORMATS[found.sample_format], found.width, found.height)
+    return _Split(outline, samples, ()) if len(skeleton) <= MAX_SKELETON_BYTES else None
 
 
 def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:

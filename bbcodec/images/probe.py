@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
-from bbcodec.images.formats import form_of_format
+from bbcodec.images.formats import find_samples, form_of_format
+from bbcodec.images.formats.base import Unfit
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
-from bbcodec.sample_formats import mode_channels
-
-TIFF_BITS: Final = 258
-TIFF_COMPRESSION: Final = 259
-TIFF_PLANAR: Final = 284
-TIFF_TILE_WIDTH: Final = 322
+from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
 class Probe(NamedTuple):
@@ -37,32 +34,52 @@ class Probe(NamedTuple):
 
 
 def probe(source: str | Path | bytes | io.BytesIO) -> Probe | None:
-    """What the header of an image says (bytes of a file, a path or a stream), or None if Pillow reads none."""
+    """What the header of an image says (bytes of a file, a path or a stream), or None if nobody reads it."""
     try:
-        with strictly(MAX_PIXELS), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return probe_of(image)
+        with _opened(source) as stream, strictly(MAX_PIXELS):
+            return _found(stream) or _seen_by_pillow(stream)
     except BAD_IMAGE:
         return None
+
+
+def _opened(source: str | Path | bytes | io.BytesIO) -> AbstractContextManager[BinaryIO]:
+    if isinstance(source, (str, Path)):
+        return open(source, "rb")
+    return nullcontext(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def _found(stream: BinaryIO) -> Probe | None:
+    """What a form sees of a file whose samples it finds without Pillow; its pages are one image."""
+    with suppress(*BAD_IMAGE):
+        known = find_samples(stream)
+        if known is not None:
+            found = known[1]
+            mode = SAMPLE_FORMATS[found.sample_format].mode
+            return Probe(found.file_format, mode, found.width, found.height, 1)
+    return None
+
+
+def _seen_by_pillow(stream: BinaryIO) -> Probe:
+    stream.seek(0)
+    with Image.open(stream) as image:
+        return probe_of(image)
 
 
 def why_not_pixels(source: str | Path) -> str:
     """What keeps an image file from being restored from its pixels, in a few words; empty where nobody knows."""
     try:
-        with strictly(MAX_PIXELS), Image.open(source) as image:
-            seen = probe_of(image)
-            tags = getattr(image, "tag_v2", {})
-            form, bits = form_of_format(seen.format), max(tags.get(TIFF_BITS, (8,)))
-            if form is None:
-                return seen.format
-            found = {
-                f"{seen.frames} frames": seen.frames > 1,
-                f"mode {seen.mode}": seen.mode not in form.modes,
-                "tiled": TIFF_TILE_WIDTH in tags,
-                f"compressed: {image.info.get('compression')}": tags.get(TIFF_COMPRESSION, 1) != 1,
-                "planar": tags.get(TIFF_PLANAR, 1) != 1,
-                f"{bits} bits a sample": bits > 16 or (bits == 16 and mode_channels(seen.mode) > 1),
-            }
-            return next((reason for reason, holds in found.items() if holds), "")
+        with open(source, "rb") as stream, strictly(MAX_PIXELS):
+            find_samples(stream)
+            stream.seek(0)
+            with Image.open(stream) as image:
+                seen = probe_of(image)
+        form = form_of_format(seen.format)
+        if form is None:
+            return seen.format
+        found = {f"{seen.frames} frames": seen.frames > 1, f"mode {seen.mode}": seen.mode not in form.modes}
+        return next((reason for reason, holds in found.items() if holds), "")
+    except Unfit as error:
+        return str(error)
     except BAD_IMAGE:
         return ""
 

@@ -78,8 +78,20 @@ def packed_rows(samples: Samples, depth: int) -> Bytes:
     """
     rows = samples.reshape(len(samples), -1)  # (H, W * C)
     if depth == 16:
-        return rows.astype(">u2").view(np.uint8)
+        return rows.astype(">u2", order="C").view(np.uint8)
     if depth == 8:
         return rows
     bits = (rows[:, :, None] >> np.arange(depth - 1, -1, -1, dtype=np.uint8)) & np.uint8(1)  # (H, W, depth)
     return np.packbits(bits.reshape(len(rows), -1), axis=1)
+
+
+def unpacked_rows(rows: Bytes, count: int, depth: int) -> NDArray[Any]:
+    """The `count` samples of each row of bytes, (H, count): the inverse of `packed_rows`."""
+    if depth == 16:
+        return np.ascontiguousarray(rows).view(">u2").astype(np.uint16)
+    if depth == 8:
+        return rows
+    bits = np.unpackbits(rows, axis=1)[:, : count * depth].reshape(len(rows), count, depth)
+    weights = np.uint8(1) << np.arange(depth - 1, -1, -1, dtype=np.uint8)
+    samples: Bytes = (bits * weights).sum(axis=2, dtype=np.uint8)
+    return samples

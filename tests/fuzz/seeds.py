@@ -77,7 +77,23 @@ def images() -> Seeds:
         ("tga", "TGA", alpha), ("tif", "TIFF", colour), ("sgi", "SGI", colour), ("bmp8", "BMP", palette),
     ):  # fmt: skip
         found[f"raw.{ending}"] = saved(image, name)
-    return found
+    return found | tiffs()
+
+
+def tiffs() -> Seeds:
+    """Strips, tiles, planes and pages."""
+    from tiff_examples import page, tiff
+
+    words = ramp(6, 7, 3).astype(np.uint16) * 200
+    indexed = page(ramp(4, 5, 1, top=16), t258=8, t262=3)
+    indexed[0][320] = (3, [number * 60 for number in range(768)])
+    return {
+        "strips.tif": tiff([page(ramp(7, 5, 3), rows=3)]),
+        "tiles.tif": tiff([page(words, ">", tile=(4, 16))], ">", big=True),
+        "planes.tif": tiff([page(ramp(4, 5, 3), planar=True, rows=2), page(ramp(4, 5, 3) ^ 7, planar=True, rows=2)]),
+        "noise.tif": tiff([page(ramp(5, 9, 1), tile=(4, 8), fill="noise", t339=2)], gap=1, shuffled=True),
+        "indexed.tif": tiff([indexed]),
+    }  # fmt: skip
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
@@ -250,5 +266,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "core" / "images")]
     main()

@@ -39,7 +39,7 @@ MAX_CHUNKS: Final = 2**24
 MAX_SIDE: Final = 2**31
 
 # The place of a name here is its number in archives, fixed forever: new ones go to the end.
-FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg")
+FORMS: Final = ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg", "segments")
 SAMPLE_FORMAT_NAMES: Final = ("", *SAMPLE_FORMATS)
 SPLIT: Final = 1  # bit of a plane layout (`bbcodec.images.planes`)
 MODES: Final = (

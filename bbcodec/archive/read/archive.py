@@ -260,15 +260,20 @@ class Archive(Mapping[str, Any]):
     def _samples_shown(self, entry: Entry) -> Bytes | None:
         """What the samples of an image show, without joining its file; None where they do not tell."""
         from bbcodec.images.display import samples_shown
+        from bbcodec.images.formats import form_named
+        from bbcodec.images.formats.base import Outline
         from bbcodec.images.image_files import palette
 
+        skeleton = self._decoder.skeleton(entry)
+        outline = Outline(entry.form, entry.sample_format, entry.width, entry.height, skeleton)
         try:
             samples = join_samples(entry, self._decoder.here(plan_stretches(self._file, entry, restore=True)))
         except DamagedArchive as error:
             kind = error_for([str(error)])
             raise kind(f"{self.path}: {printable(entry.name)} is {what_is_wrong(kind)}: {error}") from None
-        colours = palette(entry.form, entry.sample_format, self._decoder.skeleton(entry))
-        return samples_shown(samples, entry.sample_format, colours)
+        shown = form_named(entry.form).shown(outline, samples)
+        colours = palette(entry.form, entry.sample_format, skeleton)
+        return None if shown is None else samples_shown(shown, entry.sample_format, colours)
 
     def _number(self, name: str) -> int:
         """The number of a file or link. Raises NoSuchName."""

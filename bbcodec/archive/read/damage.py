@@ -27,7 +27,7 @@ OF_THE_RUN: Final = (InputError, MissingCodec, BadCodecFile, InexactArithmetic)
 
 # How many times as long as a file what deflate unpacks of it may be: 1,032, and a little.
 MOST_TIMES: Final = 1100
-_TIMES: Final = {"png": MOST_TIMES, "raw": 1}
+_TIMES: Final = {"png": MOST_TIMES, "raw": 1, "segments": 1400}  # LZW: strings of up to 3,800 bytes in 12 bits
 MAX_WEBP_SIDE: Final = 2**14
 FREE_BYTES: Final = 2**16  # beside these times
 

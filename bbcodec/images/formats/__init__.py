@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from bbcodec.errors import DamagedArchive
 
 if TYPE_CHECKING:
-    from bbcodec.images.formats.base import FileForm
+    from bbcodec.images.formats.base import FileForm, Found
 
 # Their numbers in archives are those of `FORMS` (`bbcodec.archive.format.index`), which names them, too.
-PIXEL_FORMS: Final = ("png", "webp", "raw")
+PIXEL_FORMS: Final = ("png", "webp", "raw", "segments")
 
 
 @cache
@@ -30,6 +30,16 @@ def form_named(name: str) -> FileForm:
     if name not in PIXEL_FORMS:
         raise DamagedArchive(f"an image of the archive has the unknown file form {name!r}")
     return _form(name)
+
+
+def find_samples(stream: BinaryIO) -> tuple[FileForm, Found] | None:
+    """The samples of an image file whose form finds them without Pillow; None if none does. Raises as `find`."""
+    for form in map(_form, PIXEL_FORMS):
+        stream.seek(0)
+        found = form.find(stream)
+        if found is not None:
+            return form, found
+    return None
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, NamedTuple
 
@@ -18,7 +18,12 @@ MAX_SKELETON_BYTES: Final = 2**18  # a file with more around its samples is kept
 # The modes in which Pillow shows samples of some sample format.
 SAMPLE_MODES: Final = (*{one.mode: None for one in SAMPLE_FORMATS.values()}, "I", "I;16L", "I;16B", "I;16N")
 
+
 BandSource = Callable[[SampleFormat], Iterable[Samples]]  # the samples of an image, in bands, as often as it is called
+
+
+class Unfit(ValueError):
+    """A file that a form does not take, and why, in a few words: `planar`, `32 bits a sample`."""
 
 
 class Parts(NamedTuple):
@@ -26,6 +31,21 @@ class Parts(NamedTuple):
 
     sample_format: str
     skeleton: bytes
+
+
+class Found(NamedTuple):
+    """An image file whose samples its form finds without Pillow.
+
+    file_format: as Pillow calls it, or would. bands: the samples, to be read once, from top to bottom. skeleton: the
+    skeleton, once they were read. Both raise ValueError where the file is not what its header says.
+    """
+
+    file_format: str
+    sample_format: str
+    width: int
+    height: int
+    bands: Callable[[], Iterator[Samples]]
+    skeleton: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
@@ -51,13 +71,20 @@ class FileForm(ABC):
     modes: ClassVar[tuple[str, ...]] = SAMPLE_MODES
     exact: ClassVar[bool] = False
 
-    @abstractmethod
+    def find(self, stream: BinaryIO) -> Found | None:
+        """The samples of the file in `stream`, found without Pillow; None for files that the form leaves to it.
+
+        Raises Unfit for a file of its formats that it does not take, or anything of `BAD_IMAGE`.
+        """
+        return None
+
     def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
         """Sample format and skeleton of the file in `stream`; None where it could not be joined again.
 
         exact: with every byte. `image` is the file as Pillow opened it, not loaded yet; `bands` loads it. May raise
         anything of `BAD_IMAGE`.
         """
+        return None
 
     @abstractmethod
     def join(self, outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, trial: bool = False) -> None:
@@ -81,3 +108,7 @@ class FileForm(ABC):
         Raises DamagedArchive for a malformed skeleton.
         """
         return None
+
+    def shown(self, outline: Outline, samples: Samples) -> Samples | None:
+        """The samples (H, W, C) that people see first in a file; None where its samples do not tell."""
+        return samples

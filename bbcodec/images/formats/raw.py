@@ -1,4 +1,4 @@
-"""Files that contain their samples as plain bytes: BMP, PBM, PGM, PPM, TGA, uncompressed TIFF and others.
+"""Files that contain their samples as plain bytes: BMP, PBM, PGM, PPM, TGA and others.
 
 Nothing is known of the formats here. Where a file has, from the byte that Pillow reads first, exactly the samples in
 one of the layouts below, the bytes before and after are its skeleton, and it is restored byte for byte.
@@ -140,7 +140,7 @@ class RawFile(FileForm):
     """The bytes before and after the samples are kept: the same file, byte for byte."""
 
     name = "raw"
-    pillow_formats = ("BMP", "DIB", "PPM", "TIFF", "TGA", "SGI", "SUN")
+    pillow_formats = ("BMP", "DIB", "PPM", "TGA", "SGI", "SUN")
     exact = True
 
     def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:

@@ -206,10 +206,10 @@ def test_an_interlaced_png_is_not_joined_in_bands():
 
 
 def test_every_file_form_is_as_the_registry_says():
-    assert PIXEL_FORMS == ("png", "webp", "raw")
+    assert PIXEL_FORMS == ("png", "webp", "raw", "segments")
     forms = [form_named(name) for name in PIXEL_FORMS]
     assert [form.name for form in forms] == list(PIXEL_FORMS)
-    assert [form.name for form in forms if form.exact] == ["png", "raw"]
+    assert [form.name for form in forms if form.exact] == ["png", "raw", "segments"]
     taken = [pillow_format for form in forms for pillow_format in form.pillow_formats]
     assert len(taken) == len(set(taken))
     assert all(form_of_format(pillow_format) is form for form in forms for pillow_format in form.pillow_formats)
@@ -221,7 +221,7 @@ def test_every_file_form_is_as_the_registry_says():
 # --- hostile skeletons
 
 
-@pytest.mark.parametrize("form", ["png", "webp", "raw"])
+@pytest.mark.parametrize("form", PIXEL_FORMS)
 def test_long_skeletons_are_damage(form):
     """They would take thirty times their length, and come from a stream that is a thousandth of it."""
     samples = random_samples("RGB8", 4, 4, 0)

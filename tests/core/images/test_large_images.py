@@ -35,7 +35,7 @@ def test_as_for_small_images(tmp_path, sample_format):
     assert join_image(found) == join_image(expected)
 
 
-@pytest.mark.parametrize("format", ["BMP", "PPM", "TIFF", "TGA"])
+@pytest.mark.parametrize("format", ["BMP", "PPM", "TGA"])
 @pytest.mark.parametrize("sample_format", ["L1", "L8", "RGB8"])
 def test_raw_files_in_bands(tmp_path, format, sample_format):
     samples = random_samples(sample_format, 701, 600)
@@ -62,7 +62,7 @@ def test_others_are_not_split(tmp_path):
     for data in (
         saved(image, "JPEG"),
         saved(image, "WEBP", lossless=True),
-        saved(image, "TIFF", compression="tiff_deflate"),
+        saved(image, "TIFF", compression="zstd"),
         png_of(random_samples("RGB8", 30, 20), "RGB8", interlaced=True),
         saved(image, "PNG")[:-20],
         saved(image, "PNG") + bytes(2**18 + 1),

@@ -83,8 +83,6 @@ def test_layouts_by_hand():
 FILES = [
     ("BMP", "L1", 2), ("BMP", "L8", 2), ("BMP", "RGB8", 5), ("BMP", "P8", 2), ("DIB", "RGB8", 5),
     ("PPM", "L1", 6), ("PPM", "L8", 0), ("PPM", "RGB8", 0), ("PPM", "L16", 0),
-    ("TIFF", "L1", 0), ("TIFF", "L8", 0), ("TIFF", "L16", 7), ("TIFF", "LA8", 0), ("TIFF", "RGB8", 0),
-    ("TIFF", "RGBA8", 0), ("TIFF", "P8", 0),
     ("TGA", "L1", 1), ("TGA", "L8", 1), ("TGA", "LA8", 1), ("TGA", "RGB8", 4), ("TGA", "RGBA8", 4), ("TGA", "P8", 1),
     ("SGI", "L8", 1),
 ]  # fmt: skip
@@ -131,36 +129,10 @@ def test_bmp_by_hand(bits, body, height, sample_format, layout):
     assert join_image(picture) == data
 
 
-def tiff(mode_tags, body, width, height):
-    entries = [(256, 3, width), (257, 3, height), (259, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, height)]
-    entries = sorted([*entries, (279, 4, len(body)), *mode_tags])
-    packed = b"".join(struct.pack("<HHII", tag, value_type, 1, value) for tag, value_type, value in entries)
-    place = 8 + len(body) + len(body) % 2
-    directory = struct.pack("<H", len(entries)) + packed + bytes(4)
-    return b"II*\0" + struct.pack("<I", place) + body + bytes(len(body) % 2) + directory
-
-
-@pytest.mark.parametrize(
-    ("bits", "white_is_zero", "sample_format", "layout"),
-    [(2, 0, "L2", 0), (4, 0, "L4", 0), (2, 1, "L2", 6), (4, 1, "L4", 6), (8, 1, "L8", 6), (1, 1, "L1", 6)],
-)
-def test_grey_tiff_of_few_bits(bits, white_is_zero, sample_format, layout):
-    samples = random_samples(sample_format, 9, 5)
-    body = ROW_LAYOUTS[layout].rows(samples, SAMPLE_FORMATS[sample_format]).tobytes()
-    data = tiff([(258, 3, bits), (262, 3, 0 if white_is_zero else 1)], body, 9, 5)
-    picture = split_image(data)
-    assert (picture.sample_format, picture.skeleton[0]) == (sample_format, layout)
-    assert np.array_equal(picture.samples, samples)
-    assert join_image(picture) == data
-
-
 def test_files_that_do_not_hold_their_samples_plainly():
     image = pillow_image(random_samples("RGB8", 13, 9), "RGB8")
     for data in (
-        saved(image, "TIFF", compression="tiff_deflate"),
-        saved(image, "TIFF", compression="packbits"),
         saved(image, "TGA", compression="tga_rle"),
-        saved(image, "TIFF", save_all=True, append_images=[image.rotate(180)]),
         saved(image, "BMP") + bytes(2**18),
         saved(image, "BMP")[:-1],
         b"P3 1 1 255 1 2 3",
