@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"codec", "images"}),
     frozenset({"model"}),
     frozenset({"distributions", "exact"}),
-    frozenset({"engine", "deflate"}),
+    frozenset({"engine", "deflate", "tiff_codes"}),
     frozenset({"coder"}),
     frozenset(
         {"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "input_files", "sample_formats"}

@@ -11,6 +11,7 @@ import shutil
 import struct
 import sys
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +94,15 @@ def tiffs() -> Seeds:
         "planes.tif": tiff([page(ramp(4, 5, 3), planar=True, rows=2), page(ramp(4, 5, 3) ^ 7, planar=True, rows=2)]),
         "noise.tif": tiff([page(ramp(5, 9, 1), tile=(4, 8), fill="noise", t339=2)], gap=1, shuffled=True),
         "indexed.tif": tiff([indexed]),
+        "deflated.tif": tiff([page(counted(6, 7, 3), rows=4, t259=8, encode=zlib.compress, predictor=True)]),
+        "lzw.tif": saved(Image.fromarray(counted(9, 7, 3)), "TIFF", compression="tiff_lzw"),
+        "packbits.tif": saved(Image.fromarray(counted(9, 7, 3)), "TIFF", compression="packbits"),
     }  # fmt: skip
+
+
+def counted(*shape: int) -> np.ndarray:
+    """The samples that `targets.skeleton` joins: only of these are compressed segments as long as is said."""
+    return np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:

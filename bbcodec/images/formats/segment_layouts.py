@@ -23,7 +23,7 @@ Values = NDArray[Any]  # uint8 or uint16, (rows, columns, values of a pixel)
 # What lies in a tile beyond the edges of its page, by number.
 ZEROS, EDGE, GIVEN = 0, 1, 2
 # How the bytes of a segment are compressed, by number.
-PLAIN: Final = 0
+PLAIN, DEFLATE, LZW, PACKBITS = range(4)
 # A tile may be so much larger than its small page.
 FREE_BYTES: Final = 2**24
 

@@ -17,7 +17,7 @@ import numpy as np
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import tiff
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, FileForm, Found, Outline, Unfit
-from bbcodec.images.formats.segment_codes import Coder
+from bbcodec.images.formats.segment_codes import coder_of
 from bbcodec.images.formats.segment_layouts import (
     GIVEN,
     Beyond,
@@ -61,7 +61,7 @@ class SegmentReader:
     def bands(self) -> Iterator[Samples]:
         """The samples, from top to bottom. Raises ValueError where the segments do not hold them."""
         layout, about = self._segmented.layout, self._about
-        coder = Coder(layout.compression)
+        coder = coder_of(layout.compression)
         for unit in layout.units(about.channels):
             samples: Samples = np.zeros((unit.rows, layout.width, about.channels), about.dtype)
             for one in unit.segments:
@@ -146,15 +146,18 @@ def join_segments(outline: Outline, bands: Iterable[Samples], stream: BinaryIO) 
             stream.write(pointer_bytes(one, spans))
     except (ValueError, OverflowError) as error:
         raise DamagedArchive(f"an image of the archive has {error}") from None
-    coder, padding = Coder(layout.compression), Padding(skeleton.padding)
+    coder, padding = coder_of(layout.compression), Padding(skeleton.padding)
     checked = checked_bands(bands, about, outline.width, outline.height)
     for unit, samples in _in_units(layout.units(about.channels), checked):
         for segment in unit.segments:
             content = content_of(layout, about, samples, segment, padding)
             span, recipe = spans[segment.number], skeleton.recipes[skeleton.recipe_of[segment.number]]
             row_bytes = len(content) // layout.values_of(segment, about.channels)[0]
+            made = coder.made_again(content, recipe, span.length, row_bytes)
+            if len(made) != span.length:
+                raise DamagedArchive("a segment of the archive has another length than is said")
             stream.seek(base + span.start)
-            stream.write(coder.made_again(content, recipe, span.length, row_bytes))
+            stream.write(made)
     stream.seek(base + size)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, NamedTuple
 
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Unfit
-from bbcodec.images.formats.segment_layouts import PLAIN, Layout
+from bbcodec.images.formats.segment_layouts import DEFLATE, LZW, PACKBITS, PLAIN, Layout
 from bbcodec.images.formats.segment_skeletons import Pointers, Segmented, Span, in_bands
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
@@ -34,10 +34,12 @@ READ_TAGS: Final = frozenset({
 ITEMS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}  # types of whole numbers that are not negative
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = range(4)  # photometric interpretations
 UNSIGNED, SIGNED, FLOATS = 1, 2, 3  # kinds of samples
-COMPRESSIONS: Final = {1: PLAIN}
+COMPRESSIONS: Final = {1: PLAIN, 5: LZW, 8: DEFLATE, 32773: PACKBITS, 32946: DEFLATE}
+NO_PREDICTOR, HORIZONTAL = 1, 2
+PREDICTED: Final = (5, 8, 32946)  # compressions that have a predictor
 NAMES: Final = {
-    2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 6: "JPEG", 7: "JPEG", 8: "deflate", 32773: "PackBits",
-    32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA", 50000: "zstd", 50001: "WebP", 50002: "JPEG XL",
+    2: "CCITT", 3: "CCITT", 4: "CCITT", 6: "JPEG", 7: "JPEG", 34712: "JPEG 2000",
+    34887: "LERC", 34925: "LZMA", 50000: "zstd", 50001: "WebP", 50002: "JPEG XL",
     33003: "JPEG 2000", 33005: "JPEG 2000",
 }  # fmt: skip
 MOST_PAGES: Final = 2**16
@@ -218,6 +220,9 @@ def _kind(page: Page, dialect: Dialect) -> _Kind:
         raise Unfit(f"{samples} x {bits} bits a sample" if samples > 1 else f"{bits} bits a sample")
     if page.one(FILL_ORDER) != 1 or not page.one(WIDTH) or not page.one(HEIGHT) or not samples:
         raise Unfit("another order of bits")
+    predictor = page.one(PREDICTOR) if compression in PREDICTED else NO_PREDICTOR
+    if predictor not in (NO_PREDICTOR, HORIZONTAL) or (predictor == HORIZONTAL and bits < 8):
+        raise Unfit(f"another predictor ({predictor})")
     photometric = page.one(PHOTOMETRIC)
     sample_format, groups = _samples(photometric, bits, samples, len(page.values.get(EXTRA_SAMPLES, ())))
     flips = 2**bits - 1 if photometric == WHITE_IS_ZERO and groups == 1 and samples == 1 else 0
@@ -229,7 +234,7 @@ def _kind(page: Page, dialect: Dialect) -> _Kind:
         rows=page.one(TILE_HEIGHT) if tiled else min(height, max(1, page.one(STRIP_ROWS))),
         columns=page.one(TILE_WIDTH) if tiled else width,
         planar=samples > 1 and page.one(PLANAR) == 2, whole=tiled, low_first=not dialect.high_first,
-        flips=flips, compression=COMPRESSIONS[compression],
+        differences=predictor == HORIZONTAL, flips=flips, compression=COMPRESSIONS[compression],
     )  # fmt: skip
     if not layout.rows or not layout.columns:
         raise Unfit("tiles without pixels")

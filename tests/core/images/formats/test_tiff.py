@@ -4,8 +4,11 @@ import contextlib
 import io
 import struct
 import warnings
+import zlib
 from dataclasses import replace
+from functools import partial
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from PIL import Image
 from tiff_examples import page, tiff
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.formats import segment_skeletons
+from bbcodec.images.formats import find_samples, segment_skeletons
 from bbcodec.images.formats import tiff as reader
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Unfit
 from bbcodec.images.formats.segment_layouts import EDGE, GIVEN, ZEROS
@@ -134,6 +137,75 @@ def test_numbers_that_tell_of_segments_are_not_stored():
     assert all(one.rest.count(b"\0") > 200 * 8 for one in skeletons)
 
 
+encoders = st.sampled_from([
+    (8, partial(zlib.compress, level=1)), (8, zlib.compress), (32946, partial(zlib.compress, level=9)),
+    (5, imagecodecs.lzw_encode),
+])  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 90)),
+    st.sampled_from([1, 3, 5]),
+    st.sampled_from([np.uint8, np.uint16]),
+    encoders,
+    st.booleans(),
+    layouts,
+    files,
+)
+def test_compressed_segments_come_back(size, channels, dtype, encoder, predictor, layout, file):
+    pages = [smooth(*size, channels, dtype, seed) for seed in range(2)]
+    compression, encode = encoder
+    more = {"t259": compression, "encode": encode, "predictor": predictor}
+    data = tiff([page(one, file["order"], **layout, **more) for one in pages], **file)
+    picture = split_image(data, exact=True)
+    assert join_image(picture) == data
+    assert np.array_equal(picture.samples, stacked(pages))
+    assert len(skeleton_of(picture).recipes) < 6
+    assert split_image(data[:-1]) is None
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
+def test_compressed_files_of_pillow(compression, mode):
+    image = Image.fromarray(smooth(70, 133)[:, :, 0]).convert(mode)
+    predictor = {"tiffinfo": {317: 2}} if compression == "tiff_lzw" and mode != "1" else {}
+    data = saved(image, "TIFF", compression=compression, **predictor)
+    picture = split_image(data)
+    assert join_image(picture) == data
+    assert np.array_equal(picture.samples.squeeze(), np.asarray(opened(data)).astype(picture.samples.dtype))
+
+
+def test_other_encoders_are_told():
+    samples = smooth(30, 40)
+    foreign = bytes([0, 9, 128] * 1200)  # literal bytes one by one, with what means nothing
+    for compression, encode, reason in (
+        (8, lambda raw: zlib.compress(raw)[:-1], "segments that do not unpack to their size"),
+        (8, lambda raw: b"no zlib", "segments that do not unpack"),
+        (5, lambda raw: b"no LZW", "compressed by another LZW than libtiff's"),
+        (32773, lambda raw: foreign, "compressed by other PackBits than libtiff's"),
+    ):
+        data = tiff([page(samples, t259=compression, encode=encode)])
+        _, found = find_samples(io.BytesIO(data))
+        with pytest.raises(Unfit, match=reason):
+            list(found.bands())
+        assert split_image(data) is None
+
+
+@pytest.mark.parametrize("encode", [zlib.compress, imagecodecs.lzw_encode])
+def test_changed_recipes_are_damage_or_other_files(encode):
+    picture = split_image(tiff([page(smooth(12, 40), rows=5, t259=8 if encode is zlib.compress else 5, encode=encode)]))
+    skeleton = skeleton_of(picture)
+    long = replace(skeleton, spans=[span._replace(length=2**31) for span in skeleton.spans])
+    other = replace(skeleton, recipe_of=[9] * 3)
+    for changed in (long, other, replace(skeleton, recipes=[b""]), replace(skeleton, recipes=[bytes(9)])):
+        with pytest.raises(DamagedArchive):
+            join_image(replace(picture, skeleton=segment_skeletons.pack_skeleton(changed)))
+    unknown = replace(skeleton, layout=replace(skeleton.layout, compression=4))
+    with pytest.raises(DamagedArchive, match="unknown compression, 4"):
+        join_image(replace(picture, skeleton=segment_skeletons.pack_skeleton(unknown)))
+
+
 def test_pages_of_another_kind_are_kept_as_they_are():
     pages = [page(smooth(30, 40, 3)), page(smooth(15, 20, 3), rows=2), page(smooth(30, 40, 3, seed=1))]
     data = tiff(pages)
@@ -157,6 +229,7 @@ def test_what_is_not_taken_is_told(tmp_path):
         (tiff([page(plain, t258=32)]), "32 bits a sample"),
         (tiff([page(plain, t339=3)]), "floats"),
         (tiff([page(plain, t259=7)]), "compressed: JPEG"),
+        (tiff([page(plain, t259=8, t317=3)]), "another predictor (3)"),
         (tiff([page(plain, t266=2)]), "another order of bits"),
         (tiff([page(smooth(9, 14, 3), t262=6)]), "another colour space (6)"),
         (tiff([page(plain, rows=3, t278=2)]), "another number of segments than its size"),
