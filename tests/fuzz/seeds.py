@@ -78,11 +78,12 @@ def images() -> Seeds:
         ("tga", "TGA", alpha), ("tif", "TIFF", colour), ("sgi", "SGI", colour), ("bmp8", "BMP", palette),
     ):  # fmt: skip
         found[f"raw.{ending}"] = saved(image, name)
-    return found | tiffs()
+    return found | segments()
 
 
-def tiffs() -> Seeds:
-    """Strips, tiles, planes and pages."""
+def segments() -> Seeds:
+    """TIFF and DICOM files: strips, tiles, planes, pages and frames."""
+    from dicom_examples import dicom
     from tiff_examples import page, tiff
 
     words = ramp(6, 7, 3).astype(np.uint16) * 200
@@ -94,6 +95,8 @@ def tiffs() -> Seeds:
         "planes.tif": tiff([page(ramp(4, 5, 3), planar=True, rows=2), page(ramp(4, 5, 3) ^ 7, planar=True, rows=2)]),
         "noise.tif": tiff([page(ramp(5, 9, 1), tile=(4, 8), fill="noise", t339=2)], gap=1, shuffled=True),
         "indexed.tif": tiff([indexed]),
+        "frames.dcm": dicom(ramp(2, 4, 5, 3), planar=True), "words.dcm": dicom(words[None, ..., :1], ">", signed=True),
+        "implicit.dcm": dicom(ramp(1, 4, 5, 1), explicit=False),
         "deflated.tif": tiff([page(counted(6, 7, 3), rows=4, t259=8, encode=zlib.compress, predictor=True)]),
         "lzw.tif": saved(Image.fromarray(counted(9, 7, 3)), "TIFF", compression="tiff_lzw"),
         "packbits.tif": saved(Image.fromarray(counted(9, 7, 3)), "TIFF", compression="packbits"),

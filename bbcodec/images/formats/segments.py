@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.formats import tiff
+from bbcodec.images.formats import dicom, tiff
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, FileForm, Found, Outline, Unfit
 from bbcodec.images.formats.segment_codes import coder_of
 from bbcodec.images.formats.segment_layouts import (
@@ -185,7 +185,7 @@ class SegmentsFile(FileForm):
 
     def find(self, stream: BinaryIO) -> Found | None:
         """As `FileForm` says."""
-        segmented = tiff.find_segments(stream)
+        segmented = dicom.find_segments(stream) or tiff.find_segments(stream)  # a preamble may be a TIFF
         if segmented is None:
             return None
         layout, reader = segmented.layout, SegmentReader(stream, segmented)

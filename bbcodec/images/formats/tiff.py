@@ -43,6 +43,7 @@ NAMES: Final = {
     33003: "JPEG 2000", 33005: "JPEG 2000",
 }  # fmt: skip
 MOST_PAGES: Final = 2**16
+MOST_VALUES: Final = 4 * MAX_SKELETON_BYTES  # more segments have no room in a skeleton
 
 
 class Dialect(NamedTuple):
@@ -92,6 +93,7 @@ def read_pages(stream: BinaryIO, size: int) -> tuple[Dialect, list[Page]] | None
         return None
     pages: list[Page] = []
     seen: set[int] = set()
+    n_values = 0
     (at,) = _numbers(stream, 8 if dialect.big else 4, dialect.order + dialect.word)
     while at:
         if at in seen or len(pages) == MOST_PAGES:
@@ -99,6 +101,9 @@ def read_pages(stream: BinaryIO, size: int) -> tuple[Dialect, list[Page]] | None
         seen.add(at)
         page, at = _read_page(stream, size, at, dialect)
         pages.append(page)
+        n_values += sum(map(len, page.values.values()))
+        if n_values > MOST_VALUES:
+            raise Unfit("too many segments")
     return dialect, pages
 
 
@@ -137,8 +142,10 @@ def _read_page(stream: BinaryIO, size: int, at: int, dialect: Dialect) -> tuple[
             continue
         if kind not in ITEMS:
             raise Unfit(f"values of another type in the tag {tag}")
+        if length > MOST_VALUES:
+            raise Unfit("too many segments")
         layout = f"{order}{length}{ITEMS[kind]}"
-        if length > size or struct.calcsize(layout) > size:
+        if struct.calcsize(layout) > size:
             raise Unfit("a directory that is cut short")
         inline = struct.calcsize(layout) <= value_bytes
         place = start + (number + 1) * row_bytes - value_bytes if inline else place

@@ -48,6 +48,15 @@ def test_streams_of_libtiff(width, height, seed, most):
         packbits.made_again(taken, width, length - 1)
 
 
+@pytest.mark.parametrize("run", [2, 3, 130])
+def test_literal_bytes_of_every_length_around_a_run(run):
+    """Where they and a run of two become 128 bytes, and where that is one too many."""
+    for before in (*range(1, 4), *range(122, 132)):
+        content = np.concatenate([np.arange(before) % 200, np.full(run, 250), np.arange(9)]).astype(np.uint8)
+        stream = by_libtiff(content[None])
+        assert packbits.made_again(content, len(content), len(stream)) == stream
+
+
 @given(st.binary(max_size=40), st.integers(1, 300))
 def test_any_stream_is_taken_apart_or_not(stream, size):
     found = packbits.taken_apart(stream, size)

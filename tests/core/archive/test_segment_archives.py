@@ -1,7 +1,8 @@
-"""TIFF files in archives: what comes back, and what they show."""
+"""TIFF and DICOM files in archives: what comes back, and what they show."""
 
 import numpy as np
 import pytest
+from dicom_examples import dicom
 from image_examples import random_samples
 from tiff_examples import page, tiff
 
@@ -16,11 +17,14 @@ FILES = {
     "pages.tif": tiff([page(COLOUR, tile=(16, 32)), page(COLOUR[::-1], tile=(16, 32))], big=True),
     "planar.tif": tiff([page(COLOUR, planar=True)]),
     "rgb16.tif": tiff([page(np.repeat(WIDE, 3, axis=2))]),
+    "frames.dcm": dicom(np.stack([COLOUR, COLOUR[::-1]])),
+    "scan.dcm": dicom(WIDE[None]),
     "bands.tif": tiff([page(np.repeat(PLAIN, 5, axis=2))]),
 }
 SHOWN = {
     "plain.tif": PLAIN, "pages.tif": COLOUR, "planar.tif": COLOUR,
-    "rgb16.tif": np.repeat(WIDE >> 8, 3, axis=2).astype(np.uint8),
+    "rgb16.tif": np.repeat(WIDE >> 8, 3, axis=2).astype(np.uint8), "frames.dcm": COLOUR,
+    "scan.dcm": (WIDE >> 8).astype(np.uint8),
 }  # fmt: skip
 
 
