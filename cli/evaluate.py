@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from bbcodec.cli.options import coding_options
@@ -41,14 +39,14 @@ def command(
     CODEC is a shipped codec or a .bbc file; DATA are image files, folders and arrays (.npy, .npz). The archive is
     discarded.
     """
-    from bbcodec.atomic_files import check_new_file
     from bbcodec.cli.progress import progress_display
     from bbcodec.cli.report import print_report
     from bbcodec.options import RunOptions
+    from bbcodec.remote import check_output
     from bbcodec.report.evaluate import evaluate
 
     if html is not None:
-        check_new_file(Path(html), force)
+        check_output(html, force)
     with progress_display("scanning", quiet) as display:
         report = evaluate(
             codec,

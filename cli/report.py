@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,14 +37,14 @@ def command(
 
     ARCHIVE may be -, standard input.
     """
-    from bbcodec.atomic_files import check_new_file
     from bbcodec.cli.progress import progress_display
     from bbcodec.cli.streams import archive_path, display_name
     from bbcodec.options import RunOptions
+    from bbcodec.remote import check_output
     from bbcodec.report.evaluate import inspect
 
     if html is not None:
-        check_new_file(Path(html), force)
+        check_output(html, force)
     with archive_path(archive) as path, progress_display("scanning", quiet) as display:
         report = inspect(path, codec=codec, run=RunOptions(jobs, device, display.progress, limits=limits))
         elapsed = display.elapsed
@@ -57,6 +56,7 @@ def command(
 def print_report(report: Report, html: str | None, force: bool, as_json: bool) -> None:
     """Print a report on stdout as text or JSON, and write it as a page to the file `html`, if given."""
     from bbcodec.atomic_files import new_file
+    from bbcodec.remote import local_output
     from bbcodec.report.render_json import render_json
     from bbcodec.report.render_text import render_text
 
@@ -68,5 +68,5 @@ def print_report(report: Report, html: str | None, force: bool, as_json: bool) -
     if html is not None:
         from bbcodec.report.render_html import render_html
 
-        with new_file(Path(html), force) as (_, stream):
+        with local_output(html, force=force) as path, new_file(path, force) as (_, stream):
             stream.write(render_html(report).encode())

@@ -14,6 +14,7 @@ import click
 from bbcodec.cli.output import format_count, format_duration, format_size, print_json, print_status
 from bbcodec.cli.progress import print_above, progress_bar
 from bbcodec.cli.signals import Stopped, StopSignals
+from bbcodec.remote import local_target
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -82,7 +83,7 @@ def command(
     overrides = overrides_of(assignments, minutes, epochs, seed)
     recipe = read_recipe(config) if config else None
     follower = os.environ.get("RANK", "0") != "0"  # of several processes under torchrun, the first one reports
-    with resumable(Path(output), signals), training_display(signals, quiet or follower) as display:
+    with resumable(local_target(output), signals), training_display(signals, quiet or follower) as display:
         from bbcodec.models.training.run import train
 
         summary = train(

@@ -34,7 +34,17 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"engine", "deflate", "tiff_codes"}),
     frozenset({"coder"}),
     frozenset(
-        {"errors", "binary", "options", "parallel", "signal_handlers", "atomic_files", "input_files", "sample_formats"}
+        {
+            "errors",
+            "binary",
+            "options",
+            "parallel",
+            "signal_handlers",
+            "atomic_files",
+            "input_files",
+            "sample_formats",
+            "remote",
+        }
     ),
 )
 RANKS = {room: rank for rank, layer in enumerate(reversed(LAYERS)) for room in layer}

@@ -43,6 +43,7 @@ from bbcodec.errors import DamagedArchive, InputError, MissingCodec, Verificatio
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
 from bbcodec.parallel import run_tasks
+from bbcodec.remote import is_url, local_inputs, local_output
 
 Begin = Callable[[], ContainerWriter]  # starts an archive over, or what is appended to one
 
@@ -156,21 +157,26 @@ def compress(
         find_learner()
     elif adapt < 0:
         raise InputError(f"adapt: expected minutes, at least 0, got {adapt}")
-    request = CompressRequest(
-        inputs,
-        output,
-        codecs=choose_codecs(codec),
-        embed=embed_codec,
-        storage=StorageOptions(exact_files, jpegxl),
-        exclude=exclude,
-        force=force,
-        verify=verify,
-        run=RunOptions(jobs, device, progress, report=report),
-        recovery=recovery,
-        adapt=adapt,
-        append=append,
-    )
-    return append_with(request) if append else compress_with(request)
+    if append and is_url(output):
+        raise InputError(f"append: {output} is no file on this machine, and nothing else can grow in place")
+    with local_output(output, force=force) as target, local_inputs(inputs) as sources:
+        request = CompressRequest(
+            sources.paths,
+            target,
+            codecs=choose_codecs(codec),
+            embed=embed_codec,
+            storage=StorageOptions(exact_files, jpegxl),
+            exclude=exclude,
+            force=force,
+            verify=verify,
+            run=RunOptions(jobs, device, progress, report=report),
+            recovery=recovery,
+            adapt=adapt,
+            append=append,
+        )
+        summary = append_with(request) if append else compress_with(request)
+        summary.skipped = list(map(sources.told, summary.skipped))
+    return summary
 
 
 def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:

@@ -26,6 +26,7 @@ from bbcodec.atomic_files import new_file
 from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.images.codings.base import required
 from bbcodec.options import PathLike
+from bbcodec.remote import is_url, local_output, open_readable
 
 COPY_BYTES = 2**20
 
@@ -93,18 +94,21 @@ def repair(path: PathLike, output: PathLike | None = None, *, force: bool = Fals
     Raises InputError, DamagedArchive where more is lost than they make up for (then nothing is written), TargetExists,
     OutputError, or MissingPackage without zfec.
     """
-    source, target = Path(path), Path(path if output is None else output)
-    if output is None and take_back(source):
+    in_place = output is None
+    if in_place and not is_url(path) and take_back(Path(path)):
         return Repaired(0, 0, taken_back=True)
     try:
-        with open(source, "rb") as stream:
-            found = _survey(stream, str(source))
+        with open_readable(path, anew=True) as stream:
+            found = _survey(stream, str(path))
             whole = not found.mended and stream.seek(0, 2) == found.layout.file_bytes
-            if not (whole and output is None):
-                with new_file(target, force or output is None) as (_, repaired):
+            if not (whole and in_place):
+                with (
+                    local_output(path if output is None else output, force=force or in_place) as target,
+                    new_file(target, force or in_place) as (_, repaired),
+                ):
                     _write_repaired(stream, found, repaired)
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     return Repaired(found.layout.n_blocks + found.layout.n_groups * found.layout.n_parity, found.mended)
 
 
@@ -114,7 +118,7 @@ def damaged_blocks(path: PathLike) -> int:
     Raises DamagedArchive where they are too many to be made whole, or InputError.
     """
     try:
-        with open(path, "rb") as stream:
+        with open_readable(path) as stream:
             size = stream.seek(0, 2)
             return 0 if archive_end(stream, size) == size else _survey(stream, str(path)).mended
     except OSError as error:

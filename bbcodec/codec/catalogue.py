@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from bbcodec.binary import MAX_CODEC_BYTES, codec_digest, inflate
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError, MissingCodec
+from bbcodec.remote import located, open_readable
 
 MAX_HEADER_BYTES: Final = 2**22
 SUFFIX: Final = ".bbc"
@@ -83,17 +84,21 @@ def parse_codec(content: bytes, name: str, *, shipped: bool = False) -> CodecFil
     return CodecFile(name, codec_digest(content), family, channels, levels, content, shipped, card)
 
 
-def read_codec(path: Path, *, shipped: bool = False) -> CodecFile:
-    """The codec of a file of at most 64 MiB. Raises MissingCodec, InputError or BadCodecFile."""
+def read_codec(path: str | Path, *, shipped: bool = False) -> CodecFile:
+    """The codec of a file of at most 64 MiB, or at a URL. Raises MissingCodec, InputError or BadCodecFile."""
     try:
-        if path.stat().st_size > MAX_CODEC_BYTES:
-            raise BadCodecFile(f"{path} has {path.stat().st_size} bytes; a codec file has at most {MAX_CODEC_BYTES}")
-        content = path.read_bytes()
+        with open_readable(path, anew=True) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size > MAX_CODEC_BYTES:
+                raise BadCodecFile(f"{path} has {size} bytes; a codec file has at most {MAX_CODEC_BYTES}")
+            stream.seek(0)
+            content = stream.read()
     except FileNotFoundError:
         raise MissingCodec(f"there is no codec file {path}") from None
     except OSError as error:
         raise InputError(f"the codec file {path} cannot be read: {error.strerror}") from None
-    return parse_codec(content, path.stem if shipped else path.name.removesuffix(SUFFIX), shipped=shipped)
+    name = Path(path).name  # of a URL, too
+    return parse_codec(content, name.removesuffix(SUFFIX), shipped=shipped)
 
 
 @cache
@@ -110,8 +115,8 @@ def find_codec(wanted: str | os.PathLike[str]) -> CodecFile:
     for codec in shipped_codecs():
         if codec.name == wanted:
             return codec
-    path = Path(wanted)
-    if path.suffix != SUFFIX and not path.exists():
+    path = located(wanted)
+    if isinstance(path, Path) and path.suffix != SUFFIX and not path.exists():
         names = ", ".join(codec.name for codec in shipped_codecs()) or "none"
         raise MissingCodec(f"{str(wanted)!r} is neither a shipped codec ({names}) nor a codec file")
     return read_codec(path)

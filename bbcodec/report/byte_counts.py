@@ -30,6 +30,7 @@ from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 from bbcodec.images.formats import PIXEL_FORMS
+from bbcodec.remote import located, open_readable
 from bbcodec.sample_formats import pixel_mode
 
 MODE_CHANNELS: Final = {"RGB": 3, "RGBA": 4, "LA": 2, "CMYK": 4, "YCbCr": 3, "LAB": 3, "HSV": 3, "PA": 2}
@@ -96,7 +97,7 @@ class ByteCounts:
     archive.
     """
 
-    path: Path
+    path: str | Path
     archive_bytes: int
     directory: Directory
     rebuilt: str = ""
@@ -124,9 +125,9 @@ def count_bytes(path: str | os.PathLike[str]) -> ByteCounts:
     Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath, and BBCodecError if counts do not
     add up to its size.
     """
-    place = Path(path)
+    place = located(path)
     try:
-        with open(place, "rb") as stream:
+        with open_readable(place, anew=True) as stream:
             reader = ContainerReader(stream)
             size = stream.seek(0, os.SEEK_END)
     except BBCodecError as error:

@@ -15,6 +15,7 @@ from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.catalogue import CodecFile, find_codec, parse_codec
 from bbcodec.errors import InputError
 from bbcodec.options import PathLike, RunOptions
+from bbcodec.remote import local_inputs
 from bbcodec.report.baselines import measure_baselines
 from bbcodec.report.byte_counts import ByteCounts, count_bytes
 from bbcodec.report.coding_costs import ChunkCosts, ChunkTask, measure_chunk
@@ -64,11 +65,11 @@ def evaluate(
     from bbcodec.codec.pool import CodecPool, CodecSource
 
     chosen = find_codec(codec)
-    with temporary_folder() as folder:
+    with local_inputs(inputs) as local, temporary_folder() as folder:
         path = folder / "archive.bb"
         # Not verified here: measuring decodes every learned chunk, and encodes it once more.
         how = compress(
-            inputs, path, codec=codec, embed_codec=False, exclude=exclude, verify=False, jobs=run.jobs,
+            local.paths, path, codec=codec, embed_codec=False, exclude=exclude, verify=False, jobs=run.jobs,
             device=run.device, progress=run.progress,
         ).how  # fmt: skip
         counts = count_bytes(path)
@@ -76,6 +77,7 @@ def evaluate(
         source = CodecSource.of(chosen)
         costs = measure_archive(counts, [source], run, draws_up_to(iwae), iwae_images)
         report = build_report(f"{chosen.name} on {_input_names(inputs)}", counts, costs)
+        classical = measure_baselines(local.paths, exclude, run) if baselines else []
     codecs = CodecPool([source], run.device, run.load)
     drawn = reconstructions(codecs.codec(source), report.pictures) if reconstruct else {}
     return replace(
@@ -84,7 +86,7 @@ def evaluate(
         reconstructions=drawn,
         codecs=[CodecUse(chosen.name, chosen.digest.hex(), chosen.family, len(chosen.content), False)],
         codec_chunk_bytes=embedded_bytes(chosen),
-        baselines=measure_baselines(inputs, exclude, run) if baselines else [],
+        baselines=classical,
     )
 
 

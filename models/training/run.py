@@ -36,6 +36,7 @@ from bbcodec.models.training.preparation import TrainingPlan, can_compile, load_
 from bbcodec.models.training.recipes import Recipe
 from bbcodec.models.training.trainer import Trainer
 from bbcodec.models.training.watcher import SilentWatcher, Watcher
+from bbcodec.remote import check_output, is_url, local_inputs, local_target, upload
 
 PathLike = str | os.PathLike[str]
 
@@ -88,9 +89,11 @@ def train(
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile, and TrainingDiverged if the loss diverges
     twice.
     """
-    target, watch = Path(output), watch or SilentWatcher()
+    target, watch = local_target(output), watch or SilentWatcher()
     folder = WorkFolder(target)
     overwrite = _check_target(target, folder, resume, force)
+    if is_url(output):
+        check_output(output, force or resume)
     recipe = recipe or Recipe("")
     recipe = replace(
         recipe,
@@ -102,7 +105,9 @@ def train(
         torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // process.ranks))
         if process.rank:
             watch = SilentWatcher()
-        dataset = load_images([Path(path) for path in inputs], [Path(path) for path in valid], recipe, overrides or {})
+        with local_inputs(inputs) as training, local_inputs(valid) as held_out:
+            paths = [Path(path) for path in training.paths], [Path(path) for path in held_out.paths]
+            dataset = load_images(*paths, recipe, overrides or {})
         plans = plans_to_try(dataset, recipe, overrides or {})
         plans[0].trainer(process, compiled=False)  # raises what is wrong before anything is written
         for note in plans[0].dataset.notes:
@@ -119,9 +124,12 @@ def train(
             TrainingLoop(trainer, folder, plan, watch).run()
             if process.rank:
                 return TrainingSummary(str(target), plan.family.name, steps=trainer.step)
-            return _finish(trainer, folder, target, plan, overwrite)
+            summary = _finish(trainer, folder, target, plan, overwrite)
         finally:
             folder.close()
+    if is_url(output):
+        upload(target, str(output), force or resume)
+    return replace(summary, output=str(output))
 
 
 def _check_target(target: Path, folder: WorkFolder, resume: bool, force: bool) -> bool:

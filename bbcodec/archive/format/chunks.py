@@ -23,6 +23,7 @@ from bbcodec.binary import (
 )
 from bbcodec.errors import DamagedArchive, UnsupportedVersion
 from bbcodec.images.codings import CODINGS, coding_number
+from bbcodec.remote import open_readable
 
 LEARNED: Final = "L"
 SHEET: Final = "S"
@@ -70,7 +71,7 @@ def read_chunk(path: str, chunk: Chunk) -> bytes:
 
     Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
     """
-    with open(path, "rb") as stream:
+    with open_readable(path) as stream:
         stream.seek(max(0, chunk.start))
         data = stream.read(chunk.length + FRAME_BYTES)
     head = pack_head(chunk.type, chunk.length)

@@ -26,6 +26,7 @@ from bbcodec.codec.catalogue import find_codec
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.options import Limits, PathLike, Progress, RunOptions
+from bbcodec.remote import is_url, local_folder, located
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ def open_archive(
         from bbcodec.codec.pool import CodecSource
 
         known = [CodecSource.of(find_codec(codec))]
-    return Archive(Path(path), known, RunOptions(jobs, device, progress, limits=limits))
+    return Archive(located(path), known, RunOptions(jobs, device, progress, limits=limits))
 
 
 class Archive(Mapping[str, Any]):
@@ -78,7 +79,7 @@ class Archive(Mapping[str, Any]):
     May be used by several threads, and by processes forked from this one: it holds no open file.
     """
 
-    def __init__(self, path: Path, known: Iterable[CodecSource] = (), run: RunOptions | None = None) -> None:
+    def __init__(self, path: str | Path, known: Iterable[CodecSource] = (), run: RunOptions | None = None) -> None:
         """Open `path`. `known` are codecs to look among before the embedded and the shipped ones."""
         self.path = path
         run = run or RunOptions()
@@ -316,11 +317,14 @@ class Archive(Mapping[str, Any]):
         Raises NoSuchName, LimitExceeded, MissingCodec, UnsafePath, TargetExists, OutputError or DamagedArchive.
         """
         numbers = self.select(names) if names else range(len(self.files))
-        restored = restore_entries(
-            self._decoder, numbers, Path(target), force=force, unsafe_links=unsafe_links, fsync=fsync
-        )
+        with local_folder(target, force=force) as folder:
+            restored = restore_entries(
+                self._decoder, numbers, folder, force=force, unsafe_links=unsafe_links, fsync=fsync
+            )
         summary = summarise(self._file, restored.numbers)
         summary.skipped = restored.skipped
+        if is_url(target) and any(self.files[number].form == "link" for number in restored.numbers):
+            summary.skipped.append(f"{target}: links, empty folders, times and permissions are not kept there")
         return summary
 
 

@@ -13,6 +13,7 @@ from bbcodec.archive.format.container import ContainerReader
 from bbcodec.archive.format.index import CodecRecord, Entry, Place
 from bbcodec.archive.format.journal import journal_of
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
+from bbcodec.remote import is_url, open_readable
 
 
 class ResolvedPlace(NamedTuple):
@@ -40,14 +41,14 @@ class ArchiveFile:
     or what is wrong with the header.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         """Read the index.
 
         Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion or UnsafePath.
         """
         self.path = path
         try:
-            with open(path, "rb") as stream:
+            with open_readable(path, anew=True) as stream:
                 reader = ContainerReader(stream)
                 self.size = stream.seek(0, os.SEEK_END)
         except BBCodecError as error:
@@ -55,7 +56,8 @@ class ArchiveFile:
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
         self.directory = reader.directory
-        hint = "; bbcodec repair takes back what was being appended" if journal_of(path).exists() else ""
+        killed = not is_url(path) and journal_of(Path(path)).exists()
+        hint = "; bbcodec repair takes back what was being appended" if killed else ""
         self.rebuilt = reader.rebuilt and reader.rebuilt + hint
         self.damage = reader.damage and reader.damage + hint
         self._parts = self._find_parts()

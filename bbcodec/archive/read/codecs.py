@@ -13,6 +13,7 @@ from bbcodec.archive.read.tasks import Task
 from bbcodec.binary import MAX_CODEC_BYTES
 from bbcodec.codec.catalogue import CodecFile, parse_codec, shipped_codecs
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec
+from bbcodec.remote import open_readable
 
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecSource
@@ -37,7 +38,7 @@ class CodecFinder:
             return self._file.codecs if chunks else []
         ids = set()
         try:
-            with open(self._file.path, "rb") as stream:
+            with open_readable(self._file.path) as stream:
                 for chunk in chunks:
                     stream.seek(max(0, chunk.offset))
                     ids.add(stream.read(4))
