@@ -11,7 +11,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +39,7 @@ COPY_BYTES: Final = 2**20
 
 _lock: Final = threading.Lock()
 _open_urls: Final[dict[str, _Ranges]] = {}
+_options: Final[dict[str, Mapping[str, Any]]] = {}  # of file systems, by URL
 
 
 def is_url(path: PathLike) -> bool:
@@ -64,12 +65,17 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        found: tuple[Any, str] = url_to_fs(url)
+        found: tuple[Any, str] = url_to_fs(url, **_options.get(url, {}))
     except ImportError as error:
         raise MissingPackage(f"{scheme}:// {NEEDS_PACKAGE} of a file system: {_line(error)}") from None
     except Exception as error:
         raise InputError(f"{scheme}:// cannot be used: {_line(error)}") from None
     return found
+
+
+def use_options(url: str, options: Mapping[str, Any]) -> None:
+    """Use options of its file system for a URL in this process: its `storage_options`."""
+    _options[url] = options
 
 
 def _line(error: BaseException) -> str:

@@ -102,6 +102,22 @@ def many(result: Result) -> Iterator[str]:
     )
 
 
+def remote(result: Result) -> Iterator[str]:
+    """An archive at a URL."""
+    moved = result["transferred"]
+    cells = {
+        "`list`": moved["list"],
+        "one image after that, the most of 40": moved["one_image_at_most"],
+        "all images, one after another": moved["all"],
+    }
+    yield f"The same images without a learned codec: {result['archive_bytes']:,} bytes, read by ranges."
+    yield ""
+    yield "| at a URL | requests | bytes transferred |"
+    yield "| --- | ---: | ---: |"
+    for name, one in cells.items():
+        yield f"| {name} | {one['requests']:,} | {one['bytes']:,} |"
+
+
 def large(result: Result) -> Iterator[str]:
     """One very large image."""
     memory = result["memory_mb"]
