@@ -84,7 +84,7 @@ def train(
     overrides win over both.
     init_from: a codec to take model and initial weights from.
     resume: continue from the checkpoint, if there is one; force: discard an earlier run and an earlier codec.
-    threads: of torch; by default one a core. Under `torchrun` all processes train the same model.
+    threads: of torch; by default OMP_NUM_THREADS, or one a core. Under `torchrun` all processes train the same model.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile, and TrainingDiverged if the loss diverges
     twice.
@@ -102,7 +102,7 @@ def train(
         init_from=os.fspath(init_from) if init_from else recipe.init_from,
     )
     with torchrun_process(device) as process:
-        torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // process.ranks))
+        torch.set_num_threads(threads or default_threads(process.ranks))
         if process.rank:
             watch = SilentWatcher()
         with local_inputs(inputs) as training, local_inputs(valid) as held_out:
@@ -130,6 +130,12 @@ def train(
     if is_url(output):
         upload(target, str(output), force or resume)
     return replace(summary, output=str(output))
+
+
+def default_threads(ranks: int) -> int:
+    """Threads of one of so many processes: what OMP_NUM_THREADS says, or its share of the cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else max(1, len(os.sched_getaffinity(0)) // ranks)
 
 
 def _check_target(target: Path, folder: WorkFolder, resume: bool, force: bool) -> bool:

@@ -19,7 +19,7 @@ from bbcodec.errors import InputError, TargetExists
 from bbcodec.models.training import loop
 from bbcodec.models.training.cards import archive_bits_per_dim, file_bits_per_dim
 from bbcodec.models.training.checkpoints import WorkFolder
-from bbcodec.models.training.run import train
+from bbcodec.models.training.run import default_threads, train
 from bbcodec.models.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -153,6 +153,13 @@ from bbcodec.models.training.run import train
 loop.CHECKPOINT_SECONDS = 0.05
 train([sys.argv[1]], sys.argv[2], overrides=json.loads(sys.argv[3]), threads=1, resume=True)
 """
+
+
+@pytest.mark.parametrize(("said", "ranks", "threads"), [("3", 2, 3), ("", 1, 8), ("0", 2, 4), ("many", 16, 1)])
+def test_threads_are_those_of_openmp_or_a_share_of_the_cores(said, ranks, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    assert default_threads(ranks) == threads
 
 
 def started(images, output, settings):
