@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Length in passes over the images, instead.")
 @click.option("--init-from", metavar="CODEC", help="Start from a shipped codec or a .bbc file.")
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
-@click.option("--threads", type=click.IntRange(1, 256), metavar="N", help="Threads (default: OMP_NUM_THREADS, or all cores).")
+@click.option("--threads", type=click.IntRange(1, 256), metavar="N", help="Threads (default: OMP_NUM_THREADS, or all).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where networks run.")
 @click.option("--seed", type=click.IntRange(0), help="Random seed (default: 0).")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output, and discard an earlier run.")

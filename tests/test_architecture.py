@@ -25,7 +25,7 @@ MAX_LINES = 450
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"models"}),
-    frozenset({"report"}),
+    frozenset({"report", "integrations"}),
     frozenset({"bbcodec"}),
     frozenset({"archive"}),
     frozenset({"codec", "images"}),

@@ -1,0 +1,1 @@
+"""bbcodec in the formats of others: chunks of zarr arrays."""

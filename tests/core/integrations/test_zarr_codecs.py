@@ -1,0 +1,151 @@
+"""Chunks of zarr arrays: what was written is read, in both formats, whatever its type and shape; damage is found."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from tiny_models import pictures, tiny_codec_file
+
+from bbcodec.codec.file import load_codec
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec
+
+zarr = pytest.importorskip("zarr", reason="zarr is optional")
+
+import numcodecs  # noqa: E402
+
+from bbcodec.integrations.chunk_coder import LEARNED, ChunkCoder  # noqa: E402
+from bbcodec.integrations.zarr_codecs import BBCodec, BBNumcodec  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def codecs(tmp_path_factory) -> dict[str, str]:
+    """The paths of tiny codecs, by the pixels that they take."""
+    folder = tmp_path_factory.mktemp("codecs")
+    for kind in ("grey", "RGB", "binary"):
+        (folder / f"{kind}.bbc").write_bytes(tiny_codec_file(kind))
+    return {kind: str(folder / f"{kind}.bbc") for kind in ("grey", "RGB", "binary")}
+
+
+def images(kind: str, count: int = 4) -> np.ndarray:
+    seen = pictures(kind, count, 16, 16)
+    return seen if kind == "RGB" else seen[..., 0]
+
+
+@pytest.mark.parametrize("kind", ["grey", "RGB", "binary"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_come_back_with_nothing_but_their_metadata(kind, version, codecs, tmp_path):
+    data = images(kind)
+    chunks = (2, *data.shape[1:])
+    if version == 3:
+        how = {"serializer": BBCodec(codecs[kind]), "compressors": None}
+    else:
+        how = {"compressors": BBNumcodec(codecs[kind]), "zarr_format": 2}
+    zarr.create_array(tmp_path / "a.zarr", data=data, chunks=chunks, **how)
+    opened = zarr.open_array(tmp_path / "a.zarr", mode="r")
+    assert np.array_equal(opened[:], data)
+    assert np.array_equal(opened[3], data[3])
+    about = (tmp_path / "a.zarr" / ("zarr.json" if version == 3 else ".zarray")).read_text()
+    assert "content" in about  # the codec itself, as it is not shipped
+    assert codecs[kind] not in about
+
+
+def test_images_are_coded_by_the_learned_codec_where_that_is_shorter(codecs):
+    coder = ChunkCoder.of(codecs["binary"])
+    data = load_codec(codecs["binary"], "cpu").draw((60, 16, 16))[..., 0]
+    coded = coder.encode(data)
+    assert coded[1] == LEARNED
+    assert len(coded) < len(numcodecs.Zstd(9).encode(data.tobytes()))
+    assert coder.encode(data + 7)[1] != LEARNED  # which has other levels
+    assert np.array_equal(coder.decode(coded, data.shape, data.dtype), data)
+
+
+def test_deep_images_are_two_planes(codecs):
+    coder = ChunkCoder.of(codecs["grey"])
+    deep = images("grey").astype(">u2") * 256 + np.arange(16, dtype=np.uint16)
+    coded = coder.encode(deep)
+    back = coder.decode(coded, deep.shape, deep.dtype)
+    assert np.array_equal(back, deep)
+    assert back.dtype == deep.dtype
+
+
+TYPES = st.sampled_from(["u1", "<u2", ">u2", "<i4", ">f8", "?", "<c8"])
+
+
+@settings(max_examples=40)
+@given(array=arrays.arrays(TYPES, arrays.array_shapes(max_dims=5, max_side=6)))
+def test_any_array_comes_back(array, codecs):
+    coder = ChunkCoder.of(codecs["grey"])
+    assert coder.decode(coder.encode(array), array.shape, array.dtype).tobytes() == array.tobytes()
+    codec = BBNumcodec(coder)
+    back = codec.decode(codec.encode(array))
+    assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, array.shape, array.tobytes())
+    out = np.empty_like(array)
+    codec.decode(codec.encode(array), out=out)
+    assert out.tobytes() == array.tobytes()
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_damage_is_found(data, codecs):
+    coder = ChunkCoder.of(codecs["binary"])
+    image = images("binary", 2)
+    for codec, decode in (
+        (coder, lambda coded: coder.decode(coded, image.shape, image.dtype)),
+        (BBNumcodec(coder), BBNumcodec(coder).decode),
+    ):
+        coded = bytearray(codec.encode(image))
+        place = data.draw(st.integers(0, len(coded) - 1))
+        if data.draw(st.booleans()):
+            coded[place] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del coded[place:]
+        try:
+            back = decode(bytes(coded))
+        except DamagedArchive:
+            continue
+        assert back.tobytes() == image.tobytes()
+
+
+def test_metadata_name_shipped_codecs_and_carry_others(codecs):
+    carried = ChunkCoder.of(codecs["grey"]).config()
+    assert json.loads(json.dumps(carried)) == carried
+    assert base64.b64decode(carried["content"]) == tiny_codec_file("grey")
+    assert ChunkCoder.from_config(carried).config() == carried
+    shipped = ChunkCoder.of("mnist-binary-fast-1").config()
+    assert set(shipped) == {"codec", "digest", "fallback"}
+    assert ChunkCoder.from_config(shipped).source.name == "mnist-binary-fast-1"
+    named = ChunkCoder.of(codecs["grey"], embed=False).config()
+    assert "content" not in named
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"digest": "00" * 16}, MissingCodec),
+        ({"content": "!"}, InputError),
+        ({"content": base64.b64encode(b"no codec").decode()}, BBCodecError),
+        ({"fallback": {"id": "pickle"}}, InputError),
+        ({"fallback": {"id": "zstd", "colour": 3}}, InputError),
+        ({"fallback": None}, InputError),
+        ({"codec": "none-such", "digest": "00" * 16, "content": None}, MissingCodec),
+    ],
+)
+def test_metadata_that_cannot_be_are_refused(change, kind, codecs):
+    config = ChunkCoder.of(codecs["grey"]).config()
+    with pytest.raises(kind):
+        ChunkCoder.from_config({**config, **change})
+    with pytest.raises(InputError):
+        ChunkCoder.from_config({})
+    with pytest.raises(InputError, match="fallback"):
+        BBCodec(codecs["grey"], fallback={"id": "quantize"})
+
+
+def test_numcodecs_finds_it(codecs):
+    codec = numcodecs.get_codec(BBNumcodec(codecs["grey"]).get_config())
+    data = images("grey")
+    assert np.array_equal(codec.decode(codec.encode(data)), data)
+    assert numcodecs.get_codec(codec.get_config()) == codec
