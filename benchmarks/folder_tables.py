@@ -118,6 +118,19 @@ def remote(result: Result) -> Iterator[str]:
         yield f"| {name} | {one['requests']:,} | {one['bytes']:,} |"
 
 
+def zarr_arrays(result: Result) -> Iterator[str]:
+    """A zarr array by codec."""
+    count, height, width = result["shape"]
+    yield f"{count} grey images of {height} x {width} in a zarr array, bytes of all that is stored, metadata included:"
+    yield ""
+    names = {"zstd": "zstd, level 9", "blosc": "blosc (zstd 9, bits shuffled)", "jpegxl": "JPEG XL, e7"}
+    names["bbcodec"] = f"**bbcodec, `{result['codec']}`**"
+    yield f"| images a chunk | {' | '.join(names.values())} |"
+    yield f"| ---: |{' ---: |' * len(names)}"
+    for row in result["rows"]:
+        yield f"| {row['images_a_chunk']} | {' | '.join(format(row['bytes'][name], ',') for name in names)} |"
+
+
 def large(result: Result) -> Iterator[str]:
     """One very large image."""
     memory = result["memory_mb"]
