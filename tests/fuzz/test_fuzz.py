@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,17 @@ def test_changes_are_always_the_same():
     assert len(set(once)) > 250
 
 
+def busy(seconds: list[float]):
+    """A target that takes so much of the processor, one after another."""
+
+    def work(data):
+        end = time.process_time() + seconds.pop(0)
+        while time.process_time() < end:
+            pass
+
+    return work
+
+
 def test_failures_are_told_apart_from_errors(monkeypatch, tmp_path):
     def refuse(data):
         raise BBCodecError("damaged")
@@ -69,6 +81,9 @@ def test_failures_are_told_apart_from_errors(monkeypatch, tmp_path):
     assert failure.startswith("IndexError in test_fuzz.py, fail\n")
     monkeypatch.setattr(run, "SECONDS", -1)
     assert run.failure_of(len, b"").startswith("slow")
+    monkeypatch.setattr(run, "SECONDS", 0.2)
+    assert run.failure_of(busy([0.3, 0.3]), b"").startswith("slow")
+    assert run.failure_of(busy([0.3, 0.0]), b"") == ""  # machine code was compiled, say
     monkeypatch.setattr(run, "HERE", tmp_path)
     for data in (b"one", b"two"):
         run.keep("stack", data, failure)
