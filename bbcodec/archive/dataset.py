@@ -1,4 +1,4 @@
-"""An archive as a data set for PyTorch: images are decoded when they are asked for."""
+"""Archives as a data set for PyTorch: images are decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,18 @@ from bbcodec.archive.read.archive import Archive, open_archive
 from bbcodec.errors import InputError
 from bbcodec.options import PathLike
 
+OPEN_ARCHIVES: Final = 8  # of a data set in one process, each with its index and 64 MiB of decoded chunks
+
 
 class ArchiveDataset(Dataset[Any]):
-    """The images of an archive: every image file, and every image of an `.npy` array, is an item.
+    """The images of one or more archives: every image file, and every image of an `.npy` array, is an item.
 
     Items are uint8 (H, W, C), or what `transform` makes of them. A data set can be pickled, and used by several threads
     and by the workers of a DataLoader, forked or spawned: each process opens the archive for itself.
 
     Learned chunks are decoded as a whole, about a second each, and the chunks decoded last are kept (64 MiB of them in
-    each process). So items in order are quick, and random items of many chunks cost a chunk each: `ChunkBatches`
-    shuffles so that each chunk is decoded about once.
+    each process and archive). So items in order are quick, and random items of many chunks cost a chunk each:
+    `ChunkBatches` shuffles so that each chunk is decoded about once.
 
     >>> import pathlib, tempfile, bbcodec, numpy
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -39,7 +41,7 @@ class ArchiveDataset(Dataset[Any]):
 
     def __init__(
         self,
-        path: PathLike,
+        paths: PathLike | Sequence[PathLike],
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         *,
         mode: str | None = None,
@@ -47,38 +49,45 @@ class ArchiveDataset(Dataset[Any]):
         codec: PathLike | None = None,
         device: str = "cpu",
     ) -> None:
-        """Open the archive `path`; nothing is decoded yet.
+        """Open the archives, one after another; nothing is decoded yet. Paths may be URLs.
 
         transform: applied to each item. For spawned workers it must be picklable, so no lambda.
         mode: `L`, `LA`, `RGB` or `RGBA`, to which image files are converted; None: each as it is.
-        names: files and folders of the archive; all if empty.
+        names: files and folders of each archive; all if empty.
         codec, device: as for `bbcodec.open`. Workers should not share a GPU.
 
         Raises InputError if there is no image, and what `bbcodec.open` raises.
         """
-        self.path, self.transform, self.mode = os.fspath(path), transform, mode
+        several = [paths] if isinstance(paths, str | os.PathLike) else paths
+        self.paths, self.transform, self.mode = [os.fspath(path) for path in several], transform, mode
         self._codec, self._device = codec, device
-        self._archive: Archive | None = None
+        self._open: dict[int, Archive] = {}
         self._process = 0
-        archive = self.archive
-        chosen = [os.fsdecode(archive.files[number].name) for number in archive.select(names)] if names else archive
-        counts = [(name, archive.count(name)) for name in chosen if name in archive]
-        self._names = [name for name, count in counts if count]
-        self._starts = [0, *accumulate(count for _, count in counts if count)]
-        if not self._names:
-            raise InputError(f"{self.path} holds no images{' of these names' if names else ''}")
+        self._files: list[tuple[int, str]] = []  # the number of an archive, and a name in it
+        counts: list[int] = []
+        for number, path in enumerate(self.paths):
+            counted = list(_counted(self._archive(number), names))
+            if not counted:
+                raise InputError(f"{path} holds no images{' of these names' if names else ''}")
+            self._files += [(number, name) for name, _ in counted]
+            counts += [count for _, count in counted]
+        if not counts:
+            raise InputError("no archive was given")
+        self._starts = [0, *accumulate(counts)]
 
-    @property
-    def archive(self) -> Archive:
-        """The archive, opened in this process: a forked one may have inherited a lock that is never released."""
-        if self._archive is None or self._process != os.getpid():
-            self._archive = open_archive(self.path, codec=self._codec, device=self._device)
-            self._process = os.getpid()
-        return self._archive
+    def _archive(self, number: int) -> Archive:
+        """An archive, opened in this process: a forked one may have inherited a lock that is never released."""
+        if self._process != os.getpid():
+            self._open, self._process = {}, os.getpid()
+        opened = self._open
+        archive = opened.get(number) or open_archive(self.paths[number], codec=self._codec, device=self._device)
+        others = [(one, kept) for one, kept in opened.items() if one != number]
+        self._open = dict([*others, (number, archive)][-OPEN_ARCHIVES:])  # anew, as other threads look into it
+        return archive
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything except the open archive."""
-        return {**self.__dict__, "_archive": None}
+        """Everything except the open archives."""
+        return {**self.__dict__, "_open": {}}
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -86,32 +95,55 @@ class ArchiveDataset(Dataset[Any]):
 
     def item(self, index: int) -> tuple[str, int]:
         """The name of the file that an item is from, and its number in that file. Raises IndexError."""
+        place, number = self._place(index)
+        return self._files[place][1], number
+
+    def archive_of(self, index: int) -> str:
+        """The path of the archive that an item is from. Raises IndexError."""
+        return self.paths[self._files[self._place(index)[0]][0]]
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The place of an item's file among all, and the item's number in that file. Raises IndexError."""
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.path} holds {len(self)} images, none of number {index}")
+            raise IndexError(f"{', '.join(self.paths)}: {len(self)} images, none of number {index}")
         index %= len(self)
         place = bisect_right(self._starts, index) - 1
-        return self._names[place], index - self._starts[place]
+        return place, index - self._starts[place]
 
     def __getitem__(self, index: int) -> Any:
         """An image, transformed. Raises IndexError, DamagedArchive or MissingCodec."""
-        name, number = self.item(index)
-        pixels = self.archive.pixels(name, number, self.mode)
+        place, number = self._place(index)
+        archive, name = self._files[place]
+        pixels = self._archive(archive).pixels(name, number, self.mode)
         return pixels if self.transform is None else self.transform(pixels)
 
-    def chunks(self) -> list[list[int]]:
-        """The indices of all items, those that are decoded together in one list, in the order of the archive."""
-        together: dict[int, list[int]] = defaultdict(list)
-        for start, stop, name in zip(self._starts, self._starts[1:], self._names, strict=False):
+    def chunks(self) -> list[list[list[int]]]:
+        """By archive and chunk, in their order: the indices of the items that are decoded together."""
+        together: list[dict[int, list[int]]] = [defaultdict(list) for _ in self.paths]
+        for start, stop, (archive, name) in zip(self._starts, self._starts[1:], self._files, strict=False):
             for index in range(start, stop):
-                together[self.archive.chunk_of(name, index - start)].append(index)
-        return [together[chunk] for chunk in sorted(together)]
+                chunk = self._archive(archive).chunk_of(name, index - start)
+                together[archive][chunk].append(index)
+        return [[chunks[number] for number in sorted(chunks)] for chunks in together]
+
+
+def _counted(archive: Archive, names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The files of these names that hold images, and how many. Raises NoSuchName."""
+    chosen = [os.fsdecode(archive.files[number].name) for number in archive.select(names)] if names else archive
+    for name in chosen:
+        if name in archive and (count := archive.count(name)):
+            yield name, count
 
 
 class ChunkBatches(Sampler[list[int]]):
     """Batches of indices, shuffled anew each time, such that every chunk is decoded about once: a `batch_sampler`.
 
-    Chunks come in random order, and items of `pool` chunks at a time are shuffled together. A DataLoader deals batches
-    to its workers in turn, so chunks are dealt the same way: `workers` is the loader's `num_workers`.
+    Chunks come in random order, those of a few archives at a time, and items of `pool` chunks are shuffled together. A
+    DataLoader deals batches to its workers in turn, so chunks are dealt the same way: `workers` is the loader's
+    `num_workers`. Of several processes that train one model, each takes its share of chunks, `rank` of `ranks`, and all
+    have the same number of batches.
+
+    To go on where training stopped, set `epoch`, and `first` to the number of batches of it that are done.
 
     >>> import pathlib, tempfile, bbcodec, numpy
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -129,6 +161,8 @@ class ChunkBatches(Sampler[list[int]]):
         batch_size: int,
         *,
         workers: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
         pool: int = 16,
         seed: int = 0,
         drop_last: bool = False,
@@ -140,24 +174,42 @@ class ChunkBatches(Sampler[list[int]]):
                 f"expected a batch size and a pool of at least 1, and no negative number of workers; got {batch_size}, "
                 f"{pool} and {workers}"
             )
+        if not 0 <= rank < ranks:
+            raise InputError(f"expected a rank of 0 to {ranks - 1}, got {rank}")
         self.batch_size, self.pool, self.seed, self.drop_last = batch_size, pool, seed, drop_last
-        self.epoch = 0
-        self._workers = max(1, workers)
-        self._chunks = dataset.chunks()
+        self.epoch = self.first = 0
+        self._workers, self._rank, self._ranks = max(1, workers), rank, ranks
+        archives = dataset.chunks()
+        ends = [0, *accumulate(map(len, archives))]
+        self._chunks = [chunk for chunks in archives for chunk in chunks]
+        self._numbers = [np.arange(start, end) for start, end in pairwise(ends)]  # of the chunks of each archive
 
     def __len__(self) -> int:
-        """How many batches there are in this epoch."""
-        return len(self._batches())
+        """How many batches are left of this epoch."""
+        return len(self._batches()) - self.first
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of this epoch."""
-        batches = self._batches()
-        self.epoch += 1
+        """The batches of this epoch, from the first that is not done."""
+        batches = self._batches()[self.first :]
+        self.epoch, self.first = self.epoch + 1, 0
         return iter(batches)
 
     def _batches(self) -> list[list[int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = random.permutation(len(self._chunks))
+        """The batches of this epoch and rank: as many as of the rank with the fewest."""
+        order = self._order(np.random.default_rng((self.seed, self.epoch)))
+        each = [self._batches_of(order[rank :: self._ranks], rank) for rank in range(self._ranks)]
+        return each[self._rank][: min(map(len, each))]
+
+    def _order(self, random: np.random.Generator) -> NDArray[np.intp]:
+        """All chunks, shuffled, such that few archives are in use at any time."""
+        archives = random.permutation(len(self._numbers))
+        groups = [archives[first : first + OPEN_ARCHIVES] for first in range(0, len(archives), OPEN_ARCHIVES)]
+        chunks = [np.concatenate([self._numbers[archive] for archive in group]) for group in groups]
+        return np.concatenate([random.permutation(some) for some in chunks])
+
+    def _batches_of(self, order: NDArray[np.intp], rank: int) -> list[list[int]]:
+        """The batches of a rank, from these chunks, dealt to its workers."""
+        random = np.random.default_rng((self.seed, self.epoch, rank))
         hands = [self._hand(order[worker :: self._workers], random) for worker in range(self._workers)]
         rounds = range(max(map(len, hands)))
         return [hand[number] for number in rounds for hand in hands if number < len(hand)]

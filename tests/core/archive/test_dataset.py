@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import bbcodec
+from bbcodec.archive import dataset
 from bbcodec.archive.dataset import ArchiveDataset, ChunkBatches
 from bbcodec.archive.write.tasks import FINE_TILE_PIXELS
 from bbcodec.codec import pool as workers
@@ -182,7 +183,7 @@ def test_a_pickle_holds_no_archive(shared):
 
 def test_chunks_hold_every_item_once(shared):
     images = ArchiveDataset(shared[0] / "a.bb")
-    chunks = images.chunks()
+    (chunks,) = images.chunks()
     assert sorted(index for chunk in chunks for index in chunk) == list(range(len(images)))
     assert len(chunks) > 3
 
@@ -221,7 +222,7 @@ def test_batches_by_chunks_decode_each_chunk_once(learned):
 def test_batches_by_chunks_are_dealt_to_workers(learned):
     """With two workers that take batches in turn, no chunk goes to both but by the rest of a hand."""
     images = ArchiveDataset(learned[0])
-    chunk_of = {index: number for number, chunk in enumerate(images.chunks()) for index in chunk}
+    chunk_of = {index: number for number, chunk in enumerate(images.chunks()[0]) for index in chunk}
     batches = list(ChunkBatches(images, 32, workers=2))
     assert sorted(index for batch in batches for index in batch) == list(range(324))
     seen = [{chunk_of[index] for batch in batches[worker::2] for index in batch} for worker in (0, 1)]
@@ -242,6 +243,70 @@ def test_batches_depend_on_seed_and_epoch(learned):
     assert list(one) == first
     with pytest.raises(InputError):
         ChunkBatches(images, 0)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> list[str]:
+    """Twelve archives of 40 small images in several chunks, one of them at a URL; the images say which they are."""
+    top, paths = tmp_path_factory.mktemp("shards"), []
+    for shard in range(12):
+        folder = top / f"in{shard}"
+        folder.mkdir()
+        for part in range(5):
+            images = np.zeros((8, 16 + part, 16), np.uint8)  # of a size of its own: a chunk
+            images[:, 0, 0], images[:, 0, 1] = shard, 8 * part + np.arange(8)
+            np.save(folder / f"{part}.npy", images)
+        paths.append("memory://dataset/7.bb" if shard == 7 else str(top / f"{shard}.bb"))
+        bbcodec.compress(folder, paths[-1], codec="none", force=True)
+    return paths
+
+
+def test_many_archives_are_one_data_set(shards, monkeypatch):
+    opened = []
+    plain = dataset.open_archive
+    monkeypatch.setattr(dataset, "open_archive", lambda path, **how: opened.append(path) or plain(path, **how))
+    images = ArchiveDataset(shards)
+    assert len(images) == 12 * 40
+    for index in range(0, len(images), 7):
+        shard, number = divmod(index, 40)
+        assert images[index][0, :2, 0].tolist() == [shard, number]
+        assert images.archive_of(index) == shards[shard]
+        assert images.item(index) == (f"{number // 8}.npy", number % 8)
+    assert len(opened) <= 24  # once to be counted, once to be read
+    assert len(images._open) == dataset.OPEN_ARCHIVES
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(images))[300], images[300])
+    with pytest.raises(InputError, match="no archive"):
+        ArchiveDataset([])
+
+
+def test_batches_use_few_archives_at_a_time(shards):
+    images = ArchiveDataset(shards)
+    indices = [index for batch in ChunkBatches(images, 16, pool=2) for index in batch]
+    assert sorted(indices) == list(range(480))
+    first = {index // 40 for index in indices[: 8 * 40]}
+    assert len(first) == 8
+    assert first != set(range(8))
+
+
+def test_ranks_share_the_images_and_have_the_same_number_of_batches(shards):
+    images = ArchiveDataset(shards[:5])
+    ranks = [list(ChunkBatches(images, 6, workers=2, rank=rank, ranks=3, pool=3)) for rank in range(3)]
+    assert len({len(batches) for batches in ranks}) == 1
+    seen = [{index for batch in batches for index in batch} for batches in ranks]
+    assert sum(map(len, seen)) == len(set.union(*seen)) > 150  # each at most once, and hardly any is left out
+    for rank, count in ((3, 3), (-1, 3), (0, 0)):
+        with pytest.raises(InputError, match="rank"):
+            ChunkBatches(images, 6, rank=rank, ranks=count)
+
+
+def test_batches_go_on_where_they_stopped(shards):
+    images = ArchiveDataset(shards[:3])
+    whole, again = ChunkBatches(images, 10, seed=4), ChunkBatches(images, 10, seed=4)
+    epochs = [list(whole), list(whole)]
+    again.epoch, again.first = 1, 5
+    assert len(again) == len(epochs[1]) - 5
+    assert list(again) == epochs[1][5:]
+    assert (again.epoch, again.first) == (2, 0)
 
 
 def test_damage_is_told(learned):
