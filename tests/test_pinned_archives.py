@@ -11,6 +11,7 @@ nothing; the literals below are replaced by hand.
 
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import reference_reader
+from dicom_examples import dicom
 from PIL.PngImagePlugin import PngInfo
 from pinned_inputs import echoes, interlaced, natural, random, save, save_indexed, settle, strokes, zipped
 from pins import check_digests, echo_codec, stored_as
+from tiff_examples import page, tiff
 
 import bbcodec
 
@@ -178,6 +181,22 @@ def raw_layouts(top: Path) -> None:
     for suffix in ("pbm", "bmp", "tif"):
         save(top / f"bits.{suffix}", pixels[..., 0] > 128)
     save(top / "deep.tif", pixels[..., 0].astype(np.uint16) << 6)
+
+
+@pinned(
+    "836fb99bc932f53d8c3fe5d8391fd7af", "DBB",
+    {"segments L8: webp": 1, "segments L16 split: webp + webp": 2, "segments RGB8: webp": 2},
+)  # fmt: skip
+def segments(top: Path) -> None:
+    """Strips, tiles, planes, pages and frames; plain, by zlib and by libtiff's LZW."""
+    (colour, other), (grey,) = natural(2, 60, 83, 3), natural(1, 60, 83, 1)
+    pages = [page(colour, ">", tile=(16, 16)), page(other, ">", tile=(16, 16))]
+    (top / "pages.tif").write_bytes(tiff(pages, ">", big=True))
+    (top / "planes.tif").write_bytes(tiff([page(colour.astype(np.uint16) * 9, planar=True, rows=7)]))
+    deflated = {"t259": 8, "encode": zlib.compress, "predictor": True}
+    (top / "deflated.tif").write_bytes(tiff([page(grey, rows=11, **deflated)]))
+    (top / "frames.dcm").write_bytes(dicom(np.stack([grey, grey[::-1]]).astype(np.uint16) << 4, signed=True))
+    save(top / "lzw.tif", colour, compression="tiff_lzw", tiffinfo={317: 2})
 
 
 @pinned("1096950c477adba0e0a2a63cb1ba16be", "DBB", {"bytes: original": 1, "webp RGB8: webp": 1, "webp RGBA8: webp": 1})

@@ -69,7 +69,11 @@ def why_not_pixels(source: str | Path) -> str:
     """What keeps an image file from being restored from its pixels, in a few words; empty where nobody knows."""
     try:
         with open(source, "rb") as stream, strictly(MAX_PIXELS):
-            find_samples(stream)
+            known = find_samples(stream)
+            if known is not None:
+                for _ in known[1].bands():
+                    pass
+                known[1].skeleton()
             stream.seek(0)
             with Image.open(stream) as image:
                 seen = probe_of(image)

@@ -176,7 +176,7 @@ def test_compressed_files_of_pillow(compression, mode):
     assert np.array_equal(picture.samples.squeeze(), np.asarray(opened(data)).astype(picture.samples.dtype))
 
 
-def test_other_encoders_are_told():
+def test_other_encoders_are_told(tmp_path):
     samples = smooth(30, 40)
     foreign = bytes([0, 9, 128] * 1200)  # literal bytes one by one, with what means nothing
     for compression, encode, reason in (
@@ -190,6 +190,8 @@ def test_other_encoders_are_told():
         with pytest.raises(Unfit, match=reason):
             list(found.bands())
         assert split_image(data) is None
+        (tmp_path / "a.tif").write_bytes(data)
+        assert why_not_pixels(tmp_path / "a.tif") == reason
 
 
 @pytest.mark.parametrize("encode", [zlib.compress, imagecodecs.lzw_encode])
