@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from bbcodec.coder.compilation import compiled, inlined
-from bbcodec.deflate.inflate import BAD, copy_numbers
+from bbcodec.deflate.inflate import BAD, BIT, copy_numbers, take_lengths
 from bbcodec.deflate.tables import (
     CODE_LENGTHS,
     DISTANCE_BASE,
@@ -25,6 +25,7 @@ from bbcodec.deflate.tables import (
     LENGTH_ORDER,
     LITERALS,
     STORED,
+    TOLD,
 )
 from bbcodec.deflate.trees import MOST_BITS, assign_codes, build_tree, describe_lengths, last_in_order
 
@@ -35,7 +36,7 @@ BYTES_OUT, WAITING, N_WAITING, N_WRITER = range(4)
 # lengths and codes; then the symbols that tell lengths, in two rows, and their extra bits.
 (
     LITERAL_COUNTS, LITERAL_LENGTHS, LITERAL_CODES, DISTANCE_COUNTS, DISTANCE_LENGTHS, DISTANCE_CODES, TELL_COUNTS,
-    TELL_LENGTHS, TELL_CODES, TOLD, TOLD_EXTRA, N_ROWS,
+    TELL_LENGTHS, TELL_CODES, TELLING, TELLING_EXTRA, N_ROWS,
 ) = range(12)  # fmt: skip
 ROW: Final = 400
 
@@ -105,16 +106,16 @@ def make_codes(work, tree):
     literals = build_tree(work[LITERAL_COUNTS], LITERALS, MOST_BITS, work[LITERAL_LENGTHS], tree)
     distances = build_tree(work[DISTANCE_COUNTS], DISTANCES, MOST_BITS, work[DISTANCE_LENGTHS], tree)
     work[DISTANCE_COUNTS, 0], work[DISTANCE_COUNTS, 1] = saved_zero, saved_one  # of codes that only had to be there
-    told = describe_lengths(work[LITERAL_LENGTHS], literals, work[TOLD], work[TOLD_EXTRA], 0)
-    told = describe_lengths(work[DISTANCE_LENGTHS], distances, work[TOLD], work[TOLD_EXTRA], told)
+    told = describe_lengths(work[LITERAL_LENGTHS], literals, work[TELLING], work[TELLING_EXTRA], 0)
+    told = describe_lengths(work[DISTANCE_LENGTHS], distances, work[TELLING], work[TELLING_EXTRA], told)
     work[TELL_COUNTS, :CODE_LENGTHS] = 0
     for n in range(told):
-        work[TELL_COUNTS, work[TOLD, n]] += 1
+        work[TELL_COUNTS, work[TELLING, n]] += 1
     build_tree(work[TELL_COUNTS], CODE_LENGTHS, LENGTH_TREE_BITS, work[TELL_LENGTHS], tree)
     tells = last_in_order(work[TELL_LENGTHS])
     own = bits_of(work, False) + 3 * tells + 14
     for n in range(told):
-        own += work[TELL_LENGTHS, work[TOLD, n]] + LENGTH_EXTRA[work[TOLD, n]]
+        own += work[TELL_LENGTHS, work[TELLING, n]] + LENGTH_EXTRA[work[TELLING, n]]
     return fixed, own, literals, distances, tells, told
 
 
@@ -128,9 +129,26 @@ def tell_codes(out, writer, work, literals, distances, tells, told):
     for n in range(tells):
         put_bits(out, writer, work[TELL_LENGTHS, LENGTH_ORDER[n]], 3)
     for n in range(told):
-        symbol = work[TOLD, n]
+        symbol = work[TELLING, n]
         put_bits(out, writer, work[TELL_CODES, symbol], work[TELL_LENGTHS, symbol])
-        put_bits(out, writer, work[TOLD_EXTRA, n], LENGTH_EXTRA[symbol])
+        put_bits(out, writer, work[TELLING_EXTRA, n], LENGTH_EXTRA[symbol])
+
+
+@compiled
+def take_codes(header, bits, reader, lengths, table, sorted_codes, work):
+    """Take the lengths of a block's codes from what tells them, `bits` bits. False where these are none.
+
+    reader: zero. lengths, table, sorted_codes: as of `take_lengths`.
+    """
+    counts = take_lengths(header, reader, lengths, table, sorted_codes)
+    if counts == BAD or reader[BIT] != bits:
+        return False
+    literals, distances = counts & 511, counts >> 9
+    for n in range(LITERALS):
+        work[LITERAL_LENGTHS, n] = lengths[32 + n] if n < literals else 0
+    for n in range(DISTANCES):
+        work[DISTANCE_LENGTHS, n] = lengths[32 + literals + n] if n < distances else 0
+    return True
 
 
 @inlined
@@ -160,13 +178,20 @@ def kind_of_block(size, fixed_bytes, own_bytes, always_fixed):
 
 
 @compiled
-def write_block(content, start, size, tokens, first, count, kind, last, always_fixed, out, writer, work, tree):
-    """Write a block of `count` tokens for `size` bytes, of type `kind` (-1: as zlib chooses). The type, or `BAD`."""
-    count_symbols(tokens, first, count, work)
-    fixed, own, literals, distances, tells, told = make_codes(work, tree)
-    if kind < 0:
-        kind = kind_of_block(size, fixed + 10 >> 3, own + 10 >> 3, always_fixed)
-    put_bits(out, writer, last | kind << 1, 3)
+def write_block(
+    content, start, size, tokens, first, count, kind, last, always_fixed, header, bits, out, writer, work, tree
+):
+    """Write a block of `count` tokens for `size` bytes, of type `kind` (-1: as zlib chooses). The type, or `BAD`.
+
+    header: of a block whose codes are told, what tells them, `bits` bits; `work` has their lengths.
+    """
+    literals = distances = tells = told = 0
+    if kind != TOLD:
+        count_symbols(tokens, first, count, work)
+        fixed, own, literals, distances, tells, told = make_codes(work, tree)
+        if kind < 0:
+            kind = kind_of_block(size, fixed + 10 >> 3, own + 10 >> 3, always_fixed)
+    put_bits(out, writer, last | min(kind, DYNAMIC) << 1, 3)
     if kind == STORED:
         if size > 0xFFFF:
             return BAD
@@ -178,6 +203,9 @@ def write_block(content, start, size, tokens, first, count, kind, last, always_f
         if kind == FIXED:
             copy_numbers(work[LITERAL_LENGTHS], FIXED_LITERALS, len(FIXED_LITERALS))
             copy_numbers(work[DISTANCE_LENGTHS], FIXED_DISTANCES, DISTANCES)
+        elif kind == TOLD:
+            for n in range(bits):
+                put_bits(out, writer, header[n >> 3] >> (n & 7) & 1, 1)
         else:
             tell_codes(out, writer, work, literals, distances, tells, told)
         assign_codes(work[LITERAL_LENGTHS], len(FIXED_LITERALS) if kind == FIXED else LITERALS, work[LITERAL_CODES])

@@ -26,7 +26,8 @@ from bbcodec.deflate.trees import MOST_BITS
 
 BAD: Final = -1  # in place of a number: the stream is none, or longer than it may be
 
-TYPE, TOKENS, BYTES, N_COLUMNS = range(4)  # of blocks: their type, and how many tokens and bytes they have
+# Of blocks: their type, how many tokens and bytes they have, and at which bit their codes are told, in how many bits.
+TYPE, TOKENS, BYTES, TOLD_AT, TOLD_BITS, N_COLUMNS = range(6)
 # Of a reader: the next bit.
 BIT: Final = 0
 
@@ -135,7 +136,8 @@ def inflate(stream, content, tokens, blocks, reader, lengths, tables, codes):
     size, n, done = len(content), 0, 0
     for block in range(len(blocks)):
         last, kind = take_bits(stream, reader, 1), take_bits(stream, reader, 2)
-        first, start = n, done
+        first, start, told = n, done, reader[BIT]
+        blocks[block, TOLD_BITS] = 0
         if kind == STORED:
             reader[BIT] = reader[BIT] + 7 & ~7
             count, inverse = take_bits(stream, reader, 16), take_bits(stream, reader, 16)
@@ -157,6 +159,7 @@ def inflate(stream, content, tokens, blocks, reader, lengths, tables, codes):
                 if counts == BAD:
                     return BAD
                 literals, distances = counts & 511, counts >> 9
+                blocks[block, TOLD_BITS] = reader[BIT] - told
             sound = count_lengths(lengths[32:], literals, tables[0], codes[0])
             if not (sound and count_lengths(lengths[32 + literals :], distances, tables[1], codes[1])):
                 return BAD
@@ -186,6 +189,7 @@ def inflate(stream, content, tokens, blocks, reader, lengths, tables, codes):
         else:
             return BAD
         blocks[block, TYPE], blocks[block, TOKENS], blocks[block, BYTES] = kind, n - first, done - start
+        blocks[block, TOLD_AT] = told
         if last:
             return block + 1 if done == size and reader[BIT] <= 8 * len(stream) else BAD
     return BAD

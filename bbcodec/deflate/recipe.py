@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.deflate import blocks, inflate, matching, trees
-from bbcodec.deflate.tables import STORED
+from bbcodec.deflate.tables import DYNAMIC, STORED, TOLD
 from bbcodec.errors import DamagedArchive
 
 Bytes = NDArray[np.uint8]
@@ -83,18 +83,27 @@ class Surprise(NamedTuple):
     token: int
 
 
+class Header(NamedTuple):
+    """What tells the codes of a dynamic block: bits, the lowest of a byte first, and how many they are."""
+
+    data: bytes
+    bits: int
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a stream was made of its content.
 
     surprises: tokens that zlib would not have written. ends: tokens of each block but the last (of level 0: bytes),
-    where they are not those of zlib. kinds: the type of each block, where they are not.
+    where they are not those of zlib. kinds: the type of each block, where they are not. headers: what tells the codes
+    of each block of the type TOLD.
     """
 
     maker: Maker
     surprises: tuple[Surprise, ...] = ()
     ends: tuple[int, ...] | None = None
     kinds: tuple[int, ...] | None = None
+    headers: tuple[Header, ...] = ()
 
 
 # --- making ----------------------------------------------------------------------------------------------------------
@@ -110,7 +119,7 @@ def remake(content: Bytes, recipe: Recipe, most: int) -> bytes:
     if recipe.kinds is not None and len(recipe.kinds) != len(counts):
         raise DamagedArchive("a stream of the archive has another number of blocks than is said")
     kinds = recipe.kinds or (STORED if not recipe.maker.level else -1,) * len(counts)
-    stream, _ = _write(content, tokens, counts, kinds, recipe.maker, most)
+    stream, _ = _write(content, tokens, counts, kinds, recipe.headers, recipe.maker, most)
     return stream
 
 
@@ -153,9 +162,16 @@ def _usual_ends(tokens: Tokens, maker: Maker) -> tuple[int, ...]:
 
 
 def _write(
-    content: Bytes, tokens: Tokens, counts: list[tuple[int, int]], kinds: tuple[int, ...], maker: Maker, most: int
+    content: Bytes,
+    tokens: Tokens,
+    counts: list[tuple[int, int]],
+    kinds: tuple[int, ...],
+    headers: tuple[Header, ...],
+    maker: Maker,
+    most: int,
 ) -> tuple[bytes, list[int]]:
     """The stream of these blocks, and their types. Raises DamagedArchive where it does not fit."""
+    told = iter(headers)
     out: Bytes = np.zeros(most, np.uint8)
     writer = np.zeros(blocks.N_WRITER, np.int64)
     work, tree = np.zeros((blocks.N_ROWS, blocks.ROW), np.int64), np.zeros(trees.WORK, np.int64)
@@ -165,13 +181,22 @@ def _write(
     chosen = []
     for number, ((count, size), kind) in enumerate(zip(counts, kinds, strict=True)):
         last = number == len(counts) - 1
-        given = content, start, size, tokens, first, count, kind, last
-        kind = blocks.write_block(*given, maker.strategy == ALWAYS_FIXED, out, writer, work, tree)
+        header = _taken_in(next(told), work) if kind == TOLD else Header(b"", 0)
+        given = content, start, size, tokens, first, count, kind, last, maker.strategy == ALWAYS_FIXED
+        kind = blocks.write_block(*given, np.frombuffer(header.data, np.uint8), header.bits, out, writer, work, tree)
         if kind == inflate.BAD:
             raise DamagedArchive("a stream of the archive is longer than is said")
         chosen.append(int(kind))
         first, start = first + count, start + size
     return out[: writer[blocks.BYTES_OUT]].tobytes(), chosen
+
+
+def _taken_in(header: Header, work: NDArray[np.int64]) -> Header:
+    """The same header, whose code lengths are now those of the block to be written. Raises DamagedArchive."""
+    scratch = np.zeros(400, np.int64), np.zeros(16, np.int64), np.zeros(320, np.int64)
+    if not blocks.take_codes(np.frombuffer(header.data, np.uint8), header.bits, np.zeros(1, np.int64), *scratch, work):
+        raise DamagedArchive("a stream of the archive has codes that are none")
+    return header
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------
@@ -220,12 +245,26 @@ def find_recipe(stream: bytes, taken: Taken, window: int) -> Recipe | None:
             tokens,
             _block_tokens(tokens, recipe),
             (-1,) * len(counts),
+            (),
             maker,
             2 * len(tokens) + 9 * len(stream),
         )
     except DamagedArchive:
         return None
-    return _checked(stream, taken, recipe if tuple(chosen) == kinds else replace(recipe, kinds=kinds))
+    usual = recipe if tuple(chosen) == kinds else replace(recipe, kinds=kinds)
+    return _checked(stream, taken, usual) or _checked(stream, taken, _with_headers(stream, taken, recipe))
+
+
+def _with_headers(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe:
+    """The recipe with the codes of all dynamic blocks told, as another encoder makes them."""
+    bits = np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little")
+    kinds, headers = [], []
+    for row in taken.blocks:
+        kinds.append(TOLD if row[inflate.TYPE] == DYNAMIC else int(row[inflate.TYPE]))
+        if kinds[-1] == TOLD:
+            told = bits[row[inflate.TOLD_AT] : row[inflate.TOLD_AT] + row[inflate.TOLD_BITS]]
+            headers.append(Header(np.packbits(told, bitorder="little").tobytes(), len(told)))
+    return replace(recipe, kinds=tuple(kinds), headers=tuple(headers))
 
 
 def _checked(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe | None:
@@ -278,7 +317,7 @@ def _surprises(taken: Taken, maker: Maker) -> tuple[Tokens | None, tuple[Surpris
     predicted = np.empty_like(all_tokens)
     done = end = first = 0
     counts = []
-    for kind, count, size in taken.blocks:
+    for kind, count, size, *_ in taken.blocks:
         end += size
         room = all_tokens[done : done + (maker.block_tokens if kind == STORED else count)]
         room[:] = -1 if kind == STORED else taken.tokens[first : first + count]
@@ -308,6 +347,7 @@ def pack_recipe(recipe: Recipe) -> bytes:
     for numbers in (recipe.ends, recipe.kinds):
         out.append(pack_varint(0 if numbers is None else len(numbers) + 1))
         out += map(pack_varint, numbers or ())
+    out += (pack_varint(header.bits) + header.data for header in recipe.headers)
     return b"".join(out)
 
 
@@ -331,10 +371,17 @@ def unpack_recipe(data: bytes, at: int) -> tuple[Recipe, int]:
         raise DamagedArchive("a recipe of the archive has tokens that are none")
     ends, at = _take_numbers(data, at, 1)
     kinds, at = _take_numbers(data, at, 1)
-    if kinds and max(kinds) > 2:
+    if kinds and max(kinds) > TOLD:
         raise DamagedArchive("a recipe of the archive has blocks of an unknown type")
+    headers = []
+    for _ in range((kinds or ()).count(TOLD)):
+        bits, at = take_varint(data, at)
+        headers.append(Header(data[at : at + (bits + 7 >> 3)], bits))
+        at += len(headers[-1].data)
+        if len(headers[-1].data) < bits + 7 >> 3:
+            raise DamagedArchive("a recipe of the archive is cut short")
     surprises = tuple(map(Surprise, map(int, numbers), map(int, tokens)))
-    return Recipe(maker, surprises, ends, kinds), at
+    return Recipe(maker, surprises, ends, kinds, tuple(headers)), at
 
 
 def _take_numbers(data: bytes, at: int, none: int) -> tuple[tuple[int, ...] | None, int]:

@@ -14,6 +14,7 @@ CODE_LENGTHS: Final = 19  # codes that the lengths of the others are written in
 END: Final = 256  # of a block
 
 STORED, FIXED, DYNAMIC = range(3)  # types of blocks
+TOLD: Final = 3  # in recipes: dynamic, with codes that are told, as they are not those of zlib
 
 # Of each code of a length or a distance: the least, and how many bits say how much more.
 LENGTH_BASE: Final = np.array(

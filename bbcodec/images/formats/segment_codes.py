@@ -20,6 +20,7 @@ from bbcodec.images.formats.segment_layouts import DEFLATE, LZW, PACKBITS, PLAIN
 from bbcodec.images.samples import Bytes
 from bbcodec.tiff_codes import lzw, packbits
 
+SHORT_BYTES: Final = 16  # of a recipe that other segments may have, too
 ZLIB_AROUND: Final = 6  # bytes of a zlib stream before and behind the deflate stream
 
 
@@ -55,7 +56,7 @@ class _Plain(Coder):
 
 class _Deflate(Coder):
     def __init__(self) -> None:
-        self._before = b""  # the recipe of the last segment, which most others have
+        self._before = b""  # the recipe of the last segment, which most others have, if it is short
 
     def taken_apart(self, data: bytes, size: int, row_bytes: int) -> TakenApart:
         reader = zlib.decompressobj()
@@ -68,7 +69,9 @@ class _Deflate(Coder):
             raise Unfit("segments that do not unpack to their size")
         stream, array = data[:length], np.frombuffer(content, np.uint8)
         if not self._before or not self._makes(array, self._before, stream):
-            self._before = self._found(stream, size)
+            recipe = self._found(stream, size)
+            self._before = recipe if len(recipe) <= SHORT_BYTES else b""
+            return TakenApart(array, recipe, length)
         return TakenApart(array, self._before, length)
 
     def _makes(self, content: Bytes, recipe: bytes, stream: bytes) -> bool:
@@ -83,7 +86,7 @@ class _Deflate(Coder):
         taken = recipes.take_apart(stream[2:-4], size)
         found = taken and recipes.find_recipe(stream[2:-4], taken, (stream[0] >> 4) + 8)
         if found is None:
-            raise Unfit("compressed by another deflate than zlib's")
+            raise Unfit("compressed by a deflate that cannot be followed")
         return stream[:2] + recipes.pack_recipe(found)
 
     def made_again(self, content: Bytes, recipe: bytes, length: int, row_bytes: int) -> bytes:

@@ -1,12 +1,14 @@
 """Streams made again bit for bit: those of zlib from a few bytes, others from what differs, hostile recipes never."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bbcodec.binary import pack_varint
 from bbcodec.deflate import inflate
 from bbcodec.deflate.recipe import (
     DEFAULT,
@@ -14,6 +16,7 @@ from bbcodec.deflate.recipe import (
     HUFFMAN_ONLY,
     LEVELS,
     RLE,
+    Header,
     Maker,
     Recipe,
     Surprise,
@@ -23,7 +26,7 @@ from bbcodec.deflate.recipe import (
     take_apart,
     unpack_recipe,
 )
-from bbcodec.deflate.tables import STORED
+from bbcodec.deflate.tables import STORED, TOLD
 from bbcodec.errors import DamagedArchive
 
 KINDS = ("noise", "few", "steps", "runs", "phrases", "residuals")
@@ -146,6 +149,45 @@ def test_a_token_that_is_another_is_found():
     assert recipe_of(stream, len(data), 15) == changed
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 12), st.sampled_from(KINDS), st.sampled_from([1, 300, 5000, 60_000]), st.integers(0, 99))
+def test_streams_of_other_encoders_come_back_with_their_codes_told(level, kind, size, seed):
+    """libdeflate finds other matches, ends blocks elsewhere, and builds other codes."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = content_of(kind, size, seed)
+    stream = imagecodecs.deflate_encode(data, level)[2:-4]
+    recipe = recipe_of(stream, len(data), 15)
+    if recipe is None:  # tokens of stored blocks are not known
+        assert (take_apart(stream, len(data)).blocks[:, inflate.TYPE] == STORED).any()
+        return
+    packed = pack_recipe(recipe)
+    assert unpack_recipe(b"x" + packed, 1) == (recipe, 1 + len(packed))
+    assert remake(np.frombuffer(data, np.uint8), recipe, len(stream)) == stream
+
+
+def test_what_is_told_of_another_encoder_is_a_part_of_its_stream():
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = content_of("steps", 60_000, 1)
+    stream = imagecodecs.deflate_encode(data, 6)[2:-4]
+    recipe = recipe_of(stream, len(data), 15)
+    assert set(recipe.kinds) == {TOLD}
+    assert len(recipe.headers) == len(recipe.kinds)
+    assert len(recipe.surprises) < len(take_apart(stream, len(data)).tokens) / 8
+
+
+def test_codes_that_are_none_are_damage():
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = content_of("steps", 20_000, 1)
+    stream = imagecodecs.deflate_encode(data, 6)[2:-4]
+    recipe = recipe_of(stream, len(data), 15)
+    first = recipe.headers[0]
+    for header in (Header(first.data, first.bits - 1), Header(b"", 0), Header(b"\xff" * 40, 320)):
+        with pytest.raises(DamagedArchive, match="codes that are none"):
+            remake(np.frombuffer(data, np.uint8), replace(recipe, headers=(header, *recipe.headers[1:])), 2**16)
+    with pytest.raises(DamagedArchive):
+        unpack_recipe(pack_recipe(recipe)[:-1], 0)
+
+
 def test_streams_that_are_none():
     data = content_of("few", 3000, 0)
     stream = deflated(data, Maker(6, DEFAULT, 8, 15))
@@ -176,17 +218,18 @@ TOKENS = [0, 255, 3 << 16 | 1, 258 << 16 | 2**15, 9 << 16 | 5]
 @given(
     st.integers(0, 255), st.integers(0, 255),
     st.lists(st.tuples(st.integers(0, 400), st.sampled_from(TOKENS)), max_size=4),
-    st.none() | st.lists(st.integers(0, 2**31), max_size=5), st.none() | st.lists(st.integers(0, 2), max_size=5),
-    st.integers(0, 400),
+    st.none() | st.lists(st.integers(0, 2**31), max_size=5), st.none() | st.lists(st.integers(0, 3), max_size=5),
+    st.binary(max_size=30), st.integers(0, 400),
 )  # fmt: skip
-def test_any_recipe_makes_a_stream_or_is_damage(settings_byte, sizes_byte, surprises, ends, kinds, most):
+def test_any_recipe_makes_a_stream_or_is_damage(settings_byte, sizes_byte, surprises, ends, kinds, told, most):
     """Of a stranger: nothing is read or written beyond what is there."""
     head = bytes([settings_byte, sizes_byte])
     numbers = sorted(dict(surprises).items())
     recipe = Recipe(
         Maker(6, 0, 8, 15), tuple(map(Surprise._make, numbers)), ends and tuple(ends), kinds and tuple(kinds)
     )
-    data = head + pack_recipe(recipe)[2:]
+    headers = pack_varint(8 * len(told)) + told if kinds and TOLD in kinds else b""
+    data = head + pack_recipe(recipe)[2:] + headers * (kinds or []).count(TOLD)
     content = np.frombuffer(content_of("few", 300, 1), np.uint8)
     try:
         found, end = unpack_recipe(data, 0)
