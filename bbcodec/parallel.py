@@ -6,14 +6,16 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any, Final, NoReturn, TypeVar
 from weakref import WeakSet
@@ -23,6 +25,7 @@ from bbcodec.signal_handlers import deferred_stop_signals
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_BLOCK: Final = 2**20  # bytes
+ATTEMPTS: Final = 3  # of a task on workers of an executor, which may get lost
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -34,10 +37,14 @@ _threads: Final[WeakSet[threading.Thread]] = WeakSet()  # that work, or still do
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers share the work, and whether they are threads of this process, or processes."""
+    """How many workers share the work, and whether they are threads of this process, or processes.
+
+    executor: whose workers they are, perhaps on other machines.
+    """
 
     count: int
     threads: bool = False
+    executor: Executor | None = None
 
 
 def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, workers: Workers) -> Iterator[R]:
@@ -47,8 +54,10 @@ def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, wor
     or waiting to be yielded, which bounds memory. If the caller stops early, for whatever reason, worker processes are
     killed, and threads end when their task does. The end of Python waits for that, `end_process` does not.
 
-    Raises BBCodecError if a worker process dies.
+    Raises BBCodecError if a worker process dies, or an executor gives up.
     """
+    if workers.executor is not None:
+        return _in_executor(function, tasks, context, workers.executor, workers.count)
     if workers.count <= 1:
         return (function(context, task) for task in tasks)
     run = _in_threads if workers.threads else _in_processes
@@ -137,6 +146,61 @@ def _in_processes(function: Callable[[C, T], R], tasks: Iterable[T], context: C,
             # A killed worker may have written part of a result. The pool's thread would wait for the rest forever,
             # because this process still holds the writing end.
             results._writer.close()  # type: ignore[attr-defined]
+
+
+# --- an executor of the caller ---------------------------------------------------------------------------------------
+
+
+def _in_executor(
+    function: Callable[[C, T], R], tasks: Iterable[T], context: C, executor: Executor, count: int
+) -> Iterator[R]:
+    packed = pickle.dumps(context)
+
+    def submit(task: T) -> Future[R]:
+        try:
+            return executor.submit(_with_context, function, packed, task)
+        except RuntimeError as error:  # it was shut down, or all its workers died
+            raise BBCodecError(f"the executor takes no more work: {error}") from None
+
+    waiting: deque[tuple[Future[R], T]] = deque()
+    try:
+        for task in tasks:
+            waiting.append((submit(task), task))
+            if len(waiting) >= 3 * count:
+                yield _patiently(*waiting.popleft(), submit)
+        while waiting:
+            yield _patiently(*waiting.popleft(), submit)
+    finally:
+        for future, _ in waiting:
+            future.cancel()
+
+
+def _patiently(future: Future[R], task: T, submit: Callable[[T], Future[R]]) -> R:
+    """The result of a task, which is submitted again where a worker was lost. Raises BBCodecError."""
+    what = ""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            return future.result()
+        except BBCodecError:
+            raise
+        except Exception as error:  # each cluster has its own for a worker that is gone
+            what = f"{type(error).__name__} {error}".strip()
+        if left:
+            future = submit(task)
+    raise BBCodecError(f"a task failed on {ATTEMPTS} workers of the executor, at last with {what}")
+
+
+@lru_cache(4)
+def _unpacked(context: bytes) -> Any:
+    """A context, kept by a worker from task to task."""
+    return pickle.loads(context)
+
+
+def _with_context(function: Callable[[Any, T], R], context: bytes, task: T) -> R:
+    return function(_unpacked(context), task)
+
+
+# --- in worker processes ---------------------------------------------------------------------------------------------
 
 
 def _start_worker(context: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -42,7 +43,7 @@ from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
-from bbcodec.parallel import run_tasks
+from bbcodec.parallel import Workers, run_tasks
 from bbcodec.remote import is_url, local_inputs, local_output
 
 Begin = Callable[[], ContainerWriter]  # starts an archive over, or what is appended to one
@@ -59,7 +60,8 @@ class CompressRequest:
     recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none. adapt:
     minutes in which codecs learn from the files first; None: as long as they are worth; 0: not at all. adapted: the
     codecs that have learned, which are used beside the others and in place of those that they began with. append: to
-    the archive `output`, in place. known: the codecs that it needs already.
+    the archive `output`, in place. executor: whose workers code, in place of those of `run`. known: the codecs that it
+    needs already.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -75,6 +77,7 @@ class CompressRequest:
     adapt: float | None = 0
     adapted: Sequence[Adapted] = ()
     append: bool = False
+    executor: Executor | None = None
     known: Sequence[CodecChoice] = ()
 
     @property
@@ -112,6 +115,7 @@ def compress(
     recovery: int = 0,
     adapt: float | None = 0,
     jobs: int = 1,
+    executor: Executor | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     report: Callable[[FileReport], None] | None = None,
@@ -132,6 +136,8 @@ def compress(
     files are worth. What they learned is embedded, if that makes the archive smaller; otherwise nothing changes.
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
+    executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see the same files;
+    a task whose worker is lost is done again. What was written is verified here.
     progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
@@ -173,6 +179,7 @@ def compress(
             recovery=recovery,
             adapt=adapt,
             append=append,
+            executor=executor,
         )
         summary = append_with(request) if append else compress_with(request)
         summary.skipped = list(map(sources.told, summary.skipped))
@@ -331,13 +338,14 @@ class _Work:
     copies: dict[int, int]
     tasks: Sequence[PlannedTask]
     run: RunOptions
+    executor: Executor | None
 
     @classmethod
     def of(cls, found: Scan, request: CompressRequest) -> _Work:
         """Plans the tasks of what was found for a request."""
         copies = find_copies(found.entries)
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
-        return cls(found, copies, tasks, request.run)
+        return cls(found, copies, tasks, request.run, request.executor)
 
     def thorough(self) -> _Work:
         """The same, with every coding tried in full."""
@@ -359,6 +367,8 @@ class _Work:
         values = sum(task.work for task in self.tasks)
         mostly = CodecPool(fitting_codecs(codecs, main_mode(self.tasks)), run.device, run.load)
         workers = run.workers(values, learned=bool(codecs), threads=mostly.concurrent)
+        if self.executor is not None:
+            workers = Workers(run.jobs, executor=self.executor)
         total = sum(entry.size for entry in entries)
         results = run_tasks(encode_task, opened(self.tasks), pool, workers)
         for done in writer.take_all(results):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -236,7 +237,7 @@ def sleep(pool, seconds):
     if seconds:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(seconds)
-        sys.stdout.write("awake\n")  # in one piece: the other thread writes, too
+        sys.stdout.write("awake\\n")  # in one piece: the other thread writes, too
 tasks = [0, *[float(sys.argv[1])] * 2]
 try:
     list(run_tasks(sleep, tasks, CodecPool(), Workers(2, threads=True)))
@@ -278,6 +279,65 @@ def test_a_process_without_threads_ends_as_others_do():
     with pytest.raises(SystemExit) as ended:
         end_process(3)
     assert ended.value.code == 3
+
+
+# --- executors of the caller
+
+
+class Unlucky(Executor):
+    """Loses the worker of each task so many times, and counts what is submitted."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses, self.submitted = losses, []
+        self.inner = ThreadPoolExecutor(2)
+
+    def submit(self, function, /, *arguments):
+        self.submitted.append(arguments[-1])
+        if self.submitted.count(arguments[-1]) <= self.losses:
+            lost = Future()
+            lost.set_exception(OSError("worker lost"))
+            return lost
+        return self.inner.submit(function, *arguments)
+
+
+def fail_as_bbcodec(pool, task):
+    raise BBCodecError("damaged")
+
+
+def test_an_executor_gives_results_in_order():
+    with ThreadPoolExecutor(3) as executor:
+        assert list(run_tasks(square, range(50), pool_of(GREY), Workers(2, executor=executor))) == [
+            n * n for n in range(50)
+        ]
+        assert list(run_tasks(names_of, [0] * 4, pool_of(GREY), Workers(2, executor=executor))) == [(["grey-1"], 1)] * 4
+
+
+def test_tasks_of_lost_workers_are_done_again():
+    unlucky = Unlucky(losses=workers.ATTEMPTS - 1)
+    assert list(run_tasks(square, range(5), pool_of(), Workers(2, executor=unlucky))) == [0, 1, 4, 9, 16]
+    assert sorted(unlucky.submitted) == sorted([*range(5)] * workers.ATTEMPTS)
+
+
+def test_an_executor_that_gives_up_is_told():
+    with pytest.raises(BBCodecError, match=r"failed on 3 workers.*OSError worker lost"):
+        list(run_tasks(square, range(5), pool_of(), Workers(2, executor=Unlucky(losses=9))))
+    with ThreadPoolExecutor(1) as executor:
+        pass
+    with pytest.raises(BBCodecError, match="takes no more work"):
+        list(run_tasks(square, range(5), pool_of(), Workers(2, executor=executor)))
+    unlucky = Unlucky(losses=0)
+    with pytest.raises(BBCodecError, match="damaged"):
+        list(run_tasks(fail_as_bbcodec, range(1), pool_of(), Workers(2, executor=unlucky)))
+    assert unlucky.submitted == [0]  # what is wrong with the task is not tried again
+
+
+def test_what_waits_is_cancelled_when_the_caller_stops():
+    with ThreadPoolExecutor(1) as executor:
+        results = run_tasks(sleep_if_large, [0, *[0.2] * 50], pool_of(), Workers(3, executor=executor))
+        next(results)
+        start = time.monotonic()
+        results.close()
+    assert time.monotonic() - start < 5
 
 
 # --- the pool

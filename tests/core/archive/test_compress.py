@@ -1,10 +1,12 @@
 """Archives are written alike wherever and however often, appear whole or not at all, and say what was done."""
 
 import errno
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +78,15 @@ def test_a_codec_that_needs_torch_matters_only_to_images_that_it_may_code():
 
 
 # --- the same bytes
+
+
+def test_the_archive_is_the_same_whatever_the_executor(folder, tmp_path, careful_webp):
+    bbcodec.compress(folder, tmp_path / "here.bb", codec="none")
+    spawn = multiprocessing.get_context("spawn")
+    for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(2, mp_context=spawn)):
+        with executor:
+            bbcodec.compress(folder, tmp_path / "there.bb", codec="none", force=True, executor=executor, jobs=2)
+        assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
 
 
 def test_the_archive_is_the_same_whatever_the_jobs(folder, tmp_path, monkeypatch, careful_webp):
