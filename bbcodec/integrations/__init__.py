@@ -1,1 +1,1 @@
-"""bbcodec in the formats of others: chunks of zarr arrays."""
+"""bbcodec where others read and write: chunks of zarr arrays, images of Pillow."""
