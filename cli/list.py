@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from typing import Any
 
 import click
@@ -13,11 +14,16 @@ from bbcodec.cli.output import escaped, format_count, format_ratio, print_json, 
 @click.command("list", short_help="Show what is in an archive.")
 @click.argument("archive")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(archive: str, as_json: bool) -> None:
+@click.option("--sheet", metavar="FILE", help="Write small pictures of up to 100 images as one picture instead.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the sheet.")
+def command(archive: str, as_json: bool, sheet: str | None, force: bool) -> None:
     """Show what is in an archive, without decoding it.
 
     ARCHIVE may be -, standard input.
     """
+    if sheet is not None:
+        _write_sheet(archive, sheet, force)
+        return
     from bbcodec.archive.read.archive import open_archive
     from bbcodec.cli.streams import archive_path, display_name
 
@@ -44,6 +50,30 @@ def command(archive: str, as_json: bool) -> None:
         print_status("needs the package lepton_jpeg_python, for JPEG files")
     if listing["rebuilt"]:
         print_status(f"{display_name(archive, 'input')}: {listing['rebuilt']}; the list was rebuilt from its chunks")
+
+
+def _write_sheet(archive: str, target: str, force: bool) -> None:
+    """Write the contact sheet of an archive. The format is that of the target's suffix."""
+    from PIL import Image
+
+    from bbcodec.archive.read.archive import open_archive
+    from bbcodec.atomic_files import new_file
+    from bbcodec.cli.streams import archive_path, display_name
+    from bbcodec.errors import InputError
+    from bbcodec.remote import check_output, local_output
+    from bbcodec.report.contact_sheet import MOST, contact_sheet
+
+    suffix = PurePath(target).suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind not in Image.SAVE:
+        raise InputError(f"{target}: expected the name of a picture, such as sheet.png")
+    check_output(target, force)
+    with archive_path(archive) as path, open_archive(path) as opened:
+        picture, count = contact_sheet(opened)
+    with local_output(target, force=force) as place, new_file(place, force) as (_, stream):
+        picture.save(stream, kind)
+    shown = f"{MOST} of {count:,} images" if count > MOST else format_count(count, "image")
+    print_status(f"{target}: {shown} of {display_name(archive, 'input')}")
 
 
 def _codec_source(codec: dict[str, Any]) -> str:
