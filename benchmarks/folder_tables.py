@@ -84,6 +84,23 @@ def pngs(result: Result) -> Iterator[str]:
     yield "With `--exact-files`. Files that are not made again from their pixels are kept as they are."
 
 
+def tiffs(result: Result) -> Iterator[str]:
+    """TIFF and DICOM files, by writer."""
+    yield "| files of | files | by their pixels | bytes | `zip -9` | in the archive | before | less than zip |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        sizes = [f"{row[key]:,}" for key in ("file_bytes", "zip_bytes", "archive_bytes", "before_bytes")]
+        counts = f"{row['files']} | {row['by_pixels']}"
+        gain = less(row["archive_bytes"], row["zip_bytes"])
+        yield f"| {row['writer']} | {counts} | {' | '.join(sizes)} | {gain} |"
+    same, files = (sum(row[key] for row in result["rows"]) for key in ("same_bytes", "files"))
+    yield ""
+    yield (
+        f"{same} of {files} files come back byte for byte. Without learned codecs: pixels as WebP, PNG or LZMA. "
+        "Before: what bbcodec made of them when it took apart no more than single, uncompressed, contiguous images."
+    )
+
+
 def less(size: int, before: int) -> str:
     """By how much a size is less than another, in percent."""
     return f"{100 * (1 - size / before):.1f} %"

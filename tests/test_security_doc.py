@@ -9,6 +9,7 @@ from bbcodec.codec.cost import WEIGHT_BYTES
 from bbcodec.codec.torch_backend import ALLOWED_WEIGHTS
 from bbcodec.codec.weights import VALUES_A_BYTE
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES
+from bbcodec.images.formats.segment_layouts import MOST_SEGMENTS, MOST_SKELETON_BYTES
 from bbcodec.images.npy import MAX_ARRAY_SKELETON_BYTES
 from bbcodec.options import Limits
 
@@ -37,3 +38,4 @@ def test_the_numbers_are_those_of_the_code():
     assert f"{VALUES_A_BYTE} for each byte" in limits["weights in a codec file"]
     assert (MAX_BODY_BYTES, MAX_VALUES, MAX_CONTENT_BYTES) == (2**30, 2**28, 2**29)
     assert (MAX_SKELETON_BYTES, MAX_ARRAY_SKELETON_BYTES) == (2**18, 2**22)
+    assert (MOST_SKELETON_BYTES, MOST_SEGMENTS) == (2**22, 2**18)

@@ -17,7 +17,7 @@ from PIL import Image
 from bbcodec.binary import MAX_VALUES
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import find_samples, form_named, form_of_format
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, FileForm, Found, Outline
+from bbcodec.images.formats.base import FileForm, Found, Outline
 from bbcodec.images.pillow import BAD_IMAGE, strictly
 from bbcodec.images.probe import facts, probe_of
 from bbcodec.images.samples import Bytes, Samples, bands_of, check_samples, image_samples
@@ -56,7 +56,7 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
             if form is None or not seen.may_split or (exact and not form.exact):
                 return None
             parts = form.take_apart(image, io.BytesIO(data), lambda known: bands_of(image_samples(image, known)), exact)
-            if parts is None or len(parts.skeleton) > MAX_SKELETON_BYTES:
+            if parts is None or len(parts.skeleton) > form.most_skeleton_bytes:
                 return None
             image.load()
             samples = image_samples(image, SAMPLE_FORMATS[parts.sample_format])
@@ -106,8 +106,7 @@ def join_bands(outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, 
     DamagedArchive for a skeleton that is not of the file form, ValueError for bands that are not of this sample format
     and size.
     """
-    _check_skeleton(outline.skeleton)
-    form_named(outline.form).join(outline, bands, stream, trial=trial)
+    _form_of(outline.form, outline.skeleton).join(outline, bands, stream, trial=trial)
 
 
 def palette(form: str, sample_format: str, skeleton: bytes) -> Bytes | None:
@@ -115,11 +114,15 @@ def palette(form: str, sample_format: str, skeleton: bytes) -> Bytes | None:
 
     Raises DamagedArchive for a malformed skeleton.
     """
-    _check_skeleton(skeleton)
-    return form_named(form).palette(sample_format_named(sample_format), skeleton)
+    return _form_of(form, skeleton).palette(sample_format_named(sample_format), skeleton)
 
 
-def _check_skeleton(skeleton: bytes) -> None:
-    """Raise DamagedArchive for one that is longer than any encoder makes: its records take 30 times as much memory."""
-    if len(skeleton) > MAX_SKELETON_BYTES:
-        raise DamagedArchive(f"the skeleton of an image has {len(skeleton)} bytes, at most {MAX_SKELETON_BYTES}")
+def _form_of(name: str, skeleton: bytes) -> FileForm:
+    """A form, for a skeleton that is no longer than any encoder makes one: records take 30 times as much memory.
+
+    Raises DamagedArchive.
+    """
+    form = form_named(name)
+    if len(skeleton) > form.most_skeleton_bytes:
+        raise DamagedArchive(f"the skeleton of an image has {len(skeleton)} bytes, at most {form.most_skeleton_bytes}")
+    return form

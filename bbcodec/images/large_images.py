@@ -17,7 +17,7 @@ from PIL import Image
 
 from bbcodec.errors import DamagedArchive, OutputError
 from bbcodec.images.formats import find_samples, form_named, form_of_format
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Outline
+from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, join_bands
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 from bbcodec.images.probe import facts, probe_of
@@ -120,7 +120,7 @@ def _split_found(path: str | Path, spool: Path) -> _Split | None:
         skeleton = found.skeleton()
     outline = Outline(form.name, found.sample_format, found.width, found.height, skeleton)
     samples = _Spool(spool, SAMPLE_FORMATS[found.sample_format], found.width, found.height)
-    return _Split(outline, samples, ()) if len(skeleton) <= MAX_SKELETON_BYTES else None
+    return _Split(outline, samples, ()) if len(skeleton) <= form.most_skeleton_bytes else None
 
 
 def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
@@ -138,7 +138,7 @@ def _split(path: str | Path, spool: Path, exact: bool) -> _Split | None:
             return written[0].bands()
 
         parts = form.take_apart(image, stream, bands, exact)
-        if parts is None or len(parts.skeleton) > MAX_SKELETON_BYTES or not form.joins_in_bands(parts.skeleton):
+        if parts is None or len(parts.skeleton) > form.most_skeleton_bytes or not form.joins_in_bands(parts.skeleton):
             return None
         samples = written[0] if written else _Spool.of(image, SAMPLE_FORMATS[parts.sample_format], spool)
         outline = Outline(form.name, parts.sample_format, image.width, image.height, parts.skeleton)

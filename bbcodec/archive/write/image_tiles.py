@@ -18,6 +18,7 @@ from bbcodec.archive.write.candidates import Candidate, encode_each, encode_plan
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import FilePart, ImageDescription, TileTask
+from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecPool
 from bbcodec.images.formats.base import Outline
 from bbcodec.images.image_files import Picture, palette, split_image
@@ -56,7 +57,8 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
     choice = _choose(tiles, file)
     mode = SAMPLE_FORMATS[outline.sample_format].mode
     image = ImageDescription(mode, outline.sample_format, choice.layout, outline.width, outline.height)
-    cost = round(choice.total) + len(outline.skeleton)
+    around = len(shortest(outline.skeleton)[1]) if outline.skeleton else 0
+    cost = round(choice.total) + around
     kept = FilePart(entry, file.path, 0, file.size, replace(image, sample_format="", plane_layout=0))
     original = packed_file_size(kept, cost)
     tried = _tried(choice.tiles) | {"original": original}
@@ -82,7 +84,7 @@ def join_tiles(tiles: Sequence[CodedTile], file: ScannedEntry) -> Iterator[Coded
         pieces=tuple(pieces),
         cost=cost,
         tried=tried,
-        saved=round(min(choice.alone + len(outline.skeleton), original)) - cost if learned else 0,
+        saved=round(min(choice.alone + around, original)) - cost if learned else 0,
     )
     yield CodedFiles(chunks, [stored])
 

@@ -64,12 +64,14 @@ class FileForm(ABC):
 
     name: in archives, fixed forever. pillow_formats, modes: which files it takes, as Pillow calls them.
     exact: whether it can promise that a joined file has the bytes of the original; else it is the same picture.
+    most_skeleton_bytes: files with longer skeletons are kept as bytes.
     """
 
     name: ClassVar[str]
     pillow_formats: ClassVar[tuple[str, ...]]
     modes: ClassVar[tuple[str, ...]] = SAMPLE_MODES
     exact: ClassVar[bool] = False
+    most_skeleton_bytes: ClassVar[int] = MAX_SKELETON_BYTES
 
     def find(self, stream: BinaryIO) -> Found | None:
         """The samples of the file in `stream`, found without Pillow; None for files that the form leaves to it.

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final, NamedTuple
 
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Unfit
-from bbcodec.images.formats.segment_layouts import Layout
+from bbcodec.images.formats.base import Unfit
+from bbcodec.images.formats.segment_layouts import MOST_SEGMENTS, Layout
 from bbcodec.images.formats.segment_skeletons import Segmented, Span, in_bands
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
@@ -142,7 +142,7 @@ def _segmented(values: dict[int, bytes], syntax: Syntax, pixels: Element, size: 
     about = SAMPLE_FORMATS[sample_format]
     planes = samples if layout.planar else 1
     length = height * width * samples * bits // 8 // planes
-    if frames * planes > MAX_SKELETON_BYTES:
+    if frames * planes > MOST_SEGMENTS:
         raise Unfit("too many frames")
     if frames * planes * length > min(pixels.length, size - pixels.start):
         raise Unfit("fewer pixels than it says")

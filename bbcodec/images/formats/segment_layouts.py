@@ -26,6 +26,9 @@ ZEROS, EDGE, GIVEN = 0, 1, 2
 PLAIN, DEFLATE, LZW, PACKBITS = range(4)
 # A tile may be so much larger than its small page.
 FREE_BYTES: Final = 2**24
+# What lies around the samples of a file, and how they were compressed, may take so much.
+MOST_SKELETON_BYTES: Final = 2**22
+MOST_SEGMENTS: Final = 2**18
 
 
 class Rectangle(NamedTuple):

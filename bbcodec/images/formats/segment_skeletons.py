@@ -11,7 +11,7 @@ import numpy as np
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats.base import Outline, Unfit
-from bbcodec.images.formats.segment_layouts import PLAIN, Layout, check_layout
+from bbcodec.images.formats.segment_layouts import MOST_SEGMENTS, PLAIN, Layout, check_layout
 from bbcodec.images.samples import Bytes, band_rows
 from bbcodec.sample_formats import SampleFormat, sample_format_named
 
@@ -177,6 +177,8 @@ class _Cursor:
         count = self.number()
         if count > len(self._data) - self._at:
             raise DamagedArchive("the skeleton of an image of the archive is cut short")
+        if count > 2 * MOST_SEGMENTS:
+            raise DamagedArchive("an image of the archive has more segments than any encoder makes")
         return count
 
     def take(self, count: int) -> bytes:
@@ -237,7 +239,7 @@ def _take_pointers(cursor: _Cursor, n_segments: int) -> list[Pointers]:
     for _ in range(cursor.counted()):
         start, kind, first, count = at + cursor.signed(), *cursor.numbers(3)
         left -= count
-        if left < 0 or first + count > n_segments or kind >= 2 * LENGTHS or start < 0:
+        if left < 0 or not count or first + count > n_segments or kind >= 2 * LENGTHS or start < 0:
             raise DamagedArchive("an image of the archive has numbers that tell of no segments")
         found.append(Pointers(start, 1 << (kind & 3), bool(kind & HIGH_FIRST), bool(kind & LENGTHS), first, count))
         at = found[-1].span.end

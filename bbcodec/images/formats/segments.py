@@ -16,10 +16,12 @@ import numpy as np
 
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import dicom, tiff
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, FileForm, Found, Outline, Unfit
+from bbcodec.images.formats.base import FileForm, Found, Outline, Unfit
 from bbcodec.images.formats.segment_codes import coder_of
 from bbcodec.images.formats.segment_layouts import (
     GIVEN,
+    MOST_SEGMENTS,
+    MOST_SKELETON_BYTES,
     Beyond,
     Padding,
     Unit,
@@ -55,6 +57,7 @@ class SegmentReader:
         self._spans = list(segmented.spans)
         self._recipes: dict[bytes, int] = {}
         self._recipe_of = [0] * len(self._spans)
+        self._recipe_bytes = 0
         self._padding: list[bytes] = []
         self._fills = set(Beyond().fills)
 
@@ -71,7 +74,11 @@ class SegmentReader:
                 row_bytes = size // layout.values_of(one, about.channels)[0]
                 taken = coder.taken_apart(self._stream.read(span.length), size, row_bytes)
                 self._spans[one.number] = span._replace(length=taken.length)
-                self._recipe_of[one.number] = self._recipes.setdefault(taken.recipe, len(self._recipes))
+                known = len(self._recipes)
+                self._recipe_of[one.number] = self._recipes.setdefault(taken.recipe, known)
+                self._recipe_bytes += len(taken.recipe) if len(self._recipes) > known else 0
+                if self._recipe_bytes > MOST_SKELETON_BYTES:
+                    raise Unfit("compressed in a way that takes much to tell")
                 beyond = place_content(layout, about, samples, one, taken.content)
                 self._padding.append(beyond.padding)
                 self._fills &= set(beyond.fills)
@@ -81,7 +88,7 @@ class SegmentReader:
         """The skeleton, once all bands were read. Raises ValueError where it is too long."""
         segmented, fill = self._segmented, min(self._fills)
         size = self._stream.seek(0, os.SEEK_END)
-        if size - sum(span.length for span in self._spans) > MAX_SKELETON_BYTES:
+        if size - sum(span.length for span in self._spans) > MOST_SKELETON_BYTES:
             raise Unfit("much besides its pixels")
         numbers = [pointers for pointers in segmented.pointers if self._points(pointers)]
         return pack_skeleton(
@@ -182,12 +189,15 @@ class SegmentsFile(FileForm):
     name = "segments"
     pillow_formats = ("TIFF", "DICOM")
     exact = True
+    most_skeleton_bytes = MOST_SKELETON_BYTES
 
     def find(self, stream: BinaryIO) -> Found | None:
         """As `FileForm` says."""
         segmented = dicom.find_segments(stream) or tiff.find_segments(stream)  # a preamble may be a TIFF
         if segmented is None:
             return None
+        if len(segmented.spans) > MOST_SEGMENTS:
+            raise Unfit("too many segments")
         layout, reader = segmented.layout, SegmentReader(stream, segmented)
         size = layout.width, layout.height * layout.groups * layout.pages
         return Found(segmented.file_format, segmented.sample_format, *size, reader.bands, reader.skeleton)

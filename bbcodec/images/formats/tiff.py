@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, NamedTuple
 
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Unfit
-from bbcodec.images.formats.segment_layouts import DEFLATE, LZW, PACKBITS, PLAIN, Layout
+from bbcodec.images.formats.base import Unfit
+from bbcodec.images.formats.segment_layouts import DEFLATE, LZW, MOST_SKELETON_BYTES, PACKBITS, PLAIN, Layout
 from bbcodec.images.formats.segment_skeletons import Pointers, Segmented, Span, in_bands
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
@@ -43,7 +43,7 @@ NAMES: Final = {
     33003: "JPEG 2000", 33005: "JPEG 2000",
 }  # fmt: skip
 MOST_PAGES: Final = 2**16
-MOST_VALUES: Final = 4 * MAX_SKELETON_BYTES  # more segments have no room in a skeleton
+MOST_VALUES: Final = MOST_SKELETON_BYTES  # more segments have no room in a skeleton
 
 
 class Dialect(NamedTuple):
@@ -185,7 +185,7 @@ def find_segments(stream: BinaryIO) -> Segmented | None:
         raise reasons[0] if reasons else Unfit("no pages")
     weights = {kind: sum(span.length for _, spans in some for span in spans) for kind, some in alike.items()}
     kind = max(weights, key=weights.__getitem__)
-    if size - weights[kind] > MAX_SKELETON_BYTES:
+    if size - weights[kind] > MOST_SKELETON_BYTES:
         raise reasons[0] if reasons else Unfit("pages of several kinds")
     return _as_one(dialect, kind, alike[kind])
 

@@ -225,7 +225,7 @@ def test_every_file_form_is_as_the_registry_says():
 def test_long_skeletons_are_damage(form):
     """They would take thirty times their length, and come from a stream that is a thousandth of it."""
     samples = random_samples("RGB8", 4, 4, 0)
-    for skeleton in (bytes(MAX_SKELETON_BYTES + 1), bytes(2**24)):
+    for skeleton in (bytes(form_named(form).most_skeleton_bytes + 1), bytes(2**24)):
         with pytest.raises(DamagedArchive, match="skeleton of an image has"):
             join_image(Picture(form, "RGB8", samples, skeleton))
         with pytest.raises(DamagedArchive, match="skeleton of an image has"):

@@ -20,8 +20,8 @@ from tiff_examples import page, tiff
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats import find_samples, segment_skeletons
 from bbcodec.images.formats import tiff as reader
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, Unfit
-from bbcodec.images.formats.segment_layouts import EDGE, GIVEN, ZEROS
+from bbcodec.images.formats.base import Unfit
+from bbcodec.images.formats.segment_layouts import EDGE, GIVEN, MOST_SKELETON_BYTES, ZEROS
 from bbcodec.images.formats.segments import FORM
 from bbcodec.images.image_files import Picture, join_image, palette, split_image
 from bbcodec.images.large_images import split_large
@@ -213,7 +213,7 @@ def test_pages_of_another_kind_are_kept_as_they_are():
     picture = split_image(data)
     assert picture.samples.shape == (60, 40, 3)
     assert join_image(picture) == data
-    large = [page(smooth(600, 600)), page(smooth(600, 590))]
+    large = [page(smooth(2100, 2100)), page(smooth(2100, 2090))]
     assert split_image(tiff(large)) is None
     assert why_not(tiff(large)) == "pages of several kinds"
 
@@ -323,5 +323,5 @@ def test_stacks_of_tifffile(more):
 
 
 def test_much_besides_the_pixels_is_kept_as_bytes():
-    data = tiff([page(smooth(9, 9))]) + bytes(MAX_SKELETON_BYTES)
+    data = tiff([page(smooth(9, 9))]) + bytes(MOST_SKELETON_BYTES)
     assert split_image(data) is None
