@@ -78,9 +78,11 @@ def mode_channels(mode: str) -> int:
 
 
 def pixel_mode(channels: int, levels: int = 256) -> str:
-    """The Pillow mode of pixels with 1 to 4 channels: `1` for two levels of one channel.
+    """The Pillow mode of pixels with 1 to 4 channels: `1` for two levels of one channel, `I;16` for 65,536.
 
-    >>> pixel_mode(1, 2), pixel_mode(1), pixel_mode(3)
-    ('1', 'L', 'RGB')
+    >>> pixel_mode(1, 2), pixel_mode(1), pixel_mode(3), pixel_mode(1, 65536)
+    ('1', 'L', 'RGB', 'I;16')
     """
+    if levels > 256:
+        return "I;16"
     return "1" if (channels, levels) == (1, 2) else ("L", "LA", "RGB", "RGBA")[channels - 1]

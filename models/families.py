@@ -33,6 +33,9 @@ class TrainableModel(LatentModel):
 
     config: Any  # of the family's config class
 
+    def start_at_errors(self) -> None:
+        """Begin with what is known of pixels that are tokens of prediction errors, before weights are loaded."""
+
     def initialise_from(self, images: Tensor) -> None:
         """Data-dependent initialisation, from training images (B, C, H, W), before the first step."""
 

@@ -113,6 +113,24 @@ def start_predictors(net: WaveNet, channels: int, components: int, joint: bool =
 
 
 @torch.no_grad()
+def start_errors(net: WaveNet, components: int) -> None:
+    """Start the decoder of tokens of prediction errors (`bbcodec.prediction.tokens`) as a mixture around no error.
+
+    Unlike brightness, how far tokens are from that of no error is all that they tell: nothing is held fixed. Most are
+    only a few levels away, and so are made larger.
+    """
+    net.stem.level = net.skip.level = None
+    net.stem.weight[:, :1].mul_(4)
+    net.skip.weight.zero_()
+    gain, bias = torch.ones(3 * components), torch.zeros(3 * components)
+    gain[components:] = 0.5
+    bias[components : 2 * components] = torch.linspace(-6, 6, components)  # of 4 levels
+    bias[2 * components :] = 3.0  # half nats
+    net.head.set_gain(gain.to(net.head.bias.device))
+    net.head.bias.copy_(bias)
+
+
+@torch.no_grad()
 def start_levels(head: Linear | Conv, channels: int, components: int, joint: bool = False) -> None:
     """Start the head of independent 256-level pixels at broad logistics, spaced evenly.
 

@@ -39,6 +39,7 @@ from bbcodec.models.pixel_nets import (
     compiled_mixture,
     embed_binary,
     embed_levels,
+    start_errors,
     start_posterior,
     start_predictors,
     with_inside,
@@ -96,6 +97,11 @@ class Vlae(TrainableModel):
         self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(c.doublings))
         self.context_head = Conv(w, c.hidden, 3, gain=0.5)
         start_posterior(self.posterior_head)
+
+    def start_at_errors(self) -> None:
+        """Mixtures around no error, and a decoder that sees how far tokens are from it."""
+        if self.config.levels == 256 and self.config.channels == 1:
+            start_errors(self.local, self.config.components)
 
     def compile_for_training(self) -> None:
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""

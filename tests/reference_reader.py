@@ -493,7 +493,7 @@ class Archive:
         body = self.chunk(kind, start)
         key, want = body.take(4 if kind == "L" else 0), body.take(8)
         coding, channels = body.take(2) if kind == "S" else (0, 1)
-        check(coding in {"L": (0,), "S": (4, 5)}.get(kind, ()), "WebP, PNG and JPEG XL are beyond this reader")
+        check(coding in {"L": (0,), "S": (4, 5)}.get(kind, ()), "WebP, PNG, JPEG XL and 16 bits are beyond this reader")
         shape = n, height, width = [body.varint() for _ in range(3)]
         check(1 <= (size := n * height * width * channels) <= 2**28, "a chunk of no pixels, or too many")
         pixels = unpack(2, body.read(), size) if coding else self.codec(key).decode(body.read(), *shape)
@@ -543,10 +543,12 @@ class Archive:
             header = (b"\x93NUMPY\1\0" + size + text).ljust(header - 1) + b"\n"
         last = len(shape) > 3 and shape[-1] in (1, 3, 4)
         last = last or (len(shape) == 3 and (shape[-1] == 3 or shape[-1] == 4 < shape[1]))
-        first = not last and len(shape) > 3 and shape[-3] in (1, 3, 4)
+        if deep := values in (3, 4):  # 16 bits
+            content = struct.unpack(f"<{len(content) // 2}H", content)
+        first = not last and not deep and len(shape) > 3 and shape[-3] in (1, 3, 4)
         channels = shape[-1] if last else shape[-3] if first else 1
         area = prod(shape[-3:]) // channels if last or first else prod(shape[-2:])
-        count, body = prod(shape) // (area * channels), io.BytesIO(content)
+        count, body = prod(shape) // (area * channels), io.BytesIO(content if split else b"")
         if split:
             content = b""
             for i in range(parts):
@@ -557,7 +559,8 @@ class Archive:
             descr[0].replace("|", "<")
             + {"b": " ?", "u": " BH I   Q", "i": " bh i   q", "f": "  e f   d"}[descr[1]][int(descr[2])]
         )
-        known = {0: bytes, 1: lambda k: struct.pack(kind, k), 2: lambda k: struct.pack(kind, k / 255)}
+        known = {2: lambda k: struct.pack(kind, k / 255), 4: lambda k: struct.pack(kind, k - 2**15)}
+        known |= dict.fromkeys((0, 1, 3), lambda k: struct.pack(kind, k))
         size = int(descr[2])
         look = known.get(values) if isinstance(values, int) else lambda k: values[k * size : (k + 1) * size]
         items = [bytes([k]) if values == 0 else look(k) for k in content]

@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"codec", "images"}),
     frozenset({"model"}),
     frozenset({"distributions", "exact"}),
-    frozenset({"engine", "deflate", "tiff_codes"}),
+    frozenset({"engine", "deflate", "prediction", "tiff_codes"}),
     frozenset({"coder"}),
     frozenset(
         {

@@ -249,11 +249,11 @@ def tiles(top: Path) -> None:
 
 
 @pinned(
-    "b386e8092b1e335f4716a4f0a0153ac2", "DB", {"png L16 split: png + png + webp + webp": 1}, codec=GREY_2,
+    "cc62408f03f612831caaebc4ce0c046a", "LLDB", {"png L16 split: learned + learned + webp + webp": 1}, codec=GREY_2,
     embed_codec=False,
 )  # fmt: skip
 def tiles_of_two_planes(top: Path) -> None:
-    save(top / "deep.png", np.arange(363 * 362).reshape(363, 362).astype(np.uint16))
+    save(top / "deep.png", natural(1, 363, 362, 1)[0].astype(np.uint16) << 8 | random(363, 362, 1, top=32))
 
 
 @pinned(

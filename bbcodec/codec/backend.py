@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from bbcodec.coder.ans import AnsStack
 
-Images = NDArray[np.uint8]  # (N, H, W, C)
+Images = NDArray[Any]  # (N, H, W, C) uint8; of codecs for images of 16 bits, outside their backends, uint16
 Bits = NDArray[np.float64]  # (N,)
 Latents = Mapping[str, NDArray[np.int16]]  # by name, axis 0 counts images
 

@@ -45,8 +45,8 @@ class CodecFile:
 
     @property
     def pixels(self) -> str:
-        """The pixels that it codes, as a mode of Pillow: `RGB`, `L` (grey) or `1` (two levels)."""
-        modes = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1"}
+        """The pixels that it codes, as a mode of Pillow: `RGB`, `L` (grey), `1` (two levels) or `I;16` (grey)."""
+        modes = {(3, 256): "RGB", (1, 256): "L", (1, 2): "1", (1, 65536): "I;16"}
         return modes.get((self.channels, self.levels), f"{self.channels} channels of {self.levels} levels")
 
 

@@ -18,6 +18,7 @@ from bbcodec.codec.backend import Backend, Bits, Images
 from bbcodec.codec.catalogue import CodecFile
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import CoderError, DamagedArchive, InputError
+from bbcodec.prediction.planes import predicted, restored
 
 SEED = 0  # of the filler under every chain
 GROWTH_UNIT = 32  # a growth byte of g makes each batch g / 32 times as wide as all batches before it together
@@ -31,10 +32,25 @@ MARGIN = 0.75  # share of the widest batch that the stack affords according to t
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What a codec takes: channels (1 or 3) and levels a channel (2 or 256)."""
+    """What a codec takes: channels (1 or 3) and levels a channel (2 or 256; or 65,536 of one channel)."""
 
     channels: int
     levels: int
+
+    @property
+    def deep(self) -> bool:
+        """Whether pixels have 16 bits, of which a network sees tokens of prediction errors (`bbcodec.prediction`)."""
+        return (self.channels, self.levels) == (1, 65536)
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """The type of arrays of such pixels."""
+        return np.uint16 if self.deep else np.uint8
+
+    @property
+    def seen(self) -> PixelFormat:
+        """What a network sees of such pixels."""
+        return PixelFormat(1, 256) if self.deep else self
 
 
 def batch_widths(count: int, growth: int, limit: int) -> list[int]:
@@ -99,10 +115,10 @@ class Codec:
         """Raise InputError unless this codec takes the images."""
         if not isinstance(images, np.ndarray):
             raise InputError(f"codec {self.name} takes images as a numpy array, not as {type(images).__name__}")
-        if images.ndim != 4 or images.dtype != np.uint8 or not images.size or images.shape[3] != self.pixels.channels:
+        expected, channels = np.dtype(self.pixels.dtype), self.pixels.channels
+        if images.ndim != 4 or images.dtype != expected or not images.size or images.shape[3] != channels:
             raise InputError(
-                f"codec {self.name} takes uint8 images (N, H, W, {self.pixels.channels}), "
-                f"not {images.dtype} {images.shape}"
+                f"codec {self.name} takes {expected} images (N, H, W, {channels}), not {images.dtype} {images.shape}"
             )
         if images.shape[1] * images.shape[2] > MAX_IMAGE_PIXELS:
             raise InputError(
@@ -122,9 +138,21 @@ class Codec:
     def encode_message(self, images: Images, bits: Bits | None = None) -> bytes:
         """The message of images (N, H, W, C) uint8. Batches are coded last to first, so that decoding is in order.
 
-        bits, if given, float64 (N,), receives the bits that each image adds to the message, without initial bits.
+        bits, if given, float64 (N,), receives the bits that each image adds to the message, without initial bits. Of
+        images of 16 bits, uint16, it is the message of their tokens, behind the rest of them, each with its share.
         """
         self.check(images)
+        if not self.pixels.deep:
+            return self._message(images, bits)
+        tokens, rest = predicted(images[..., 0])
+        before = pack_varint(len(rest)) + rest
+        message = self._message(tokens[..., None], bits)
+        if bits is not None:
+            bits += 8 * len(before) / len(images)
+        return before + message
+
+    def _message(self, images: Images, bits: Bits | None) -> bytes:
+        """The chain of images (N, H, W, C) uint8, as the network sees them."""
         growth = self.growth(images)
         stack = self.chain(images, growth, bits)
         return bytes([growth]) + stack.flatten().astype("<u4").tobytes()
@@ -160,6 +188,8 @@ class Codec:
         InputError for images that it does not take.
         """
         self.check(images)
+        if self.pixels.deep:
+            images = predicted(images[..., 0]).tokens[..., None]
         stack = AnsStack.seeded(seed)
         widest = self.widest(images.shape)
         batches = [self.backend.infer(stack, images[n : n + widest]) for n in range(0, len(images), widest)]
@@ -171,8 +201,10 @@ class Codec:
         """Images (N, H, W, C) uint8 of a shape (N, H, W), drawn from the model given latents (of `latents`).
 
         Latents that are not given are drawn, too. The same on every machine. Raises InputError for a shape that the
-        codec does not take, and for latents that cannot be.
+        codec does not take, for latents that cannot be, and for a codec of images of 16 bits.
         """
+        if self.pixels.deep:
+            raise InputError(f"codec {self.name} draws no images: it knows how they differ from predictions")
         count, height, width = shape
         given = {name: np.asarray(values) for name, values in (latents or {}).items()}
         self._check_latents(shape, given)
@@ -212,6 +244,14 @@ class Codec:
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Images:
         """The images (N, H, W, C) uint8 of a message. Raises DamagedArchive unless the chain ends where it began."""
+        if not self.pixels.deep:
+            return self._images(data, count, height, width)
+        size, position = take_varint(data, 0)
+        tokens = self._images(data[position + size :], count, height, width)
+        return restored(tokens[..., 0], data[position : position + size])[..., None]
+
+    def _images(self, data: bytes, count: int, height: int, width: int) -> Images:
+        """The images (N, H, W, C) uint8 of a chain, as the network sees them."""
         lanes = self.lanes((count, height, width))
         if len(data) < 1 + 8 * lanes or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelFormat, card: dict[str, Any]) -> bytes:
     """The content of a `.bbc` file; freezes the model's layers, checks them against their bounds, and tests them.
 
-    config: the family's frozen dataclass, with `channels` and `levels`. The known answers are those of the safe path.
+    config: the family's frozen dataclass, with the `channels` and `levels` that a network sees of the pixels. The known
+    answers are those of the safe path.
     Raises BadCodecFile if a bound is broken, InexactArithmetic if not even the safe path restores the images.
     """
     import torch
@@ -34,7 +35,7 @@ def save_codec(model: LatentModel, family_name: str, config: Any, pixels: PixelF
     backend = TorchBackend(model, torch.device("cpu"))
     backend.set_safe(True)
     try:
-        known = answers(backend, pixels)
+        known = answers(backend, pixels.seen)
     except CoderError as error:
         raise InexactArithmetic(f"not even the safe path restores the codec's test images: {error}") from None
     finally:
@@ -64,7 +65,7 @@ def load_codec(
     before: Difference | None = None
     for backend in _backends(stored, device, engine):
         with one_thread():
-            found = difference(backend, stored.pixels, stored.known_answers, before)
+            found = difference(backend, stored.pixels.seen, stored.known_answers, before)
         if found is None:
             return Codec(backend, stored.pixels, about)
         if found == before:  # a third would agree: a stranger's file could cost three tests for nothing

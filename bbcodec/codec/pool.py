@@ -22,7 +22,7 @@ from bbcodec.options import Limits
 if TYPE_CHECKING:
     from bbcodec.codec.stored import StoredCodec
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]  # uint8, or uint16 of 65,536 levels
 Bits = NDArray[np.float64]
 
 SAMPLE_VALUES: Final = 2**18  # pixel values on which a codec is chosen among several
@@ -179,7 +179,7 @@ class CodecPool:
         with self._using(codec):
             stream = codec.encode_message(images, bits)
         count, height, width = images.shape[:3]
-        return LearnedMessage(source.digest[:4], digest64(images.tobytes()), count, height, width, stream), bits
+        return LearnedMessage(source.digest[:4], pixel_digest(images), count, height, width, stream), bits
 
     def decode(self, message: LearnedMessage) -> tuple[CodecSource, Pixels]:
         """The codec of a message and its images, checked against their digest. Raises DamagedArchive."""
@@ -203,12 +203,22 @@ class CodecPool:
                     codec.set_safe(False)
 
 
+def pixel_digest(images: Pixels) -> bytes:
+    """The digest of pixels in chunks."""
+    return digest64(pixel_bytes(images))
+
+
+def pixel_bytes(images: Pixels) -> bytes:
+    """Pixels as bytes: one each, or two, the low one first."""
+    return images.astype(images.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
 def _decoded(codec: MessageCodec, message: LearnedMessage) -> Pixels:
     """The images of a learned chunk, checked against their digest. Raises DamagedArchive."""
     try:
         images = codec.decode_message(message.stream, message.count, message.height, message.width)
     except (CoderError, InputError) as error:
         raise DamagedArchive(f"a chunk does not decode: {error}") from None
-    if digest64(images.tobytes()) != message.digest:
+    if pixel_digest(images) != message.digest:
         raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
     return images

@@ -48,7 +48,7 @@ class StoredCodec:
         pixels = PixelFormat(file.channels, file.levels)
         try:
             config, known_answers = dict(header["config"]), list(header["known_answers"])
-            if (config["channels"], config["levels"]) != (pixels.channels, pixels.levels):
+            if (config["channels"], config["levels"]) != (pixels.seen.channels, pixels.seen.levels):
                 raise ValueError(f"{pixels.channels} channels of {pixels.levels} levels are not those of its model")
             rows = header["tensors"]
             layouts = tuple(Layout(name, kind, tuple(shape), centre, low) for name, kind, shape, centre, low in rows)

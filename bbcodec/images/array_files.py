@@ -95,7 +95,7 @@ class _ImageCollector:
         """Bytes of the array that follow from the content of the next chunk. Raises DamagedArchive."""
         seen = self._view.seen
         if not self._view.split:
-            yield from self._put(_shaped(content, (-1, *seen.images[1:])))
+            yield from self._put(_shaped(content, (-1, *seen.images[1:]), self._view.pixel_type))
             return
         if not self._waiting:
             self._plane = next(self._wanted, (0, 1))
@@ -128,10 +128,12 @@ class _ImageCollector:
             yield self._view.bytes_of(np.concatenate(self._images))
 
 
-def _shaped(content: bytes, shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def _shaped(
+    content: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any] | type[np.uint8] = np.uint8
+) -> NDArray[Any]:
     """Images of a content. Raises DamagedArchive where it holds a part of one."""
     try:
-        return np.frombuffer(content, np.uint8).reshape(shape)
+        return np.frombuffer(content, dtype).reshape(shape)
     except ValueError:
         raise DamagedArchive("a chunk of an array holds a part of an image") from None
 

@@ -1,7 +1,7 @@
-"""Arrays of any type and order seen as images uint8 (N, H, W, C), and put back as they were.
+"""Arrays of any type and order seen as images (N, H, W, C) of 8 bits, or of 16, and put back as they were.
 
 A view says which axes of an array are those of images, in which order its values lie, and which of up to 256 values
-each level of a pixel stands for.
+each level of a pixel stands for, or which whole number each of 65,536.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ from bbcodec.errors import DamagedArchive
 
 # What levels stand for, by number; a table of values takes the place of the number in a skeleton.
 SAME, WHOLE, UNIT = 0, 1, 2  # bytes as they are; the whole numbers 0 to 255; k / 255
+DEEP, DEEP_SIGNED = 3, 4  # pixels of 16 bits: the whole numbers from 0, or from -2**15
+DEEP_LOWEST: Final = {DEEP: 0, DEEP_SIGNED: -(2**15)}
+LEAST_DEEP_SIDE: Final = 5  # of what has 16 bits: a shorter last axis is one of channels
 KINDS: Final = ("", "b", "u", "i", "f")
 ITEM_BYTES: Final = (1, 2, 4, 8)
 # An array in Fortran's order is held in memory as a whole: its images lie scattered.
@@ -29,7 +33,7 @@ LEAST_OFTEN: Final = 4  # times that values of a table come, on average
 SAMPLE_VALUES: Final = 2**14  # that tell of most arrays that they are no images
 
 Values = int | bytes
-Images = NDArray[np.uint8]
+Images = NDArray[Any]  # uint8, or uint16 of 65,536 levels
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,25 @@ def seen_shape(shape: tuple[int, ...]) -> SeenShape | None:
     return seen if fits else None
 
 
+def deep_shape(shape: tuple[int, ...]) -> SeenShape | None:
+    """The grey images of 16 bits of an array by its shape; None where it has none.
+
+    >>> [seen and seen.images for seen in map(deep_shape, ((5, 3, 28, 30), (28, 30, 1), (28, 30), (28, 30, 3)))]
+    [(15, 28, 30, 1), (1, 28, 30, 1), (1, 28, 30, 1), None]
+    """
+    *lead, height, width = shape[:-1] if len(shape) > 2 and shape[-1] == 1 else shape
+    count = math.prod(lead)
+    fits = width >= LEAST_DEEP_SIDE and min(count, height) > 0 and height * width <= MAX_VALUES
+    return SeenShape(count, height, width, 1) if fits and len(shape) <= MAX_AXES else None
+
+
 @dataclass(frozen=True)
 class ArrayView:
     """How an array is seen as images.
 
-    descr: its type, as in an npy header. values: SAME, WHOLE, UNIT, or a table of the values that levels stand for, one
-    after another. split: whether alpha is stored apart. parts: in how many stretches of images, nearly equal, the
-    planes of a split array follow each other.
+    descr: its type, as in an npy header. values: SAME, WHOLE, UNIT, DEEP, DEEP_SIGNED, or a table of the values that
+    levels stand for, one after another. split: whether alpha is stored apart. parts: in how many stretches of images,
+    nearly equal, the planes of a split array follow each other.
     """
 
     descr: str
@@ -91,6 +107,21 @@ class ArrayView:
         seen = self.seen
         return self.values == SAME and not self.fortran and not seen.channels_first and seen.channels != 4
 
+    @property
+    def deep(self) -> bool:
+        """Whether images have 16 bits."""
+        return self.values in (DEEP, DEEP_SIGNED)
+
+    @property
+    def _lowest(self) -> int:
+        """The whole number that a pixel of 16 bits, 0, stands for."""
+        return DEEP_LOWEST[self.values] if isinstance(self.values, int) else 0
+
+    @property
+    def pixel_type(self) -> np.dtype[Any]:
+        """The type of pixels in the content of chunks."""
+        return np.dtype("<u2" if self.deep else "u1")
+
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The type of the array."""
@@ -99,7 +130,7 @@ class ArrayView:
     @cached_property
     def seen(self) -> SeenShape:
         """The images."""
-        seen = seen_shape(self.shape)
+        seen = deep_shape(self.shape) if self.deep else seen_shape(self.shape)
         if seen is None:
             raise DamagedArchive(f"an array of shape {self.shape} holds no images")
         return seen
@@ -141,6 +172,9 @@ class ArrayView:
         """The level of each value."""
         if self.values == SAME:
             return flat.view(np.uint8)
+        if self.deep:
+            deep: Images = (flat.astype(np.int32) - self._lowest).astype(np.uint16)
+            return deep
         if self.values == WHOLE:
             return flat.astype(np.uint8)
         if self.values == UNIT:
@@ -152,7 +186,9 @@ class ArrayView:
 
     def bytes_of(self, images: Images) -> bytes:
         """The bytes of the array from images: all of them, or, in C order, some. Raises DamagedArchive."""
-        if self.values != SAME:
+        if self.deep:
+            values = (images.astype(np.int32) + self._lowest).astype(self.dtype)
+        elif self.values != SAME:
             table = self.table
             if int(images.max(initial=0)) >= len(table):
                 raise DamagedArchive("a pixel of an array has no value in its table")
@@ -161,10 +197,13 @@ class ArrayView:
             values = images.view(self.dtype)
         if self.seen.channels_first:
             values = values.transpose(0, 3, 1, 2)
-        return values.reshape(self.shape).tobytes("F") if self.fortran else values.tobytes()
+        content: bytes = values.reshape(self.shape).tobytes("F") if self.fortran else values.tobytes()
+        return content
 
     def shown(self, images: Images) -> Images:
-        """What images show: the values of a table of bytes, else the levels."""
+        """What images show: the values of a table of bytes, else the levels; of 16 bits the high byte."""
+        if self.deep:
+            return (images >> np.uint16(8)).astype(np.uint8)
         return self.table[images] if isinstance(self.values, bytes) and self.dtype.str == "|u1" else images
 
     def part_images(self) -> list[int]:
@@ -182,15 +221,17 @@ class ArrayView:
         descr, shape, fortran, values, split, parts = fields
         dtype = array_type(descr)
         whole = all(type(number) is int for number in (*shape, parts))
-        known = values in (SAME, WHOLE, UNIT) if type(values) is int else isinstance(values, bytes)
+        known = values in (SAME, WHOLE, UNIT, DEEP, DEEP_SIGNED) if type(values) is int else isinstance(values, bytes)
         if dtype is None or not whole or not known or type(fortran) is not bool or type(split) is not bool:
             raise TypeError("the fields of a view are not those of the format")
         view = cls(descr, tuple(shape), fortran, values, split, parts)
-        seen = seen_shape(view.shape)
+        seen = deep_shape(view.shape) if view.deep else seen_shape(view.shape)
         if seen is None or not 1 <= parts <= seen.count or (split and seen.channels != 4):
             raise ValueError("a view is not one of images")
         if isinstance(values, bytes) and not (values and len(values) % dtype.itemsize == 0 and len(view.table) <= 256):
             raise ValueError("a table of values has another length")
+        if view.deep and dtype.itemsize == 1:
+            raise ValueError("pixels of 16 bits do not fit into bytes")
         if (values == SAME and dtype.itemsize != 1) or (values == UNIT and dtype.kind != "f"):
             raise ValueError("a view has other values than its type")
         if fortran and seen.count * view.image_bytes > MAX_SCATTERED_BYTES:
@@ -232,7 +273,7 @@ def levels_as(values: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 class FoundValues(NamedTuple):
-    """What levels stand for, and how many there are, 2 or 256."""
+    """What levels stand for, and how many there are, 2, 256 or 65,536."""
 
     values: Values
     levels: int
@@ -242,15 +283,16 @@ def find_values(pieces: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> FoundVa
     """What the values of an array, in pieces, are as levels; None where they are no levels.
 
     Levels are at most 256, and those that are neither whole numbers nor shares of 255 come often: a few measurements
-    are no image.
+    are no image. Or they are whole numbers of 16 bits.
     """
     known, total = np.zeros(0, f"u{dtype.itemsize}"), 0
-    for piece in pieces:
+    rest = iter(pieces)
+    for piece in rest:
         total += len(piece)
-        for some in (piece[:SAMPLE_VALUES], piece[SAMPLE_VALUES:]):
-            known = np.union1d(known, _distinct(bits_of(some)))
+        for start, stop in ((0, SAMPLE_VALUES), (SAMPLE_VALUES, len(piece))):
+            known = np.union1d(known, _distinct(bits_of(piece[start:stop])))
             if len(known) > 256:
-                return None
+                return _deep_values(chain([values_of(known, dtype), piece[stop:]], rest), dtype)
     if dtype.kind == "b":
         return FoundValues(SAME, 2) if int(known.max()) <= 1 else None
     found = values_of(known, dtype)
@@ -265,6 +307,20 @@ def find_values(pieces: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> FoundVa
         if np.isin(known, bits_of(levels_as(values, dtype))).all():
             return FoundValues(values, 256)
     return FoundValues(table, 256) if often else None
+
+
+def _deep_values(pieces: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> FoundValues | None:
+    """Whole numbers of 16 bits from 0 or from -2**15, as levels; None for others."""
+    fitting = set(DEEP_LOWEST) if dtype.itemsize > 1 else set()
+    for piece in pieces:
+        if not piece.size or not fitting:
+            continue
+        with np.errstate(invalid="ignore"):  # of what is no number
+            whole = piece.astype(np.int64)
+        same = bits_of(whole.astype(dtype)) == bits_of(piece)
+        low, high = int(whole.min()), int(whole.max())
+        fitting = {one for one in fitting if same.all() and DEEP_LOWEST[one] <= low and high < DEEP_LOWEST[one] + 65536}
+    return FoundValues(min(fitting), 65536) if fitting else None
 
 
 def _distinct(bits: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.errors import DamagedArchive, InputError
-from bbcodec.images.array_views import MAX_SCATTERED_BYTES, ArrayView, array_type, find_values, seen_shape
+from bbcodec.images.array_views import MAX_SCATTERED_BYTES, ArrayView, array_type, deep_shape, find_values, seen_shape
 from bbcodec.input_files import read_piece
 from bbcodec.sample_formats import pixel_mode
 
@@ -42,9 +42,9 @@ USUAL_SHAPES: Final = ((), (), (1,), (3,))
 
 
 class Images(NamedTuple):
-    """The images of an array: `pixels` is uint8 (N, H, W, C), `levels` 2 if no value is above 1."""
+    """The images of an array: `pixels` is uint8 (N, H, W, C), `levels` 2 if no value is above 1; or uint16, 65,536."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     levels: int
 
     @property
@@ -54,7 +54,7 @@ class Images(NamedTuple):
 
 
 class StoredPixels:
-    """Images (N, H, W, C) uint8 that an array in a file is seen as, read when they are asked for.
+    """Images (N, H, W, C) that an array in a file is seen as, read when they are asked for.
 
     Not mapped into memory: pages of a file that is cut meanwhile would kill the process.
     """
@@ -67,7 +67,7 @@ class StoredPixels:
         """N."""
         return self.shape[0]
 
-    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+    def __getitem__(self, part: slice) -> NDArray[Any]:
         """Neighbouring images (n, H, W, C). Raises InputError where they are no longer there."""
         start, stop, _ = part.indices(len(self))
         size = self.view.image_bytes
@@ -127,7 +127,9 @@ class NpyHeader(NamedTuple):
     def view(self, pieces: Iterable[NDArray[np.uint8]]) -> tuple[ArrayView, int] | None:
         """How the array is seen, and the levels of its images; None for too many values. pieces: its bytes."""
         found = find_values((piece.view(self.dtype) for piece in pieces), self.dtype)
-        return found and (ArrayView(self.dtype.str, self.shape, self.fortran, found.values), found.levels)
+        if found is None or (found.levels > 256 and deep_shape(self.shape) is None):
+            return None
+        return ArrayView(self.dtype.str, self.shape, self.fortran, found.values), found.levels
 
 
 def npy_header(start: bytes, size: int) -> NpyHeader | None:
@@ -181,7 +183,7 @@ def seen_images(array: NDArray[Any]) -> Images | None:
         return None
     whole = np.ascontiguousarray(array)
     found = find_values([whole.reshape(-1)], dtype)
-    if found is None:
+    if found is None or (found.levels > 256 and deep_shape(array.shape) is None):
         return None
     view = ArrayView(dtype.str, array.shape, False, found.values)
     return Images(np.ascontiguousarray(view.images_of(whole.data)), found.levels)

@@ -25,6 +25,7 @@ from bbcodec.models.training.image_sources import (
 )
 from bbcodec.models.training.random_streams import Purpose, generator
 from bbcodec.models.training.recipes import TrainingSettings
+from bbcodec.prediction.planes import predicted
 
 HELD_OUT_SHARE: Final = 0.05
 COVERED_SHARE: Final = 0.9  # of the pixels, in `Dataset.max_crop_side`
@@ -32,7 +33,7 @@ COVERED_SHARE: Final = 0.9  # of the pixels, in `Dataset.max_crop_side`
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images of one pixel format, uint8 (H, W, C), to train on and held out."""
+    """Images of one pixel format, uint8 or uint16 (H, W, C), to train on and held out."""
 
     train: Images
     valid: Images
@@ -46,6 +47,12 @@ class Dataset:
         """Height and width of all images, or None if they differ."""
         sizes = {image.shape[:2] for images in (self.train, self.valid) for image in _of_each_size(images)}
         return next(iter(sizes)) if len(sizes) == 1 else None
+
+    def seen(self) -> Dataset:
+        """The same as a network sees it: of 16 bits the tokens of prediction errors, of one stack or of each image."""
+        if not self.pixels.deep:
+            return self
+        return replace(self, train=_tokens(self.train), valid=_tokens(self.valid), pixels=self.pixels.seen)
 
     def smallest(self) -> tuple[int, int]:
         """The smallest height and the smallest width of any image."""
@@ -67,6 +74,13 @@ class Dataset:
                 seen.update(repr(one.shape).encode())
                 seen.update(np.ascontiguousarray(one).data)
         return seen.hexdigest()
+
+
+def _tokens(images: Images) -> Images:
+    """Tokens uint8 of images of 16 bits."""
+    if isinstance(images, list):
+        return [predicted(image[None, ..., 0]).tokens[0, ..., None] for image in images]
+    return predicted(images[..., 0]).tokens[..., None]
 
 
 def _of_each_size(images: Images) -> Sequence[Pixels]:

@@ -20,14 +20,16 @@ from bbcodec.images.display import image_shown
 from bbcodec.images.npy import seen_images
 from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]  # uint8, or uint16 of 16-bit grey
 Images = Pixels | list[Pixels]  # (N, H, W, C), or images (H, W, C) of several sizes
 
 MAX_VALUES: Final = 2**32  # read at most: they are held in memory, a byte each
 MAX_NAMED: Final = 3  # files named in a note; more are counted
 
-FORMATS: Final = {"RGB": PixelFormat(3, 256), "L": PixelFormat(1, 256), "1": PixelFormat(1, 2)}
-FORMAT_NAMES: Final = {"RGB": "RGB", "L": "grey", "1": "two-level"}
+FORMATS: Final = {
+    "RGB": PixelFormat(3, 256), "L": PixelFormat(1, 256), "1": PixelFormat(1, 2), "L16": PixelFormat(1, 65536),
+}  # fmt: skip
+FORMAT_NAMES: Final = {"RGB": "RGB", "L": "grey", "1": "two-level", "L16": "16-bit grey"}
 ARRAY_SHAPES: Final = (
     "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, of values 0 to 255, k / 255, or up to 256 others"
 )
@@ -144,9 +146,11 @@ def read_image(path: Path, named: bool, levels: int | None, found: FoundImages) 
         with strictly(MAX_PIXELS), Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
                 found.skipped["several frames"] += 1
+            elif image.mode.startswith("I;16"):
+                found.add("L16", np.asarray(image).astype(np.uint16)[None, ..., None])
             elif image.mode not in SUPPORTED_MODES:
-                deep = image.mode.startswith("I") or image.mode == "F"
-                found.skipped["more than 8 bits" if deep else f"mode {image.mode}"] += 1
+                deep = image.mode == "I" or image.mode == "F"
+                found.skipped["more than 16 bits" if deep else f"mode {image.mode}"] += 1
             else:
                 alpha = image.mode in ("LA", "PA", "RGBA") or image.has_transparency_data
                 key, pixels = pixels_of(image, levels)
@@ -192,7 +196,8 @@ def read_arrays(path: Path, named: bool, levels: int | None, found: FoundImages)
                 found.with_alpha += len(pixels)
                 pixels = np.ascontiguousarray(pixels[..., :3])
             two_level = levels != 256 and pixels.shape[3] == 1 and images.levels == 2
-            found.add("1" if two_level else "RGB" if pixels.shape[3] == 3 else "L", pixels)
+            grey = "L16" if images.levels == 65536 else "1" if two_level else "L"
+            found.add("RGB" if pixels.shape[3] == 3 else grey, pixels)
             if key:
                 found.members.append(f"using {counted(len(pixels))} of {key} in {path.name}")
             used = True

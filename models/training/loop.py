@@ -141,7 +141,7 @@ class TrainingLoop:
         best = bits < trainer.best
         if best:
             trainer.best = bits
-            pixels = trainer.dataset.pixels
+            pixels = self.plan.dataset.pixels
             write_whole(folder.best, packed(trainer.average, trainer.family, trainer.config, pixels, self.card()))
         pixel_site = list(valid)[-1]
         event = {

@@ -63,7 +63,7 @@ def plans_to_try(dataset: Dataset, recipe: Recipe, overrides: Mapping[str, Any])
     recipe = replace(recipe, model=family.name)
     sizes = {field.name for field in fields(family.config)} & {*recipe.settings, *overrides}
     starts = [] if sizes else [one for one in shipped_codecs() if is_start(one, dataset, recipe)]
-    variants = family.variants(dataset.pixels, *sizes_of(dataset))
+    variants = family.variants(dataset.pixels.seen, *sizes_of(dataset))
     if sizes.intersection(*variants.values()):  # what tells variants apart was set
         variants = {"as set": {}}
     makers = [
@@ -129,7 +129,7 @@ def tried(plan: TrainingPlan, process: Process, watch: Watcher) -> Trial:
 
 def measured(plan: TrainingPlan, trainer: Trainer) -> Trial:
     """What a trainer has reached."""
-    dataset = trainer.dataset
+    dataset = plan.dataset
     content = packed(trainer.average, trainer.family, trainer.config, dataset.pixels, {})
     bits = coded_bits_per_dim(load_codec(content, "cpu"), measured_images(list(held_out_images(dataset))))
     values = sum(image.size for images in (dataset.train, dataset.valid) for image in images)

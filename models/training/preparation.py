@@ -101,8 +101,8 @@ def plan_for(
     codec = load_codec(recipe.init_from, device="cpu", engine=False) if recipe.init_from else None
     family = find_family(recipe.model or (codec.family if codec else DEFAULT_FAMILY))
     wanted = {**recipe.settings, **overrides}
-    defaults = family.preset(preset, dataset.pixels, *sizes_of(dataset))
-    defaults |= {**(variant or {}), **asdict(dataset.pixels)}
+    defaults = family.preset(preset, dataset.pixels.seen, *sizes_of(dataset))
+    defaults |= {**(variant or {}), **asdict(dataset.pixels.seen)}
     start = None
     if codec is not None:
         check_codec(dataset, codec.name, codec.pixels)
@@ -140,7 +140,7 @@ def _valid_count(settings: Mapping[str, Any], name: str, default: int) -> int:
 
 def _check_pixels(config: Any, dataset: Dataset) -> None:
     """Raise InputError unless the model is one of the pixels of the images."""
-    pixels = dataset.pixels
+    pixels = dataset.pixels.seen
     if (config.channels, config.levels) != (pixels.channels, pixels.levels):
         raise InputError(
             f"channels is {config.channels} and levels {config.levels}, but the images have {pixels.channels} and "

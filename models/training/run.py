@@ -238,7 +238,7 @@ def _finish(trainer: Trainer, folder: WorkFolder, target: Path, plan: TrainingPl
     page = card_page(target.stem, codec.card, family, config, len(content), recipe)
     write_whole(folder.path / "card.md", page.encode())
     some = measured_images(valid)
-    archived, levels = archive_bits_per_dim(some), trainer.dataset.pixels.levels
+    archived, levels = archive_bits_per_dim(some), plan.dataset.pixels.levels
     others = [file_bits_per_dim(some, levels, "webp"), file_bits_per_dim(some, levels, "png")]
     saved = min([*others, *([] if archived is None else [archived])]) - codec.card["bits_per_dim"]
     values = sum(image.size for image in some) / len(some)

@@ -90,11 +90,14 @@ class Trainer:
 
         Raises ValueError where a layer would have too many inputs, or where the model takes images of another size.
         """
+        deep, dataset = dataset.pixels.deep, dataset.seen()
         self.family, self.config, self.settings, self.dataset = family, config, settings, dataset
         self.process = process or Process()
         self.device = self.process.device
         torch.manual_seed(settings.seed)
         self.model, self.average = self._new_model(), self._new_model()
+        if deep:
+            self.model.start_at_errors()
         if start is not None:
             self.model.load_state_dict(start.state_dict())
         self._check_image_size()

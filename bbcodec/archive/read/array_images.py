@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,18 +84,19 @@ class ArrayImages:
     def _plane_images(self, number: int, plane: _Plane, start: int, stop: int) -> NDArray[np.uint8]:
         import numpy as np
 
-        entry = self._entry(number)
+        entry, view = self._entry(number), self._view(number)
         wanted = [span for span in plane.spans if span.first < stop and span.end > start]
         tasks = [self._chunk_tasks(number)[span.place] for span in wanted]
         parts = []
         for span, (decoded,) in zip(wanted, self._decoder.here(tasks), strict=True):
             damage = decoded.damage
-            if not damage and len(decoded.content) != span.count * entry.height * entry.width * plane.channels:
+            shape = span.count, entry.height, entry.width, plane.channels
+            kind = np.dtype("u1") if view is None else view.pixel_type
+            if not damage and len(decoded.content) != math.prod(shape) * kind.itemsize:
                 damage = "a chunk of an array holds a part of an image"
             if damage:
                 raise DamagedArchive(f"{self._file.path}: {damage}")
-            shape = span.count, entry.height, entry.width, plane.channels
-            images = np.frombuffer(decoded.content, np.uint8).reshape(shape)
+            images = np.frombuffer(decoded.content, kind).reshape(shape)
             parts.append(images[max(start - span.first, 0) : stop - span.first])
         return np.concatenate(parts)
 
@@ -119,9 +121,10 @@ class ArrayImages:
             planes = [_Plane(channels, []) for channels in view.planes] if view else []
             planes = planes or [_Plane(self._entry(number).channels, [])]
             counts = view.part_images() if view and len(planes) > 1 else None
+            pixel_bytes = view.pixel_type.itemsize if view else 1
             places = iter(enumerate(self._entry(number).content))
             if counts is None:
-                self._take(number, planes[0], places, None)
+                self._take(number, planes[0], places, None, pixel_bytes)
             else:
                 for count in counts:
                     for plane in planes:
@@ -131,7 +134,9 @@ class ArrayImages:
             self._known[number] = planes
         return self._known[number]
 
-    def _take(self, number: int, plane: _Plane, places: Iterator[tuple[int, Place]], count: int | None) -> None:
+    def _take(
+        self, number: int, plane: _Plane, places: Iterator[tuple[int, Place]], count: int | None, pixel_bytes: int = 1
+    ) -> None:
         """Note the next places, with so many images of a plane in all."""
         end = plane.spans[-1].end if plane.spans else 0
         stop = None if count is None else end + count
@@ -139,14 +144,14 @@ class ArrayImages:
             place_number, place = next(places, (-1, None))
             if place is None:
                 return
-            images = self._images_of(number, place, plane.channels)
+            images = self._images_of(number, place, plane.channels * pixel_bytes)
             plane.spans.append(_Span(end, images, place_number))
             end += images
 
-    def _images_of(self, number: int, place: Place, channels: int) -> int:
+    def _images_of(self, number: int, place: Place, bytes_a_pixel: int) -> int:
         """How many images lie at a place."""
         entry, chunk = self._entry(number), self._file.chunk(place)
         if chunk.type == BYTES:
-            return place.length // (entry.width * entry.height * channels)
+            return place.length // (entry.width * entry.height * bytes_a_pixel)
         body = LearnedMessage if chunk.type == LEARNED else SheetBody
         return body.unpack(self._file.body(chunk)).count

@@ -14,9 +14,9 @@ from bbcodec.archive.read.archive_file import ResolvedPlace
 from bbcodec.archive.read.damage import OF_THE_RUN, as_damage, check_size
 from bbcodec.archive.read.kept_chunks import ChunkImages, KeptChunks
 from bbcodec.archive.read.tasks import ResolvedEntry, StretchTask, Task
-from bbcodec.binary import digest64, take_varint
+from bbcodec.binary import take_varint
 from bbcodec.codec.message import LearnedMessage
-from bbcodec.codec.pool import CodecPool
+from bbcodec.codec.pool import CodecPool, pixel_bytes, pixel_digest
 from bbcodec.errors import BadCodecFile, DamagedArchive, InexactArithmetic, InputError, MissingCodec, MissingPackage
 from bbcodec.images.codings import FILE_CODINGS, coding_named, file_coding
 from bbcodec.images.codings.base import FileFacts
@@ -82,7 +82,7 @@ def _decode_stretch(reader: _ChunkReader, task: StretchTask) -> bytes | Samples:
         content, _ = _decode_samples(reader, task.stretch, task.height, task.width)
     else:
         (place,) = task.stretch.content
-        content = reader.part(place) if place.chunk.type == BYTES else reader.images(place.chunk).pixels.tobytes()
+        content = reader.part(place) if place.chunk.type == BYTES else pixel_bytes(reader.images(place.chunk).pixels)
     return content if task.restore else b""
 
 
@@ -131,7 +131,8 @@ class _ChunkReader:
             return coding_named(place.coding).decode(data, (height, width, shape.channels), shape.levels)
         images = self.images(place.chunk)
         fits = images.pixels.shape[1:] == (height, width, shape.channels) and place.position < len(images.pixels)
-        if not fits or (place.chunk.type == LEARNED and images.levels != shape.levels):
+        levels = shape.levels if place.chunk.type == LEARNED else max(shape.levels, 256)
+        if not fits or images.levels != levels:
             raise DamagedArchive("a chunk holds other images than the index says")
         image: Samples = images.pixels[place.position]
         return image
@@ -170,11 +171,12 @@ class _ChunkReader:
             return ChunkImages(pixels, source.levels)
         sheet = SheetBody.unpack(body)
         shape = sheet.count, sheet.height, sheet.width, sheet.channels
-        self._check_memory(math.prod(shape))
-        pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
-        if digest64(pixels.tobytes()) != sheet.digest:
+        coding = coding_named(sheet.coding)
+        self._check_memory(math.prod(shape) * (2 if coding.sheet_levels > 256 else 1))
+        pixels = coding.decode_sheet(sheet.stream, shape)
+        if pixel_digest(pixels) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
-        return ChunkImages(pixels, 256)
+        return ChunkImages(pixels, coding.sheet_levels)
 
     def _check_memory(self, content_bytes: int) -> None:
         """Raise LimitExceeded for a chunk whose content would take too much memory."""

@@ -23,7 +23,7 @@ AGAIN_BYTES: Final = 2**28  # that may be decoded again, beside a quarter of wha
 
 
 class ChunkImages(NamedTuple):
-    """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk always 256)."""
+    """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk 256 or 65,536)."""
 
     pixels: NDArray[np.uint8]
     levels: int

@@ -21,7 +21,7 @@ from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Stor
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import ArrayTask, FilePart, ImageDescription
 from bbcodec.archive.write.trials import least_lzma
-from bbcodec.codec.pool import CodecPool
+from bbcodec.codec.pool import CodecPool, pixel_bytes
 from bbcodec.images.npy import MAX_ARRAY_SKELETON_BYTES, Images, MemberLayout, pack_members, usual_shape
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import pixel_mode
@@ -95,7 +95,7 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
     learned = encode_learned(pool, images, content.levels, array=True)
     classical = least_lzma(images) if learned and not options.thorough else 0.0  # at least
     if learned is None or classical <= learned.total:
-        found["bytes"] = [DraftChunk(BYTES, pack_bytes(images.tobytes()))]
+        found["bytes"] = [DraftChunk(BYTES, pack_bytes(pixel_bytes(images)))]
         classical = total_bytes(found["bytes"])
     best = learned or _as_bytes(found["bytes"], len(images))
     for encode in (encode_sheets, encode_apart):

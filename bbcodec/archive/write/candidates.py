@@ -19,11 +19,11 @@ from bbcodec.archive.format.chunks import LEARNED, SHEET, SheetBody
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk, Piece, SharedPiece
 from bbcodec.archive.write.tasks import split_evenly
 from bbcodec.archive.write.trials import PictureTrials, least_sheet, repetition
-from bbcodec.binary import FRAME_BYTES, digest64
-from bbcodec.codec.pool import CodecPool, Pixels
+from bbcodec.binary import FRAME_BYTES
+from bbcodec.codec.pool import CodecPool, Pixels, pixel_digest
 from bbcodec.errors import InputError
 from bbcodec.images.codings import CODINGS, coding_named
-from bbcodec.images.codings.base import SHEET_SIDE, PictureCoding, StorageCoding
+from bbcodec.images.codings.base import SHEET_SIDE, StorageCoding
 from bbcodec.images.samples import Samples
 from bbcodec.options import StorageOptions
 
@@ -83,12 +83,11 @@ def encode_plane(
 
     bar: of one image, bytes that it may cost, or it is not wanted, and the candidate may be without pieces.
     """
-    learned = encode_learned_if_short(pool, images, levels, options) if levels <= 256 else None
+    learned = encode_learned_if_short(pool, images, levels, options)
     bars = np.minimum(learned.costs if learned else np.inf, np.full(len(images), bar))
     each = encode_each(images, levels, options, bars)
     found = [learned] if learned else []
-    if levels <= 256:
-        found.extend(encode_sheets(images, options, cheapest([each, *found])))
+    found.extend(encode_sheets(images, options, cheapest([each, *found])))
     if each.settled and cheapest([each, *found]) is each and each.total <= bar:
         each = completed(each, images, levels, options)
     best = cheapest([each, *found])
@@ -134,7 +133,7 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions, bars: Cost
     bars: bytes that each image costs in another way: what costs more by quick trials is left out.
     """
     pieces: list[tuple[Piece, ...]] = []
-    names = [coding.name for coding in _codings(options) if coding.alone]
+    names = [coding.name for coding in _codings(options) if coding.takes(images.shape[3], levels)]
     tried = {name: np.full(len(images), np.inf) for name in names}
     alone = np.full(len(images), np.inf)
     for number, image in enumerate(images):
@@ -252,7 +251,7 @@ class SheetLayout:
         for number, part in enumerate(split_evenly(len(images), self.max_images)):
             count, height, width, channels = images[part].shape
             stream = self.coding.encode_sheet(images[part], hard=self.hard)
-            digest = digest64(images[part].tobytes())
+            digest = pixel_digest(images[part])
             body = SheetBody(digest, self.coding.name, channels, count, height, width, stream).pack()
             chunks.append(DraftChunk(SHEET, body, needs=self.coding.needs))
             pieces.extend((ChunkPiece(number, position),) for position in range(count))
@@ -267,7 +266,8 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
     if count < 2 or height * width > SHEET_PIXELS:
         return
     few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
-    most = {coding: coding.sheet_images((height, width, channels)) for coding in _codings(options)}
+    codings = [coding for coding in _codings(options) if coding.sheet_type == images.dtype]
+    most = {coding: coding.sheet_images((height, width, channels)) for coding in codings}
     learned, slack = "learned" in best.tried and not options.thorough, SAMPLE_SLACK
     alike = repetition(images, best.total) if learned and len(few) < count else 0.0
     if learned and alike < REPETITION[0]:
@@ -284,12 +284,13 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
 
 
 def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
-    """Images of an array in a sheet each, in each picture coding that comes near the best so far on the first."""
+    """Images of an array in a sheet each, in each coding of single images that comes near the best on the first."""
     count, height, width, channels = images.shape
     if height * width > MAX_APART_PIXELS:
         return
     for coding in _codings(options):
-        if not isinstance(coding, PictureCoding) or not coding.sheet_images((height, width, channels)):
+        fits = coding.alone and coding.sheet_type == images.dtype
+        if not fits or not coding.sheet_images((height, width, channels)):
             continue
         bar = SAMPLE_SLACK * best.costs[0]
         if "learned" in best.tried and not options.thorough and least_sheet(coding.name, images[:1], bar) > bar:

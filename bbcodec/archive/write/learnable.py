@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,7 +16,7 @@ from bbcodec.codec.pool import Pixels
 from bbcodec.errors import BBCodecError
 from bbcodec.images.image_files import split_image
 from bbcodec.images.npy import Images
-from bbcodec.images.planes import plane_shapes
+from bbcodec.images.planes import WHOLE, plane_shapes
 from bbcodec.input_files import read_file
 
 SAMPLE_VALUES: Final = 2**27  # more than can be looked at in an hour
@@ -66,7 +66,7 @@ def _planes_of_planned(task: PlannedTask, every: int) -> Iterator[tuple[Pixels, 
 
 def _planes_of(task: Task) -> Iterator[tuple[Pixels, int]]:
     if isinstance(task, TileTask):
-        yield from task.layouts[max(task.layouts)]
+        yield from task.layouts[_best_layout(task.outline.sample_format, task.layouts)]
     elif isinstance(task, ArrayTask) and isinstance(task.content, Images):
         yield from ((image, task.content.levels) for image in task.content.pixels)
     elif isinstance(task, ImageTask):
@@ -78,7 +78,12 @@ def _planes_of(task: Task) -> Iterator[tuple[Pixels, int]]:
 
 
 def _planes_of_image(image: OpenedImage) -> Iterator[tuple[Pixels, int]]:
-    """In the plane layout that learned codecs take best, which is tried first."""
-    layout = max(image.layouts)
+    """The planes of an image in its best layout."""
+    layout = _best_layout(image.picture.sample_format, image.layouts)
     shapes = plane_shapes(image.picture.sample_format, layout, image.palette_channels)
     yield from ((plane, shape.levels) for plane, shape in zip(image.planes(layout), shapes, strict=True))
+
+
+def _best_layout(sample_format: str, layouts: Iterable[int]) -> int:
+    """The plane layout that learned codecs take best: 16 bits whole, all else as finely split as possible."""
+    return WHOLE if sample_format == "L16" else max(layouts)

@@ -14,6 +14,7 @@ from bbcodec.images.codings.jpegxl import JPEGXLCoding
 from bbcodec.images.codings.lepton import LeptonCoding
 from bbcodec.images.codings.lzma import LZMACoding, PlanarLZMACoding
 from bbcodec.images.codings.png import PNGCoding
+from bbcodec.images.codings.predicted import PredictedCoding
 from bbcodec.images.codings.webp import WebPCoding
 
 
@@ -26,6 +27,7 @@ class PlainBytes(StorageCoding):
 # The place of a coding here is its number in archives, fixed forever: new ones go to the end.
 CODINGS: Final[tuple[StorageCoding, ...]] = (
     PlainBytes(), WebPCoding(), PNGCoding(), JPEGXLCoding(), LZMACoding(), PlanarLZMACoding(), LeptonCoding(),
+    PredictedCoding(),
 )  # fmt: skip
 
 _BY_NAME: Final = {coding.name: coding for coding in CODINGS}

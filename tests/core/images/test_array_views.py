@@ -18,7 +18,17 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.write import tasks as planning
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.array_files import ArrayWriter
-from bbcodec.images.array_views import SAME, UNIT, WHOLE, ArrayView, find_values, levels_as, seen_shape
+from bbcodec.images.array_views import (
+    DEEP,
+    DEEP_SIGNED,
+    SAME,
+    UNIT,
+    WHOLE,
+    ArrayView,
+    find_values,
+    levels_as,
+    seen_shape,
+)
 from bbcodec.images.npy import MemberLayout, pack_members, seen_images, split_npy, unpack_members
 
 TYPES = ["|b1", "|u1", "|i1", "<u2", ">u2", "<i4", ">i8", "<f2", "<f4", ">f4", "<f8"]
@@ -95,10 +105,12 @@ def test_any_array_of_256_values_comes_back(tmp_path_factory, array):
         assert refitted(member, split) == (path.read_bytes(), path.read_bytes())
 
 
-@pytest.mark.parametrize("dtype", TYPES[3:])
+@pytest.mark.parametrize("dtype", [*TYPES[3:], "<u4"])
 def test_more_than_256_values_are_no_levels(dtype):
-    values = np.arange(257 if dtype != "<f2" else 300).astype(dtype)
-    assert find_values([values[:200], values[200:]], np.dtype(dtype)) is None
+    values = np.arange(300) * (1 if dtype[1] == "u" else 300)  # too far apart for 16 bits
+    values = (values if dtype[1] in "iu" else values * 0.001).astype(dtype)
+    expected = (DEEP, 65536) if dtype[1] == "u" else None
+    assert find_values([values[:200], values[200:]], np.dtype(dtype)) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,6 +124,46 @@ def test_more_than_256_values_are_no_levels(dtype):
 )  # fmt: skip
 def test_what_levels_stand_for(values, dtype, found):
     assert find_values([np.array(values, dtype).repeat(4)], np.dtype(dtype)) == found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change", "values"),
+    [
+        ("<u2", 0, DEEP), (">u2", 0, DEEP), ("<i2", 0, DEEP), ("<i2", -500, DEEP_SIGNED), (">i4", -500, DEEP_SIGNED),
+        ("<i8", 0, DEEP), ("<f4", 0, DEEP), ("<f8", -0.5, None), ("<f4", np.nan, None), ("<f4", -40000, None),
+        ("<u2", 64800, DEEP), ("<u4", 70000, None),
+    ],
+)  # fmt: skip
+def test_whole_numbers_of_16_bits_are_deep_images(tmp_path, dtype, change, values):
+    array = np.arange(2 * 20 * 30).reshape(2, 20, 30) % 701
+    array = np.where(array == 3, change, array).astype(dtype)
+    for order in "CF":
+        path = tmp_path / f"{order}.npy"
+        path.write_bytes(saved(np.asarray(array, order=order)))
+        member = split_npy(str(path))
+        if values is None:
+            assert member is None
+            continue
+        assert (member.view.values, member.images.levels) == (values, 65536)
+        assert member.images.pixels.shape == (2, 20, 30, 1)
+        pixels = member.images.pixels[:]
+        assert pixels.dtype == np.uint16
+        assert np.array_equal(pixels[..., 0].astype(int), array.astype(int) + (2**15 if values == DEEP_SIGNED else 0))
+        assert refitted(member, False) == (path.read_bytes(), path.read_bytes())
+
+
+def test_arrays_of_16_bits_are_images_of_an_archive(tmp_path):
+    """Whole, and one by one."""
+    array = np.cumsum(np.random.default_rng(0).normal(0, 90, (7, 90, 80)), 2).astype(np.int16)
+    np.save(tmp_path / "a.npy", array)
+    bbcodec.compress(tmp_path / "a.npy", tmp_path / "a.bb", codec="none")
+    assert (tmp_path / "a.bb").stat().st_size < 0.6 * array.nbytes
+    bbcodec.decompress(tmp_path / "a.bb", tmp_path / "back")
+    assert (tmp_path / "back" / "a.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+    with bbcodec.open(tmp_path / "a.bb") as opened:
+        assert opened.count("a.npy") == 7
+        shown = opened.pixels("a.npy", 5)
+    assert np.array_equal(shown[..., 0], ((array[5].astype(int) + 2**15) >> 8).astype(np.uint8))
 
 
 def test_a_few_measurements_are_no_image():
@@ -231,7 +283,8 @@ GOOD = ["<f4", [2, 3, 4, 5], False, WHOLE, False, 1]
         [], GOOD[:5], [*GOOD, 1], ["<f3", *GOOD[1:]], ["<O8", *GOOD[1:]], [5, *GOOD[1:]], ["=f4", *GOOD[1:]],
         ["<f4", [5], *GOOD[2:]], ["<f4", [2, 3, 0], *GOOD[2:]], ["<f4", [-2, -3, 4], *GOOD[2:]],
         ["<f4", [True, 3, 4], *GOOD[2:]], ["<f4", [2**40, 2**40], *GOOD[2:]], ["<f4", [1] * 40, *GOOD[2:]],
-        [*GOOD[:2], 0, *GOOD[3:]], [*GOOD[:3], 3, *GOOD[4:]], [*GOOD[:3], b"", *GOOD[4:]],
+        [*GOOD[:2], 0, *GOOD[3:]], [*GOOD[:3], 5, *GOOD[4:]], ["<u2", [2, 5, 4], False, DEEP, False, 1],
+        ["|u1", [2, 5, 6], False, DEEP, False, 1], [*GOOD[:3], b"", *GOOD[4:]],
         [*GOOD[:3], b"12345", *GOOD[4:]], [*GOOD[:3], bytes(4 * 257), *GOOD[4:]], [*GOOD[:3], SAME, *GOOD[4:]],
         [*GOOD[:4], True, 1], [*GOOD[:5], 0], [*GOOD[:5], 7], ["<i4", *GOOD[1:3], UNIT, *GOOD[4:]],
         ["<f8", [2**13, 2**13], True, WHOLE, False, 1],

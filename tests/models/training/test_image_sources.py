@@ -113,6 +113,7 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
     for number in range(3):
         save(tmp_path, f"{number}.png", noise(4, 4, 3, seed=number))
     Image.fromarray(noise(4, 4).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(noise(4, 4).astype(np.int32) * 99999).save(tmp_path / "deeper.tif")
     frames = [Image.fromarray(noise(4, 4, seed=n)) for n in range(2)]
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(noise(4, 4, 4)).convert("CMYK").save(tmp_path / "print.tif")
@@ -122,8 +123,9 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
     dataset = load_dataset([tmp_path])
     assert len(dataset.train) + len(dataset.valid) == 4
     assert dataset.notes == (
+        "skipped 1 16-bit grey image: most pixels are RGB",
         "skipped 1 image: mode CMYK",
-        "skipped 1 image: more than 8 bits",
+        "skipped 1 image: more than 16 bits",
         "skipped 1 image: several frames",
         f"skipped files that cannot be read: {tmp_path / 'cut.png'}",
         "1 image from JPEG, which `compress` stores as the files are",

@@ -19,16 +19,17 @@ except ImportError:
     imagecodecs = None
 
 HERE = [coding for coding in CODINGS if not coding.needs or imagecodecs]
-ALONE = [coding for coding in HERE if coding.alone]
-TOGETHER = [coding for coding in HERE if coding.together]
+ALONE = [coding for coding in HERE if coding.alone and coding.sheet_type == "uint8"]
+TOGETHER = [coding for coding in HERE if coding.together and coding.sheet_type == "uint8"]
 
 
 def test_numbers_and_names_are_those_of_the_format():
     """docs/format.md: places, chunk `S`, needs."""
-    assert [coding.name for coding in CODINGS] == ["bytes", "webp", "png", "jpegxl", "lzma", "lzma-planar", "lepton"]
-    assert [coding_number(coding.name) for coding in CODINGS] == list(range(7))
-    assert [coding_number(coding.name) for coding in CODINGS if coding.alone] == [1, 2, 3]
-    assert [coding_number(coding.name) for coding in CODINGS if coding.together] == [1, 3, 4, 5]
+    names = "bytes webp png jpegxl lzma lzma-planar lepton predicted"
+    assert [coding.name for coding in CODINGS] == names.split()
+    assert [coding_number(coding.name) for coding in CODINGS] == list(range(8))
+    assert [coding_number(coding.name) for coding in CODINGS if coding.alone] == [1, 2, 3, 7]
+    assert [coding_number(coding.name) for coding in CODINGS if coding.together] == [1, 3, 4, 5, 7]
     needs = {coding.name: coding.needs for coding in CODINGS if coding.needs}
     assert needs == {"jpegxl": "jpegxl", "lepton": "lepton"}
     assert FILE_CODINGS == {"jpeg": ("lepton",)}
@@ -74,10 +75,10 @@ def test_two_levels_come_back(coding, size, seed):
         assert set(np.unique(coding.decode(data, image.shape, 256))) <= {0, 255}
 
 
-def test_16_bits_are_png():
+def test_16_bits_are_png_or_predicted():
     image = random_samples("L16", 9, 7)
-    for coding in ALONE:
-        assert coding.takes(1, 65536) == (coding.name == "png")
+    for coding in [*ALONE, coding_named("predicted")]:
+        assert coding.takes(1, 65536) == (coding.name in ("png", "predicted"))
         if coding.takes(1, 65536):
             assert np.array_equal(coding.decode(coding.encode(image, 65536), image.shape, 65536), image)
             continue
