@@ -31,7 +31,8 @@ FORMATS: Final = {
 }  # fmt: skip
 FORMAT_NAMES: Final = {"RGB": "RGB", "L": "grey", "1": "two-level", "L16": "16-bit grey"}
 ARRAY_SHAPES: Final = (
-    "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, of values 0 to 255, k / 255, or up to 256 others"
+    "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, of values 0 to 255, k / 255, or up to 256 others; or "
+    "(N, H, W) of whole numbers of 16 bits"
 )
 SUPPORTED_MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")  # of Pillow
 

@@ -181,7 +181,7 @@ def test_an_npz_gives_all_arrays_that_are_images(tmp_path):
     "array",
     [
         np.random.default_rng(0).normal(size=(5, 14, 16)),
-        noise(5, 14, 16).astype(np.uint16) * 300 + np.arange(16, dtype=np.uint16),
+        noise(5, 14, 16).astype(np.uint32) * 300 + np.arange(16, dtype=np.uint32) * 70000,
         np.arange(9, dtype=np.uint8),
         noise(0, 4, 6),
         noise(5, 0, 6),
