@@ -142,9 +142,10 @@ class _Homes:
                 self._store([number])
         elif size < sum(map(len, contents)) or len(contents[0]) > SHARED_BYTES:
             whole = sum(self.costs[number] for number in group)
+            share, more = min(1.0, size / whole), max(0.0, size - whole) / len(group)
             for position, number in enumerate(group):
                 self.pieces[number] = ChunkPiece(len(self.chunks), position, len(self._parts[number]))
-                self.costs[number] *= size / whole
+                self.costs[number] = self.costs[number] * share + more
             self.chunks.append(chunk)
         else:
             for number in group:

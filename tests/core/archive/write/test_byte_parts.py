@@ -166,6 +166,7 @@ contents = st.lists(
 @example([noise(200000), b"all is well\n" * 3000])
 @example([noise(5000, seed) + bytes(5000) for seed in range(8)])
 @example([noise(30) for _ in range(40)])
+@example([bytes(b & 63 for b in noise(4800, 1)), noise(60), noise(60, 1)])  # which share what a chunk takes
 def test_no_file_costs_more_than_zip_makes_of_it(contents):
     """One by one, and all together, whatever else they are with."""
     coded = files_as_bytes([KeptFile(number, data) for number, data in enumerate(contents)])
