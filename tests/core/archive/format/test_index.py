@@ -490,7 +490,7 @@ def test_codes_of_the_format_are_fixed():
     assert FORMS == ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg", "segments")
     assert set(FORMS[4:]) == {*PIXEL_FORMS, *FILE_CODINGS}
     assert SAMPLE_FORMAT_NAMES == ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
-    assert PART_CODINGS == {0: "bytes", 1: "webp", 2: "png", 3: "jpegxl", 6: "lepton"}
+    assert PART_CODINGS == {0: "bytes", 1: "webp", 2: "png", 3: "jpegxl", 6: "lepton", 7: "predicted"}
     assert NEEDS == ("jpegxl", "lepton")
     assert directories.SPLIT == planes.SPLIT
     assert MODES.index("I;16B") == 18
