@@ -31,10 +31,11 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 Pixels = NDArray[np.uint8]
 
 
-def arguments(doc: str, name: str) -> argparse.ArgumentParser:
-    """A parser with the options of every benchmark: --data and --out."""
+def arguments(doc: str, name: str, *, data: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options of every benchmark: --data, if it reads a folder, and --out."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets (see benchmarks/README.md)")
+    if data:
+        parser.add_argument("--data", type=Path, required=True, help="folder of data sets (see benchmarks/README.md)")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{name}.json", help="where the result goes")
     return parser
 

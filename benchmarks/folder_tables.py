@@ -148,6 +148,25 @@ def zarr_arrays(result: Result) -> Iterator[str]:
         yield f"| {row['images_a_chunk']} | {' | '.join(format(row['bytes'][name], ',') for name in names)} |"
 
 
+def sixteen_bits(result: Result) -> Iterator[str]:
+    """Grey images of 9 to 16 bits."""
+    names = {"png": "PNG", "webp_of_bytes": "high and low bytes as WebP", "jpegxl_7": "JPEG XL, e7"}
+    names["predicted"] = "**bbcodec, without a codec**"
+    rows = result["images"]
+    yield (
+        f"Shorter than JPEG XL for {result['shorter_than_jpegxl_7']} of {len(rows)}; the mean ratio is "
+        f"{result['mean_ratio_to_jpegxl_7']} (geometric). Bytes of the images alone, without their files."
+    )
+    yield ""
+    yield f"| images | number and size | highest value | {' | '.join(names.values())} |"
+    yield f"| --- | --- | ---: |{' ---: |' * len(names)}"
+    for name, row in rows.items():
+        count, height, width = row["shape"]
+        sizes = " | ".join(f"{row[kind]:,}" for kind in names)
+        yield f"| {name} | {count} of {width} x {height} | {row['highest']:,} | {sizes} |"
+    yield f"| **all** | | | {' | '.join(format(result['bytes'][kind], ',') for kind in names)} |"
+
+
 def large(result: Result) -> Iterator[str]:
     """One very large image."""
     memory = result["memory_mb"]

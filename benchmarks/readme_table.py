@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from folder_tables import adapting, folders, jpegs, large, many, pngs, remote, tiffs, zarr_arrays
+from folder_tables import adapting, folders, jpegs, large, many, pngs, remote, sixteen_bits, tiffs, zarr_arrays
 from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
@@ -353,6 +353,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "jpegs": ("JPEG files", jpegs),
     "pngs": ("PNG files byte for byte", pngs),
     "tiffs": ("TIFF and DICOM files", tiffs),
+    "sixteen_bits": ("Grey images of 9 to 16 bits", sixteen_bits),
     "many": ("Many small images", many),
     "remote": ("Many small images at a URL", remote),
     "zarr_arrays": ("Arrays of zarr", zarr_arrays),
