@@ -69,8 +69,9 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train a codec on folders of images, image files, and arrays (.npy, .npz: N x H x W, of up to 16 bits, or N x H x W x 3).
+    """Train a codec on folders of images, image files, and arrays.
 
+    Arrays (.npy, .npz) are N x H x W, of 8 or 16 bits, or N x H x W x 3.
     The folder my.training, beside my.bbc, holds the log, curves, samples, checkpoints, and the best codec so far.
     Training is interruptible; continue with --resume.
     """
