@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.output import escaped, format_size, print_json, print_line, print_status
+from bbcodec.archive.format.names import escaped
+from bbcodec.cli.output import format_size, print_json, print_line, print_status
 from bbcodec.codec.catalogue import shipped_codecs
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from bbcodec.cli.output import escaped, format_count, format_ratio, print_json, print_line, print_status
+from bbcodec.archive.format.names import escaped
+from bbcodec.cli.output import format_count, format_ratio, print_json, print_line, print_status
 
 
 @click.command("list", short_help="Show what is in an archive.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
+from bbcodec.archive.format.names import escaped
 from bbcodec.errors import BBCodecError, OutputError
 
 if TYPE_CHECKING:
@@ -54,15 +55,6 @@ def discard(stream: TextIO) -> None:
     """Send what is still in a stream's buffer nowhere: Python writes it once more when it ends, and would fail."""
     with suppress(OSError, ValueError):  # a stream without a file, in tests
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def escaped(text: str) -> str:
-    r"""`text` with control characters, which file names may contain, as escape sequences.
-
-    >>> escaped("a\nb")
-    'a\\nb'
-    """
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def format_size(n_bytes: int) -> str:

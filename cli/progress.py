@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bbcodec.cli.output import escaped, format_duration, format_size, print_status
+from bbcodec.archive.format.names import escaped
+from bbcodec.cli.output import format_duration, format_size, print_status
 from bbcodec.coder.first_use import telling
 from bbcodec.options import LEARNING
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from bbcodec.archive.format.names import escaped
 from bbcodec.cli.options import coding_options, limit_options
-from bbcodec.cli.output import escaped, print_json, print_line, print_status
+from bbcodec.cli.output import print_json, print_line, print_status
 
 if TYPE_CHECKING:
     from bbcodec.options import Limits
     from bbcodec.report.report import Report
+
+THUMBNAILS: Final = 60  # on a page, which takes about 1 MB for them at most
 
 
 @click.command("report", short_help="Account for every byte of an archive.")
@@ -46,7 +49,8 @@ def command(
     if html is not None:
         check_output(html, force)
     with archive_path(archive) as path, progress_display("scanning", quiet) as display:
-        report = inspect(path, codec=codec, run=RunOptions(jobs, device, display.progress, limits=limits))
+        run = RunOptions(jobs, device, display.progress, limits=limits)
+        report = inspect(path, codec=codec, most_thumbnails=THUMBNAILS if html else 0, run=run)
         elapsed = display.elapsed
     name = display_name(archive, "input")
     print_report(replace(report, title=name), html, force, as_json)

@@ -21,6 +21,7 @@ from bbcodec.report.byte_counts import ByteCounts, count_bytes
 from bbcodec.report.coding_costs import ChunkCosts, ChunkTask, measure_chunk
 from bbcodec.report.reconstructions import reconstructions
 from bbcodec.report.report import CodecUse, Report, build_report
+from bbcodec.report.thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from bbcodec.codec.pool import CodecSource
@@ -90,11 +91,13 @@ def evaluate(
     )
 
 
-def inspect(path: PathLike, *, codec: PathLike | None = None, run: RunOptions = DEFAULT_RUN) -> Report:
+def inspect(
+    path: PathLike, *, codec: PathLike | None = None, most_thumbnails: int = 0, run: RunOptions = DEFAULT_RUN
+) -> Report:
     """The report on an archive, without the original files: learned chunks are decoded and measured.
 
-    codec: the file of a codec that is neither shipped nor in the archive. Raises what `open_archive` raises, and
-    DamagedArchive if a learned chunk does not decode.
+    codec: the file of a codec that is neither shipped nor in the archive. most_thumbnails: how many images are
+    pictured at most. Raises what `open_archive` raises, and DamagedArchive if a learned chunk does not decode.
     """
     from bbcodec.archive.read.archive import open_archive
     from bbcodec.codec.device import check_device
@@ -104,8 +107,9 @@ def inspect(path: PathLike, *, codec: PathLike | None = None, run: RunOptions = 
     with open_archive(path, codec=codec, limits=run.limits) as archive:
         sources = [archive.source_of(record) for record in archive.codecs]
         how = archive.summary().how
-    report = build_report(str(path), counts, measure_archive(counts, sources, run))
-    return replace(report, how=how, codecs=list(_codec_uses(counts, sources)))
+        report = build_report(str(path), counts, measure_archive(counts, sources, run))
+        pictures = thumbnails(archive, most_thumbnails) if most_thumbnails else ()
+    return replace(report, how=how, thumbnails=pictures, codecs=list(_codec_uses(counts, sources)))
 
 
 def _codec_uses(counts: ByteCounts, sources: Sequence[CodecSource]) -> Iterator[CodecUse]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +17,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from bbcodec.archive.format.names import escaped
 from bbcodec.report.coding_costs import EXTREME_IMAGES, UNITS_PER_BYTE, Images
 from bbcodec.report.render_text import (
     Table,
@@ -28,10 +30,12 @@ from bbcodec.report.render_text import (
     tables,
 )
 from bbcodec.report.report import ImageCost, Report
+from bbcodec.report.thumbnails import Thumbnail
 
 HISTOGRAM_BINS: Final = 40
 HISTOGRAM_IMAGES: Final = 12  # with fewer images, each has a bar of its own
 PICTURE_SIDE: Final = 320  # pixels; larger pictures are scaled down
+THUMBNAIL_BYTES: Final = 8192  # of a small picture, above which it need not be lossless
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1d2530; --soft: #5c6773; --paper: #ffffff; --card: #f3f5f8; --line: #d8dde4;
@@ -64,8 +68,13 @@ figure { margin: 0; }
 figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--card);
   border: 1px solid var(--line); border-radius: 6px; }
 figure img.small { image-rendering: pixelated; }
+.blank { display: grid; place-content: center; aspect-ratio: 1; background: var(--card); color: var(--soft);
+  border: 1px dashed var(--more); border-radius: 6px; font-size: 12px; }
 figcaption { font-size: 12px; color: var(--soft); overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); }
+figcaption.short { color: var(--ink); line-height: 1.35; margin-top: 4px; }
+figcaption.short span { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
+figcaption.short small { color: var(--soft); }
 .table { overflow-x: auto; margin: 8px 0 20px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -81,9 +90,10 @@ th { color: var(--soft); font-weight: 600; }
 def render_html(report: Report) -> str:
     """The report as an HTML page, which loads nothing."""
     parts = [
-        f"<h1>{escape(report.title)}</h1>",
-        *(f"<p>{escape(line)}</p>" for line in summary_lines(report)),
+        f"<h1>{_text(report.title)}</h1>",
+        *(f"<p>{_text(line)}</p>" for line in summary_lines(report)),
         _figures(report),
+        _thumbnails(report),
         _waterfall(report),
         _layers(report),
         _histogram(report),
@@ -97,9 +107,14 @@ def render_html(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<title>{_text(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
         "</body>\n</html>\n"
     )
+
+
+def _text(text: str) -> str:
+    """Text in a page, whatever letters it is of: names of files are anything."""
+    return escape(escaped(text))
 
 
 def _figures(report: Report) -> str:
@@ -119,7 +134,7 @@ def _figures(report: Report) -> str:
     if baseline and baseline.bytes:
         ratio = 100 * (report.archive_bytes / baseline.bytes - 1)
         figures.append((f"{ratio:+.1f} %", f"against {baseline.label}"))
-    cells = "".join(f'<div class="figure"><b>{value}</b><span>{escape(name)}</span></div>' for value, name in figures)
+    cells = "".join(f'<div class="figure"><b>{value}</b><span>{_text(name)}</span></div>' for value, name in figures)
     return f'<div class="figures">{cells}</div>'
 
 
@@ -137,9 +152,9 @@ class Bar:
     def as_html(self) -> str:
         """The row."""
         x, width = 1000 * min(self.start, self.end), max(1000 * abs(self.end - self.start), 2)
-        note = f"<small>{escape(self.note)}</small>" if self.note else ""
+        note = f"<small>{_text(self.note)}</small>" if self.note else ""
         return (
-            f'<div class="row"><div class="label">{escape(self.label)}{note}</div>'
+            f'<div class="row"><div class="label">{_text(self.label)}{note}</div>'
             f'<svg viewBox="0 0 1000 18" preserveAspectRatio="none" aria-hidden="true">'
             f'<rect class="{self.style}" x="{x:.2f}" width="{width:.2f}" height="18"/></svg>'
             f'<div class="value">{self.value}</div></div>'
@@ -240,7 +255,7 @@ def _pictures(report: Report) -> str:
 def _reconstructions(report: Report) -> str:
     """Originals, each beside an image that shares its latents."""
     figures = [
-        _image(picture, escape(name))
+        _image(picture, _text(name))
         for name, drawn in report.reconstructions.items()
         for picture, name in ((report.pictures[name], name), (drawn, "drawn given its latents"))
     ]
@@ -248,27 +263,48 @@ def _reconstructions(report: Report) -> str:
     return f'<h2>Reconstructions</h2>{about}<div class="pictures">{"".join(figures)}</div>' if figures else ""
 
 
-def _figure(cost: ImageCost, picture: Images) -> str:
-    return _image(picture, escape(cost.name), f"<b>{cost.bits_per_dim:.4f}</b> ")
+def _thumbnails(report: Report) -> str:
+    """Images of the archive."""
+    figures = "".join(map(_thumbnail, report.thumbnails))
+    if not figures:
+        return ""
+    about = f"<p>{counted(len(report.thumbnails), 'image')}, evenly spread over the archive.</p>"
+    return f'<h2>Images</h2>{about}<div class="pictures">{figures}</div>'
 
 
-def _image(picture: Images, name: str, before: str = "") -> str:
-    """A picture and its caption. name: escaped."""
-    source = base64.b64encode(as_png(picture)).decode()
-    style = ' class="small"' if max(picture.shape[:2]) < PICTURE_SIDE / 2 else ""
+def _thumbnail(one: Thumbnail) -> str:
+    name = _text(one.caption)
+    if one.picture is None:
+        shown = '<div class="blank">cannot be decoded</div>'
+    else:
+        shown = f'<img alt="{name}" src="{_data_url(one.picture, THUMBNAIL_BYTES)}">'
     return (
-        f'<figure><img{style} alt="{name}" src="data:image/png;base64,{source}">'
-        f"<figcaption>{before}{name}</figcaption></figure>"
+        f'<figure title="{name}">{shown}'
+        f'<figcaption class="short"><span>{name}</span><small>{_text(one.note)}</small></figcaption></figure>'
     )
 
 
-def as_png(picture: Images) -> bytes:
-    """Pixels (H, W, 1 or 3) as a PNG, scaled down if they are large."""
+def _figure(cost: ImageCost, picture: Images) -> str:
+    return _image(picture, _text(cost.name), f"<b>{cost.bits_per_dim:.4f}</b> ")
+
+
+def _image(picture: Images, name: str, before: str = "") -> str:
+    """A picture and its caption. name: as in a page."""
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    style = ' class="small"' if max(picture.shape[:2]) < PICTURE_SIDE / 2 else ""
+    return f'<figure><img{style} alt="{name}" src="{_data_url(image)}"><figcaption>{before}{name}</figcaption></figure>'
+
+
+def _data_url(image: Image.Image, lossless_bytes: float = math.inf) -> str:
+    """A URL that holds an image: as a PNG, or if that has more than `lossless_bytes`, as a lossy WebP."""
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    kind = "png"
+    if stream.tell() > lossless_bytes:
+        kind, stream = "webp", io.BytesIO()
+        image.save(stream, "WEBP", quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _comparison(report: Report) -> str:
@@ -284,12 +320,12 @@ def _comparison(report: Report) -> str:
             bars.append(Bar(way.label, f"{way.bytes:,}{rate}", way.bytes / max(1, most), note=way.note, style=style))
     missing = [f"{one.label}: {one.note}." for one in report.baselines if one.bytes is None]
     return (
-        f"<h2>Beside other codecs</h2><p>{escape(break_even_sentence(report))}</p>{_bar_chart(bars)}"
-        f"<p>{escape(' '.join(missing))}</p>"
+        f"<h2>Beside other codecs</h2><p>{_text(break_even_sentence(report))}</p>{_bar_chart(bars)}"
+        f"<p>{_text(' '.join(missing))}</p>"
     )
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    head = "".join(f"<th>{_text(cell)}</th>" for cell in table.header)
+    body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -27,6 +27,7 @@ from bbcodec.report.coding_costs import (
     SiteCosts,
     units_from_nats,
 )
+from bbcodec.report.thumbnails import Thumbnail
 
 # A latent is active if more than this share of its variance is that of its posterior mean. Burda et al. (2016) compare
 # the latter itself with 0.01, for latents whose prior has variance 1.
@@ -121,7 +122,8 @@ class Report:
     learned_dims: values coded by a codec. input_bytes: of all files, outside the archive. image_costs: of learned
     images. iwae_gaps: by number of draws, on `iwae_images` images. elbo_error_nats: standard error of the bound per
     image, from drawing the latents. pictures: of the cheapest and the most expensive images, by name;
-    reconstructions: of some of them, drawn given their latents. how: files by how they are stored.
+    reconstructions: of some of them, drawn given their latents. thumbnails: of images evenly spread over the archive.
+    how: files by how they are stored.
     codec_chunk_bytes: what the codec takes if embedded.
     """
 
@@ -147,6 +149,7 @@ class Report:
     elbo_error_nats: float = math.nan
     pictures: dict[str, Images] = field(default_factory=dict)
     reconstructions: dict[str, Images] = field(default_factory=dict)
+    thumbnails: Sequence[Thumbnail] = ()
     how: dict[str, int] = field(default_factory=dict)
     codecs: list[CodecUse] = field(default_factory=list)
     codec_chunk_bytes: int = 0

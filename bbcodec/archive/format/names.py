@@ -57,3 +57,12 @@ def link_stays_inside(name: bytes, target: bytes) -> bool:
 def printable(name: bytes) -> str:
     """A name for a message on one line, in quotes, whatever its bytes are."""
     return repr(name.decode("utf-8", "backslashreplace"))
+
+
+def escaped(text: str) -> str:
+    r"""`text` with control characters, which file names may contain, as escape sequences.
+
+    >>> escaped("a\nb")
+    'a\\nb'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
