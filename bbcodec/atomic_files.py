@@ -22,6 +22,7 @@ from bbcodec.errors import OutputError, TargetExists
 
 TEMPORARY: Final = ".bbcodec-"  # how temporary names begin
 RANDOM_BYTES: Final = 8  # of a temporary name
+NAME_LENGTH: Final = len(TEMPORARY) + 2 * RANDOM_BYTES
 UNNAMED: Final = getattr(os, "O_TMPFILE", 0)  # flag of a file without a name; 0: there is none here
 # What an operation fails with that this file system, or this system, does not have.
 UNSUPPORTED: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EPERM, errno.EMLINK)
@@ -220,6 +221,11 @@ def temporary_name() -> str:
     return f"{TEMPORARY}{os.urandom(RANDOM_BYTES).hex()}"
 
 
+def is_temporary(path: str) -> bool:
+    """Whether a file lies in a temporary folder, which other machines do not see."""
+    return any(len(part) == NAME_LENGTH and part.startswith(TEMPORARY) for part in Path(path).parts)
+
+
 def lock(handle: int) -> None:
     """Mark an open temporary file or folder as in use, until it is closed or this process ends."""
     with suppress(OSError):  # a file system without locks, where nothing is swept either
@@ -237,7 +243,7 @@ def locked(handle: int, name: str, folder: int) -> bool:
 def sweep(folder: int) -> None:
     """Remove the temporary files and folders in an open folder that no process has in use any more."""
     for name in os.listdir(folder):
-        if name.startswith(TEMPORARY) and len(name) == len(TEMPORARY) + 2 * RANDOM_BYTES:
+        if name.startswith(TEMPORARY) and len(name) == NAME_LENGTH:
             with suppress(OSError):  # somebody else's, in use, or gone
                 _remove_stray(name, folder)
 

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from bbcodec.errors import InputError
 
 
-def read_file(path: str) -> bytes:
+@dataclass(frozen=True)
+class FileBytes:
+    """Bytes of a file from `start`, for a worker on another machine, which does not see the file itself."""
+
+    data: bytes = field(repr=False)
+    start: int = 0
+
+
+FileSource = str | FileBytes  # a path, or what is there
+
+
+def read_file(source: FileSource) -> bytes:
     """All bytes of a file. Raises InputError."""
-    return read_piece(path, 0, -1)
+    return read_piece(source, 0, -1)
 
 
-def read_piece(path: str, start: int, length: int) -> bytes:
+def read_piece(source: FileSource, start: int, length: int) -> bytes:
     """`length` bytes of a file from `start` (-1: all the rest). Raises InputError."""
+    if isinstance(source, FileBytes):
+        data = source.data[start - source.start :]
+        return data if length < 0 else data[:length]
     try:
-        with open(path, "rb") as stream:
+        with open(source, "rb") as stream:
             stream.seek(start)
             data = stream.read(length)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        raise InputError(f"{source} cannot be read: {error.strerror}") from None
     if length >= 0 and len(data) != length:
-        raise InputError(f"{path} became shorter while it was read: compress again")
+        raise InputError(f"{source} became shorter while it was read: compress again")
     return data

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from hashlib import blake2b
 from queue import SimpleQueue
 from typing import Any, Final, NoReturn, TypeVar
 from weakref import WeakSet
@@ -26,6 +26,7 @@ from bbcodec.signal_handlers import deferred_stop_signals
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_BLOCK: Final = 2**20  # bytes
 ATTEMPTS: Final = 3  # of a task on workers of an executor, which may get lost
+CONTEXTS: Final = 4  # that a worker of an executor keeps
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -45,6 +46,11 @@ class Workers:
     count: int
     threads: bool = False
     executor: Executor | None = None
+
+
+def usable_cores() -> int:
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_tasks(function: Callable[[C, T], R], tasks: Iterable[T], context: C, workers: Workers) -> Iterator[R]:
@@ -154,18 +160,20 @@ def _in_processes(function: Callable[[C, T], R], tasks: Iterable[T], context: C,
 def _in_executor(
     function: Callable[[C, T], R], tasks: Iterable[T], context: C, executor: Executor, count: int
 ) -> Iterator[R]:
-    packed = pickle.dumps(context)
+    packed = _Packed.of(context)
+    waiting: deque[tuple[Future[R | _Lacking], T]] = deque()
+    submitted = 0
 
-    def submit(task: T) -> Future[R]:
+    def submit(task: T, *, whole: bool = True) -> Future[R | _Lacking]:
         try:
-            return executor.submit(_with_context, function, packed, task)
+            return executor.submit(_with_context, function, packed if whole else packed.named, task)
         except RuntimeError as error:  # it was shut down, or all its workers died
             raise BBCodecError(f"the executor takes no more work: {error}") from None
 
-    waiting: deque[tuple[Future[R], T]] = deque()
     try:
         for task in tasks:
-            waiting.append((submit(task), task))
+            waiting.append((submit(task, whole=submitted < 3 * count), task))
+            submitted += 1
             if len(waiting) >= 3 * count:
                 yield _patiently(*waiting.popleft(), submit)
         while waiting:
@@ -175,29 +183,60 @@ def _in_executor(
             future.cancel()
 
 
-def _patiently(future: Future[R], task: T, submit: Callable[[T], Future[R]]) -> R:
+def _patiently(future: Future[R | _Lacking], task: T, submit: Callable[[T], Future[R | _Lacking]]) -> R:
     """The result of a task, which is submitted again where a worker was lost. Raises BBCodecError."""
-    what = ""
-    for left in reversed(range(ATTEMPTS)):
+    what, left = "", ATTEMPTS
+    while left:
         try:
-            return future.result()
+            result = future.result()
         except BBCodecError:
             raise
         except Exception as error:  # each cluster has its own for a worker that is gone
-            what = f"{type(error).__name__} {error}".strip()
+            what, left = f"{type(error).__name__} {error}".strip(), left - 1
+        else:
+            if not isinstance(result, _Lacking):
+                return result
         if left:
             future = submit(task)
     raise BBCodecError(f"a task failed on {ATTEMPTS} workers of the executor, at last with {what}")
 
 
-@lru_cache(4)
-def _unpacked(context: bytes) -> Any:
-    """A context, kept by a worker from task to task."""
-    return pickle.loads(context)
+@dataclass(frozen=True)
+class _Packed:
+    """A context as it travels: with the first tasks as a whole, as it may hold codecs, and by its digest later on."""
+
+    digest: bytes
+    content: bytes
+
+    @classmethod
+    def of(cls, context: Any) -> _Packed:
+        content = pickle.dumps(context)
+        return cls(blake2b(content, digest_size=16).digest(), content)
+
+    @property
+    def named(self) -> _Packed:
+        return _Packed(self.digest, b"")
 
 
-def _with_context(function: Callable[[Any, T], R], context: bytes, task: T) -> R:
-    return function(_unpacked(context), task)
+@dataclass(frozen=True)
+class _Lacking:
+    """What a worker answers that does not have the context, as it came late."""
+
+
+_contexts: Final[dict[bytes, Any]] = {}  # of a worker, by digest, the last one used last
+_contexts_lock: Final = threading.Lock()
+
+
+def _with_context(function: Callable[[Any, T], R], packed: _Packed, task: T) -> R | _Lacking:
+    with _contexts_lock:
+        if packed.digest not in _contexts and not packed.content:
+            return _Lacking()
+        known = packed.digest in _contexts
+        context = _contexts.pop(packed.digest) if known else pickle.loads(packed.content)
+        _contexts[packed.digest] = context
+        for old in list(_contexts)[:-CONTEXTS]:
+            del _contexts[old]
+    return function(context, task)
 
 
 # --- in worker processes ---------------------------------------------------------------------------------------------

@@ -14,20 +14,30 @@ POSIX: Final = hasattr(signal, "pthread_sigmask")
 
 
 @contextmanager
-def replaced_handlers(numbers: Iterable[int], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """`handler` answers these signals while the body runs; then the earlier handlers return.
+def kept_handlers(numbers: Iterable[int] = STOP_SIGNALS) -> Iterator[None]:
+    """Whatever handlers of these signals the body sets, the earlier ones return.
 
     Does nothing outside the main thread, where Python allows no change of handlers.
     """
     main_thread = threading.current_thread() is threading.main_thread()
     earlier = {number: signal.getsignal(number) for number in numbers} if main_thread else {}
-    for number in earlier:
-        signal.signal(number, handler)
     try:
         yield
     finally:
         for number, before in earlier.items():
-            signal.signal(number, before)
+            if before is not None:  # one that Python did not set
+                signal.signal(number, before)
+
+
+@contextmanager
+def replaced_handlers(numbers: Iterable[int], handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """`handler` answers these signals while the body runs; then the earlier ones return (`kept_handlers`)."""
+    numbers = list(numbers)
+    with kept_handlers(numbers):
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                signal.signal(number, handler)
+        yield
 
 
 @contextmanager

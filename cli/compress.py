@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from bbcodec.cli.options import coding_options
 from bbcodec.cli.output import format_contents, format_count, format_ratio, format_size, print_json, print_status
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
@@ -28,6 +33,26 @@ class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from c
         self.fail(f"expected minutes above 0, or auto, got {value!r}", param, ctx)
 
 
+class Workers(NamedTuple):
+    """Who does the work: so many threads or processes here, or so many workers of an executor."""
+
+    jobs: int
+    executor: Executor | None = None
+
+
+@contextmanager
+def distributed(distributor: str | None, address: str | None, jobs: int) -> Iterator[Workers]:
+    """The workers of a cluster, all of them unless --jobs was given, or those of this machine."""
+    if distributor is None:
+        yield Workers(jobs)
+        return
+    from bbcodec.clusters import cluster
+
+    default = click.get_current_context().get_parameter_source("jobs") == ParameterSource.DEFAULT
+    with cluster(distributor, address) as connected:
+        yield Workers(connected.workers if default else jobs, connected.executor)
+
+
 @click.command("compress", short_help="Compress image files, folders and arrays into an archive.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", required=True, metavar="ARCHIVE", help="The archive to write; - is standard output.")
@@ -43,6 +68,8 @@ class AdaptMinutes(click.ParamType):  # type: ignore[type-arg]  # generic from c
 @click.option("--adapt", type=AdaptMinutes(), default=0, metavar="MINUTES",
               help="Let codecs learn from the files first, for so long, or auto; Ctrl-C ends it early.")  # fmt: skip
 @click.option("--append", is_flag=True, help="Add the files to an archive that is there.")
+@click.option("--distributor", type=click.Choice(["dask", "ray"]), help="Let the workers of a cluster do the work.")
+@click.option("--address", metavar="ADDRESS", help="Of Dask's scheduler, or of Ray's head (default: this machine's).")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
 @coding_options
@@ -59,6 +86,8 @@ def command(
     recovery: int | None,
     adapt: float | None,
     append: bool,
+    distributor: str | None,
+    address: str | None,
     force: bool,
     verbose: bool,
     jobs: int,
@@ -84,9 +113,12 @@ def command(
         raise click.UsageError("--adapt and --no-embed-codec are mutually exclusive")
     if append and (force or recovery or output == STANDARD_STREAM):
         raise click.UsageError("--append adds to an archive on disk: without --force and --recovery, and not to -")
+    if (address is not None or distributor == "dask") and not (address and distributor):
+        raise click.UsageError("--distributor dask needs --address, as tcp://HOST:8786, and --address needs it, or ray")
     with (
         output_path(output) as target,
         input_paths(inputs, name) as sources,
+        distributed(distributor, address, jobs) as workers,
         progress_display("scanning", quiet) as display,
     ):
         summary = compress(
@@ -102,7 +134,8 @@ def command(
             verify=not no_verify,
             recovery=recovery or 0,
             adapt=adapt,
-            jobs=jobs,
+            jobs=workers.jobs,
+            executor=workers.executor,
             device=device,
             progress=display.progress,
             report=display.report if verbose else None,

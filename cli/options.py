@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -67,4 +66,6 @@ def limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def usable_cores() -> int:
     """The number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from bbcodec.parallel import usable_cores
+
+    return usable_cores()

@@ -39,6 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "binary",
             "options",
             "parallel",
+            "clusters",
             "signal_handlers",
             "atomic_files",
             "input_files",

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md and of the README run, in a folder with the images that they speak of."""
+"""The examples of docs/python.md, docs/clusters.md and the README run, in a folder with the images they speak of."""
 
 import doctest
 import re
@@ -29,6 +29,13 @@ def test_python_page():
     result = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False)
     assert result.failed == 0
     assert result.attempted > 20
+
+
+@pytest.mark.usefixtures("images")
+def test_clusters_page():
+    result = doctest.testfile(str(ROOT / "docs" / "clusters.md"), module_relative=False)
+    assert result.failed == 0
+    assert result.attempted > 3
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own use

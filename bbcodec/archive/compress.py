@@ -22,6 +22,7 @@ from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
+from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
 from bbcodec.archive.write.encode import encode_task
 from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
@@ -43,7 +44,7 @@ from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, VerificationFailed
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import PathLike, Progress, RunOptions, StorageOptions
-from bbcodec.parallel import Workers, run_tasks
+from bbcodec.parallel import Workers, run_tasks, usable_cores
 from bbcodec.remote import is_url, local_inputs, local_output
 
 Begin = Callable[[], ContainerWriter]  # starts an archive over, or what is appended to one
@@ -60,8 +61,8 @@ class CompressRequest:
     recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none. adapt:
     minutes in which codecs learn from the files first; None: as long as they are worth; 0: not at all. adapted: the
     codecs that have learned, which are used beside the others and in place of those that they began with. append: to
-    the archive `output`, in place. executor: whose workers code, in place of those of `run`. known: the codecs that it
-    needs already.
+    the archive `output`, in place. workers: who code, in place of those of `run`. known: the codecs that it needs
+    already.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -77,7 +78,7 @@ class CompressRequest:
     adapt: float | None = 0
     adapted: Sequence[Adapted] = ()
     append: bool = False
-    executor: Executor | None = None
+    workers: Workers | None = None
     known: Sequence[CodecChoice] = ()
 
     @property
@@ -136,8 +137,9 @@ def compress(
     files are worth. What they learned is embedded, if that makes the archive smaller; otherwise nothing changes.
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
-    executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see the same files;
-    a task whose worker is lost is done again. What was written is verified here.
+    executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see inputs that are
+    paths; what lies at URLs is read here, and sent to them. A task whose worker is lost is done again. What was written
+    is verified here, by as many threads as there are cores.
     progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
@@ -175,11 +177,11 @@ def compress(
             exclude=exclude,
             force=force,
             verify=verify,
-            run=RunOptions(jobs, device, progress, report=report),
+            run=RunOptions(jobs if executor is None else min(jobs, usable_cores()), device, progress, report=report),
             recovery=recovery,
             adapt=adapt,
             append=append,
-            executor=executor,
+            workers=None if executor is None else Workers(jobs, executor=executor),
         )
         summary = append_with(request) if append else compress_with(request)
         summary.skipped = list(map(sources.told, summary.skipped))
@@ -278,11 +280,13 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summa
                     raise InputError(f"nothing is left to compress: {found.skipped[-1]}")
                 summary = _write(_Work.of(found, request), begin, request)
             except Exception as error:  # perhaps because a file has become shorter, say
-                lost = unreadable_files(found.entries, error)
+                lost = unreadable_files(found.entries, None if request.workers else error)
                 changed = changed_files(found.entries)
                 if lost:
                     found, rounds = found.without(lost), rounds + 1
                     continue
+                if not changed and request.workers and isinstance(error, InputError):
+                    raise InputError(f"a worker said: {error}; workers must see the same files") from None
                 if not changed:
                     raise
                 if not rounds:
@@ -338,14 +342,14 @@ class _Work:
     copies: dict[int, int]
     tasks: Sequence[PlannedTask]
     run: RunOptions
-    executor: Executor | None
+    workers: Workers | None
 
     @classmethod
     def of(cls, found: Scan, request: CompressRequest) -> _Work:
         """Plans the tasks of what was found for a request."""
         copies = find_copies(found.entries)
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
-        return cls(found, copies, tasks, request.run, request.executor)
+        return cls(found, copies, tasks, request.run, request.workers)
 
     def thorough(self) -> _Work:
         """The same, with every coding tried in full."""
@@ -366,11 +370,10 @@ class _Work:
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
         values = sum(task.work for task in self.tasks)
         mostly = CodecPool(fitting_codecs(codecs, main_mode(self.tasks)), run.device, run.load)
-        workers = run.workers(values, learned=bool(codecs), threads=mostly.concurrent)
-        if self.executor is not None:
-            workers = Workers(run.jobs, executor=self.executor)
+        here = run.workers(values, learned=bool(codecs), threads=mostly.concurrent)
         total = sum(entry.size for entry in entries)
-        results = run_tasks(encode_task, opened(self.tasks), pool, workers)
+        tasks = opened(self.tasks) if self.workers is None else map(carried, opened(self.tasks))
+        results = run_tasks(encode_task, tasks, pool, self.workers or here)
         for done in writer.take_all(results):
             run.tell("compressing", done, total, container.position + writer.waiting)
         summary = writer.finish()

@@ -340,4 +340,24 @@ def test_what_waits_is_cancelled_when_the_caller_stops():
     assert time.monotonic() - start < 5
 
 
+class Forgetful(Unlucky):
+    """Does each task in a process that never did one."""
+
+    def submit(self, function, /, *arguments):
+        def do():
+            workers._contexts.clear()
+            return function(*arguments)
+
+        self.submitted.append(arguments[-1])
+        return self.inner.submit(do)
+
+
+def test_a_worker_that_lacks_the_context_gets_it():
+    forgetful = Forgetful(losses=0)
+    forgetful.inner = ThreadPoolExecutor(1)
+    tasks = range(20)
+    assert list(run_tasks(names_of, tasks, pool_of(GREY), Workers(2, executor=forgetful))) == [(["grey-1"], 1)] * 20
+    assert sorted(forgetful.submitted) == sorted([*tasks, *tasks[6:]])  # those that brought no context come again
+
+
 # --- the pool

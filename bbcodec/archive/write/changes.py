@@ -47,8 +47,8 @@ def reason_of(error: OSError) -> str:
     return f"could not be read any more ({error.strerror})"
 
 
-def unreadable_files(entries: Sequence[ScannedEntry], error: Exception) -> dict[int, str]:
-    """Files that cannot be read, and why, by number: those that do not open, and that which an error names."""
+def unreadable_files(entries: Sequence[ScannedEntry], error: Exception | None) -> dict[int, str]:
+    """Files that cannot be read, and why, by number: those that do not open, and that which an error, if any, names."""
     found: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if entry.file_type == "file":

@@ -30,7 +30,7 @@ from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_np
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
-from bbcodec.input_files import read_file
+from bbcodec.input_files import FileSource, read_file
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import mode_channels
 
@@ -83,7 +83,7 @@ class ImageFile(NamedTuple):
     """An image file of a task; `entry` is its index in the scan."""
 
     entry: int
-    path: str
+    path: FileSource
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FilePart(NamedTuple):
     """`length` bytes of a file from byte `start`, and what is known of the image that the file may be."""
 
     entry: int
-    path: str
+    path: FileSource
     start: int
     length: int
     image: ImageDescription = NO_IMAGE
@@ -111,7 +111,7 @@ class FileTask:
     """An image file that is coded as a whole (`bbcodec.images.codings.FILE_CODINGS`). work: its bytes."""
 
     entry: int
-    path: str
+    path: FileSource
     seen: Probe
     options: StorageOptions
     work: int

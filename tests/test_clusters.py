@@ -1,0 +1,207 @@
+"""Clusters of Dask and Ray: archives are those of this machine, byte for byte, also where workers are killed."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import PIL.Image
+import pytest
+from clusters_here import Killing, dask_cluster, ray_workers, wait_until
+from fake_codec import familiar
+from folders import check_same_tree, make_folder, save
+
+import bbcodec
+from bbcodec.archive.write import tasks as planning
+from bbcodec.atomic_files import TEMPORARY
+from bbcodec.cli.main import main
+from bbcodec.errors import BBCodecError, InputError
+
+distributed = pytest.importorskip("distributed", reason="clusters are optional")
+
+BBCODEC = [sys.executable, "-P", "-c", "from bbcodec.cli.main import run; run()"]
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory) -> Iterator[str]:
+    with dask_cluster(tmp_path_factory.mktemp("dask")) as address:
+        yield address
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    top = tmp_path / "in"
+    make_folder(top)
+    return top
+
+
+def many(top: Path, count: int, side: int) -> Path:
+    """A folder of pictures, each of a size of its own, so that each is a task."""
+    for number in range(count):
+        save(top / f"{number:03}.png", familiar(side, side + number, 3, seed=number))
+    return top
+
+
+# --- the same bytes
+
+
+def test_a_dask_cluster_makes_the_archive_of_this_machine(scheduler, folder, tmp_path, capsys, careful_webp):
+    options = ["--codec", "none", "--exact-files", "-q"]
+    assert main(["compress", str(folder), "-o", str(tmp_path / "here.bb"), *options, "--jobs", "1"]) == 0
+    there = [*options, "--distributor", "dask", "--address", scheduler]
+    assert main(["compress", str(folder), "-o", str(tmp_path / "there.bb"), *there]) == 0
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+    assert main(["decompress", str(tmp_path / "there.bb"), "-o", str(tmp_path / "back"), "-q"]) == 0
+    check_same_tree(folder, tmp_path / "back")
+    assert capsys.readouterr().err == ""
+
+
+def test_killed_workers_of_dask_cost_nothing_but_time(scheduler, tmp_path):
+    top = many(tmp_path / "in", 24, 24)
+    bbcodec.compress(top, tmp_path / "here.bb", codec="none")
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        workers = Killing(
+            client.get_executor(pure=False), lambda: list(client.run(os.getpid).values()), every=6, kills=2
+        )
+        bbcodec.compress(top, tmp_path / "there.bb", codec="none", executor=workers, jobs=2)
+    assert len(set(workers.killed)) == 2
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+
+
+def test_ctrl_c_leaves_nothing(scheduler, tmp_path):
+    top = many(tmp_path / "in", 200, 200)
+    words = ["compress", str(top), "-o", str(tmp_path / "out.bb"), "--distributor", "dask", "--address", scheduler]
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        running = subprocess.Popen([*BBCODEC, *words, "--codec", "none"], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: any(client.processing().values()))
+        running.send_signal(signal.SIGINT)
+        said = running.communicate(timeout=60)[1]
+        assert (running.returncode, said.splitlines()[-1]) == (130, "bbcodec: interrupted")
+        assert os.listdir(tmp_path) == ["in"]
+        wait_until(lambda: not any(client.processing().values()))
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_makes_the_archive_of_this_machine_though_workers_are_killed(tmp_path):
+    """A cluster of its own starts in 10 s."""
+    pytest.importorskip("ray", reason="a wheel of 80 MB, which `make test` does not install: pip install ray")
+    from bbcodec.clusters import cluster
+
+    top = many(tmp_path / "in", 24, 24)
+    bbcodec.compress(top, tmp_path / "here.bb", codec="none")
+    with cluster("ray") as connected:
+        workers = Killing(connected.executor, ray_workers, every=6, kills=2)
+        bbcodec.compress(top, tmp_path / "there.bb", codec="none", executor=workers, jobs=connected.workers)
+    assert len(workers.killed) == 2
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+
+
+# --- what crosses the wire
+
+
+class Far(Executor):
+    """Workers on another machine: what they get and give is pickled, and has no path of a temporary file."""
+
+    def __init__(self) -> None:
+        self.inner, self.sizes = ThreadPoolExecutor(2), []
+
+    def submit(self, function, /, *arguments):
+        sent = pickle.dumps((function, arguments))
+        assert TEMPORARY.encode() not in sent
+        self.sizes.append(len(sent))
+        return self.inner.submit(lambda: pickle.loads(pickle.dumps(_call(sent))))
+
+
+def _call(sent: bytes):
+    function, arguments = pickle.loads(sent)
+    return function(*arguments)
+
+
+def test_workers_need_no_temporary_file_of_this_machine(folder, tmp_path, monkeypatch):
+    """Not for inputs at URLs, and not for large images."""
+    monkeypatch.setattr(planning, "LARGE_PIXELS", 2**10)
+    monkeypatch.setattr(planning, "TILE_PIXELS", 2**9)
+    store = fsspec.filesystem("memory")
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            store.pipe_file(f"/far/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    PIL.Image.fromarray(familiar(100, 100, 3)).save(tmp_path / "large.png")
+    store.put_file(str(tmp_path / "large.png"), "/far/large.png")
+    np.save(tmp_path / "array.npy", np.zeros((9, 28, 28), np.uint8))
+    store.put_file(str(tmp_path / "array.npy"), "/far/array.npy")
+    bbcodec.compress("memory://far", tmp_path / "here.bb", codec="none")
+    bbcodec.compress("memory://far", tmp_path / "there.bb", codec="none", executor=Far(), jobs=2)
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+
+
+def test_codecs_are_sent_to_few_tasks(tmp_path):
+    top = many(tmp_path / "in", 30, 8)
+    far = Far()
+    bbcodec.compress(top, tmp_path / "out.bb", codec="photo-fast-1", executor=far, jobs=2)
+    assert min(far.sizes[:6]) > 50_000 > 5_000 > max(far.sizes[6:])
+
+
+def test_files_that_workers_do_not_see_are_told_not_left_out(folder, tmp_path):
+    """They are there for who compresses: it is no file that vanished."""
+
+    class Elsewhere(Far):
+        def submit(self, function, /, *arguments):
+            return super().submit(_in_vain)
+
+    with pytest.raises(
+        InputError, match=r"a worker said: .*a\.png cannot be read: .*; workers must see the same files"
+    ):
+        bbcodec.compress(folder, tmp_path / "out.bb", codec="none", executor=Elsewhere(), jobs=2)
+    assert not (tmp_path / "out.bb").exists()
+
+
+def _in_vain():
+    raise InputError("/far/a.png cannot be read: No such file or directory")
+
+
+# --- what is wrong is told
+
+
+@pytest.mark.parametrize("words", [["--address", "tcp://127.0.0.1:1"], ["--distributor", "dask"]])
+def test_a_cluster_needs_its_kind_and_dask_an_address(folder, words, capsys):
+    assert main(["compress", str(folder), "-o", "out.bb", *words]) == 2
+    assert capsys.readouterr().err.startswith("bbcodec: --distributor dask needs --address")
+
+
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+def test_a_package_that_is_missing_is_told(kind, folder, tmp_path, capsys, monkeypatch):
+    for package in ("dask", "distributed", "ray"):
+        monkeypatch.setitem(sys.modules, package, None)
+    words = ["--distributor", kind, "--address", "tcp://127.0.0.1:1"]
+    assert main(["compress", str(folder), "-o", str(tmp_path / "out.bb"), *words]) == 18
+    assert capsys.readouterr().err == f"bbcodec: {kind} needs the package {kind}: pip install bbcodec[{kind}]\n"
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_a_cluster_that_is_not_there_is_told(address, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bbcodec.clusters.WAIT_SECONDS", 1)
+    words = ["--distributor", "dask", "--address", address]
+    assert main(["compress", str(folder), "-o", str(tmp_path / "out.bb"), *words]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"bbcodec: there is no Dask scheduler at {address}: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch):
+    pytest.importorskip("ray", reason="a wheel of 80 MB, which `make test` does not install: pip install ray")
+    from bbcodec.clusters import cluster
+
+    start = time.monotonic()
+    with (
+        pytest.raises(BBCodecError, match=r"there is no Ray cluster at 127\.0\.0\.1:1: .*refused"),
+        cluster("ray", "127.0.0.1:1"),
+    ):
+        pass
+    assert time.monotonic() - start < 30
