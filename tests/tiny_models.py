@@ -1,6 +1,7 @@
 """VLAEs small enough for tests, none of whose parts is idle; their codec files; images; and stacks of random words."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,13 @@ def tiny(kind: str, seed: int = 0) -> Vlae:
 
 def tiny_codec_file(kind: str) -> bytes:
     return save_codec(tiny(kind), "vlae", CONFIGS[kind], pixel_format(kind), CARD)
+
+
+def deep_codec_file() -> bytes:
+    """A codec for grey images of 16 bits, untrained."""
+    torch.manual_seed(0)
+    config = replace(CONFIGS["grey"], inner=6, layers=2, between=1, latent_channels=0)
+    return save_codec(Vlae(config).eval(), "vlae", config, PixelFormat(1, 65536), {})
 
 
 def header_of(content: bytes) -> dict[str, Any]:

@@ -1,22 +1,18 @@
 """Codecs for grey images of 16 bits: a network of 8 bits that codes tokens of prediction errors."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from tiny_models import CONFIGS, edited_codec_file, tiny_codec_file
+from tiny_models import deep_codec_file, edited_codec_file, tiny_codec_file
 
 import bbcodec
 from bbcodec.archive.write import candidates, image_storage
 from bbcodec.codec.codec import PixelFormat
-from bbcodec.codec.file import load_codec, save_codec
+from bbcodec.codec.file import load_codec
 from bbcodec.errors import BadCodecFile, DamagedArchive, InputError
 from bbcodec.images.planes import WHOLE
 from bbcodec.models.training.data import load_dataset
 from bbcodec.models.training.run import train
-from bbcodec.models.vlae import Vlae
 
 DEEP = PixelFormat(1, 65536)
 
@@ -31,9 +27,7 @@ def scans(count, height, width, seed=0):
 
 @pytest.fixture(scope="module")
 def content():
-    torch.manual_seed(0)
-    config = replace(CONFIGS["grey"], inner=6, layers=2, between=1, latent_channels=0)
-    return save_codec(Vlae(config).eval(), "vlae", config, DEEP, {})
+    return deep_codec_file()
 
 
 @pytest.mark.parametrize(("engine", "shape"), [(True, (1, 1, 1)), (False, (3, 9, 14)), (True, (1, 260, 256))])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tiny_models import pictures, tiny_codec_file
+from tiny_models import deep_codec_file, pictures, tiny_codec_file
 
 from bbcodec.codec.file import load_codec
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, MissingCodec
@@ -17,7 +17,7 @@ zarr = pytest.importorskip("zarr", reason="zarr is optional")
 
 import numcodecs  # noqa: E402
 
-from bbcodec.integrations.chunk_coder import LEARNED, ChunkCoder  # noqa: E402
+from bbcodec.integrations.chunk_coder import CODED, FALLBACK, LEARNED, VERSION, ChunkCoder  # noqa: E402
 from bbcodec.integrations.zarr_codecs import BBCodec, BBNumcodec  # noqa: E402
 
 
@@ -28,6 +28,14 @@ def codecs(tmp_path_factory) -> dict[str, str]:
     for kind in ("grey", "RGB", "binary"):
         (folder / f"{kind}.bbc").write_bytes(tiny_codec_file(kind))
     return {kind: str(folder / f"{kind}.bbc") for kind in ("grey", "RGB", "binary")}
+
+
+@pytest.fixture(scope="module")
+def deep_codec(tmp_path_factory) -> str:
+    """The path of a codec for images of 16 bits."""
+    path = tmp_path_factory.mktemp("deep") / "deep.bbc"
+    path.write_bytes(deep_codec_file())
+    return str(path)
 
 
 def images(kind: str, count: int = 4) -> np.ndarray:
@@ -63,13 +71,54 @@ def test_images_are_coded_by_the_learned_codec_where_that_is_shorter(codecs):
     assert np.array_equal(coder.decode(coded, data.shape, data.dtype), data)
 
 
-def test_deep_images_are_two_planes(codecs):
+def deep(count: int, height: int = 24, width: int = 24, seed: int = 0) -> np.ndarray:
+    """Smooth images of 12 bits, with noise, of big numbers."""
+    steps = np.random.default_rng(seed).integers(-9, 10, (count, height, width)).cumsum(axis=1).cumsum(axis=2)
+    return (2048 + steps).clip(0, 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_deep_images_are_coded_as_archives_code_them(order, codecs):
     coder = ChunkCoder.of(codecs["grey"])
-    deep = images("grey").astype(">u2") * 256 + np.arange(16, dtype=np.uint16)
-    coded = coder.encode(deep)
-    back = coder.decode(coded, deep.shape, deep.dtype)
-    assert np.array_equal(back, deep)
-    assert back.dtype == deep.dtype
+    images = deep(6).reshape(2, 3, 24, 24).astype(f"{order}u2")
+    coded = coder.encode(images)
+    assert coded[1] == CODED
+    assert len(coded) < len(numcodecs.Blosc("zstd", 9).encode(images)) - 200
+    back = coder.decode(coded, images.shape, images.dtype)
+    assert np.array_equal(back, images)
+    assert back.dtype == images.dtype
+
+
+def test_deep_images_in_several_sheets(codecs):
+    """No sheet of a coding takes more than some rows."""
+    coder = ChunkCoder.of(codecs["grey"])
+    images = deep(3, 9000, 2)
+    coded = coder.encode(images)
+    assert coded[1] == CODED
+    assert np.array_equal(coder.decode(coded, images.shape, images.dtype), images)
+
+
+def test_deep_images_by_a_codec_of_their_own(deep_codec):
+    coder = ChunkCoder.of(deep_codec)
+    images = deep(40, 16, 16)
+    ways = {way[1]: way for way in coder._ways(images)}
+    assert set(ways) == {FALLBACK, LEARNED, CODED}
+    for way in ways.values():
+        assert np.array_equal(coder.decode(way, images.shape, images.dtype), images)
+    assert {way[1] for way in coder._ways(images.astype(np.uint8))} == {FALLBACK}
+
+
+def test_chunks_of_another_kind_are_refused(codecs):
+    """Bytes that are right for one type, decoded as another."""
+    coder = ChunkCoder.of(codecs["grey"])
+    for images in (deep(2), np.zeros((2, 16, 16), np.uint8)):
+        coded = coder.encode(images)
+        for shape, kind in (((2, 24, 25), "u2"), ((2, 24, 24), "i4"), ((2304,), "u2"), ((2, 16, 15), "u1"), ((), "u2")):
+            with pytest.raises(DamagedArchive):
+                coder.decode(coded, shape, kind)
+    for way in (b"", bytes([VERSION]), bytes([VERSION, 9]), bytes([1, 0])):
+        with pytest.raises(DamagedArchive):
+            coder.decode(way, (2, 2), "u1")
 
 
 TYPES = st.sampled_from(["u1", "<u2", ">u2", "<i4", ">f8", "?", "<c8"])
@@ -92,7 +141,7 @@ def test_any_array_comes_back(array, codecs):
 @given(data=st.data())
 def test_damage_is_found(data, codecs):
     coder = ChunkCoder.of(codecs["binary"])
-    image = images("binary", 2)
+    image = data.draw(st.sampled_from([images("binary", 2), deep(2, 12, 12)]))
     for codec, decode in (
         (coder, lambda coded: coder.decode(coded, image.shape, image.dtype)),
         (BBNumcodec(coder), BBNumcodec(coder).decode),
