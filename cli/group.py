@@ -13,7 +13,9 @@ from bbcodec.cli.output import discard
 from bbcodec.cli.signals import BROKEN_PIPE, Stopped
 
 # Modules of this package, each with the click command as `command`. They import torch and numpy only to run.
-COMMANDS: Final = ("compress", "decompress", "list", "verify", "repair", "train", "evaluate", "report", "codecs")
+COMMANDS: Final = (
+    "compress", "decompress", "list", "verify", "repair", "mount", "train", "evaluate", "report", "codecs",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):
