@@ -136,16 +136,20 @@ def remote(result: Result) -> Iterator[str]:
 
 
 def zarr_arrays(result: Result) -> Iterator[str]:
-    """A zarr array by codec."""
+    """Zarr arrays by codec."""
     count, height, width = result["shape"]
-    yield f"{count} grey images of {height} x {width} in a zarr array, bytes of all that is stored, metadata included:"
+    cells = f"{count} micrographs, {height} x {width}"
+    sets = {"cells": cells, "cells_16": cells, "pyramid": "a pyramid of three levels of them"}
+    sets["deep"] = "the images of 9 to 16 bits above"
+    yield "Bytes of all that is stored, metadata included; the codec is shipped, and is not among them."
     yield ""
-    names = {"zstd": "zstd, level 9", "blosc": "blosc (zstd 9, bits shuffled)", "jpegxl": "JPEG XL, e7"}
+    names = {"zstd": "zstd, level 9", "blosc": "blosc (zstd 9, shuffled)", "jpegxl": "JPEG XL, e7"}
     names["bbcodec"] = f"**bbcodec, `{result['codec']}`**"
-    yield f"| images a chunk | {' | '.join(names.values())} |"
-    yield f"| ---: |{' ---: |' * len(names)}"
-    for row in result["rows"]:
-        yield f"| {row['images_a_chunk']} | {' | '.join(format(row['bytes'][name], ',') for name in names)} |"
+    yield f"| images | at most in a chunk | raw | {' | '.join(names.values())} |"
+    yield f"| --- | ---: | ---: |{' ---: |' * len(names)}"
+    for key, row in result["rows"].items():
+        sizes = " | ".join(format(row["bytes"][name], ",") for name in names)
+        yield f"| {sets[key]} | {row['images_a_chunk']} | {row['raw_bytes']:,} | {sizes} |"
 
 
 def sixteen_bits(result: Result) -> Iterator[str]:

@@ -1,18 +1,24 @@
-"""Microscopy as a zarr array: bytes of all chunks with bbcodec, beside blosc, zstd and JPEG XL; all come back."""
+"""Microscopy, a pyramid of it, and images of 16 bits as zarr arrays: all bytes stored, beside blosc, zstd and JPEG XL.
+
+pip install zarr numcodecs imagecodecs pydicom pydicom-data nibabel dipy
+python benchmarks/zarr_arrays.py --data DATA
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numcodecs
 import numpy as np
+import sixteen_bits
 import zarr
-from common import arguments, bits_per_dim, needed, save
+from common import arguments, needed, save
 from numpy.typing import NDArray
 
 from bbcodec.integrations.zarr_codecs import BBCodec
 
-Values = NDArray[np.uint8]
+Values = NDArray[Any]
 
 
 class JpegXl(numcodecs.abc.Codec):  # type: ignore[misc]
@@ -38,12 +44,26 @@ class JpegXl(numcodecs.abc.Codec):  # type: ignore[misc]
         return numcodecs.compat.ndarray_copy(np.stack(images), out)
 
 
-def stored(images: Values, chunk: int, **how: Any) -> int:
-    """The bytes of all chunks of an array, of `chunk` images each. Leaves where it does not come back."""
-    array = zarr.create_array({}, data=images, chunks=(chunk, *images.shape[1:]), **how)
-    if not np.array_equal(array[:], images):
-        raise SystemExit(f"{how} does not give back what was stored")
-    return int(array.nbytes_stored())
+def stored(levels: Sequence[Values], chunk: int, version: int = 3, **kind: Any) -> int:
+    """The bytes of arrays, `chunk` images in each of their chunks. Leaves where they do not come back."""
+    total = 0
+    for images in levels:
+        chunks = min(chunk, len(images)), *images.shape[1:]
+        array = zarr.create_array({}, data=images, chunks=chunks, zarr_format=version, **kind)
+        if not np.array_equal(array[:], images):
+            raise SystemExit(f"{kind} does not give back what was stored")
+        total += int(array.nbytes_stored())
+    return total
+
+
+def pyramid(images: Values) -> list[Values]:
+    """Images (N, H, W), and twice the same in half the size, as the levels of OME-Zarr are."""
+    levels = [images]
+    for _ in range(2):
+        count, height, width = levels[-1].shape
+        squares = levels[-1].reshape(count, height // 2, 2, width // 2, 2)
+        levels.append(squares.mean(axis=(2, 4)).round().astype(images.dtype))
+    return levels
 
 
 def main() -> None:
@@ -51,22 +71,29 @@ def main() -> None:
     parser.add_argument("--codec", default="grey-3", help="of bbcodec")
     options = parser.parse_args()
     numcodecs.register_codec(JpegXl)
-    images = np.load(needed(options.data / "microscopy_test.npy"))
     zstd = zarr.codecs.ZstdCodec(level=9)
-    blosc = zarr.codecs.BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle")
-    rows = []
-    for chunk in (1, 16):
+    cells = np.load(needed(options.data / "microscopy_test.npy"))
+    deep = list(sixteen_bits.images().values())
+    sets = {"cells": ([cells], 1), "cells_16": ([cells], 16), "pyramid": (pyramid(cells), 16), "deep": (deep, 16)}
+    rows = {}
+    for name, (levels, chunk) in sets.items():
+        shuffle = "bitshuffle" if levels[0].itemsize == 1 else "shuffle"
         kinds: dict[str, dict[str, Any]] = {
             "zstd": {"compressors": zstd},
-            "blosc": {"compressors": blosc},
-            "jpegxl": {"compressors": JpegXl(), "zarr_format": 2},
+            "blosc": {"compressors": zarr.codecs.BloscCodec(cname="zstd", clevel=9, shuffle=shuffle)},
+            "jpegxl": {"compressors": JpegXl(), "version": 2},
             "bbcodec": {"serializer": BBCodec(options.codec), "compressors": None},
         }
-        sizes = {name: stored(images, chunk, **how) for name, how in kinds.items()}
-        rates = {name: bits_per_dim(size, images.size) for name, size in sizes.items()}
-        rows.append({"images_a_chunk": chunk, "bytes": sizes, "bits_per_dim": rates})
-    result = {"shape": list(images.shape), "codec": options.codec, "rows": rows}
-    save(options, parser, "the microscopy test set", result)
+        sizes = {kind: stored(levels, chunk, **how) for kind, how in kinds.items()}
+        rows[name] = {
+            "images_a_chunk": chunk,
+            "images": sum(map(len, levels)),
+            "raw_bytes": sum(level.nbytes for level in levels),
+            "bytes": sizes,
+        }
+        print(name, rows[name], flush=True)
+    result = {"shape": list(cells.shape), "codec": options.codec, "rows": rows}
+    save(options, parser, "the microscopy test set; the images of sixteen_bits.py", result)
 
 
 if __name__ == "__main__":
