@@ -98,6 +98,10 @@ class ArchiveDataset(Dataset[Any]):
         place, number = self._place(index)
         return self._files[place][1], number
 
+    def opened(self, index: int) -> Archive:
+        """The archive that an item is from, open in this process. Raises IndexError."""
+        return self._archive(self._files[self._place(index)[0]][0])
+
     def archive_of(self, index: int) -> str:
         """The path of the archive that an item is from. Raises IndexError."""
         return self.paths[self._files[self._place(index)[0]][0]]

@@ -1,1 +1,1 @@
-"""bbcodec where others read and write: chunks of zarr arrays, images of Pillow, files of a folder."""
+"""bbcodec where others read and write: arrays of zarr, images of Pillow, files of a folder, rows of data sets."""

@@ -208,7 +208,11 @@ class Archive(Mapping[str, Any]):
     def count(self, name: str) -> int:
         """How many images an `.npy` file holds, 1 for an image file, 0 for other files. Raises NoSuchName."""
         entry = self._entry(name)
-        return self._arrays.count(self._number(name)) if entry.form == "arrays" else int(entry.width > 0)
+        return self._arrays.count(self._number(name)) if self.holds_array(name) else int(entry.width > 0)
+
+    def holds_array(self, name: str) -> bool:
+        """Whether a file is an `.npy` or `.npz`, not an image file or another. Raises NoSuchName."""
+        return self._entry(name).form == "arrays"
 
     def images(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """The images from `start` to before `stop` of an `.npy` file, (n, H, W, C); decodes only chunks that hold some.
