@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,13 +139,26 @@ def _counted(archive: Archive, names: Sequence[str]) -> Iterator[tuple[str, int]
             yield name, count
 
 
+class _Parts(NamedTuple):
+    """Parts of chunks: their numbers, and from which to before which item."""
+
+    chunk: NDArray[np.intp]
+    start: NDArray[np.intp]
+    stop: NDArray[np.intp]
+
+    def of(self, worker: int, workers: int) -> _Parts:
+        """Those of one worker."""
+        return _Parts(*(each[worker::workers] for each in self))
+
+
 class ChunkBatches(Sampler[list[int]]):
     """Batches of indices, shuffled anew each time, such that every chunk is decoded about once: a `batch_sampler`.
 
     Chunks come in random order, those of a few archives at a time, and items of `pool` chunks are shuffled together. A
     DataLoader deals batches to its workers in turn, so chunks are dealt the same way: `workers` is the loader's
-    `num_workers`. Of several processes that train one model, each takes its share of chunks, `rank` of `ranks`, and all
-    have the same number of batches.
+    `num_workers`. Of several processes that train one model, each takes its share of all images, `rank` of `ranks`: no
+    image is in two shares, or in none. All have the same number of batches, as such training takes, for which some
+    batches are smaller; images are left out only with `drop_last`, or where less than one is left for each process.
 
     To go on where training stopped, set `epoch`, and `first` to the number of batches of it that are done.
 
@@ -180,12 +193,15 @@ class ChunkBatches(Sampler[list[int]]):
             )
         if not 0 <= rank < ranks:
             raise InputError(f"expected a rank of 0 to {ranks - 1}, got {rank}")
+        if len(dataset) < ranks:
+            raise InputError(f"there are {len(dataset)} images for {ranks} processes: expected one for each at least")
         self.batch_size, self.pool, self.seed, self.drop_last = batch_size, pool, seed, drop_last
         self.epoch = self.first = 0
         self._workers, self._rank, self._ranks = max(1, workers), rank, ranks
         archives = dataset.chunks()
         ends = [0, *accumulate(map(len, archives))]
         self._chunks = [chunk for chunks in archives for chunk in chunks]
+        self._sizes, self._items = np.array([len(chunk) for chunk in self._chunks]), len(dataset)
         self._numbers = [np.arange(start, end) for start, end in pairwise(ends)]  # of the chunks of each archive
 
     def __len__(self) -> int:
@@ -199,10 +215,29 @@ class ChunkBatches(Sampler[list[int]]):
         return iter(batches)
 
     def _batches(self) -> list[list[int]]:
-        """The batches of this epoch and rank: as many as of the rank with the fewest."""
+        """The batches of this epoch and rank: as many as of any other."""
         order = self._order(np.random.default_rng((self.seed, self.epoch)))
-        each = [self._batches_of(order[rank :: self._ranks], rank) for rank in range(self._ranks)]
-        return each[self._rank][: min(map(len, each))]
+        shares = [self._share(order, rank) for rank in range(self._ranks)]
+        counts = [self._count(share) for share in shares]
+        batches = self._batches_of(shares[self._rank])
+        if self.drop_last:
+            return batches[: min(counts)]
+        return _as_many(batches, min(max(counts), self._items // self._ranks))
+
+    def _share(self, order: NDArray[np.intp], rank: int) -> _Parts:
+        """The chunks of a rank, one after another, of which the first and the last may be shared with a neighbour."""
+        ends = self._sizes[order].cumsum()
+        starts = ends - self._sizes[order]
+        first, last = (self._items * border // self._ranks for border in (rank, rank + 1))
+        start, stop = (np.clip(border, starts, ends) - starts for border in (first, last))
+        there = stop > start
+        return _Parts(order[there], start[there], stop[there])
+
+    def _count(self, parts: _Parts) -> int:
+        """How many batches some parts of chunks are."""
+        sizes = parts.stop - parts.start
+        each = [int(sizes[worker :: self._workers].sum()) for worker in range(self._workers)]
+        return sum(count // self.batch_size if self.drop_last else -(-count // self.batch_size) for count in each)
 
     def _order(self, random: np.random.Generator) -> NDArray[np.intp]:
         """All chunks, shuffled, such that few archives are in use at any time."""
@@ -211,18 +246,29 @@ class ChunkBatches(Sampler[list[int]]):
         chunks = [np.concatenate([self._numbers[archive] for archive in group]) for group in groups]
         return np.concatenate([random.permutation(some) for some in chunks])
 
-    def _batches_of(self, order: NDArray[np.intp], rank: int) -> list[list[int]]:
-        """The batches of a rank, from these chunks, dealt to its workers."""
-        random = np.random.default_rng((self.seed, self.epoch, rank))
-        hands = [self._hand(order[worker :: self._workers], random) for worker in range(self._workers)]
+    def _batches_of(self, parts: _Parts) -> list[list[int]]:
+        """The batches of this rank, from these parts of chunks, dealt to its workers."""
+        random = np.random.default_rng((self.seed, self.epoch, self._rank))
+        hands = [self._hand(parts.of(worker, self._workers), random) for worker in range(self._workers)]
         rounds = range(max(map(len, hands)))
         return [hand[number] for number in rounds for hand in hands if number < len(hand)]
 
-    def _hand(self, order: NDArray[np.intp], random: np.random.Generator) -> list[list[int]]:
-        """The batches of one worker, from these chunks."""
+    def _hand(self, parts: _Parts, random: np.random.Generator) -> list[list[int]]:
+        """The batches of one worker, from these parts of chunks."""
         indices: list[int] = []
-        for first in range(0, len(order), self.pool):
-            pooled = [index for chunk in order[first : first + self.pool] for index in self._chunks[chunk]]
+        items = [self._chunks[chunk][start:stop] for chunk, start, stop in zip(*parts, strict=True)]
+        for first in range(0, len(items), self.pool):
+            pooled = [index for part in items[first : first + self.pool] for index in part]
             indices.extend(random.permutation(pooled).tolist())
         batches = [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]
         return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
+
+
+def _as_many(batches: list[list[int]], count: int) -> list[list[int]]:
+    """`count` batches: where there are fewer, the longest of them are halved."""
+    batches = batches[:count]
+    while len(batches) < count:
+        longest = max(range(len(batches)), key=lambda number: len(batches[number]))
+        middle = len(batches[longest]) // 2
+        batches[longest : longest + 1] = batches[longest][:middle], batches[longest][middle:]
+    return batches

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
 import torch
 from fake_codec import fake_content, familiar, load_fake
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -288,15 +291,47 @@ def test_batches_use_few_archives_at_a_time(shards):
     assert first != set(range(8))
 
 
-def test_ranks_share_the_images_and_have_the_same_number_of_batches(shards):
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    ranks=st.integers(1, 9), workers=st.integers(0, 4), size=st.integers(1, 300), pool=st.integers(1, 20),
+    epoch=st.integers(0, 3), archives=st.integers(1, 5),
+)  # fmt: skip
+def test_ranks_share_the_images_and_have_the_same_number_of_batches(
+    shards, ranks, workers, size, pool, epoch, archives
+):
+    images = ArchiveDataset(shards[:archives])
+    samplers = [ChunkBatches(images, size, workers=workers, rank=rank, ranks=ranks, pool=pool) for rank in range(ranks)]
+    for sampler in samplers:
+        sampler.epoch = epoch
+    count = len(samplers[0])
+    each = [list(sampler) for sampler in samplers]
+    assert {len(batches) for batches in each} == {count}
+    sizes = [len(batch) for batches in each for batch in batches]
+    assert min(sizes) >= 1
+    assert max(sizes) <= size
+    seen = [index for batches in each for batch in batches for index in batch]
+    assert len(seen) == len(set(seen)) >= len(images) - len(images) % ranks  # each at most once
+    if size > 1:
+        assert len(seen) == len(images)  # and none is left out
+
+
+def test_a_chunk_is_cut_where_ranks_share_it(shards):
+    """Ranks decode their own chunks, and share no more than one with each neighbour."""
     images = ArchiveDataset(shards[:5])
-    ranks = [list(ChunkBatches(images, 6, workers=2, rank=rank, ranks=3, pool=3)) for rank in range(3)]
-    assert len({len(batches) for batches in ranks}) == 1
-    seen = [{index for batch in batches for index in batch} for batches in ranks]
-    assert sum(map(len, seen)) == len(set.union(*seen)) > 150  # each at most once, and hardly any is left out
-    for rank, count in ((3, 3), (-1, 3), (0, 0)):
-        with pytest.raises(InputError, match="rank"):
+    chunk_of = {n: number for number, chunk in enumerate(chain(*images.chunks())) for n in chunk}
+    each = [list(ChunkBatches(images, 6, rank=rank, ranks=3)) for rank in range(3)]
+    chunks = [{chunk_of[index] for batch in batches for index in batch} for batches in each]
+    assert [len(one & other) <= 1 for one, other in pairwise(chunks)] == [True, True]
+    assert not chunks[0] & chunks[2]
+
+
+def test_what_ranks_are_refused(shards):
+    images = ArchiveDataset(shards[:1])
+    for rank, count in ((3, 3), (-1, 3), (0, 0), (0, 41)):
+        with pytest.raises(InputError, match=r"rank|processes"):
             ChunkBatches(images, 6, rank=rank, ranks=count)
+    whole = [list(ChunkBatches(images, 6, rank=rank, ranks=3, drop_last=True)) for rank in range(3)]
+    assert [[len(batch) for batch in batches] for batches in whole] == [[6, 6]] * 3
 
 
 def test_batches_go_on_where_they_stopped(shards):
