@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bbcodec.errors import NEEDS_PACKAGE, BBCodecError, MissingPackage
+from bbcodec.remote import one_line
 from bbcodec.signal_handlers import kept_handlers
 
 CLUSTERS: Final = ("dask", "ray")
@@ -56,7 +57,7 @@ def _dask(address: str | None) -> Iterator[Cluster]:
         try:
             client = Client(address, timeout=WAIT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise BBCodecError(f"there is no Dask scheduler at {address}: {_line(error)}") from None
+            raise BBCodecError(f"there is no Dask scheduler at {address}: {one_line(error)}") from None
         with client:
             try:
                 client.wait_for_workers(1, WAIT_SECONDS)
@@ -76,7 +77,7 @@ def _ray(address: str | None) -> Iterator[Cluster]:
             _knock(address)
             ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False)
         except (OSError, OverflowError, RuntimeError, ValueError) as error:
-            raise BBCodecError(f"there is no Ray cluster at {address or 'this machine'}: {_line(error)}") from None
+            raise BBCodecError(f"there is no Ray cluster at {address or 'this machine'}: {one_line(error)}") from None
     try:
         yield Cluster(RayExecutor(), max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:
@@ -109,7 +110,3 @@ class RayExecutor(Executor):
 
 def _call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return function(*arguments, **named)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -67,9 +67,9 @@ def file_system(url: str) -> tuple[Any, str]:
 
         found: tuple[Any, str] = url_to_fs(url, **_options.get(url, {}))
     except ImportError as error:
-        raise MissingPackage(f"{scheme}:// {NEEDS_PACKAGE} of a file system: {_line(error)}") from None
+        raise MissingPackage(f"{scheme}:// {NEEDS_PACKAGE} of a file system: {one_line(error)}") from None
     except Exception as error:
-        raise InputError(f"{scheme}:// cannot be used: {_line(error)}") from None
+        raise InputError(f"{scheme}:// cannot be used: {one_line(error)}") from None
     return found
 
 
@@ -78,7 +78,7 @@ def use_options(url: str, options: Mapping[str, Any]) -> None:
     _options[url] = options
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """What an error of some package says, in a line."""
     said = " ".join(str(error).split())
     return said if said and not isinstance(error, KeyError) else f"{type(error).__name__} {said}".strip()
@@ -94,7 +94,7 @@ def _reading(url: str) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"there is no file or folder {url!r}") from None
     except Exception as error:  # packages have errors of their own
-        raise InputError(f"{url} cannot be read: {_line(error)}") from None
+        raise InputError(f"{url} cannot be read: {one_line(error)}") from None
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _writing(url: str) -> Iterator[None]:
     except NotImplementedError:
         raise OutputError(f"{url} cannot be written: fsspec only reads there") from None
     except Exception as error:
-        raise OutputError(f"{url} cannot be written: {_line(error)}") from None
+        raise OutputError(f"{url} cannot be written: {one_line(error)}") from None
 
 
 # --- reading by ranges -----------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class _Ranges:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from None
         except Exception as error:
-            raise OSError(errno.EIO, _line(error), url) from None
+            raise OSError(errno.EIO, one_line(error), url) from None
         if size is None:
             raise OSError(errno.ESPIPE, "its server does not say how long it is: download it first", url)
         self.size: int = size
@@ -169,7 +169,7 @@ class _Ranges:
         try:
             self._data = self._system.cat_file(self._path, start=start, end=end)
         except Exception as error:
-            raise OSError(errno.EIO, _line(error), self._url) from None
+            raise OSError(errno.EIO, one_line(error), self._url) from None
         self._start = start
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +50,12 @@ def distributed(distributor: str | None, address: str | None, jobs: int) -> Iter
     from bbcodec.clusters import cluster
 
     default = click.get_current_context().get_parameter_source("jobs") == ParameterSource.DEFAULT
-    with cluster(distributor, address) as connected:
+    # Ray tells of dead workers on standard output, where the archive or JSON may go.
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+        cluster(distributor, address) as connected,
+    ):
         yield Workers(connected.workers if default else jobs, connected.executor)
 
 
@@ -70,6 +76,7 @@ def distributed(distributor: str | None, address: str | None, jobs: int) -> Iter
 @click.option("--append", is_flag=True, help="Add the files to an archive that is there.")
 @click.option("--distributor", type=click.Choice(["dask", "ray"]), help="Let the workers of a cluster do the work.")
 @click.option("--address", metavar="ADDRESS", help="Of Dask's scheduler, or of Ray's head (default: this machine's).")
+@click.option("--parts", metavar="DIR", help="Keep what is done in a folder, and go on from there if stopped.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("-v", "--verbose", is_flag=True, help="Print how each file is stored, and what was tried.")
 @coding_options
@@ -88,6 +95,7 @@ def command(
     append: bool,
     distributor: str | None,
     address: str | None,
+    parts: str | None,
     force: bool,
     verbose: bool,
     jobs: int,
@@ -136,6 +144,7 @@ def command(
             adapt=adapt,
             jobs=workers.jobs,
             executor=workers.executor,
+            parts=parts,
             device=device,
             progress=display.progress,
             report=display.report if verbose else None,

@@ -1,5 +1,6 @@
 """Clusters of Dask and Ray: archives are those of this machine, byte for byte, also where workers are killed."""
 
+import json
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import fsspec
@@ -22,6 +24,7 @@ import bbcodec
 from bbcodec.archive.write import tasks as planning
 from bbcodec.atomic_files import TEMPORARY
 from bbcodec.cli.main import main
+from bbcodec.clusters import Cluster, cluster
 from bbcodec.errors import BBCodecError, InputError
 
 distributed = pytest.importorskip("distributed", reason="clusters are optional")
@@ -63,16 +66,36 @@ def test_a_dask_cluster_makes_the_archive_of_this_machine(scheduler, folder, tmp
     assert capsys.readouterr().err == ""
 
 
-def test_killed_workers_of_dask_cost_nothing_but_time(scheduler, tmp_path):
-    top = many(tmp_path / "in", 24, 24)
-    bbcodec.compress(top, tmp_path / "here.bb", codec="none")
+@contextmanager
+def workers_killed(kind: str, scheduler: str, every: int, kills: int) -> Iterator[Killing]:
+    """An executor of a cluster, whose workers are killed."""
+    if kind == "ray":
+        with cluster("ray") as connected:
+            yield Killing(connected.executor, ray_workers, every=every, kills=kills)
+        return
     with distributed.Client(scheduler, set_as_default=False) as client:
-        workers = Killing(
-            client.get_executor(pure=False), lambda: list(client.run(os.getpid).values()), every=6, kills=2
-        )
-        bbcodec.compress(top, tmp_path / "there.bb", codec="none", executor=workers, jobs=2)
-    assert len(set(workers.killed)) == 2
-    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+        executor = client.get_executor(pure=False)
+        yield Killing(executor, lambda: list(client.run(os.getpid).values()), every=every, kills=kills)
+
+
+def check_kills(kind: str, scheduler: str, folder: Path, chunks: int, kills: int) -> None:
+    top = many(folder / "in", chunks, 24)
+    bbcodec.compress(top, folder / "here.bb", codec="none")
+    with workers_killed(kind, scheduler, chunks // (kills + 1), kills) as workers:
+        bbcodec.compress(top, folder / "there.bb", codec="none", executor=workers, jobs=2)
+    assert len(set(workers.killed)) == kills
+    assert (folder / "there.bb").read_bytes() == (folder / "here.bb").read_bytes()
+
+
+def test_killed_workers_cost_nothing_but_time(scheduler, tmp_path):
+    check_kills("dask", scheduler, tmp_path, 24, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+def test_ten_killed_workers_of_200_chunks_cost_nothing_but_time(kind, scheduler, tmp_path):
+    pytest.importorskip(kind, reason="a wheel of 80 MB, which `make test` does not install: pip install ray")
+    check_kills(kind, scheduler, tmp_path, 200, 10)
 
 
 def test_ctrl_c_leaves_nothing(scheduler, tmp_path):
@@ -89,18 +112,29 @@ def test_ctrl_c_leaves_nothing(scheduler, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_makes_the_archive_of_this_machine_though_workers_are_killed(tmp_path):
-    """A cluster of its own starts in 10 s."""
+def test_a_ray_cluster_makes_the_archive_of_this_machine(tmp_path, capsys):
+    """One of its own, which starts in 10 s."""
     pytest.importorskip("ray", reason="a wheel of 80 MB, which `make test` does not install: pip install ray")
-    from bbcodec.clusters import cluster
-
     top = many(tmp_path / "in", 24, 24)
     bbcodec.compress(top, tmp_path / "here.bb", codec="none")
-    with cluster("ray") as connected:
-        workers = Killing(connected.executor, ray_workers, every=6, kills=2)
-        bbcodec.compress(top, tmp_path / "there.bb", codec="none", executor=workers, jobs=connected.workers)
-    assert len(workers.killed) == 2
+    words = ["compress", str(top), "-o", str(tmp_path / "there.bb"), "--codec", "none", "--distributor", "ray"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == 24
     assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+
+
+def test_what_a_cluster_prints_goes_nowhere(folder, tmp_path, capsys, monkeypatch):
+    """Not to standard output, where the archive or JSON may go."""
+
+    class Talking(Far):
+        def submit(self, function, /, *arguments):
+            print("a worker died")
+            return super().submit(function, *arguments)
+
+    monkeypatch.setattr("bbcodec.clusters.cluster", lambda kind, address: nullcontext(Cluster(Talking(), 2)))
+    words = ["compress", str(folder), "-o", str(tmp_path / "out.bb"), "--codec", "none", "--distributor", "ray"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] > 5
 
 
 # --- what crosses the wire
@@ -196,8 +230,6 @@ def test_a_cluster_that_is_not_there_is_told(address, folder, tmp_path, capsys, 
 
 def test_a_ray_cluster_that_is_not_there_is_told(monkeypatch):
     pytest.importorskip("ray", reason="a wheel of 80 MB, which `make test` does not install: pip install ray")
-    from bbcodec.clusters import cluster
-
     start = time.monotonic()
     with (
         pytest.raises(BBCodecError, match=r"there is no Ray cluster at 127\.0\.0\.1:1: .*refused"),

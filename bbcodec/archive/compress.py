@@ -7,7 +7,7 @@ Files are found (`bbcodec.archive.write.scan`) and grouped into tasks (`tasks`);
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -24,13 +24,16 @@ from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
-from bbcodec.archive.write.encode import encode_task
+from bbcodec.archive.write.coded import CodedFiles
+from bbcodec.archive.write.encode import CodedPart, encode_task
+from bbcodec.archive.write.parts import KeepingPool, Parts, encode_or_take, parts_in
 from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
 from bbcodec.archive.write.tasks import (
     FINE_TILE_PIXELS,
     TILE_PIXELS,
     BytesTask,
     PlannedTask,
+    Task,
     main_mode,
     opened,
     plan,
@@ -61,8 +64,8 @@ class CompressRequest:
     recovery: how many percent of it may be lost, about, so that `repair` still makes it whole; 0 for none. adapt:
     minutes in which codecs learn from the files first; None: as long as they are worth; 0: not at all. adapted: the
     codecs that have learned, which are used beside the others and in place of those that they began with. append: to
-    the archive `output`, in place. workers: who code, in place of those of `run`. known: the codecs that it needs
-    already.
+    the archive `output`, in place. workers: who code, in place of those of `run`. parts: where they keep what is done.
+    known: the codecs that it needs already.
     """
 
     inputs: PathLike | Sequence[PathLike]
@@ -79,6 +82,7 @@ class CompressRequest:
     adapted: Sequence[Adapted] = ()
     append: bool = False
     workers: Workers | None = None
+    parts: Parts | None = None
     known: Sequence[CodecChoice] = ()
 
     @property
@@ -117,6 +121,7 @@ def compress(
     adapt: float | None = 0,
     jobs: int = 1,
     executor: Executor | None = None,
+    parts: PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     report: Callable[[FileReport], None] | None = None,
@@ -140,6 +145,8 @@ def compress(
     executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see inputs that are
     paths; what lies at URLs is read here, and sent to them. A task whose worker is lost is done again. What was written
     is verified here, by as many threads as there are cores.
+    parts: a folder, or its URL, for what is done: when this is stopped, whatever stops it, and called again with the
+    same folder, it goes on where it was. The folder goes when the archive is whole. All workers must see it.
     progress, report: called as the work goes on, and for each file with what was tried.
 
     Raises InputError, TargetExists, OutputError, MissingCodec, BadCodecFile or VerificationFailed.
@@ -167,7 +174,13 @@ def compress(
         raise InputError(f"adapt: expected minutes, at least 0, got {adapt}")
     if append and is_url(output):
         raise InputError(f"append: {output} is no file on this machine, and nothing else can grow in place")
-    with local_output(output, force=force) as target, local_inputs(inputs) as sources:
+    if parts is not None and adapt != 0:
+        raise InputError("parts: what codecs learn from files is not kept in parts, and is not the same twice")
+    with (
+        parts_in(parts, inputs) as kept,
+        local_output(output, force=force) as target,
+        local_inputs(inputs) as sources,
+    ):
         request = CompressRequest(
             sources.paths,
             target,
@@ -182,6 +195,7 @@ def compress(
             adapt=adapt,
             append=append,
             workers=None if executor is None else Workers(jobs, executor=executor),
+            parts=kept,
         )
         summary = append_with(request) if append else compress_with(request)
         summary.skipped = list(map(sources.told, summary.skipped))
@@ -343,13 +357,14 @@ class _Work:
     tasks: Sequence[PlannedTask]
     run: RunOptions
     workers: Workers | None
+    parts: Parts | None
 
     @classmethod
     def of(cls, found: Scan, request: CompressRequest) -> _Work:
         """Plans the tasks of what was found for a request."""
         copies = find_copies(found.entries)
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
-        return cls(found, copies, tasks, request.run, request.workers)
+        return cls(found, copies, tasks, request.run, request.workers, request.parts)
 
     def thorough(self) -> _Work:
         """The same, with every coding tried in full."""
@@ -373,7 +388,7 @@ class _Work:
         here = run.workers(values, learned=bool(codecs), threads=mostly.concurrent)
         total = sum(entry.size for entry in entries)
         tasks = opened(self.tasks) if self.workers is None else map(carried, opened(self.tasks))
-        results = run_tasks(encode_task, tasks, pool, self.workers or here)
+        results = self._results(tasks, pool, self.workers or here)
         for done in writer.take_all(results):
             run.tell("compressing", done, total, container.position + writer.waiting)
         summary = writer.finish()
@@ -385,6 +400,11 @@ class _Work:
         if writer.learned_bytes:
             unused = f"it would take {writer.learned_bytes:,} bytes for what takes {writer.other_bytes:,} without it"
         return _Written(summary, writer.codecs_pay, unused)
+
+    def _results(self, tasks: Iterable[Task], pool: CodecPool, workers: Workers) -> Iterator[CodedFiles | CodedPart]:
+        if self.parts is None:
+            return run_tasks(encode_task, tasks, pool, workers)
+        return run_tasks(encode_or_take, tasks, KeepingPool(pool, self.parts), workers)
 
 
 def _verify_written(path: Path, request: CompressRequest, names: Sequence[str] = ()) -> None:

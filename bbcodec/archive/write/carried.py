@@ -9,23 +9,26 @@ from bbcodec.atomic_files import is_temporary
 from bbcodec.input_files import FileBytes, FileSource, read_file, read_piece
 
 
-def carried(task: Task) -> Task:
-    """The task, with the bytes of files in temporary folders in place of their paths. Raises InputError.
+def carried(task: Task, *, always: bool = False) -> Task:
+    """The task, with the bytes of files in temporary folders, or `always` of all, in place of their paths.
 
     Copies lie there of what is read from URLs and from standard input, and of files that changed while they were read.
+    Raises InputError.
     """
     if isinstance(task, ImageTask):
-        return replace(task, files=tuple(file._replace(path=_carried(file.path)) for file in task.files))
+        return replace(task, files=tuple(file._replace(path=_carried(file.path, always)) for file in task.files))
     if isinstance(task, FileTask):
-        return replace(task, path=_carried(task.path))
-    return replace(task, parts=tuple(map(_carried_part, task.parts))) if isinstance(task, BytesTask) else task
+        return replace(task, path=_carried(task.path, always))
+    if isinstance(task, BytesTask):
+        return replace(task, parts=tuple(_carried_part(part, always) for part in task.parts))
+    return task
 
 
-def _carried(path: FileSource) -> FileSource:
-    return FileBytes(read_file(path)) if isinstance(path, str) and is_temporary(path) else path
+def _carried(path: FileSource, always: bool) -> FileSource:
+    return FileBytes(read_file(path)) if isinstance(path, str) and (always or is_temporary(path)) else path
 
 
-def _carried_part(part: FilePart) -> FilePart:
-    if isinstance(part.path, str) and is_temporary(part.path):
+def _carried_part(part: FilePart, always: bool) -> FilePart:
+    if isinstance(part.path, str) and (always or is_temporary(part.path)):
         return part._replace(path=FileBytes(read_piece(part.path, part.start, part.length), part.start))
     return part
