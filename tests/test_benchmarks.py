@@ -78,7 +78,7 @@ def test_images_of_several_sizes_have_a_message_each():
 
 
 PAGES = ("README.md", "docs/results.md")
-RENDERERS = ("folder_tables.py", "readme_table.py", "reliability_tables.py", "speed_tables.py")
+RENDERERS = ("folder_tables.py", "cluster_tables.py", "readme_table.py", "reliability_tables.py", "speed_tables.py")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -368,3 +368,22 @@ def test_a_codec_that_differs_on_a_device_is_not_good():
     assert device.good(row)
     assert not any(device.good({**row, **change}) for change in ({"messages_equal": 2}, {"decoded_right": 5}))
     assert not device.good(RESULTS["device"]["rows"][0])
+
+
+def test_a_job_on_paper_takes_what_its_parts_take():
+    """An image a megabyte and a millisecond of its driver; 2 MB/s by two threads, 1 MB/s with decoding."""
+    import cluster_tables
+
+    driver = {
+        "pixels_bytes_an_image": 10**6,
+        "milliseconds_an_image": {"all": 1.0},
+        "memory_bytes_an_image": 1000,
+        "received_bytes_an_image": 10_000,
+    }
+    rates = {"by_threads": {"2": {"compress": 2.0, "compress_checked": 1.0}}}
+    lines = list(cluster_tables.on_paper(driver, dict.fromkeys(cluster_tables.CODECS, rates)))
+    # 10**8 images: 10**8 s of one core, 2 * 10**8 s with decoding, 10**5 s of the driver
+    row = "| `photo-3` | 10 | 86.81 h | 27.78 h | 176.39 h | 27,778 | 55,556 |"
+    assert row in lines
+    assert "1,000 images a second, needs 100 GB" in lines[-1]
+    assert "1.0 TB of archive" in lines[-1]
