@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numcodecs.abc import Codec as Numcodec
@@ -83,14 +83,27 @@ class BBCodec(ArrayBytesCodec):  # type: ignore[misc]  # zarr is optional
 
 
 def pack_head(values: np.ndarray[Any, Any]) -> bytes:
-    """Type and shape of a chunk: a byte of length and the name of the type, the axes, the length of each; and a CRC."""
-    name: bytes = values.dtype.str.encode()
+    """Type, order and shape of a chunk: a byte of length, the name of the type and C or F, the number of axes, and the
+    length of each; and a CRC.
+
+    F: the first axis varies fastest in memory, as in arrays of zarr with that order.
+    """
+    fortran = values.flags.f_contiguous and not values.flags.c_contiguous
+    name: bytes = values.dtype.str.encode() + (b"F" if fortran else b"C")
     head = bytes([len(name)]) + name + b"".join(map(pack_varint, (values.ndim, *values.shape)))
     return head + zlib.crc32(head).to_bytes(4, "little")
 
 
-def take_head(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bytes]:
-    """Shape, type and the rest of a chunk. Raises DamagedArchive."""
+class Head(NamedTuple):
+    """What `pack_head` says of a chunk."""
+
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+    order: Literal["C", "F"]
+
+
+def take_head(data: bytes) -> tuple[Head, bytes]:
+    """Shape, type and order of a chunk, and the rest of it. Raises DamagedArchive."""
     end = 1 + data[0] if data else 0
     count, at = take_varint(data, end)
     shape = []
@@ -100,12 +113,14 @@ def take_head(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bytes]:
     if zlib.crc32(data[:at]).to_bytes(4, "little") != data[at : at + 4]:
         raise DamagedArchive("a chunk is damaged: its CRC-32 differs")
     try:
-        kind = np.dtype(data[1:end].decode())
+        kind, order = np.dtype(data[1 : end - 1].decode()), data[end - 1 : end]
     except (TypeError, ValueError, SyntaxError) as error:
         raise DamagedArchive(f"a chunk is of no type of numpy: {error}") from None
     if count > MAX_AXES or kind.hasobject or math.prod(shape) * kind.itemsize > MAX_CHUNK_BYTES:
         raise DamagedArchive(f"a chunk says that it is an array of {kind} {tuple(shape)}, which is impossible")
-    return tuple(shape), kind, data[at + 4 :]
+    if order not in (b"C", b"F"):
+        raise DamagedArchive("a chunk has no order of its axes")
+    return Head(tuple(shape), kind, "F" if order == b"F" else "C"), data[at + 4 :]
 
 
 class BBNumcodec(Numcodec):  # type: ignore[misc]  # numcodecs is optional
@@ -136,5 +151,6 @@ class BBNumcodec(Numcodec):  # type: ignore[misc]  # numcodecs is optional
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk, into `out` if given. Raises DamagedArchive."""
-        shape, kind, rest = take_head(ensure_bytes(buf))
-        return ndarray_copy(self._coder.decode(rest, shape, kind), out)
+        head, rest = take_head(ensure_bytes(buf))
+        values = self._coder.decode(rest, head.shape, head.kind)
+        return ndarray_copy(np.asarray(values, order=head.order), out)

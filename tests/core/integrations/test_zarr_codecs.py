@@ -61,6 +61,46 @@ def test_arrays_come_back_with_nothing_but_their_metadata(kind, version, codecs,
     assert codecs[kind] not in about
 
 
+LAYOUTS = {
+    "stack": ((5, 24, 20), (2, 24, 20)),  # the last chunk is not full
+    "tiles": ((40, 36), (16, 16)),
+    "tczyx": ((2, 2, 3, 18, 16), (1, 1, 2, 18, 16)),
+    "colours": ((3, 20, 18, 3), (2, 20, 18, 3)),
+    "line": ((100,), (30,)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "i2", "i4", "u8", "f4", "?", "c8"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_every_type_and_layout(version, kind, layout, codecs):
+    """As fallback, as learned images where the codec takes them, and as images of 16 bits."""
+    shape, chunks = LAYOUTS[layout]
+    slopes = np.indices(shape).sum(axis=0) * 9 % 251
+    data = (slopes + np.random.default_rng(0).integers(0, 4, shape)).astype(kind)
+    codec = codecs["RGB" if layout == "colours" else "grey"]
+    if version == 3:
+        how = {"serializer": BBCodec(codec), "compressors": None}
+    else:
+        how = {"compressors": BBNumcodec(codec), "zarr_format": 2, "order": "F" if layout == "stack" else "C"}
+    array = zarr.create_array({}, data=data, chunks=chunks, **how)
+    assert array.dtype == data.dtype
+    assert np.array_equal(array[:], data)
+    part = tuple(slice(1, end - 1) for end in shape)
+    assert np.array_equal(array[part], data[part])
+    array[part] = data[part] + data.dtype.type(1)
+    data[part] += data.dtype.type(1)
+    assert np.array_equal(array[:], data)
+
+
+def test_chunks_in_shards(codecs):
+    data = deep(8)
+    how = {"serializer": BBCodec(codecs["grey"]), "compressors": None}
+    array = zarr.create_array({}, data=data, chunks=(2, 24, 24), shards=(4, 24, 24), **how)
+    assert np.array_equal(array[:], data)
+    assert np.array_equal(array[3], data[3])
+
+
 def test_images_are_coded_by_the_learned_codec_where_that_is_shorter(codecs):
     coder = ChunkCoder.of(codecs["binary"])
     data = load_codec(codecs["binary"], "cpu").draw((60, 16, 16))[..., 0]
@@ -135,6 +175,19 @@ def test_any_array_comes_back(array, codecs):
     out = np.empty_like(array)
     codec.decode(codec.encode(array), out=out)
     assert out.tobytes() == array.tobytes()
+
+
+def test_fortran_order_is_kept(codecs):
+    """numcodecs gives and takes memory, in the order of its axes."""
+    codec = BBNumcodec(codecs["grey"])
+    for plain in (images("grey"), deep(2), np.arange(24.0).reshape(2, 3, 4)):
+        fortran = np.asfortranarray(plain)
+        back = codec.decode(codec.encode(fortran))
+        assert back.flags.f_contiguous
+        assert np.array_equal(back, plain)
+        out = np.empty_like(fortran)
+        codec.decode(codec.encode(fortran), out=out)
+        assert np.array_equal(out, plain)
 
 
 @settings(max_examples=40)
