@@ -275,7 +275,7 @@ def _thumbnails(report: Report) -> str:
 def _thumbnail(one: Thumbnail) -> str:
     name = _text(one.caption)
     if one.picture is None:
-        shown = '<div class="blank">cannot be decoded</div>'
+        shown = '<div class="blank">no picture</div>'
     else:
         shown = f'<img alt="{name}" src="{_data_url(one.picture, THUMBNAIL_BYTES)}">'
     return (

@@ -11,6 +11,7 @@ from bbcodec.archive.read.archive import Archive
 from bbcodec.errors import BBCodecError
 
 SIDE: Final = 128  # pixels of a small picture, at most
+MOST_PIXELS: Final = 2**26  # of an image: more take a gigabyte to make small
 GROUND: Final = (200, 200, 200, 255)  # behind transparent pixels
 
 
@@ -23,7 +24,7 @@ class ShownImage(NamedTuple):
 
 
 class Thumbnail(NamedTuple):
-    """A small picture, RGB, of an image. picture: None where the image cannot be decoded; note: what it is, or why."""
+    """A small picture, RGB, of an image. picture: None where there is none; note: what the image is, or why."""
 
     caption: str
     picture: Image.Image | None
@@ -70,13 +71,16 @@ def small_picture(archive: Archive, image: ShownImage) -> Image.Image:
 
 
 def thumbnails(archive: Archive, most: int) -> list[Thumbnail]:
-    """Small pictures of at most `most` images; of those that cannot be decoded, why not."""
+    """Small pictures of at most `most` images; of those that cannot be decoded, or are too large, why not."""
     shown, _ = spread_images(archive, most)
     rows = {row["name"]: row for row in archive.listing()["files"]}
     found = []
     for image in shown:
         row = rows[image.name]
         size = f"{row['width']} x {row['height']}, " if row["width"] else ""
+        if (row["width"] or 0) * (row["height"] or 0) > MOST_PIXELS:
+            found.append(Thumbnail(image.caption, None, f"{size}too large to be made small here"))
+            continue
         try:
             found.append(Thumbnail(image.caption, small_picture(archive, image), f"{size}{row['how']}"))
         except BBCodecError as error:

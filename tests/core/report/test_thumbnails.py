@@ -13,6 +13,7 @@ from report_examples import make_report
 
 import bbcodec
 from bbcodec.cli.main import main
+from bbcodec.report import thumbnails as thumbnails_module
 from bbcodec.report.evaluate import inspect
 from bbcodec.report.render_html import render_html
 from bbcodec.report.thumbnails import SIDE, Thumbnail, spread_images, thumbnails
@@ -73,6 +74,14 @@ def test_a_page_stays_small(tmp_path):
     assert len(render_html(make_report(thumbnails=hard))) < 1_200_000
 
 
+def test_large_images_are_not_decoded(archive, monkeypatch):
+    monkeypatch.setattr(thumbnails_module, "MOST_PIXELS", 300 * 100 - 1)
+    with bbcodec.open(archive) as opened:
+        found = thumbnails(opened, 9)
+    assert [one.picture is None for one in found] == [True, False, False, False]
+    assert found[0].note == "300 x 100, too large to be made small here"
+
+
 def test_names_of_any_bytes(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -94,5 +103,5 @@ def test_damaged_images_leave_the_others(archive):
     archive.write_bytes(data)
     page = render_html(inspect(archive, most_thumbnails=9))
     assert list(pictures(page)) == ["a.png", "c.png"]
-    assert page.count('<div class="blank">cannot be decoded</div>') == 2
+    assert page.count('<div class="blank">no picture</div>') == 2
     assert page.count("damaged: its CRC-32 differs</small>") == 2
