@@ -152,6 +152,28 @@ def zarr_arrays(result: Result) -> Iterator[str]:
         yield f"| {sets[key]} | {row['images_a_chunk']} | {row['raw_bytes']:,} | {sizes} |"
 
 
+def loaders(result: Result) -> Iterator[str]:
+    """Images a second in training loops, by how the images are kept."""
+    names = {"learned": "**bbcodec, `{codec}`**", "plain": "bbcodec without a codec"}
+    names |= {"png": "WebDataset, PNG", "webp": "WebDataset, WebP (lossless)"}
+    titles = {"cifar10": "CIFAR-10", "photos": "Kodak photos"}
+    yield (
+        f"Epochs of a shuffled training loop in one process and thread, without workers, in turns; kernels "
+        f"{result['kernels']}, on a machine at work (load {result['load_average']}): compare within the table. Each epoch "
+        "of an archive loads its codec anew, and has nothing decoded from the one before."
+    )
+    yield ""
+    yield "| images | kept as | bytes | read an epoch | images/s | of WebDataset, PNG |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for key, one in result["sets"].items():
+        base = one["rows"]["png"]["images_per_s"]
+        for name, row in one["rows"].items():
+            yield (
+                f"| {titles[key]}, {one['images']:,} | {names[name].format(codec=one['codec'])} | {row['bytes']:,} | "
+                f"{row['bytes_read']:,} | {row['images_per_s']:,} | {row['images_per_s'] / base:.3f} |"
+            )
+
+
 def sixteen_bits(result: Result) -> Iterator[str]:
     """Grey images of 9 to 16 bits."""
     names = {"png": "PNG", "webp_of_bytes": "high and low bytes as WebP", "jpegxl_7": "JPEG XL, e7"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster_tables import clusters
-from folder_tables import adapting, folders, jpegs, large, many, pngs, remote, sixteen_bits, tiffs, zarr_arrays
+from folder_tables import adapting, folders, jpegs, large, loaders, many, pngs, remote, sixteen_bits, tiffs, zarr_arrays
 from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
@@ -358,6 +358,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "many": ("Many small images", many),
     "remote": ("Many small images at a URL", remote),
     "zarr_arrays": ("Arrays of zarr", zarr_arrays),
+    "loaders": ("Training loops", loaders),
     "clusters": ("On a cluster", clusters),
     "large": ("A large image", large),
     "speed": ("Speed", speed),

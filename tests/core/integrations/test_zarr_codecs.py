@@ -64,14 +64,14 @@ def test_arrays_come_back_with_nothing_but_their_metadata(kind, version, codecs,
 LAYOUTS = {
     "stack": ((5, 24, 20), (2, 24, 20)),  # the last chunk is not full
     "tiles": ((40, 36), (16, 16)),
-    "tczyx": ((2, 2, 3, 18, 16), (1, 1, 2, 18, 16)),
+    "tczyx": ((1, 2, 3, 18, 16), (1, 1, 2, 18, 16)),
     "colours": ((3, 20, 18, 3), (2, 20, 18, 3)),
     "line": ((100,), (30,)),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "i2", "i4", "u8", "f4", "?", "c8"])
+@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "i2", "f8", "?"])
 @pytest.mark.parametrize("version", [2, 3])
 def test_every_type_and_layout(version, kind, layout, codecs):
     """As fallback, as learned images where the codec takes them, and as images of 16 bits."""
