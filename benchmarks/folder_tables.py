@@ -158,9 +158,9 @@ def loaders(result: Result) -> Iterator[str]:
     names |= {"png": "WebDataset, PNG", "webp": "WebDataset, WebP (lossless)"}
     titles = {"cifar10": "CIFAR-10", "photos": "Kodak photos"}
     yield (
-        f"Epochs of a shuffled training loop in one process and thread, without workers, in turns; kernels "
-        f"{result['kernels']}, on a machine at work (load {result['load_average']}): compare within the table. Each epoch "
-        "of an archive loads its codec anew, and has nothing decoded from the one before."
+        "Epochs of a shuffled training loop in one process and thread, without workers, in turns; each of an archive "
+        "loads its codec anew, and has nothing decoded from the one before. Kernels "
+        f"{result['kernels']}, on a machine at work (load {result['load_average']}): compare within the table."
     )
     yield ""
     yield "| images | kept as | bytes | read an epoch | images/s | of WebDataset, PNG |"
