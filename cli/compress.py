@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from bbcodec.cli.options import coding_options
+from bbcodec.cli.options import coding_options, size
 from bbcodec.cli.output import format_contents, format_count, format_ratio, format_size, print_json, print_status
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def distributed(distributor: str | None, address: str | None, jobs: int) -> Iter
 @click.option("--adapt", type=AdaptMinutes(), default=0, metavar="MINUTES",
               help="Let codecs learn from the files first, for so long, or auto; Ctrl-C ends it early.")  # fmt: skip
 @click.option("--append", is_flag=True, help="Add the files to an archive that is there.")
+@click.option("--shard-size", type=size, metavar="SIZE",
+              help="Write archives of so many bytes of files each, and a manifest that is opened as one.")  # fmt: skip
 @click.option("--distributor", type=click.Choice(["dask", "ray"]), help="Let the workers of a cluster do the work.")
 @click.option("--address", metavar="ADDRESS", help="Of Dask's scheduler, or of Ray's head (default: this machine's).")
 @click.option("--parts", metavar="DIR", help="Keep what is done in a folder, and go on from there if stopped.")
@@ -93,6 +95,7 @@ def command(
     recovery: int | None,
     adapt: float | None,
     append: bool,
+    shard_size: int | None,
     distributor: str | None,
     address: str | None,
     parts: str | None,
@@ -119,6 +122,8 @@ def command(
         raise click.UsageError("--quiet and --verbose are mutually exclusive")
     if adapt != 0 and no_embed_codec:
         raise click.UsageError("--adapt and --no-embed-codec are mutually exclusive")
+    if shard_size is not None and (append or adapt != 0 or output == STANDARD_STREAM):
+        raise click.UsageError("--shard-size writes several files: without --append and --adapt, and not to -")
     if append and (force or recovery or output == STANDARD_STREAM):
         raise click.UsageError("--append adds to an archive on disk: without --force and --recovery, and not to -")
     if (address is not None or distributor == "dask") and not (address and distributor):
@@ -139,6 +144,7 @@ def command(
             exclude=exclude,
             force=force,
             append=append,
+            shard_size=shard_size,
             verify=not no_verify,
             recovery=recovery or 0,
             adapt=adapt,

@@ -50,7 +50,7 @@ def command(archive: str, as_json: bool, sheet: str | None, force: bool) -> None
     if "lepton" in listing["needs"]:
         print_status("needs the package lepton_jpeg_python, for JPEG files")
     if listing["rebuilt"]:
-        print_status(f"{display_name(archive, 'input')}: {listing['rebuilt']}; the list was rebuilt from its chunks")
+        print_status(f"{display_name(archive, 'input')}: {listing['rebuilt']}; the list is of what is left")
 
 
 def _write_sheet(archive: str, target: str, force: bool) -> None:

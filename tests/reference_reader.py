@@ -587,11 +587,27 @@ class Archive:
         return b"".join(lines)
 
 
+def opened(path: Path) -> Iterator[Archive]:
+    """F, Shards: an archive, or those of a manifest."""
+    data = path.read_bytes()
+    if not data.startswith(b"\x89BBM\r\n\x1a\n\x05"):
+        yield Archive(data)
+        return
+    check(digest(data[:9] + data[17:], 8) == data[9:17], "a manifest is damaged")
+    cursor = Cursor(data[17:])
+    while length := cursor.read(1):
+        name = cursor.take(length[0]).decode()
+        check(not set("/\\:") & set(name), "a shard lies elsewhere")
+        shard, (size, *own, _) = (path.parent / name).read_bytes(), struct.unpack("<Q8s4sI", cursor.take(24))
+        check([len(shard), shard[-21:-13], shard[9:13]] == [size, *own], "a shard is another than was meant")
+        yield Archive(shard)
+
+
 if __name__ == "__main__":
-    archive = Archive(Path(sys.argv[1]).read_bytes())
-    for name, entry in sorted(archive.entries.items()):
-        try:
-            held = [digest(data, 8).hex() for data in archive.read(entry)]
-        except ReaderError as error:
-            held = [f"({error})"]
-        print(name.decode(errors="replace"), *held)
+    for archive in opened(Path(sys.argv[1])):
+        for name, entry in sorted(archive.entries.items()):
+            try:
+                held = [digest(data, 8).hex() for data in archive.read(entry)]
+            except ReaderError as error:
+                held = [f"({error})"]
+            print(name.decode(errors="replace"), *held)

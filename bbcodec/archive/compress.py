@@ -21,6 +21,7 @@ from bbcodec.archive.format.journal import growing
 from bbcodec.archive.format.names import printable
 from bbcodec.archive.read.archive import Archive
 from bbcodec.archive.recovery_blocks import add_recovery, require_zfec
+from bbcodec.archive.sharding import write_shards
 from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
@@ -116,6 +117,7 @@ def compress(
     exclude: Sequence[str] = (),
     force: bool = False,
     append: bool = False,
+    shard_size: int | None = None,
     verify: bool = True,
     recovery: int = 0,
     adapt: float | None = 0,
@@ -136,6 +138,8 @@ def compress(
     exclude: shell patterns of names to leave out.
     append: put the files into `output`, an archive that is there, behind what it holds. Those that it holds already, of
     the same name, size and time, are left out. Whatever stops this, the archive keeps what it held.
+    shard_size: write several archives beside `output`, its shards, each of files of up to so many bytes in all, or of
+    one, and `output` as a small manifest of them, which is opened like one archive.
     recovery: append blocks from which `repair` makes the archive whole where up to about so many percent of it are
     lost, 1 to 100; needs the package zfec.
     adapt: let codecs learn from the files first, for so many minutes in all, with `jobs` threads; None: as long as the
@@ -172,6 +176,8 @@ def compress(
         find_learner()
     elif adapt < 0:
         raise InputError(f"adapt: expected minutes, at least 0, got {adapt}")
+    if shard_size is not None and (append or adapt != 0):
+        raise InputError("shard_size: shards are not appended to, and codecs do not learn from their files")
     if append and is_url(output):
         raise InputError(f"append: {output} is no file on this machine, and nothing else can grow in place")
     if parts is not None and adapt != 0:
@@ -197,7 +203,12 @@ def compress(
             workers=None if executor is None else Workers(jobs, executor=executor),
             parts=kept,
         )
-        summary = append_with(request) if append else compress_with(request)
+        if shard_size is not None:
+            found = scan(request.input_paths, target, exclude)
+            write = lambda some, place: compress_found(some, replace(request, output=place))  # noqa: E731
+            summary = write_shards(found, output, target, shard_size, force, write)
+        else:
+            summary = append_with(request) if append else compress_with(request)
         summary.skipped = list(map(sources.told, summary.skipped))
     return summary
 
@@ -217,9 +228,13 @@ def fitting_codecs(choices: Iterable[CodecChoice], mode: str) -> list[CodecSourc
 
 def compress_with(request: CompressRequest) -> Summary:
     """Do what is requested. Raises as `compress`."""
+    refuse_existing(Path(request.output), request.force)
+    return compress_found(scan(request.input_paths, Path(request.output), request.exclude), request)
+
+
+def compress_found(found: Scan, request: CompressRequest) -> Summary:
+    """Compress what was found in place of the inputs of a request. Raises as `compress`."""
     target = Path(request.output)
-    refuse_existing(target, request.force)
-    found = scan(request.input_paths, target, request.exclude)
     learned, lines = _learned(found, request)
     request = replace(request, adapted=[one for one in learned if one.pays])
     with new_file(target, request.force) as (path, stream):

@@ -23,14 +23,14 @@ from bbcodec.archive.format.chunks import (
     read_chunk,
     unpack_bytes,
 )
-from bbcodec.archive.format.container import ContainerReader
+from bbcodec.archive.format.contents import read_contents
 from bbcodec.archive.format.header import HEADER_BYTES
 from bbcodec.archive.format.index import Directory, Entry, Place
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.message import LearnedMessage
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
 from bbcodec.images.formats import PIXEL_FORMS
-from bbcodec.remote import located, open_readable
+from bbcodec.remote import located
 from bbcodec.sample_formats import pixel_mode
 
 MODE_CHANNELS: Final = {"RGB": 3, "RGBA": 4, "LA": 2, "CMYK": 4, "YCbCr": 3, "LAB": 3, "HSV": 3, "PA": 2}
@@ -127,21 +127,19 @@ def count_bytes(path: str | os.PathLike[str]) -> ByteCounts:
     """
     place = located(path)
     try:
-        with open_readable(place, anew=True) as stream:
-            reader = ContainerReader(stream)
-            size = stream.seek(0, os.SEEK_END)
+        contents = read_contents(place)
     except BBCodecError as error:
         raise type(error)(f"{place}: {error}") from None
     except OSError as error:
         raise InputError(f"{place} cannot be read: {error.strerror}") from None
-    counts = ByteCounts(place, size, reader.directory, reader.rebuilt)
+    counts = ByteCounts(place, contents.size, contents.directory, contents.rebuilt)
     counts.learned = dict(_learned_chunks(counts))
     counts.plain_arrays = dict(_plain_arrays(counts))
     _count_files(counts)
     counts.by_purpose = _bytes_by_purpose(counts)
     total = sum(counts.by_purpose.values())
-    if total != size:
-        raise BBCodecError(f"{place}: expected parts of {size} bytes in all, got {total}: a bug in bbcodec")
+    if total != contents.size:
+        raise BBCodecError(f"{place}: expected parts of {contents.size} bytes in all, got {total}: a bug in bbcodec")
     return counts
 
 

@@ -27,7 +27,18 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE.parents[1] / "benchmarks" / "results" / "fuzzing.json"
-NAMES = ("container", "directory", "chunk", "codec_file", "stack", "image_reader", "skeleton", "file_stream", "arrays")
+NAMES = (
+    "container",
+    "manifest",
+    "directory",
+    "chunk",
+    "codec_file",
+    "stack",
+    "image_reader",
+    "skeleton",
+    "file_stream",
+    "arrays",
+)
 SECONDS = 10  # of processor time, for one input
 MEMORY_MB = 2048
 MOST_BYTES = 2**16  # of an input

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
+from targets import shard
 
 import bbcodec
 from bbcodec.archive.format.chunks import Chunk, SheetBody, pack_bytes
@@ -28,6 +29,7 @@ from bbcodec.archive.format.index import (
     Place,
     pack_directory,
 )
+from bbcodec.archive.format.shards import Shard, pack_manifest
 from bbcodec.archive.recovery_blocks import add_recovery
 from bbcodec.binary import digest64, take_varint, unpack_method
 from bbcodec.codec.catalogue import split_codec
@@ -200,6 +202,13 @@ def directories() -> Seeds:
     }  # fmt: skip
 
 
+def manifests() -> Seeds:
+    """The row of a manifest that names the archive which lies beside it."""
+    data = shard()
+    row = Shard("a.bb", len(data), data[-21:-13], data[9:13], 1)
+    return {"one": pack_manifest([row])[17:]}
+
+
 def laid_open(data: bytes) -> bytes:
     """A directory stored as it is."""
     pad, position = take_varint(data, 1)
@@ -263,8 +272,8 @@ def messages() -> Seeds:
 def make() -> dict[str, Seeds]:
     """All seeds, by target and name."""
     return {
-        "container": archives(), "directory": directories(), "chunk": chunks(), "codec_file": codec_files(),
-        "stack": messages(), "image_reader": images(), "skeleton": skeletons(),
+        "container": archives(), "manifest": manifests(), "directory": directories(), "chunk": chunks(),
+        "codec_file": codec_files(), "stack": messages(), "image_reader": images(), "skeleton": skeletons(),
         "file_stream": file_streams(), "arrays": array_files(),
     }  # fmt: skip
 

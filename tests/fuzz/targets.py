@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from bbcodec.archive.format.chunks import BYTES, DIRECTORY, HEAD_BYTES, LEARNED, SheetBody, pack_bytes, unpack_bytes
+from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.archive.format.header import FOOTER_BYTES, HEADER_BYTES, START
-from bbcodec.archive.format.index import pack_directory, unpack_directory
+from bbcodec.archive.format.index import Entry, Place, pack_directory, unpack_directory
 from bbcodec.archive.format.parity import archive_end
+from bbcodec.archive.format.shards import START as MANIFEST_START
+from bbcodec.archive.format.shards import pack_manifest, unpack_manifest
 from bbcodec.archive.read.archive import Archive
 from bbcodec.binary import deflate, digest64
 from bbcodec.codec.catalogue import MAGIC, parse_codec
@@ -82,6 +85,28 @@ def sealed(data: bytes) -> bytes:
         index = changed[max(0, footer - length) : footer]
         changed[footer + 4 : footer + 12] = digest64(changed[footer + 12 : end], index)
     return bytes(changed)
+
+
+def manifest(data: bytes) -> None:
+    """A manifest, its digest made right: packed anew it is the same. It may name `a.bb`, which lies beside it."""
+    content = MANIFEST_START + digest64(MANIFEST_START, data) + data
+    if pack_manifest(unpack_manifest(content)) != content:
+        raise AssertionError("a manifest is another when it was packed again")
+    Path(PLACE.name, "a.bb").write_bytes(shard())
+    Path(PLACE.name, "manifest.bb").write_bytes(content)
+    with Archive(Path(PLACE.name, "manifest.bb"), run=RunOptions(limits=LIMITS)) as archive:
+        archive.listing()
+        archive.verify()
+
+
+def shard() -> bytes:
+    """A small archive."""
+    stream = io.BytesIO()
+    writer = ContainerWriter(stream)
+    writer.add(BYTES, pack_bytes(b"hello", compress=False))
+    writer.add_files([Entry(b"a.txt", "bytes", size=5, places=(Place(0, 0, 5),))])
+    writer.finish()
+    return stream.getvalue()
 
 
 def directory(data: bytes) -> None:
@@ -274,5 +299,5 @@ def _joined(zipped: bool, contents: list[tuple[MemberLayout, list[bytes]]]) -> b
 
 TARGETS: dict[str, Target] = {
     one.__name__: one
-    for one in (container, directory, chunk, codec_file, stack, image_reader, skeleton, file_stream, arrays)
+    for one in (container, manifest, directory, chunk, codec_file, stack, image_reader, skeleton, file_stream, arrays)
 }

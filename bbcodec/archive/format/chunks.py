@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from bbcodec.archive.format.shards import beside
 from bbcodec.binary import (
     FRAME_BYTES,
     MAX_CONTENT_BYTES,
@@ -37,12 +38,16 @@ HEAD_BYTES: Final = 5  # type and length, before the body; a CRC-32 follows it
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk lies: `offset` and `length` are those of its body. crc: the CRC-32 that a directory expects."""
+    """Where a chunk lies: `offset` and `length` are those of its body. crc: the CRC-32 that a directory expects.
+
+    shard: of an archive that is a manifest, the name of the shard that the chunk lies in.
+    """
 
     type: str
     offset: int
     length: int
     crc: int = 0
+    shard: str = ""
 
     @property
     def start(self) -> int:
@@ -71,17 +76,18 @@ def read_chunk(path: str, chunk: Chunk) -> bytes:
 
     Opens the file anew, so that threads and forked processes need not share its position. Raises OSError.
     """
-    with open_readable(path) as stream:
+    with open_readable(beside(path, chunk.shard) if chunk.shard else path) as stream:
         stream.seek(max(0, chunk.start))
         data = stream.read(chunk.length + FRAME_BYTES)
     head = pack_head(chunk.type, chunk.length)
+    what = f"the chunk at byte {chunk.start}{' of ' + chunk.shard if chunk.shard else ''}"
     if len(data) != chunk.length + FRAME_BYTES or data[:HEAD_BYTES] != head:
-        raise DamagedArchive(f"the chunk at byte {chunk.start} is damaged: its header differs from the index")
+        raise DamagedArchive(f"{what} is damaged: its header differs from the index")
     (crc,) = struct.unpack("<I", data[-4:])
     if zlib.crc32(memoryview(data)[:-4]) != crc:
-        raise DamagedArchive(f"the chunk at byte {chunk.start} is damaged: its CRC-32 differs")
+        raise DamagedArchive(f"{what} is damaged: its CRC-32 differs")
     if crc != chunk.crc:
-        raise DamagedArchive(f"the chunk at byte {chunk.start} is another than the index names: it was put there later")
+        raise DamagedArchive(f"{what} is another than the index names: it was put there later")
     return data[HEAD_BYTES:-4]
 
 

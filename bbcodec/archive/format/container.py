@@ -28,8 +28,9 @@ from bbcodec.archive.format.index import (
 )
 from bbcodec.archive.format.parity import archive_end
 from bbcodec.archive.format.recovery import rebuild_index
+from bbcodec.archive.format.shards import MANIFEST_MAGIC
 from bbcodec.binary import FRAME_BYTES, MAX_BODY_BYTES, digest64
-from bbcodec.errors import DamagedArchive, InputError
+from bbcodec.errors import DamagedArchive, InputError, NotAnArchive
 
 PIECE_BYTES: Final = 2**24  # a large file is cut into pieces of this size, so that none is held in memory as a whole
 # A directory chunk comes after about so many bytes of chunks, or so many files: what a cut archive loses at its end.
@@ -204,11 +205,16 @@ class ContainerWriter:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
+class ManifestFound(NotAnArchive):
+    """A file is a manifest, where a single archive is expected."""
+
+
 class ContainerReader:
     """Reads an archive from a stream that can seek.
 
     `directory` says what is in it. `rebuilt` tells, in one line, why it was put together from directory chunks; it is
     empty where the index is whole. `damage` tells that, or what else of header and index is damaged, and costs nothing.
+    `digest` is that of the footer, `ids` are those that its headers have.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -216,6 +222,8 @@ class ContainerReader:
         size = archive_end(stream, stream.seek(0, 2))
         stream.seek(0)
         front = stream.read(HEADER_BYTES)
+        if front.startswith(MANIFEST_MAGIC):
+            raise ManifestFound("the file is a manifest of several archives, not a single one")
         stream.seek(max(0, size - FOOTER_BYTES))
         footer = Footer.unpack(stream.read(FOOTER_BYTES))
         check_header(front, footer, size)
@@ -223,12 +231,15 @@ class ContainerReader:
         try:
             self.directory = read_index(stream, size, footer)
         except DamagedArchive as error:
-            headers = {header for header in (front, footer and footer.header) if header and header.startswith(START)}
-            found = rebuild_index(stream, size, headers)
+            known = {header for header in (front, footer and footer.header) if header and header.startswith(START)}
+            found = rebuild_index(stream, size, known)
             if found is None:
                 raise
             self.directory = found
             self.rebuilt = str(error)
+        headers = [footer.header, front] if footer else [front]
+        self.digest = footer.digest if footer else b""
+        self.ids = [header[len(START) :] for header in headers if header.startswith(START)]
         header_differs = footer is not None and front != footer.header
         self.damage = self.rebuilt or ("its header is damaged" if header_differs else "")
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from bbcodec.archive.format.chunks import BYTES, Chunk, read_chunk
-from bbcodec.archive.format.container import ContainerReader
+from bbcodec.archive.format.contents import read_contents
 from bbcodec.archive.format.index import CodecRecord, Entry, Place
 from bbcodec.archive.format.journal import journal_of
+from bbcodec.archive.format.shards import beside
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError
-from bbcodec.remote import is_url, open_readable
+from bbcodec.remote import is_url
 
 
 class ResolvedPlace(NamedTuple):
@@ -37,8 +37,7 @@ class _Parts(NamedTuple):
 class ArchiveFile:
     """An archive, its index read. Holds no open file, so that threads and forked processes may share it.
 
-    rebuilt: why the index was put together from directory chunks, in one line; empty where it is whole. damage: that,
-    or what is wrong with the header.
+    size, paths, rebuilt, damage: as of `Contents`. Of a manifest, `path` is its own.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -48,18 +47,16 @@ class ArchiveFile:
         """
         self.path = path
         try:
-            with open_readable(path, anew=True) as stream:
-                reader = ContainerReader(stream)
-                self.size = stream.seek(0, os.SEEK_END)
+            contents = read_contents(path)
         except BBCodecError as error:
             raise type(error)(f"{path}: {error}") from None
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
-        self.directory = reader.directory
+        self.directory, self.size, self.paths = contents.directory, contents.size, contents.paths
         killed = not is_url(path) and journal_of(Path(path)).exists()
         hint = "; bbcodec repair takes back what was being appended" if killed else ""
-        self.rebuilt = reader.rebuilt and reader.rebuilt + hint
-        self.damage = reader.damage and reader.damage + hint
+        self.rebuilt = contents.rebuilt and contents.rebuilt + hint
+        self.damage = contents.damage and contents.damage + hint
         self._parts = self._find_parts()
 
     @property
@@ -75,6 +72,10 @@ class ArchiveFile:
     def chunk(self, place: Place) -> Chunk:
         """The chunk of a place."""
         return self.directory.chunks[place.chunk]
+
+    def path_of(self, chunk: Chunk) -> str | Path:
+        """The path of the archive that a chunk lies in: its own, or that of a shard."""
+        return beside(self.path, chunk.shard) if chunk.shard else self.path
 
     def body(self, chunk: Chunk) -> bytes:
         """The body of a chunk. Raises DamagedArchive or InputError, with the name of the archive."""

@@ -38,8 +38,8 @@ class CodecFinder:
             return self._file.codecs if chunks else []
         ids = set()
         try:
-            with open_readable(self._file.path) as stream:
-                for chunk in chunks:
+            for chunk in chunks:
+                with open_readable(self._file.path_of(chunk)) as stream:
                     stream.seek(max(0, chunk.offset))
                     ids.add(stream.read(4))
         except OSError as error:

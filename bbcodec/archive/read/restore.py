@@ -65,7 +65,7 @@ def verify_archive(decoder: TaskRunner, numbers: Sequence[int] | None = None) ->
         )
     if file.damage:
         raise DamagedArchive(f"{file.path}: {file.damage}; its {_n_files(file)} files are whole: compress them again")
-    blocks = damaged_blocks(file.path)
+    blocks = sum(map(damaged_blocks, file.paths))
     if blocks:
         raise DamagedArchive(f"{file.path}: {blocks} of its recovery blocks are damaged; bbcodec repair renews them")
 
