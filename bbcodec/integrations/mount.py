@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import stat
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -124,8 +125,7 @@ def mount(
     place = os.fspath(folder)
     if not os.path.isdir(place) or os.listdir(place):
         raise OutputError(f"{place}: expected an empty folder to mount an archive on")
-    if os.path.exists("/proc") and not os.access(DEVICE, os.R_OK | os.W_OK):
-        raise OutputError(f"{DEVICE}, which mounting takes, is not there, or not for this user")
+    _check_device()
     operations = ArchiveOperations(ArchiveFileSystem(path, codec=codec, limits=limits), tell)
     tell(f"{place}: mounted, until Ctrl-C or `umount {place}`")
     try:
@@ -143,6 +143,15 @@ def _fuse() -> ModuleType:
         return required("mfusepy", "mfusepy", what)
     except OSError:
         raise MissingPackage(f"{what} {NEEDS_PACKAGE} fuse3 of the system, which has the library libfuse") from None
+
+
+def _check_device() -> None:
+    """Raise OutputError where the system has no FUSE for this user. (Only Linux has the device.)"""
+    if sys.platform == "linux":
+        try:
+            os.close(os.open(DEVICE, os.O_RDWR))
+        except OSError as error:
+            raise OutputError(f"{DEVICE}, which mounting takes, cannot be opened: {error.strerror}") from None
 
 
 @contextmanager
