@@ -158,7 +158,7 @@ class ChunkBatches(Sampler[list[int]]):
     DataLoader deals batches to its workers in turn, so chunks are dealt the same way: `workers` is the loader's
     `num_workers`. Of several processes that train one model, each takes its share of all images, `rank` of `ranks`: no
     image is in two shares, or in none. All have the same number of batches, as such training takes, for which some
-    batches are smaller; images are left out only with `drop_last`, or where less than one is left for each process.
+    batches are smaller; images are left out only with `drop_last`, or in batches of one.
 
     To go on where training stopped, set `epoch`, and `first` to the number of batches of it that are done.
 
@@ -222,7 +222,7 @@ class ChunkBatches(Sampler[list[int]]):
         batches = self._batches_of(shares[self._rank])
         if self.drop_last:
             return batches[: min(counts)]
-        return _as_many(batches, min(max(counts), self._items // self._ranks))
+        return _as_many(batches, min(max(counts), self._items // self._ranks), self.batch_size)
 
     def _share(self, order: NDArray[np.intp], rank: int) -> _Parts:
         """The chunks of a rank, one after another, of which the first and the last may be shared with a neighbour."""
@@ -264,9 +264,15 @@ class ChunkBatches(Sampler[list[int]]):
         return batches[:-1] if self.drop_last and batches and len(batches[-1]) < self.batch_size else batches
 
 
-def _as_many(batches: list[list[int]], count: int) -> list[list[int]]:
-    """`count` batches: where there are fewer, the longest of them are halved."""
-    batches = batches[:count]
+def _as_many(batches: list[list[int]], count: int, batch_size: int) -> list[list[int]]:
+    """`count` batches of the same images: where there are fewer, the longest of them are halved.
+
+    There are more only where they have one or two images each, and are dealt anew.
+    """
+    if len(batches) > count:
+        indices = [index for batch in batches for index in batch]
+        even = [part.tolist() for part in np.array_split(np.array(indices), count)]
+        batches = even if batch_size > 1 else batches[:count]
     while len(batches) < count:
         longest = max(range(len(batches)), key=lambda number: len(batches[number]))
         middle = len(batches[longest]) // 2
