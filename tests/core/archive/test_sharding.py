@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from bbcodec.archive.format.shards import (
     pack_manifest,
     unpack_manifest,
 )
+from bbcodec.archive.write import parts
 from bbcodec.binary import digest64
 from bbcodec.cli.main import main
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
@@ -345,6 +347,31 @@ def test_nothing_is_left_where_a_shard_fails(folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         bbcodec.compress(folder, tmp_path / "out" / "all.bb", codec="none", shard_size=2000)
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_job_of_shards_goes_on_where_it_was_killed(folder, sharded, tmp_path, monkeypatch):
+    """By an executor, too. The shards that were done are written again, from their parts."""
+    calls = []
+
+    def stop(keeping, task):
+        calls.append(task)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return parts.encode_or_take(keeping, task)
+
+    place = tmp_path / "again" / "all.bb"
+    place.parent.mkdir()
+    options = {"codec": "none", "shard_size": 2000, "exact_files": True, "parts": tmp_path / "parts"}
+    with monkeypatch.context() as patch:
+        patch.setattr("bbcodec.archive.compress.encode_or_take", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bbcodec.compress(folder, place, **options)
+    assert len(list((tmp_path / "parts").rglob("*.part"))) == 4
+    with ThreadPoolExecutor(2) as executor:
+        bbcodec.compress(folder, place, executor=executor, jobs=2, **options)
+    assert not (tmp_path / "parts").exists()
+    made, wanted = ({path.name: path.read_bytes() for path in one.parent.iterdir()} for one in (place, sharded))
+    assert made == wanted
 
 
 def test_shards_that_are_there_are_not_overwritten(folder, tmp_path, capsys):
