@@ -61,7 +61,9 @@ def on_paper(driver: Result, speed: Result) -> Iterator[str]:
     yield (
         f"What breaks first is the driver of one job: it is done with {IMAGES / alone / 3600:,.0f} images a second, "
         f"needs {IMAGES * driver['memory_bytes_an_image'] / 1e9:.0f} GB of memory for the list of all, and writes "
-        f"{IMAGES * driver['received_bytes_an_image'] / 1e12:.1f} TB of archive by itself. So a set of this size is "
+        f"{IMAGES * driver['received_bytes_an_image'] / 1e12:.1f} TB of archive by itself. Files of equal size are "
+        "compared, and in so large a set most have company: it then reads them all first, "
+        f"{IMAGES * driver['file_bytes_an_image'] / 1e12:.1f} TB, which is not in its hours. So a set of this size is "
         "cut, and each machine does a job of its own; such jobs share nothing. The cost is the core hours times the "
         "price of one."
     )

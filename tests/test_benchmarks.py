@@ -378,6 +378,7 @@ def test_a_job_on_paper_takes_what_its_parts_take():
         "pixels_bytes_an_image": 10**6,
         "milliseconds_an_image": {"all": 1.0},
         "memory_bytes_an_image": 1000,
+        "file_bytes_an_image": 50_000,
         "received_bytes_an_image": 10_000,
     }
     rates = {"by_threads": {"2": {"compress": 2.0, "compress_checked": 1.0}}}
@@ -387,3 +388,4 @@ def test_a_job_on_paper_takes_what_its_parts_take():
     assert row in lines
     assert "1,000 images a second, needs 100 GB" in lines[-1]
     assert "1.0 TB of archive" in lines[-1]
+    assert "first, 5.0 TB," in lines[-1]
