@@ -37,7 +37,7 @@ VERSION: Final = 2
 FALLBACK, LEARNED, CODED = 0, 1, 2
 DIGEST_BYTES: Final = 8
 # Storage codings of archives for images of 16 bits.
-DEEP_CODINGS: Final = [one for one in CODINGS if one.sheet_levels == 65536 and not (one.on_request or one.needs)]
+DEEP_CODINGS: Final = [one for one in CODINGS if "uint16" in one.sheet_types and not (one.on_request or one.needs)]
 LOSSLESS: Final = ("zstd", "blosc", "zlib", "gzip", "bz2", "lzma", "lz4")  # codecs of numcodecs
 DEFAULT_FALLBACK: Final[Mapping[str, Any]] = {"id": "zstd", "level": 9}
 

@@ -14,6 +14,7 @@ from bbcodec.binary import pack_varint, shortest, take_varint, unpack_method
 from bbcodec.errors import DamagedArchive
 
 LEVELS = 2**16
+METHODS = 3  # of `unpack_method`
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class UsedValues:
         kind, position = data[position], position + 1
         if kind == 0:
             return cls(low, low + span), position
+        if kind > METHODS:
+            raise DamagedArchive("a table of the values of images is packed by no known method")
         size, position = take_varint(data, position)
         bits = unpack_method(kind - 1, data[position : position + size], span // 8 + 1)
         if len(bits) != span // 8 + 1:

@@ -172,11 +172,11 @@ class _ChunkReader:
         sheet = SheetBody.unpack(body)
         shape = sheet.count, sheet.height, sheet.width, sheet.channels
         coding = coding_named(sheet.coding)
-        self._check_memory(math.prod(shape) * (2 if coding.sheet_levels > 256 else 1))
+        self._check_memory(math.prod(shape) * (4 if "uint16" in coding.sheet_types else 1))
         pixels = coding.decode_sheet(sheet.stream, shape)
         if pixel_digest(pixels) != sheet.digest:
             raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
-        return ChunkImages(pixels, coding.sheet_levels)
+        return ChunkImages(pixels, 2 ** (8 * pixels.itemsize))
 
     def _check_memory(self, content_bytes: int) -> None:
         """Raise LimitExceeded for a chunk whose content would take too much memory."""

@@ -14,8 +14,7 @@ from bbcodec.archive.format.chunks import Chunk
 from bbcodec.errors import DamagedArchive
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from bbcodec.images.samples import Samples
 
 KEPT_BYTES: Final = 2**26  # of decoded chunks, in each process
 KEPT_CHUNKS: Final = 3  # whatever their size: an image has at most a skeleton and two planes, which alternate
@@ -25,7 +24,7 @@ AGAIN_BYTES: Final = 2**28  # that may be decoded again, beside a quarter of wha
 class ChunkImages(NamedTuple):
     """The images (N, H, W, C) of an `L` or `S` chunk, and their levels (of an `S` chunk 256 or 65,536)."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Samples
     levels: int
 
 

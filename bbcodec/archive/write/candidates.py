@@ -37,7 +37,6 @@ ARRAY_CHUNK_PIXELS: Final = {(3, 256): 2**16, (1, 256): 2**18, (1, 2): 2**22}
 # Images of more waves, with fewer pixels each, are not for PyTorch, where a wave takes some milliseconds.
 MANY_WAVES: Final = 2**11
 LEAST_OF_A_WAVE: Final = 8
-SHEET_PIXELS: Final = 2**16  # larger images gain nothing from a sheet
 MAX_APART_PIXELS: Final = 2**23  # of an image of an array: WebP takes about 20 bytes of memory a pixel
 PLAIN_PIXELS: Final = 2**12  # of an image that no learned codec makes shorter than WebP does, if all are equal
 SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so far, before all images are coded in it
@@ -263,11 +262,12 @@ class SheetLayout:
 def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
     """Small images in sheets of each coding that comes near the best so far on a few of them."""
     count, height, width, channels = images.shape
-    if count < 2 or height * width > SHEET_PIXELS:
+    codings = [coding for coding in _codings(options) if images.dtype in coding.sheet_types]
+    codings = [coding for coding in codings if height * width <= coding.sheet_pixels]
+    most = {coding: coding.sheet_images((height, width, channels)) for coding in codings}
+    if count < 2 or not codings:
         return
     few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
-    codings = [coding for coding in _codings(options) if coding.sheet_type == images.dtype]
-    most = {coding: coding.sheet_images((height, width, channels)) for coding in codings}
     learned, slack = "learned" in best.tried and not options.thorough, SAMPLE_SLACK
     alike = repetition(images, best.total) if learned and len(few) < count else 0.0
     if learned and alike < REPETITION[0]:
@@ -289,7 +289,7 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
     if height * width > MAX_APART_PIXELS:
         return
     for coding in _codings(options):
-        fits = coding.alone and coding.sheet_type == images.dtype
+        fits = coding.alone and images.dtype in coding.sheet_types
         if not fits or not coding.sheet_images((height, width, channels)):
             continue
         bar = SAMPLE_SLACK * best.costs[0]

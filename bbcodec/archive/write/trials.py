@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bbcodec.binary import HARDLY, compress_lzma
 from bbcodec.codec.pool import Pixels
 from bbcodec.images.codings.base import SHEET_SIDE, Effort
+from bbcodec.images.codings.predicted import PredictedCoding
 from bbcodec.images.codings.webp import WebPCoding
 from bbcodec.images.samples import Samples
 
@@ -30,14 +31,19 @@ SHEET_LOOK: Final = 1 / 1.08  # which have more pixels, and so less that is by c
 PHOTO: Final = 1.1
 PHOTO_GLANCE: Final = 1 / 1.07
 PNG: Final = 1 / 1.07  # a PNG has this share, or more, of a WebP made at a glance
-# Of an image of which few samples are as those beside or above them, a WebP or PNG has these shares, or more, of the
-# entropy of its residuals in a fourth of its rows.
-OF_ENTROPY: Final = {"webp": 0.88, "png": 0.97}
+# Of an image of which few samples are as those beside or above them, codings have these shares, or more, of the entropy
+# of its residuals in a fourth of its rows.
+OF_ENTROPY: Final = {"webp": 0.88, "png": 0.97, "predicted": 0.5}
 FEW_ALIKE: Final = 1 / 3
 STRIP: Final = 8  # rows
 # But quick WebPs do not see what is repeated more than 16 rows below: they count with the share of bytes that is new,
 # and of small images further effort may make up for so many bytes.
 SLACK_BYTES: Final = 32
+
+# An image in `predicted` has this share, or more, of what the strip in its middle says, an eighth of its rows: what the
+# coding learns there is not yet of use. Of drawings no larger than this nothing is tried: WebP has them shorter.
+PREDICTED: Final = 0.8
+SMALL_DRAWING: Final = 2**15  # samples
 
 # LZMA has these shares, or more: of deflate of the least effort, where that gives over half of the bytes and nothing
 # repeats far away; of LZMA of the least effort; and of that of two levels, eight to a byte.
@@ -48,6 +54,7 @@ LZMA_OF_PACKED: Final = 0.7
 LEAST_LZMA: Final = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**24}]
 
 _WEBP: Final = WebPCoding()
+_PREDICTED: Final = PredictedCoding()
 ENOUGH: Final = 512
 LOOKED_AT: Final = 32
 _ODD: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], np.uint32)  # of xxHash
@@ -70,6 +77,9 @@ class PictureTrials:
             least = of_entropy * self._new_share - SLACK_BYTES
             if least > bar:
                 return least
+        if coding == "predicted":
+            least = self._least_predicted()
+            return least if least > bar else None
         least = self._share("glance", PHOTO_GLANCE if coding == "webp" else PNG)
         if least > bar and coding == "webp":
             least = self._least_webp(bar)
@@ -83,6 +93,15 @@ class PictureTrials:
         if self._size("least") < PHOTO * self._size("glance"):
             return self._share("glance", PHOTO_GLANCE)
         return self._share("look", LOOK)
+
+    def _least_predicted(self) -> float:
+        """The bytes in `predicted`, at least; 0 where it is as well to try."""
+        height = len(self.image)
+        if self.image.size <= SMALL_DRAWING or height < 8 * STRIP:
+            return np.inf if self.levels == 256 and self._residuals[0] >= FEW_ALIKE else 0.0
+        rows = height // 8
+        strip = self.image[(height - rows) // 2 :][:rows]
+        return PREDICTED * len(_PREDICTED.encode(strip, self.levels)) * height / rows
 
     def _share(self, effort: Effort, share: float) -> float:
         """The bytes at least, if they are such a share of a WebP of less effort: no more than of plain samples."""
@@ -101,8 +120,12 @@ class PictureTrials:
     @cached_property
     def _entropy(self) -> float:
         """Bytes by the entropy of residuals; 0 where they do not tell what a WebP or PNG takes."""
-        alike, size = (1.0, 0.0) if self.levels != 256 else residuals(self.image)
+        alike, size = self._residuals
         return min(size, self.image.nbytes) if alike < FEW_ALIKE else 0.0
+
+    @cached_property
+    def _residuals(self) -> tuple[float, float]:
+        return (1.0, 0.0) if self.levels != 256 else residuals(self.image)
 
     @cached_property
     def _new_share(self) -> float:

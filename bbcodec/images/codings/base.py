@@ -38,9 +38,10 @@ class StorageCoding(ABC):
     """A way of storing images: each alone, or several of one size together, in a sheet; or bytes as they are.
 
     name: in archives and reports. needs: what an archive that uses it says its readers need. on_request: whether it is
-    tried only where callers ask for it. alone, together: which of the two it does. sheet_type: of the arrays that
-    sheets hold: uint8, or uint16 of 65,536 levels. hard_sheets: whether sheets can be coded with much more effort.
-    max_side: pixels that an encoded image, or sheet, may have at most in height and width.
+    tried only where callers ask for it. alone, together: which of the two it does. sheet_types: of the arrays that
+    sheets hold: uint8, and uint16 of 65,536 levels. sheet_pixels: of the largest images that sheets make shorter.
+    hard_sheets: whether sheets can be coded with much more effort. max_side: pixels that an encoded image, or sheet,
+    may have at most in height and width.
     """
 
     name: ClassVar[str]
@@ -48,7 +49,8 @@ class StorageCoding(ABC):
     on_request: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     together: ClassVar[bool] = False
-    sheet_type: ClassVar[str] = "uint8"
+    sheet_types: ClassVar[tuple[str, ...]] = ("uint8",)
+    sheet_pixels: ClassVar[int] = 2**16
     hard_sheets: ClassVar[bool] = False
     max_side: ClassVar[int | None] = None
 
@@ -76,13 +78,8 @@ class StorageCoding(ABC):
         """How many images of a shape one sheet takes at most; 0 if it takes none."""
         return MAX_SHEET_IMAGES if self.together else 0
 
-    @property
-    def sheet_levels(self) -> int:
-        """The levels of images in sheets."""
-        return 65536 if self.sheet_type == "uint16" else 256
-
     def encode_sheet(self, images: Samples, *, hard: bool = True) -> bytes:
-        """Images (N, H, W, C) of `sheet_type` as one stream.
+        """Images (N, H, W, C) of one of `sheet_types` as one stream.
 
         hard: with an effort that takes ten to a hundred times as long, where the coding has one. Raises ValueError for
         images that it does not take, MissingPackage where a package is not installed.

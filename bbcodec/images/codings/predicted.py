@@ -1,56 +1,50 @@
-"""The storage coding `predicted`: images of 16 bits as errors of a predictor, in a lossless WebP and fine bits."""
+"""The storage coding `predicted`: predictions and probabilities that learn as they go (`docs/coding.md` 15)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.codings.base import Shape, SheetShape, StorageCoding
-from bbcodec.images.codings.webp import WebPCoding
 
 if TYPE_CHECKING:
     from bbcodec.images.samples import Samples
 
-_WEBP: Final = WebPCoding()
+SHEET_SAMPLES = 2**21  # in a sheet: a second or two of decoding
 
 
 class PredictedCoding(StorageCoding):
-    """The rest of `bbcodec.prediction.planes`, behind its length, and a WebP of tokens, images below each other."""
+    """The stream of `bbcodec.prediction.streams`: 8 bits of 1 to 4 channels, and 16 bits of one."""
 
     name = "predicted"
     alone = True
     together = True
-    sheet_type = "uint16"
+    sheet_types = ("uint8", "uint16")
+    sheet_pixels = 2**20
 
     def takes(self, channels: int, levels: int) -> bool:
-        """One channel of 65,536 levels, no others."""
-        return (channels, levels) == (1, 65536)
+        """256 levels, and 65,536 of one channel."""
+        return (1 <= channels <= 4 and levels == 256) or (channels, levels) == (1, 65536)
 
     def sheet_images(self, shape: Shape) -> int:
-        """As many of one channel as WebP takes."""
-        return _WEBP.sheet_images(shape) if shape[2] == 1 else 0
+        """As many as are decoded within a second or two."""
+        return max(SHEET_SAMPLES // (shape[0] * shape[1] * shape[2]), 1)
 
     def _encode(self, image: Samples, levels: int) -> bytes:
         return self._encode_sheet(image[None], hard=False)
 
     def _decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
         image: Samples = self._decode_sheet(data, (1, *shape))[0]
+        if image.itemsize != (2 if levels == 65536 else 1):
+            raise DamagedArchive(f"the archive holds predicted images of {8 * image.itemsize} bits for {levels} levels")
         return image
 
     def _encode_sheet(self, images: Samples, hard: bool) -> bytes:
-        from bbcodec.prediction.planes import predicted
+        from bbcodec.prediction.streams import pack_images
 
-        tokens, rest = predicted(images[..., 0])
-        picture = _WEBP.encode_picture(tokens.reshape(-1, tokens.shape[2], 1), "sheet")
-        return pack_varint(len(rest)) + rest + picture
+        return pack_images(images)
 
     def _decode_sheet(self, data: bytes, shape: SheetShape) -> Samples:
-        from bbcodec.prediction.planes import restored
+        from bbcodec.prediction.streams import unpack_images
 
-        count, height, width, channels = shape
-        if channels != 1:
-            raise DamagedArchive(f"the archive holds images of 16 bits with {channels} channels")
-        size, start = take_varint(data, 0)
-        tokens = _WEBP.decode_picture(data[start + size :], (count * height, width, 1))
-        return restored(tokens.reshape(count, height, width), data[start : start + size])[..., None]
+        return unpack_images(data, shape)

@@ -132,7 +132,7 @@ def test_planes_are_joined_with_their_pieces(monkeypatch):
     assert all(shared == own[0] for (_, shared, _), own in zip(group.pieces, two.pieces, strict=True))
     assert group.tried == {}
     both = join_planes([two, two])
-    assert both.tried.keys() == {"webp", "png"}
+    assert both.tried.keys() == {"webp", "png", "predicted"}
     assert np.allclose(both.alone, np.min([both.tried["webp"], both.tried["png"]], axis=0))
     assert np.allclose(join_planes([one]).tried["learned"], one.tried["learned"])
 

@@ -1,0 +1,302 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""Images of up to 16 bits as binary decisions on errors of predictions, each with an adaptive probability, on rANS.
+
+An error is coded as whether there is one, its sign, how many bits it has, one by one, the three bits below the
+highest, and the others as they are. The probability of each decision is mixed (`mixing`) from counters in seven
+contexts, and from a logistic distribution around the prediction, as wide as errors were where those before were like
+here.
+
+Rows are coded in groups; the decisions of a group are found from the first to the last and pushed from the last to the
+first.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bbcodec.binary import pack_varint, take_varint
+from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.compilation import compiled, inlined
+from bbcodec.coder.kernels.arithmetic import cubic
+from bbcodec.coder.kernels.rans import UNDERFLOW, peek, put, take
+from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
+from bbcodec.errors import CoderError, DamagedArchive
+from bbcodec.prediction.mixing import PROBABILITY_BITS, STRETCH_BITS, Mixer, learn, next_sample, probability
+from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, end_row, follow, predict
+
+ZERO, SIGN, SIZE, BIT = 0, 1, 2, 3  # kinds of decisions; of the first two there is one each
+MODELLED_BITS: Final = 3  # below the highest
+MOST_BITS: Final = 16
+SIZES: Final = 2  # the first decision of this kind
+BITS: Final = SIZES + MOST_BITS - 1
+DECISIONS: Final = BITS + (MOST_BITS - 1) * 7
+STEPS_A_SAMPLE: Final = 2 + MOST_BITS + MODELLED_BITS + 1  # the most
+ACTIVITIES: Final = 80  # quarters of octaves
+LEVELS: Final = 4 * 40  # of pairs of these, and kinds
+SCALE: Final = 184  # 1/256: of the scale of a logistic distribution to its mean absolute value
+LEAST_SCALE: Final = 179  # 1/256 of 1/16
+FORGET: Final = 400  # samples
+WHOLE: Final = 1 << CUMULATIVE_BITS
+GROUP: Final = 2**17  # samples of a group of rows, about
+
+Words = npt.NDArray[np.uint32]
+
+
+class Coder(NamedTuple):
+    """What images are coded by: a predictor, a mixer, and how large errors were, in 1/16.
+
+    logistic: the table. sizes (C, 2, ACTIVITIES): sums of errors by activity, and how many. errors (3, W + 8): of the
+    row and the two above. past (H, W): of the plane before, where this one was not coded yet. position (1,): the words
+    of the stack, or the steps that will be pushed on it.
+    """
+
+    predictor: Predictor
+    mixer: Mixer
+    logistic: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    errors: npt.NDArray[np.int64]
+    past: npt.NDArray[np.int64]
+    position: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, channels: int, height: int, width: int) -> Self:
+        """One that has seen nothing yet: errors are first as large as those around."""
+        q = np.arange(ACTIVITIES, dtype=np.int64)
+        first = np.stack([np.maximum((4 + q % 4 << q // 4) * 45 >> 8, 1), np.ones_like(q)])
+        sizes = np.stack([first] * channels)
+        memory = [np.zeros(shape, np.int64) for shape in ((3, width + 8), (height, width), 1)]
+        return cls(Predictor.of(width, channels), Mixer.of(channels, DECISIONS, LEVELS), LOGISTIC, sizes, *memory)
+
+
+@inlined
+def octave(x):
+    """floor(log2 x), of 1 to 2**52."""
+    return (np.float64(x).view(np.int64) >> 52) - 1023
+
+
+@inlined
+def quarters(x):
+    """log2(x + 1), of 0 to 2**50, in steps of a quarter of an octave: 0 to ACTIVITIES - 1."""
+    o = octave(x + 1)
+    return min(4 * o + ((x + 1 << 2) >> o) - 4, ACTIVITIES - 1)
+
+
+@inlined
+def coarse(x):
+    """The size of a difference in 1/16 and its sign: 1 to 15, 8 within half a unit."""
+    size = min(octave(abs(x) | 4) - 2, 7)
+    return 8 + size if x >= 0 else 8 - size
+
+
+@inlined
+def fill_contexts(coder, i, j, guess, activity):
+    """The values of all contexts of a sample, from its prediction in 1/16 and errors nearby."""
+    rows, around, predictions = coder.mixer.rows, coder.predictor.around, coder.predictor.predictions
+    here, above, past = coder.errors[i % 3], coder.errors[(i - 1) % 3], coder.past
+    w, n, corner, right = around[0], around[1], around[2], around[3]
+    whole = guess + 8 >> 4
+    ahead = abs(past[i, min(j + 1, past.shape[1] - 1)]) + abs(past[min(i + 1, past.shape[0] - 1), j])
+    rows[0] = (w - whole & 63) << 6 | (n - whole & 63)
+    rows[1] = coarse(here[j + 3]) << 4 | coarse(above[j + 4])
+    rows[2] = coarse(predictions[0] - guess) << 4 | coarse(predictions[LINEAR] - guess)
+    rows[3] = coarse(above[j + 3]) << 4 | coarse(above[j + 5])
+    rows[4] = whole & 4095
+    rows[5] = quarters(4 * (abs(w - corner) + abs(n - corner) + abs(n - right))) << 4 | activity // 5
+    rows[6] = coarse(past[i, j]) << 7 | quarters(ahead)
+
+
+@inlined
+def code(bit, p, decode, heads, words, position):
+    """Code a decision whose probability of a one is p, 2**-16, or decode it; returns it."""
+    if decode:
+        slot = peek(heads, 0, PROBABILITY_BITS)
+        bit = np.int64(slot < p)
+    start, mass = (np.int64(0), p) if bit else (p, 65536 - p)
+    if decode:
+        position[0] = take(heads, words, position[0], 0, slot, start, mass, PROBABILITY_BITS)
+    else:
+        words[position[0]] = start << 16 | mass
+        position[0] += 1
+    return np.int64(bit)
+
+
+@inlined
+def code_bits(bits, count, decode, heads, words, position):
+    """Code bits that are as likely 0 as 1, 1 to 16 of them, or decode them; returns them."""
+    mass = np.int64(1 << PROBABILITY_BITS - count)
+    if decode:
+        slot = peek(heads, 0, PROBABILITY_BITS)
+        bits = slot // mass
+        position[0] = take(heads, words, position[0], 0, slot, bits * mass, mass, PROBABILITY_BITS)
+    else:
+        words[position[0]] = bits * mass << 16 | mass
+        position[0] += 1
+    return np.int64(bits)
+
+
+@inlined
+def decide(bit, decision, level, beyond, mass, channel, decode, heads, words, coder):
+    """A decision of which the logistic distribution says beyond / mass; 0 <= beyond."""
+    own = min((beyond << STRETCH_BITS) // max(mass, 1), (1 << STRETCH_BITS) - 1)
+    bit = code(bit, probability(coder.mixer, channel, decision, level, own), decode, heads, words, coder.position)
+    learn(coder.mixer, channel, decision, level, bit)
+    return bit
+
+
+@inlined
+def tail(distance, rate, coder):
+    """The mass, 2**-44, of a logistic distribution beyond a distance from its mean, in 1/16."""
+    return cubic(coder.logistic, (LOGISTIC_RANGE << FRACTION_BITS) - distance * rate)
+
+
+@inlined
+def code_size(size, off, rate, level, mass, channel, decode, heads, words, coder):
+    """Code an error without its sign, 1 to 65,535, or decode it; returns it.
+
+    off: of the whole prediction from that in 1/16, towards the sample. mass: beyond half a unit.
+    """
+    count, kind, beyond = 1, level + SIZE, tail(24 + off, rate, coder)
+    while count < MOST_BITS and decide(
+        size >> count > 0, SIZES + count - 1, kind, beyond, mass, channel, decode, heads, words, coder
+    ):
+        count += 1
+        mass = beyond
+        beyond = tail((16 << count) - 8 + off, rate, coder)
+    mass -= beyond
+    known, left = np.int64(1), count - 1
+    while left > 0 and known < 1 << MODELLED_BITS:
+        left -= 1
+        upper = tail((16 * (2 * known + 1) << left) - 8 + off, rate, coder) - beyond
+        decision = BITS + (count - 2) * 7 + known - 1
+        bit = decide(size >> left & 1, decision, level + BIT, upper, mass, channel, decode, heads, words, coder)
+        known = 2 * known + bit
+        beyond += 0 if bit else upper
+        mass = upper if bit else mass - upper
+    if left > 0:
+        known = known << left | code_bits(size & (1 << left) - 1, left, decode, heads, words, coder.position)
+    return known
+
+
+@inlined
+def code_sample(x, guess, activity, channel, decode, heads, words, coder):
+    """Code a sample x, or decode it, given its prediction in 1/16; returns it."""
+    scale = max(coder.sizes[channel, 0, activity] * SCALE // coder.sizes[channel, 1, activity], LEAST_SCALE)
+    rate = (1 << FRACTION_BITS + 12) // scale
+    level = min(activity // 2, 39) * 4
+    whole = guess + 8 >> 4
+    off = 16 * whole - guess  # -7 to 8
+    below, above = tail(8 - off, rate, coder), tail(8 + off, rate, coder)
+    mass = below + above
+    if not decide(x != whole, 0, level + ZERO, mass, WHOLE, channel, decode, heads, words, coder):
+        return whole
+    up = decide(x > whole, 1, level + SIGN, above, mass, channel, decode, heads, words, coder)
+    sign, mass = (1, above) if up else (-1, below)
+    return whole + sign * code_size(abs(x - whole), sign * off, rate, level, mass, channel, decode, heads, words, coder)
+
+
+@inlined
+def remember(coder, channel, i, j, error, activity):
+    """An error, in 1/16, and its size, of which there are FORGET or less, the older ones counting half."""
+    coder.errors[i % 3, j + 4] = error
+    coder.past[i, j] = error
+    sizes = coder.sizes[channel]
+    sizes[0, activity] += abs(error)
+    sizes[1, activity] += 1
+    if sizes[1, activity] > FORGET:
+        sizes[0, activity] >>= 1
+        sizes[1, activity] >>= 1
+
+
+@compiled
+def code_rows(heads, words, n, values, first, last, most, decode, coder):
+    """Code rows first to last of values (N, C, H, W), counted through all channels of all images.
+
+    To words as steps, starts and masses in 2**-16 in the high and low halves, or, to decode, from a stack. Returns how
+    many words there are then; UNDERFLOW where a stack ends, or gives a sample that is out of range.
+    """
+    _, channels, height, width = values.shape
+    coder.position[0] = n
+    for row in range(first, last):
+        number, channel, i = row // (channels * height), row // height % channels, row % height
+        plane, before = values[number, channel], values[max(number - 1, 0), channel]
+        if channel > 0:
+            before = values[number, channel - 1]
+        back = number > 0 or channel > 0
+        begin_row(coder.predictor, i)
+        if i == 0:
+            coder.errors[:] = 0
+        here, above, top = coder.errors[i % 3], coder.errors[(i - 1) % 3], coder.errors[(i - 2) % 3]
+        here[:] = 0
+        for j in range(width):
+            guess = predict(coder.predictor, before, back, channel, i, j, most[channel])
+            near = 2 * (abs(here[j + 3]) + abs(above[j + 4])) + abs(above[j + 3]) + abs(above[j + 5])
+            activity = quarters(near + abs(here[j + 2]) + abs(top[j + 4]) >> 3)
+            fill_contexts(coder, i, j, guess, activity)
+            next_sample(coder.mixer)
+            x = code_sample(np.int64(plane[i, j]), guess, activity, channel, decode, heads, words, coder)
+            if decode:
+                if not 0 <= x <= most[channel] or coder.position[0] < 0:
+                    return UNDERFLOW
+                plane[i, j] = x
+            remember(coder, channel, i, j, 16 * x - guess, activity)
+            follow(coder.predictor, back, channel, i, j, x)
+        for j in range(4):
+            here[width + 4 + j] = here[width + 3]
+        end_row(coder.predictor, i, width)
+    return coder.position[0]
+
+
+@compiled
+def push_steps(heads, words, n, steps):
+    """Push steps, the last first."""
+    for k in range(len(steps) - 1, -1, -1):
+        n = put(heads, words, n, 0, steps[k] >> 16, steps[k] & 0xFFFF, PROBABILITY_BITS)
+    return n
+
+
+def _groups(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """First and last rows of the groups of images (N, C, H, W), counted through all channels of all images."""
+    rows, size = shape[0] * shape[1] * shape[2], max(GROUP // shape[3], 1)
+    return [(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
+def encode(values: npt.NDArray[np.uint16], most: npt.NDArray[np.int64]) -> bytes:
+    """Messages of the groups of rows of images (N, C, H, W), each behind its length in words.
+
+    most (C,): the greatest value of each channel that there may be, which none is above.
+    """
+    channels, height, width = values.shape[1:]
+    groups, coder = _groups(values.shape), Coder.of(channels, height, width)
+    steps = np.empty((groups[0][1] - groups[0][0]) * width * STEPS_A_SAMPLE, np.uint32)
+    parts = []
+    for first, last in groups:
+        count = code_rows(np.zeros(1, np.uint64), steps, 0, values, first, last, most, False, coder)
+        stack = AnsStack()
+        stack.push(push_steps, steps[:count], ())
+        words = stack.flatten()
+        parts += [pack_varint(len(words)), words.astype("<u4").tobytes()]
+    return b"".join(parts)
+
+
+def decode(data: bytes, shape: tuple[int, int, int, int], most: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """The images of `encode`. Raises DamagedArchive."""
+    values, coder, position = np.empty(shape, np.uint16), Coder.of(*shape[1:]), 0
+    for first, last in _groups(shape):
+        size, position = take_varint(data, position)
+        if position + 4 * size > len(data):
+            raise DamagedArchive("predicted images are cut short")
+        words = np.frombuffer(data, "<u4", size, position)
+        position += 4 * size
+        try:
+            stack = AnsStack.unflatten(words)
+            stack.pop(code_rows, values, (), first, last, most, True, coder)
+        except CoderError:
+            raise DamagedArchive("predicted images are damaged") from None
+        if not np.array_equal(stack.flatten(), AnsStack().flatten()):
+            raise DamagedArchive("predicted images end before their message")
+    if position != len(data):
+        raise DamagedArchive("bytes follow predicted images")
+    return values

@@ -1,0 +1,151 @@
+"""The streams of `predicted`: against an implementation in plain Python, written from docs/coding.md 15.4 to 15.6."""
+
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from plain_prediction import plain_stream
+
+from bbcodec.binary import pack_varint
+from bbcodec.errors import DamagedArchive
+from bbcodec.prediction import residuals
+from bbcodec.prediction.channels import from_planes, to_planes
+from bbcodec.prediction.streams import pack_images, unpack_images
+from bbcodec.prediction.used_values import UsedValues
+
+
+def made(kind, shape, dtype, seed):
+    """Images (N, H, W, C) of a kind, over all values of the type."""
+    random, most = np.random.default_rng(seed), np.iinfo(dtype).max
+    if kind == "walk":
+        values = np.cumsum(np.cumsum(random.normal(0, most / 99, shape), 1), 2)
+    elif kind == "alike":  # channels and images
+        values = np.cumsum(random.normal(0, most / 99, (1, *shape[1:3], 1)), 2) + random.integers(0, 3, shape)
+    elif kind == "few":
+        values = random.choice(random.integers(0, most + 1, 5), shape)
+    elif kind == "ends":
+        values = random.integers(0, 2, shape) * most
+    else:
+        values = random.integers(0, most + 1, shape)
+    return (values.astype(np.int64) % (most + 1)).astype(dtype)
+
+
+@st.composite
+def stacks(draw):
+    shape = tuple(draw(st.integers(1, most)) for most in (3, 9, 9, 4))
+    kind = draw(st.sampled_from(["noise", "walk", "alike", "few", "ends"]))
+    return made(kind, shape, draw(st.sampled_from([np.uint8, np.uint16])), draw(st.integers(0, 999)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(stacks())
+@example(np.zeros((1, 1, 1, 1), np.uint8))
+@example(np.full((2, 3, 4, 3), 65535, np.uint16))
+@example(made("walk", (1, 40, 50, 1), np.uint16, 3))
+@example(made("alike", (3, 20, 20, 3), np.uint8, 4))
+@example(np.where(np.arange(900).reshape(1, 30, 30, 1) == 620, 65535, 0).astype(np.uint16))
+def test_images_come_back_and_are_coded_as_the_page_says(images):
+    data = pack_images(images)
+    again = unpack_images(data, images.shape)
+    assert again.dtype == images.dtype
+    assert np.array_equal(again, images)
+    planes, taken = to_planes(images)
+    used = [UsedValues.of(plane) for plane in planes]
+    ranks = np.stack([one.ranks(plane) for one, plane in zip(used, planes, strict=True)], 1)
+    groups = plain_stream(ranks.tolist(), [one.most for one in used])
+    head = bytes([taken[0] + 128 * (images.dtype == np.uint16), *taken[1:]]) + b"".join(one.pack() for one in used)
+    assert data == head + b"".join(pack_varint(size) + words for size, words in groups)
+
+
+def test_known_streams():
+    """The same on every machine."""
+    found = [zlib.crc32(pack_images(made("walk", (2, 30, 20, 3), dtype, 7))) for dtype in (np.uint8, np.uint16)]
+    assert found == KNOWN
+
+
+KNOWN = [3642203296, 934781766]
+
+
+def test_rows_are_coded_in_groups(monkeypatch):
+    """What was learned goes on: the rows after the first group take no more than in one."""
+    monkeypatch.setattr(residuals, "GROUP", 500)
+    images = made("walk", (2, 31, 20, 3), np.uint8, 1)
+    data = pack_images(images)
+    assert np.array_equal(unpack_images(data, images.shape), images)
+    monkeypatch.undo()
+    assert 0 < len(data) - len(pack_images(images)) < 13 * 8 * 8 // 8
+    with pytest.raises(DamagedArchive):
+        unpack_images(data, images.shape)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_channels_are_less_others_where_that_is_smoother(channels, dtype):
+    for kind in ("alike", "noise"):
+        images = made(kind, (2, 9, 11, channels), dtype, 5)
+        planes, taken = to_planes(images)
+        assert planes.shape == (channels, 2, 9, 11)
+        assert len(taken) == channels
+        assert taken[0] == 0
+        assert (max(taken) > 0) == (kind == "alike" and channels > 1)
+        assert np.array_equal(from_planes(planes, taken, dtype), images)
+
+
+def test_the_image_before_helps():
+    """Slices that are nearly the same cost less than the first."""
+    first = made("walk", (1, 48, 48, 1), np.uint16, 2)
+    noise = np.random.default_rng(0).integers(0, 3, (4, 48, 48, 1)).astype(np.uint16)
+    together = len(pack_images(first // 2 + noise))
+    assert together < 0.7 * sum(len(pack_images(first // 2 + noise[k : k + 1])) for k in range(4))
+
+
+def test_channels_that_are_equal_cost_next_to_nothing():
+    grey = made("walk", (1, 64, 64, 1), np.uint8, 2)
+    assert len(pack_images(grey.repeat(3, axis=3))) < len(pack_images(grey)) + 60
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_damage_is_damage_or_other_images(data):
+    images = made("walk", (2, 9, 7, data.draw(st.integers(1, 4))), data.draw(st.sampled_from([np.uint8, np.uint16])), 8)
+    stored = bytearray(pack_images(images))
+    stored[data.draw(st.integers(0, len(stored) - 1))] ^= data.draw(st.integers(1, 255))
+    with suppress(DamagedArchive):
+        assert unpack_images(bytes(stored), images.shape).shape == images.shape
+
+
+def test_cut_and_longer_streams_are_damage():
+    images = made("walk", (1, 9, 7, 3), np.uint8, 8)
+    stored = pack_images(images)
+    for bad in (*(stored[:size] for size in range(len(stored))), stored + b"\0", stored + bytes(8)):
+        with pytest.raises(DamagedArchive):
+            unpack_images(bad, images.shape)
+    for shape in ((1, 9, 8, 3), (1, 8, 7, 3), (2, 9, 7, 3)):
+        with pytest.raises(DamagedArchive):
+            unpack_images(stored, shape)
+
+
+def test_impossible_channels_are_damage():
+    images = made("alike", (1, 9, 7, 3), np.uint8, 8)
+    stored = bytearray(pack_images(images))
+    for at, value in ((0, 1), (0, 2), (1, 2), (2, 3), (1, 255)):
+        with pytest.raises(DamagedArchive):
+            unpack_images(bytes([*stored[:at], value, *stored[at + 1 :]]), images.shape)
+
+
+def test_lengths_of_a_stranger_take_no_memory():
+    stored = bytes([0]) + UsedValues.of(np.zeros((1, 1, 1), np.uint16)).pack() + pack_varint(2**31) + bytes(99)
+    with pytest.raises(DamagedArchive):
+        unpack_images(stored, (1, 3, 3, 1))
+
+
+@pytest.mark.parametrize("word", [0, 2**32 - 1, 0xAAAAAAAA])
+def test_errors_far_beyond_what_is_likely_are_damage(word):
+    """Where the distribution has no mass left to divide."""
+    head = bytes([0]) + UsedValues.of(np.array([[[0, 255]]], np.uint16)).pack()
+    words = np.array([2**20, *[word] * 99], "<u4").tobytes()
+    with pytest.raises(DamagedArchive):
+        unpack_images(head + pack_varint(100) + words, (1, 9, 9, 1))

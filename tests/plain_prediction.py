@@ -1,0 +1,238 @@
+"""Predictions that learn, once more: plain Python from docs/coding.md 15, one number at a time, without any bounds."""
+
+from itertools import product
+
+import numpy as np
+
+from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.tables import BERNOULLI, LOGISTIC
+
+NEIGHBOURS = (
+    "0 -1, -1 0, -1 -1, -1 1, 0 -2, -2 0, -1 2, -1 -2, -2 -1, -2 1, -2 2, -2 -2, "
+    "0 -3, -3 0, -3 -1, -3 1, -1 3, -1 -3, -2 3, -2 -3, -3 2, -3 -2, 0 -4, -4 0"
+)
+
+
+NEARBY = (0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0)
+
+
+class PlainPredictor:
+    """Predictions of planes, lists of rows: 15.2."""
+
+    PLACES = tuple(tuple(map(int, pair.split())) for pair in NEIGHBOURS.split(", "))
+    COUNTS, GAINS, BACK = (24, 14, 6, 24), (16384, 4096, 24576, 2048), (True, False, True, True)
+
+    def __init__(self):
+        self.weights = [{2: -(2**18), 3: 2**18} for _ in self.COUNTS]
+
+    def begin(self, rows, before, most):
+        """A plane, and the one before it, or None."""
+        self.rows, self.before, self.most, self.wrong = rows, before, most, {}
+
+    def at(self, i, j, di, dj):
+        if i + di < 0:
+            di, dj = 0, -1
+        if j + dj < 0:
+            return self.rows[i + di - 1][0] if i + di > 0 else 0
+        return self.rows[i + di][min(j + dj, len(self.rows[0]) - 1)]
+
+    def back(self, i, j, di, dj):
+        height, width = len(self.before), len(self.before[0])
+        return self.before[min(max(i + di, 0), height - 1)][min(max(j + dj, 0), width - 1)]
+
+    def predict(self, i, j):
+        """The prediction in 1/16 of a place, and all five; `rows` holds what was coded before."""
+        w, n, c = (self.at(i, j, *place) for place in ((0, -1), (-1, 0), (-1, -1)))
+        self.f = {k: 2 * self.at(i, j, *place) - w - n for k, place in enumerate(self.PLACES)}
+        if self.before:
+            left, up = self.back(i, j, 0, -1), self.back(i, j, -1, 0)
+            for k, place in enumerate(((0, 0), (0, 1), (1, 0), (0, -1), (-1, -1)), 24):
+                self.f[k] = 2 * self.back(i, j, *place) - left - up
+            self.f[29] = 2 * self.back(i, j, 0, 0) - w - n
+        self.p = []
+        for m, a in enumerate(self.weights):
+            moved = sum(a.get(k, 0) * self.f[k] for k in self.sees(m)) >> 17
+            self.p.append(min(max(8 * (w + n) + moved, 0), 16 * self.most))
+        self.p.append(16 * min(max(sorted((w, n, w + n - c))[1], 0), self.most))
+        near = []
+        for m in range(5):
+            e = [self.wrong.get((i + di, j + dj, m), 0) for di, dj in NEARBY]
+            near.append(2 * e[0] + 2 * e[1] + sum(e[2:]) + 10)
+        q = [(256 * min(near) // g) ** 3 for g in near]
+        return sum(a * b for a, b in zip(q, self.p, strict=True)) // sum(q), w, n, c
+
+    def sees(self, m):
+        return [k for k in self.f if k < self.COUNTS[m] or (k >= 24 and self.BACK[m])]
+
+    def follow(self, i, j):
+        x = self.rows[i][j]
+        for m in range(5):
+            self.wrong[i, j, m] = abs(16 * x - self.p[m])
+        for m, a in enumerate(self.weights):
+            d, count = 16 * x - self.p[m], self.COUNTS[m]
+            energy = 4 * count + count * d * d // 6400 + sum(self.f[k] ** 2 for k in self.sees(m))
+            step = 2**20 * self.GAINS[m] * d // energy
+            for k in self.sees(m):
+                a[k] = min(max(a.get(k, 0) + (step * self.f[k] >> 20), -(2**22)), 2**22)
+
+
+def plain_tokens(images, most):
+    """Tokens of ranks, a list of rows for each image, and the fine bits as text: 15.3."""
+    tokens, fine, predictor, before = [], "", PlainPredictor(), None
+    for rows in images:
+        predictor.begin(rows, before, most)
+        for i, j in product(range(len(rows)), range(len(rows[0]))):
+            e = rows[i][j] - (predictor.predict(i, j)[0] + 8 >> 4)
+            predictor.follow(i, j)
+            k = max(0, abs(e).bit_length() - 4)
+            tokens.append(128 + (e > 0) * (8 * k + (e >> k)) - (e < 0) * (8 * k + (-e >> k)))
+            fine += f"{abs(e) % 2**k:0{k}b}" if k else ""
+        before = rows
+    return tokens, fine
+
+
+def cubic(x):
+    x = min(max(x, 0), len(LOGISTIC) * 2**24 - 1)
+    t = x % 2**24
+    c0, c1, c2, c3 = map(int, LOGISTIC[x >> 24])
+    return c0 + ((c1 + ((c2 + (c3 * t >> 24)) * t >> 24)) * t >> 24)
+
+
+def one(logit):
+    """The probability of a one, 2**-24."""
+    return 2**24 - int(BERNOULLI[min(max(logit, -2047), 2047) + 2047])
+
+
+STRETCH = [
+    int(np.searchsorted([one(logit) for logit in range(-1023, 1023)], (2 * i + 1) << 11)) - 1023 for i in range(4096)
+]
+
+
+def log2(z):
+    return z.bit_length() - 1
+
+
+def q_of(z):
+    o = log2(z + 1)
+    return min(79, 4 * o + (4 * (z + 1) >> o) - 4)
+
+
+def r_of(z):
+    return 8 + (1 if z >= 0 else -1) * min(7, log2(abs(z) | 4) - 2)
+
+
+class PlainCoder:
+    """Intervals of the samples of planes, 15.5 and 15.6; one channel's memory is a dictionary with defaults."""
+
+    def __init__(self, channels):
+        self.predictors = [PlainPredictor() for _ in range(channels)]
+        self.counters, self.weights, self.sizes = {}, {}, {}
+        self.errors, self.past, self.intervals, self.samples = {}, {}, [], 0
+
+    def plane(self, rows, before, channel, most):
+        """Code a plane; returns how many intervals there are after each of its rows."""
+        predictor, ends = self.predictors[channel], []
+        predictor.begin(rows, before, most)
+        self.channel, self.errors, self.width, self.height = channel, {}, len(rows[0]), len(rows)
+        for i, row in enumerate(rows):
+            for j, x in enumerate(row):
+                self.sample(i, j, x, *predictor.predict(i, j))
+                predictor.follow(i, j)
+            ends.append(len(self.intervals))
+        return ends
+
+    def error(self, i, j):
+        return self.errors.get((i, min(j, self.width - 1)), 0) if j >= 0 else 0
+
+    def sample(self, i, j, x, guess, w, n, c):
+        whole, predictor = guess + 8 >> 4, self.predictors[self.channel]
+        e = [self.error(i + di, j + dj) for di, dj in NEARBY]
+        u = q_of((2 * abs(e[0]) + 2 * abs(e[1]) + sum(map(abs, e[2:]))) >> 3)
+        right = predictor.at(i, j, -1, 1) if i else w
+        ahead = [(i, min(j + 1, self.width - 1)), (min(i + 1, self.height - 1), j)]
+        self.contexts = (
+            (w - whole) % 64 * 64 + (n - whole) % 64,
+            16 * r_of(e[0]) + r_of(e[1]),
+            16 * r_of(predictor.p[0] - guess) + r_of(predictor.p[4] - guess),
+            16 * r_of(e[2]) + r_of(e[3]),
+            whole % 4096,
+            16 * q_of(4 * (abs(w - c) + abs(n - c) + abs(n - right))) + u // 5,
+            128 * r_of(self.past.get((i, j), 0)) + q_of(sum(abs(self.past.get(place, 0)) for place in ahead)),
+        )
+        first = max(1, (4 + u % 4) * 2 ** (u // 4) * 45 >> 8), 1
+        size, count = self.sizes.get((self.channel, u), first)
+        rate = 2**36 // max(184 * size // count, 179)
+
+        def tail(d):
+            return cubic((320 << 24) - d * rate)
+
+        self.code(x - whole, 16 * whole - guess, tail, 4 * min(39, u // 2))
+        found = 16 * x - guess
+        size, count = size + abs(found), count + 1
+        self.sizes[self.channel, u] = (size >> 1, count >> 1) if count > 400 else (size, count)
+        self.errors[i, j] = self.past[i, j] = found
+        self.samples += 1
+
+    def code(self, e, o, tail, level):
+        below, above = tail(8 - o), tail(8 + o)
+        self.decide(e != 0, 0, level, below + above, 2**44)
+        if e == 0:
+            return
+        self.decide(e > 0, 1, level + 1, above, below + above)
+        a, t, mass, c = abs(e), (1 if e > 0 else -1), above if e > 0 else below, 1
+        while True:
+            z = tail(2 ** (c + 4) - 8 + t * o)
+            if c < 16:
+                self.decide(a.bit_length() > c, 1 + c, level + 2, z, mass)
+            if a.bit_length() == c:
+                break
+            mass, c = z, c + 1
+        mass, k, j = mass - z, 1, c - 1
+        while j and k < 8:
+            j -= 1
+            upper = tail(16 * (2 * k + 1) * 2**j - 8 + t * o) - z
+            bit = a >> j & 1
+            self.decide(bit, 17 + 7 * (c - 2) + k - 1, level + 3, upper, mass)
+            mass, z, k = (upper, z, 2 * k + 1) if bit else (mass - upper, z + upper, 2 * k)
+        if j:
+            self.intervals.append((a % 2**j << 16 - j, 1 << 16 - j))
+
+    def decide(self, bit, decision, level, b, a):
+        keys = [(self.channel, number, h, decision) for number, h in enumerate(self.contexts)]
+        counters = [self.counters.get(key, (0, 0)) for key in keys]
+        inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters]
+        inputs.append(STRETCH[min(2**12 * b // max(1, a), 4095)])
+        sums = []
+        for key in ((self.channel, "decision", decision), (self.channel, "level", level)):
+            weights = self.weights.setdefault(key, [2**14] * 8)
+            sums.append((weights, sum(x * y for x, y in zip(weights, inputs, strict=True))))
+        p = self.squash(sums[0][1] + sums[1][1] >> 17)
+        self.intervals.append((0, p) if bit else (p, 2**16 - p))
+        for weights, total in sums:
+            g = (2**16 * bool(bit) - self.squash(total >> 16)) * (40 + 120 * 2**14 // (2**14 + self.samples)) >> 6
+            moved = [w + (i * g + 2**13 >> 14) for w, i in zip(weights, inputs, strict=True)]
+            weights[:] = [min(max(w, -(2**18) + 1), 2**18 - 1) for w in moved]
+        for key, (v, m) in zip(keys, counters, strict=True):
+            target = 2**23 - 1 if bit else -(2**23)
+            self.counters[key] = v + ((target - v) * (131072 // (2 * m + 3)) >> 16), min(m + 1, 255)
+
+    @staticmethod
+    def squash(logit):
+        return min(max(one(logit) >> 8, 1), 65535)
+
+
+def plain_stream(planes, most):
+    """Groups of rows of planes [number][channel], lists of rows, as 15.4 has them."""
+    coder, ends, before = PlainCoder(len(most)), [], None
+    for image in planes:
+        for channel, rows in enumerate(image):
+            ends += coder.plane(rows, before, channel, most[channel])
+            before = rows
+        before = image[0]
+    step, parts, start = max(2**17 // len(planes[0][0][0]), 1), [], 0
+    for last in [*range(step, len(ends), step), len(ends)]:
+        stack, some = AnsStack(), coder.intervals[start : ends[last - 1]]
+        stack.push_intervals([one[0] for one in some], [one[1] for one in some], 16)
+        words, start = stack.flatten(), ends[last - 1]
+        parts.append((len(words), words.astype("<u4").tobytes()))
+    return parts
