@@ -13,6 +13,7 @@ from bbcodec.binary import pack_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.prediction import residuals
 from bbcodec.prediction.channels import from_planes, to_planes
+from bbcodec.prediction.stacks import parts_of
 from bbcodec.prediction.streams import pack_images, unpack_images
 from bbcodec.prediction.used_values import UsedValues
 
@@ -52,12 +53,15 @@ def test_images_come_back_and_are_coded_as_the_page_says(images):
     again = unpack_images(data, images.shape)
     assert again.dtype == images.dtype
     assert np.array_equal(again, images)
-    planes, taken = to_planes(images)
+    parts, (count, height, width, channels) = parts_of(images), images.shape
+    planes, taken = to_planes(images.reshape(count * parts, height // parts, width, channels))
     used = [UsedValues.of(plane) for plane in planes]
     ranks = np.stack([one.ranks(plane) for one, plane in zip(used, planes, strict=True)], 1)
     groups = plain_stream(ranks.tolist(), [one.most for one in used])
-    head = bytes([taken[0] + 128 * (images.dtype == np.uint16), *taken[1:]]) + b"".join(one.pack() for one in used)
-    assert data == head + b"".join(pack_varint(size) + words for size, words in groups)
+    head = bytes([taken[0] + 128 * (images.dtype == np.uint16), *taken[1:]]) + pack_varint(parts)
+    assert data == head + b"".join(one.pack() for one in used) + b"".join(
+        pack_varint(size) + words for size, words in groups
+    )
 
 
 def test_known_streams():
@@ -66,7 +70,7 @@ def test_known_streams():
     assert found == KNOWN
 
 
-KNOWN = [3642203296, 934781766]
+KNOWN = [2909313897, 4231392028]
 
 
 def test_rows_are_coded_in_groups(monkeypatch):
@@ -100,6 +104,21 @@ def test_the_image_before_helps():
     noise = np.random.default_rng(0).integers(0, 3, (4, 48, 48, 1)).astype(np.uint16)
     together = len(pack_images(first // 2 + noise))
     assert together < 0.7 * sum(len(pack_images(first // 2 + noise[k : k + 1])) for k in range(4))
+
+
+def test_pages_below_each_other_are_seen():
+    """A stack as one tall image takes as many bytes as its images; others stay one."""
+    page = made("walk", (1, 48, 40, 1), np.uint16, 2) // 2
+    pages = page + np.random.default_rng(0).integers(0, 3, (4, 48, 40, 1)).astype(np.uint16)
+    tall = pages.reshape(1, 192, 40, 1)
+    assert parts_of(tall) == 4
+    assert parts_of(pages) == parts_of(made("walk", (1, 192, 40, 1), np.uint16, 2)) == 1
+    data = pack_images(tall)
+    assert len(data) == len(pack_images(pages))
+    assert np.array_equal(unpack_images(data, tall.shape), tall)
+    for bad in (0, 5, 193):
+        with pytest.raises(DamagedArchive):
+            unpack_images(data[:1] + bytes([bad]) + data[2:], tall.shape)
 
 
 def test_channels_that_are_equal_cost_next_to_nothing():
@@ -137,7 +156,7 @@ def test_impossible_channels_are_damage():
 
 
 def test_lengths_of_a_stranger_take_no_memory():
-    stored = bytes([0]) + UsedValues.of(np.zeros((1, 1, 1), np.uint16)).pack() + pack_varint(2**31) + bytes(99)
+    stored = bytes([0, 1]) + UsedValues.of(np.zeros((1, 1, 1), np.uint16)).pack() + pack_varint(2**31) + bytes(99)
     with pytest.raises(DamagedArchive):
         unpack_images(stored, (1, 3, 3, 1))
 
@@ -145,7 +164,7 @@ def test_lengths_of_a_stranger_take_no_memory():
 @pytest.mark.parametrize("word", [0, 2**32 - 1, 0xAAAAAAAA])
 def test_errors_far_beyond_what_is_likely_are_damage(word):
     """Where the distribution has no mass left to divide."""
-    head = bytes([0]) + UsedValues.of(np.array([[[0, 255]]], np.uint16)).pack()
+    head = bytes([0, 1]) + UsedValues.of(np.array([[[0, 255]]], np.uint16)).pack()
     words = np.array([2**20, *[word] * 99], "<u4").tobytes()
     with pytest.raises(DamagedArchive):
         unpack_images(head + pack_varint(100) + words, (1, 9, 9, 1))
