@@ -40,9 +40,8 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """A function that is inlined into kernels, and cannot be called from elsewhere: that compiles in two thirds."""
-    alone = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(Function, nb.njit(nogil=True, forceinline=True, _nrt=False, **alone)(function))
+    """A function that is inlined into kernels."""
+    return cast(Function, nb.njit(nogil=True, forceinline=True, _nrt=False)(function))
 
 
 def kept(kernel: Any, package: Path) -> Any:
