@@ -100,13 +100,13 @@ def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
         f"MB/s of raw pixels on {environment['cores']} cores of an {environment['cpu']}, with start-up for bbcodec. "
         "By default it also decodes what it wrote before it reports success:"
     )
-    yield "Rows that name a codec are of archives that it alone coded, without predictions that learn as they go."
     told = []
     for name, one in speed["codecs"].items():
         checked = [(count, one["by_threads"].get(count, {}).get("compress_checked")) for count in threads]
         rates = [f"{two_digits(rate)} MB/s with {named(count)}" for count, rate in checked if rate]
         told.append(f"`{name}` then compresses at {', '.join(rates)}")
     yield f"{'; '.join(told)}."
+    yield "Rows that name a codec are of archives that it alone coded, without predictions that learn as they go."
 
 
 def published_note(published: Result) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import reference_reader
 import torch
 
+from bbcodec.archive.write import candidates
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 
@@ -19,6 +22,14 @@ FORMS = ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg", "seg
 KINDS = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
 CODINGS = ("original", "webp", "png", "jpegxl", "lzma", "lzma-planar", "lepton", "predicted")
 WAYS = ("", " split", " colours", " colours split")
+
+
+@contextmanager
+def without_predicted() -> Iterator[None]:
+    """Compress without `predicted`, which would leave nothing of small and simple images to other codings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "CODINGS", tuple(one for one in candidates.CODINGS if one.name != "predicted"))
+        yield
 
 
 def check_digests(name: str, contents: list[bytes], expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,10 @@ import reference_reader
 from dicom_examples import dicom
 from PIL.PngImagePlugin import PngInfo
 from pinned_inputs import echoes, interlaced, natural, random, save, save_indexed, settle, strokes, zipped
-from pins import check_digests, echo_codec, stored_as
+from pins import check_digests, echo_codec, stored_as, without_predicted
 from tiff_examples import page, tiff
 
 import bbcodec
-from bbcodec.archive.write import candidates
 
 Fill = Callable[[Path], None]
 GREY_2 = Path(__file__).parents[1] / "benchmarks" / "codecs" / "grey-2.bbc"
@@ -330,10 +330,7 @@ def compressed(name: str, folder: Path, **options: Any) -> bytes:
     options = CASES[name].options | options
     if options["codec"] == "echo":
         options["codec"] = echo_codec(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        if not options.pop("predicted", True):
-            codings = tuple(one for one in candidates.CODINGS if one.name != "predicted")
-            patch.setattr(candidates, "CODINGS", codings)
+    with nullcontext() if options.pop("predicted", True) else without_predicted():
         bbcodec.compress(folder / "in", folder / "out.bb", device="cpu", **options)
     return (folder / "out.bb").read_bytes()
 
