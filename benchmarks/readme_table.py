@@ -75,7 +75,6 @@ def photos(kodak: Result, speed: Result, published: Result, learned: Result) -> 
     for name, one in speed["codecs"].items():
         cells = two_ways(one["by_threads"], threads, "compress", "decompress")
         rows.append((one["archive_bytes"], f"bbcodec, `{name}`", True, cells))
-    rows.append((ours["archive_bytes"], "bbcodec, as it chooses", True, [""] * (2 * len(threads))))
     after, minutes = learned["adapted"], learned["minutes"]
     told = [two_digits(dims / 1e6 / after[way]) for way in ("seconds", "seconds_decompress")]
     name = f"bbcodec, `photo-3`, `--adapt {minutes}` \\*\\*"

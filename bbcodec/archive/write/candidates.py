@@ -43,6 +43,7 @@ SAMPLE_PIXELS: Final = 2**16  # on which a coding has to come near the best so f
 SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says,
 # by at most 4 % (LZMA by 12 %, but it is no rival there) where images do not repeat each other.
 NEW_SLACK: Final = 1.05
+LARGE_GAIN: Final = 0.98
 REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
 PLACE_BYTES: Final = 4  # about what directories need for one more place
@@ -260,7 +261,7 @@ class SheetLayout:
 
 
 def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
-    """Small images in sheets of each coding that comes near the best so far on a few of them."""
+    """Images in sheets of each coding, several in one, that comes near the best so far on a few of them."""
     count, height, width, channels = images.shape
     codings = [coding for coding in _codings(options) if images.dtype in coding.sheet_types]
     codings = [coding for coding in codings if height * width <= coding.sheet_pixels]
@@ -272,9 +273,11 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
     alike = repetition(images, best.total) if learned and len(few) < count else 0.0
     if learned and alike < REPETITION[0]:
         slack = 1.0 if len(few) == count else NEW_SLACK
+    if height * width > SAMPLE_PIXELS:  # they gain only from being like the image before, which two of them tell
+        slack = LARGE_GAIN
     bar = slack * best.costs[: len(few)].sum()
     settle = learned and alike < REPETITION[1]
-    likely = [one for one in most if most[one] and not (settle and least_sheet(one.name, few, bar) > bar)]
+    likely = [one for one in most if most[one] > 1 and not (settle and least_sheet(one.name, few, bar) > bar)]
     sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in likely}
     bar = min([bar, *(SAMPLE_SLACK * size for size in sizes.values())])
     for coding, size in sizes.items():

@@ -176,3 +176,13 @@ def test_images_of_a_group_that_are_settled_are_compared_in_full(monkeypatch):
     assert [chunk.type for chunk in group.chunks] == [LEARNED]
     assert group.tried.keys() >= {"learned", "webp", "png"}
     assert (group.alone > group.costs).all()
+
+
+def test_large_images_share_sheets_where_they_are_like_each_other():
+    """Slices are predicted from those before them; of others, two tell that a sheet gains nothing."""
+    slices = np.add(noise(1, 300, 300, 1), noise(6, 300, 300, 1) % 3, dtype=np.uint16)
+    for images, coding in ((slices, "sheet (predicted)"), (noise(6, 300, 300, 1).astype(np.uint16), "predicted")):
+        group = encode_plane(pool_of(), images, 65536, PLAIN)
+        assert ("sheet (predicted)" in group.tried) == (coding == "sheet (predicted)")
+        check_group(group, 6)
+    assert not list(encode_sheets(noise(2, 1000, 1000, 3), PLAIN, encode_each(noise(2, 1000, 1000, 3), 256, PLAIN)))
