@@ -9,6 +9,7 @@ import pytest
 from folders import quick_webp
 from pattern_model import codec_content, familiar, load_pattern
 from PIL import Image, ImageDraw
+from pins import without_predicted
 
 import bbcodec
 from bbcodec.codec import pool as workers
@@ -271,7 +272,7 @@ def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
         ImageDraw.Draw(image).line(points, 1, 3)
         images.append(np.array(image.convert("L")) // 255)
     np.save(tmp_path / "strokes.npy", np.array(images))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, without_predicted():
         patch.setattr(workers, "load_content", LOAD_INSTALLED)
         report = evaluate("mnist-binary-2", tmp_path / "strokes.npy", iwae=10, iwae_images=3, baselines=False)
         bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-2")
