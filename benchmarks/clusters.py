@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import pickle
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,32 +47,17 @@ def write_crops(data: Path, folder: Path, count: int, size: tuple[int, int]) -> 
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def killing(kind: str, scratch: Path, every: int, kills: int) -> Iterator[Any]:
-    """An executor of a new cluster here, that kills its workers."""
-    from clusters_here import Killing, dask_cluster, ray_workers
-
-    from bbcodec.clusters import cluster
-
-    if kind == "ray":
-        with cluster("ray") as connected:
-            yield Killing(connected.executor, ray_workers, every=every, kills=kills)
-        return
-    from distributed import Client
-
-    with dask_cluster(scratch) as address, Client(address, set_as_default=False) as client:
-        pids = lambda: list(client.run(os.getpid).values())  # noqa: E731
-        yield Killing(client.get_executor(pure=False), pids, every=every, kills=kills)
-
-
 def kills_of(kind: str, folder: Path, here: Path, scratch: Path, kills: int) -> dict[str, Any]:
     """What came of a run of one task a file, and so many kills, evenly spread."""
+    from clusters_here import dask_cluster, workers_killed
+
     import bbcodec
 
     scratch.mkdir()
     there = scratch / "there.bb"
     files = len(list(folder.iterdir()))
-    with killing(kind, scratch, files // (kills + 1), kills) as workers:
+    scheduler: Any = dask_cluster(scratch) if kind == "dask" else nullcontext()
+    with scheduler as address, workers_killed(kind, address, files // (kills + 1), kills) as workers:
         start = time.perf_counter()
         bbcodec.compress(folder, there, codec="photo-fast-1", executor=workers, jobs=2)
         seconds = time.perf_counter() - start

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from bbcodec.clusters import cluster
+
 PATIENCE = 60  # seconds
 
 
@@ -84,3 +86,17 @@ def ray_workers() -> list[int]:
             if process.cmdline()[0].startswith("ray::_call"):
                 found.append(process.pid)
     return found
+
+
+@contextmanager
+def workers_killed(kind: str, scheduler: str | None, every: int, kills: int) -> Iterator[Killing]:
+    """An executor whose workers are killed: of Dask, by the address of its scheduler, or of a new cluster of Ray."""
+    if kind == "ray":
+        with cluster("ray") as connected:
+            yield Killing(connected.executor, ray_workers, every=every, kills=kills)
+        return
+    from distributed import Client  # which is optional
+
+    with Client(scheduler, set_as_default=False) as client:
+        executor = client.get_executor(pure=False)
+        yield Killing(executor, lambda: list(client.run(os.getpid).values()), every=every, kills=kills)

@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import PIL.Image
 import pytest
-from clusters_here import Killing, dask_cluster, ray_workers, wait_until
+from clusters_here import dask_cluster, wait_until, workers_killed
 from fake_codec import familiar
 from folders import check_same_tree, make_folder, save
 
@@ -64,18 +64,6 @@ def test_a_dask_cluster_makes_the_archive_of_this_machine(scheduler, folder, tmp
     assert main(["decompress", str(tmp_path / "there.bb"), "-o", str(tmp_path / "back"), "-q"]) == 0
     check_same_tree(folder, tmp_path / "back")
     assert capsys.readouterr().err == ""
-
-
-@contextmanager
-def workers_killed(kind: str, scheduler: str, every: int, kills: int) -> Iterator[Killing]:
-    """An executor of a cluster, whose workers are killed."""
-    if kind == "ray":
-        with cluster("ray") as connected:
-            yield Killing(connected.executor, ray_workers, every=every, kills=kills)
-        return
-    with distributed.Client(scheduler, set_as_default=False) as client:
-        executor = client.get_executor(pure=False)
-        yield Killing(executor, lambda: list(client.run(os.getpid).values()), every=every, kills=kills)
 
 
 def check_kills(kind: str, scheduler: str, folder: Path, chunks: int, kills: int) -> None:

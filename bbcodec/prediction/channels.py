@@ -11,8 +11,7 @@ from bbcodec.errors import DamagedArchive
 
 ORDER: Final = {1: (0,), 2: (0, 1), 3: (1, 0, 2), 4: (1, 0, 2, 3)}  # green first, which is most like the others
 ZERO: Final = 2**15  # what stands for no difference; differences are taken modulo 2**16
-# What may be taken from a channel: nothing, the first in order, or the mean of the first two, rounded down.
-NOTHING, FIRST, MEAN = 0, 1, 2
+MEAN: Final = 2  # what is taken from a channel: 0 nothing, 1 the first in order, 2 the mean of the first two
 
 Samples = NDArray[Any]  # uint8 or uint16 (N, H, W, C)
 Planes = NDArray[np.uint16]  # (C, N, H, W)
