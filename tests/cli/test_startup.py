@@ -13,6 +13,10 @@ from pinned_inputs import natural
 CODEC = Path(__file__).parents[2] / "benchmarks" / "codecs" / "photo-8bit-1.bbc"
 HEAVY = ("torch", "matplotlib", "rich", "scipy.linalg", "imagecodecs", "skimage")
 
+WITHOUT_PREDICTIONS = """
+from bbcodec.archive.write import candidates
+candidates.CODINGS = tuple(one for one in candidates.CODINGS if one.name != "predicted")
+"""
 PROGRAM = """
 import json, sys
 from bbcodec.cli.main import main
@@ -22,9 +26,10 @@ open(sys.argv[1], "w").write(json.dumps([code, sorted(sys.modules)]))
 
 
 def modules_of(folder: Path, *arguments: object) -> set[str]:
-    """The modules that a process has imported once it has run a command."""
+    """The modules that a process has imported once it has run a command; `compress` is to need the codec."""
     told = folder / "modules.json"
-    command = [sys.executable, "-c", PROGRAM, str(told), *map(str, arguments)]
+    program = WITHOUT_PREDICTIONS + PROGRAM if arguments[0] == "compress" else PROGRAM
+    command = [sys.executable, "-c", program, str(told), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, cwd=folder)
     assert done.returncode == 0, done.stderr
     code, modules = json.loads(told.read_text())
