@@ -6,15 +6,20 @@ Handlers are replaced by `bbcodec.signal_handlers`, which workers use too.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bbcodec.signal_handlers import STOP_SIGNALS, replaced_handlers
+from bbcodec.signal_handlers import POSIX, STOP_SIGNALS, replaced_handlers
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALLED: Final = 128  # plus the number of the signal: the exit code, as in shells
 BROKEN_PIPE: Final = SIGNALLED + 13  # SIGPIPE, which Windows lacks
+AGAIN_SECONDS: Final = 0.05  # after which an interrupt that was lost is raised again
 
 
 class Terminated(KeyboardInterrupt):
@@ -44,8 +49,34 @@ class StopSignals:
     def handled(self) -> Iterator[None]:
         """SIGINT raises KeyboardInterrupt; SIGTERM and SIGHUP raise Terminated, once. Custom handlers stay."""
         defaults = (signal.SIG_DFL, signal.default_int_handler)
-        with replaced_handlers([n for n in STOP_SIGNALS if signal.getsignal(n) in defaults], self._receive):
+        numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) in defaults]
+        with replaced_handlers(numbers, self._receive), self._raised_again():
             yield
+
+    @contextmanager
+    def _raised_again(self) -> Iterator[None]:
+        """An interrupt that Python drops, as all that `__del__` and callbacks of C code raise, comes again by an alarm.
+
+        Without it, work that waits for others would wait on.
+        """
+        earlier = sys.unraisablehook
+
+        def hear(dropped: UnraisableHookArgs) -> None:
+            if not (POSIX and self.received and isinstance(dropped.exc_value, KeyboardInterrupt)):
+                earlier(dropped)
+                return
+            signal.signal(self.received[-1], self._receive)  # which it ignores, if it is not SIGINT
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+        alarms = [signal.SIGALRM] if POSIX else []
+        with replaced_handlers(alarms, lambda *_: signal.raise_signal(self.received[-1])):
+            sys.unraisablehook = hear
+            try:
+                yield
+            finally:
+                sys.unraisablehook = earlier
+                if self.received and POSIX:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received.append(number)
@@ -56,7 +87,8 @@ class StopSignals:
     def check(self) -> None:
         """Raise the interrupt for the last signal received, if any.
 
-        Exceptions raised by a handler are lost where compiled code calls back into Python; long work checks again.
+        Exceptions raised by a handler are lost where compiled code calls back into Python, and not always heard of
+        (`_raised_again`); long work checks again.
         """
         if self.received:
             number = self.received[-1]

@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import sys
+import threading
 
 import pytest
 
@@ -48,6 +50,64 @@ def test_custom_handlers_stay(defaults):
     with signals.handled():
         signal.raise_signal(signal.SIGTERM)
     assert (found, signals.received) == ([signal.SIGTERM], [])
+
+
+class Raising:
+    """Python drops whatever its end raises."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+        raise AssertionError("the handler raises first")
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+@pytest.mark.parametrize(("number", "interrupt"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_an_interrupt_that_was_dropped_ends_a_wait(defaults, number, interrupt, losses):
+    signals, hook = StopSignals(), sys.unraisablehook
+
+    def work():
+        with signals.handled():
+            for _ in range(losses):
+                Raising(number)
+            threading.Event().wait(10)
+
+    with pytest.raises(interrupt):
+        work()
+    assert set(signals.received) == {number}
+    assert sys.unraisablehook is hook
+    assert {number: signal.getsignal(number) for number in defaults} == defaults
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_dropped_interrupt_ends_no_clean_up_twice(defaults):
+    signals = StopSignals()
+    with signals.handled():
+        Raising(signal.SIGTERM)
+        with pytest.raises(Terminated):
+            threading.Event().wait(10)
+        signal.raise_signal(signal.SIGTERM)
+        threading.Event().wait(0.2)
+
+
+def test_work_that_ends_before_a_dropped_interrupt_comes_again_ends_well(defaults):
+    with StopSignals().handled():
+        Raising(signal.SIGTERM)
+    threading.Event().wait(0.2)
+
+
+def test_other_errors_that_are_dropped_are_told_as_before(defaults, monkeypatch):
+    class Failing:
+        def __del__(self):
+            raise ZeroDivisionError
+
+    told = []
+    monkeypatch.setattr("sys.unraisablehook", lambda dropped: told.append(dropped.exc_type))
+    with StopSignals().handled():
+        Failing()
+    assert told == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(
