@@ -345,8 +345,10 @@ def _write(work: _Work, begin: Begin, request: CompressRequest) -> Summary:
         written = work.write(begin, rest)
         names = ", ".join(use.source.name for use in request.codec_uses if use.embed)
         notes.append(f"the codec {names} would take more bytes than it saves: stored without it")
-    elif len(request.codecs) == 1 and not request.adapted and not written.summary.codecs:
-        notes.append(f"codec {request.codecs[0].name} was not used: {written.unused}")
+    elif request.adapted or len(request.codecs) == 1:
+        wanted = [one.codec for one in request.adapted] or request.codecs
+        unused = [one.name for one in wanted if one.name not in written.summary.codecs]
+        notes += [f"codec {name} was not used: {written.unused}" for name in unused]
     written.summary.skipped = [*work.scan.skipped, *missing_packages(work.tasks), *notes]
     return written.summary
 
