@@ -121,13 +121,43 @@ def r_of(z):
     return 8 + (1 if z >= 0 else -1) * min(7, log2(abs(z) | 4) - 2)
 
 
-class PlainCoder:
-    """Intervals of the samples of planes, 15.5 and 15.6; one channel's memory is a dictionary with defaults."""
+class PlainMixing:
+    """Intervals of decisions: 15.6; memory is in dictionaries with defaults."""
+
+    def __init__(self):
+        self.channel, self.counters, self.weights, self.intervals, self.samples = 0, {}, {}, [], 0
+
+    def decide(self, bit, decision, level, b, a):
+        keys = [(self.channel, number, h, decision) for number, h in enumerate(self.contexts)]
+        counters = [self.counters.get(key, (0, 0)) for key in keys]
+        inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters]
+        inputs.append(STRETCH[min(2**12 * b // max(1, a), 4095)])
+        sums = []
+        for key in ((self.channel, "decision", decision), (self.channel, "level", level)):
+            weights = self.weights.setdefault(key, [2**14] * 8)
+            sums.append((weights, sum(x * y for x, y in zip(weights, inputs, strict=True))))
+        p = self.squash(sums[0][1] + sums[1][1] >> 17)
+        self.intervals.append((0, p) if bit else (p, 2**16 - p))
+        for weights, total in sums:
+            g = (2**16 * bool(bit) - self.squash(total >> 16)) * (40 + 120 * 2**14 // (2**14 + self.samples)) >> 6
+            moved = [w + (i * g + 2**13 >> 14) for w, i in zip(weights, inputs, strict=True)]
+            weights[:] = [min(max(w, -(2**18) + 1), 2**18 - 1) for w in moved]
+        for key, (v, m) in zip(keys, counters, strict=True):
+            target = 2**23 - 1 if bit else -(2**23)
+            self.counters[key] = v + ((target - v) * (131072 // (2 * m + 3)) >> 16), min(m + 1, 255)
+
+    @staticmethod
+    def squash(logit):
+        return min(max(one(logit) >> 8, 1), 65535)
+
+
+class PlainCoder(PlainMixing):
+    """Intervals of the samples of planes, 15.5 and 15.6."""
 
     def __init__(self, channels):
+        super().__init__()
         self.predictors = [PlainPredictor() for _ in range(channels)]
-        self.counters, self.weights, self.sizes = {}, {}, {}
-        self.errors, self.past, self.intervals, self.samples = {}, {}, [], 0
+        self.sizes, self.errors, self.past = {}, {}, {}
 
     def plane(self, rows, before, channel, most):
         """Code a plane; returns how many intervals there are after each of its rows."""
@@ -197,29 +227,6 @@ class PlainCoder:
         if j:
             self.intervals.append((a % 2**j << 16 - j, 1 << 16 - j))
 
-    def decide(self, bit, decision, level, b, a):
-        keys = [(self.channel, number, h, decision) for number, h in enumerate(self.contexts)]
-        counters = [self.counters.get(key, (0, 0)) for key in keys]
-        inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters]
-        inputs.append(STRETCH[min(2**12 * b // max(1, a), 4095)])
-        sums = []
-        for key in ((self.channel, "decision", decision), (self.channel, "level", level)):
-            weights = self.weights.setdefault(key, [2**14] * 8)
-            sums.append((weights, sum(x * y for x, y in zip(weights, inputs, strict=True))))
-        p = self.squash(sums[0][1] + sums[1][1] >> 17)
-        self.intervals.append((0, p) if bit else (p, 2**16 - p))
-        for weights, total in sums:
-            g = (2**16 * bool(bit) - self.squash(total >> 16)) * (40 + 120 * 2**14 // (2**14 + self.samples)) >> 6
-            moved = [w + (i * g + 2**13 >> 14) for w, i in zip(weights, inputs, strict=True)]
-            weights[:] = [min(max(w, -(2**18) + 1), 2**18 - 1) for w in moved]
-        for key, (v, m) in zip(keys, counters, strict=True):
-            target = 2**23 - 1 if bit else -(2**23)
-            self.counters[key] = v + ((target - v) * (131072 // (2 * m + 3)) >> 16), min(m + 1, 255)
-
-    @staticmethod
-    def squash(logit):
-        return min(max(one(logit) >> 8, 1), 65535)
-
 
 def plain_stream(planes, most):
     """Groups of rows of planes [number][channel], lists of rows, as 15.4 has them."""
@@ -229,9 +236,14 @@ def plain_stream(planes, most):
             ends += coder.plane(rows, before, channel, most[channel])
             before = rows
         before = image[0]
-    step, parts, start = max(2**17 // len(planes[0][0][0]), 1), [], 0
+    return messages(coder.intervals, ends, len(planes[0][0][0]))
+
+
+def messages(intervals, ends, width):
+    """Groups of rows, of which the ends are known: how many words, and these."""
+    step, parts, start = max(2**17 // width, 1), [], 0
     for last in [*range(step, len(ends), step), len(ends)]:
-        stack, some = AnsStack(), coder.intervals[start : ends[last - 1]]
+        stack, some = AnsStack(), intervals[start : ends[last - 1]]
         stack.push_intervals([one[0] for one in some], [one[1] for one in some], 16)
         words, start = stack.flatten(), ends[last - 1]
         parts.append((len(words), words.astype("<u4").tobytes()))

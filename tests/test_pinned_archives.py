@@ -98,15 +98,31 @@ def codec_left_out(top: Path) -> None:
 
 
 @pinned(
-    "bfa697f90f6b7c50853fd0e4a6f0c1ca", "DB",
-    {"png L1: webp": 1, "png L2: webp": 1, "png L4: webp": 1, "png L8: predicted": 1, "png RGB8: predicted": 1,
-     "png L8: png": 1},
+    "800d0e456ece66189ca9b61502e7756f", "DB",
+    {"png L1: predicted": 1, "png L8: predicted": 1, "png L16: predicted": 1, "png RGB8: predicted": 1,
+     "png RGBA8: predicted": 1},
+)  # fmt: skip
+def predicted(top: Path) -> None:
+    """By errors, and by colours: of two levels, grey, a palette, and more channels."""
+    save(top / "natural.png", natural(1, 40, 31, 3)[0])
+    levels = natural(1, 40, 32, 1)[0] // 32
+    save(top / "levels.png", levels)
+    save(top / "bits.png", levels[:39, :, 0] > 3)
+    save(top / "colours.png", random(8, 4)[levels[:38, :, 0]])
+    save(top / "words.png", (random(8) * np.uint16(257))[levels[:37]])
+
+
+@pinned(
+    "44d286062efff4aafb38b30b125d9035", "DB",
+    {"png L1: webp": 1, "png L2: webp": 1, "png L4: webp": 1, "png L8: webp": 1, "png RGB8: webp": 1, "png L8: png": 1,
+     "png L16: png": 1}, predicted=False,
 )  # fmt: skip
 def alone(top: Path) -> None:
-    """An image of its size alone: predicted, WebP, or PNG where that is shorter or the only one."""
+    """An image of its size alone: WebP, or PNG where that is shorter or the only one."""
     save(top / "natural.png", natural(1, 40, 31, 3)[0])
     save(top / "grey.png", natural(1, 40, 33, 1)[0])
     save(top / "noise.png", random(5, 3))
+    save(top / "deep.png", random(40, 40, top=4) * np.uint16(0x1234), compress_level=0)
     for depth, step in ((1, 255), (2, 85), (4, 17)):
         grey = random(9, 7 + depth, top=2**depth) * np.uint8(step)
         save(top / f"grey {depth}.png", grey == 255 if depth == 1 else grey, bits=depth)
@@ -128,7 +144,13 @@ def sheets(top: Path) -> None:
         save(top / "planar" / f"{number}.png", np.stack(some, 2))
 
 
-@pinned("c6292bbdf01386462bde8d58a0e4ead9", "DSB", {"png RGB8: sheet jpegxl": 3, "png RGB8: jpegxl": 1}, jpegxl=True)
+@pinned(
+    "c6292bbdf01386462bde8d58a0e4ead9",
+    "DSB",
+    {"png RGB8: sheet jpegxl": 3, "png RGB8: jpegxl": 1},
+    jpegxl=True,
+    predicted=False,
+)
 def jpegxl(top: Path) -> None:
     """Few colours whose numbers are smooth."""
     colours = np.sort(random(16, 3), 0)
@@ -138,8 +160,8 @@ def jpegxl(top: Path) -> None:
 
 
 @pinned(
-    "b4840dcdae6abe8afb5091a178ee04b9", "DBB",
-    {"png P1: webp": 1, "png P2: webp": 1, "png P4 colours: webp": 1, "png P8: predicted": 2,
+    "666207987e60b455cc8eb07bdc44bdf3", "DBB",
+    {"png P1: predicted": 1, "png P2: predicted": 1, "png P4: predicted": 1, "png P8: predicted": 2,
      "png P8 colours: predicted": 1},
 )  # fmt: skip
 def palettes(top: Path) -> None:
@@ -169,7 +191,7 @@ def alpha(top: Path) -> None:
     save(top / "grey whole.png", flat[:, :36, 2:])
 
 
-@pinned("bba54bee11b00489109aee47e03eab9b", "DB", {"png L16 split: predicted + webp": 1, "png L16: png": 1})
+@pinned("3d10865e495533aefdfb34b7c945cffb", "DB", {"png L16 split: predicted + webp": 1, "png L16: predicted": 1})
 def sixteen_bits(top: Path) -> None:
     """As two planes, or whole where low bytes follow from high ones."""
     high = natural(1, 64, 64, 1)[0].astype(np.uint16)
@@ -178,8 +200,8 @@ def sixteen_bits(top: Path) -> None:
 
 
 @pinned(
-    "cb4272abc98b321e9f98e8af1303cf23", "DSSSBB",
-    {"raw L1: sheet predicted": 2, "segments L1: sheet predicted": 1, "segments L16 split: webp + webp": 1,
+    "4cb8c6b35b6a81029a94dc8bb8cc3724", "DSSSBB",
+    {"raw L1: sheet predicted": 2, "segments L1: sheet predicted": 1, "segments L16 split: predicted + predicted": 1,
      "raw L8: sheet predicted": 2, "segments L8: sheet predicted": 1, "raw RGB8: sheet webp": 3,
      "segments RGB8: sheet webp": 1},
 )  # fmt: skip
@@ -195,8 +217,8 @@ def raw_layouts(top: Path) -> None:
 
 
 @pinned(
-    "e8594c11c576b421440d90d26091b1ce", "DBB",
-    {"segments L8: predicted": 1, "segments L16 split: webp + webp": 1, "segments RGB8: predicted": 2,
+    "c8eb8866d72ced553ee8b815d02c5b34", "DBB",
+    {"segments L8: predicted": 1, "segments L16 split: predicted + webp": 1, "segments RGB8: predicted": 2,
      "segments L16: predicted": 1},
 )  # fmt: skip
 def segments(top: Path) -> None:
@@ -256,7 +278,8 @@ def exact_files(top: Path) -> None:
 
 
 @pinned(
-    "aa23dff1112ac4afed83300ec6567976", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False
+    "aa23dff1112ac4afed83300ec6567976", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False,
+    predicted=False,
 )  # fmt: skip
 def tiles(top: Path) -> None:
     """An image of over 2**17 pixels, and a codec that needs PyTorch."""
@@ -265,7 +288,7 @@ def tiles(top: Path) -> None:
 
 @pinned(
     "cc62408f03f612831caaebc4ce0c046a", "LLDB", {"png L16 split: learned + learned + webp + webp": 1}, codec=GREY_2,
-    embed_codec=False,
+    embed_codec=False, predicted=False,
 )  # fmt: skip
 def tiles_of_two_planes(top: Path) -> None:
     save(top / "deep.png", natural(1, 363, 362, 1)[0].astype(np.uint16) << 8 | random(363, 362, 1, top=32))

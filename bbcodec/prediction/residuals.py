@@ -5,9 +5,6 @@ An error is coded as whether there is one, its sign, how many bits it has, one b
 highest, and the others as they are. The probability of each decision is mixed (`mixing`) from counters in seven
 contexts, and from a logistic distribution around the prediction, as wide as errors were where those before were like
 here.
-
-Rows are coded in groups; the decisions of a group are found from the first to the last and pushed from the last to the
-first.
 """
 
 from __future__ import annotations
@@ -17,14 +14,12 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.binary import pack_varint, take_varint
-from bbcodec.coder.ans import AnsStack
 from bbcodec.coder.compilation import compiled, inlined
 from bbcodec.coder.kernels.arithmetic import cubic
-from bbcodec.coder.kernels.rans import UNDERFLOW, peek, put, take
+from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
-from bbcodec.errors import CoderError, DamagedArchive
-from bbcodec.prediction.mixing import PROBABILITY_BITS, STRETCH_BITS, Mixer, learn, next_sample, probability
+from bbcodec.prediction.groups import Most, Values, code, code_bits, decode_groups, encode_groups
+from bbcodec.prediction.mixing import STRETCH_BITS, Mixer, learn, next_sample, probability
 from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, end_row, follow, predict
 
 ZERO, SIGN, SIZE, BIT = 0, 1, 2, 3  # kinds of decisions; of the first two there is one each
@@ -40,9 +35,6 @@ SCALE: Final = 184  # 1/256: of the scale of a logistic distribution to its mean
 LEAST_SCALE: Final = 179  # 1/256 of 1/16
 FORGET: Final = 400  # samples
 WHOLE: Final = 1 << CUMULATIVE_BITS
-GROUP: Final = 2**17  # samples of a group of rows, about
-
-Words = npt.NDArray[np.uint32]
 
 
 class Coder(NamedTuple):
@@ -106,35 +98,6 @@ def fill_contexts(coder, i, j, guess, activity):
     rows[4] = whole & 4095
     rows[5] = quarters(4 * (abs(w - corner) + abs(n - corner) + abs(n - right))) << 4 | activity // 5
     rows[6] = coarse(past[i, j]) << 7 | quarters(ahead)
-
-
-@inlined
-def code(bit, p, decode, heads, words, position):
-    """Code a decision whose probability of a one is p, 2**-16, or decode it; returns it."""
-    if decode:
-        slot = peek(heads, 0, PROBABILITY_BITS)
-        bit = np.int64(slot < p)
-    start, mass = (np.int64(0), p) if bit else (p, 65536 - p)
-    if decode:
-        position[0] = take(heads, words, position[0], 0, slot, start, mass, PROBABILITY_BITS)
-    else:
-        words[position[0]] = start << 16 | mass
-        position[0] += 1
-    return np.int64(bit)
-
-
-@inlined
-def code_bits(bits, count, decode, heads, words, position):
-    """Code bits that are as likely 0 as 1, 1 to 16 of them, or decode them; returns them."""
-    mass = np.int64(1 << PROBABILITY_BITS - count)
-    if decode:
-        slot = peek(heads, 0, PROBABILITY_BITS)
-        bits = slot // mass
-        position[0] = take(heads, words, position[0], 0, slot, bits * mass, mass, PROBABILITY_BITS)
-    else:
-        words[position[0]] = bits * mass << 16 | mass
-        position[0] += 1
-    return np.int64(bits)
 
 
 @inlined
@@ -249,54 +212,11 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
     return coder.position[0]
 
 
-@compiled
-def push_steps(heads, words, n, steps):
-    """Push steps, the last first."""
-    for k in range(len(steps) - 1, -1, -1):
-        n = put(heads, words, n, 0, steps[k] >> 16, steps[k] & 0xFFFF, PROBABILITY_BITS)
-    return n
+def encode(values: Values, most: Most) -> bytes:
+    """Messages of the groups of rows of images (N, C, H, W)."""
+    return encode_groups(code_rows, Coder.of(*values.shape[1:]), values, most, STEPS_A_SAMPLE)
 
 
-def _groups(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """First and last rows of the groups of images (N, C, H, W), counted through all channels of all images."""
-    rows, size = shape[0] * shape[1] * shape[2], max(GROUP // shape[3], 1)
-    return [(first, min(first + size, rows)) for first in range(0, rows, size)]
-
-
-def encode(values: npt.NDArray[np.uint16], most: npt.NDArray[np.int64]) -> bytes:
-    """Messages of the groups of rows of images (N, C, H, W), each behind its length in words.
-
-    most (C,): the greatest value of each channel that there may be, which none is above.
-    """
-    channels, height, width = values.shape[1:]
-    groups, coder = _groups(values.shape), Coder.of(channels, height, width)
-    steps = np.empty((groups[0][1] - groups[0][0]) * width * STEPS_A_SAMPLE, np.uint32)
-    parts = []
-    for first, last in groups:
-        count = code_rows(np.zeros(1, np.uint64), steps, 0, values, first, last, most, False, coder)
-        stack = AnsStack()
-        stack.push(push_steps, steps[:count], ())
-        words = stack.flatten()
-        parts += [pack_varint(len(words)), words.astype("<u4").tobytes()]
-    return b"".join(parts)
-
-
-def decode(data: bytes, shape: tuple[int, int, int, int], most: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+def decode(data: bytes, shape: tuple[int, int, int, int], most: Most) -> Values:
     """The images of `encode`. Raises DamagedArchive."""
-    values, coder, position = np.empty(shape, np.uint16), Coder.of(*shape[1:]), 0
-    for first, last in _groups(shape):
-        size, position = take_varint(data, position)
-        if position + 4 * size > len(data):
-            raise DamagedArchive("predicted images are cut short")
-        words = np.frombuffer(data, "<u4", size, position)
-        position += 4 * size
-        try:
-            stack = AnsStack.unflatten(words)
-            stack.pop(code_rows, values, (), first, last, most, True, coder)
-        except CoderError:
-            raise DamagedArchive("predicted images are damaged") from None
-        if not np.array_equal(stack.flatten(), AnsStack().flatten()):
-            raise DamagedArchive("predicted images end before their message")
-    if position != len(data):
-        raise DamagedArchive("bytes follow predicted images")
-    return values
+    return decode_groups(code_rows, Coder.of(*shape[1:]), data, shape, most)

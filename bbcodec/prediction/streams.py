@@ -1,47 +1,94 @@
-"""Images as one stream: what their channels are less, into what parts they fall, the values used, and messages."""
+"""Images as one stream: into what parts they fall, and their colours, if these are few, or errors of predictions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
+from bbcodec.prediction import indices, residuals
 from bbcodec.prediction.channels import from_planes, to_planes
-from bbcodec.prediction.residuals import decode, encode
+from bbcodec.prediction.colours import Colours, all_grey, few_colours, indices_of, pack_colours, take_colours
 from bbcodec.prediction.stacks import parts_of
 from bbcodec.prediction.used_values import UsedValues
 
-WIDE = 0x80  # in the first byte: samples of 16 bits
+WIDE: Final = 0x80  # in the first byte: samples of 16 bits
+COLOURED: Final = 0x40  # in the first byte: few colours
+
+Samples = NDArray[Any]  # uint8 or uint16 (N, H, W, C)
+Shape = tuple[int, int, int, int]
 
 
-def pack_images(images: NDArray[Any]) -> bytes:
+def pack_images(images: Samples) -> bytes:
     """Images uint8 or uint16 (N, H, W, C), C from 1 to 4."""
     parts, (count, height, width, channels) = parts_of(images), images.shape
-    planes, taken = to_planes(images.reshape(count * parts, height // parts, width, channels))
+    images = images.reshape(count * parts, height // parts, width, channels)
+    colours = few_colours(images)
+    if colours is None:
+        return _pack_errors(images, parts)
+    by_colours = _pack_colours(images, colours, parts)
+    if len(colours) <= 2 or not all_grey(colours):
+        return by_colours
+    return min(by_colours, _pack_errors(images, parts), key=len)
+
+
+def unpack_images(data: bytes, shape: Shape) -> Samples:
+    """The images of `pack_images`, of their type. Raises DamagedArchive."""
+    count, height, width, channels = shape
+    coloured = bool(data) and data[0] & COLOURED
+    head = 1 if coloured else channels
+    if len(data) < head:
+        raise DamagedArchive("predicted images are cut short")
+    parts, position = take_varint(data, head)
+    if parts == 0 or height % parts:
+        raise DamagedArchive("predicted images fall into parts that are not of equal height")
+    own = count * parts, height // parts, width, channels
+    unpack = _unpack_colours if coloured else _unpack_errors
+    return unpack(data[:head], data[position:], own).reshape(shape)
+
+
+def _pack_colours(images: Samples, colours: Colours, parts: int) -> bytes:
+    kind, found = COLOURED | _wide(images.dtype), indices_of(images, colours)[:, None]
+    return bytes([kind]) + pack_varint(parts) + pack_colours(colours) + indices.encode(found, len(colours) - 1)
+
+
+def _unpack_colours(head: bytes, data: bytes, shape: Shape) -> Samples:
+    if head[0] & ~(COLOURED | WIDE):
+        raise DamagedArchive("images of few colours are less others")
+    count, height, width, channels = shape
+    colours, position = take_colours(data, 0, channels, _dtype(head[0]))
+    found = indices.decode(data[position:], (count, 1, height, width), len(colours) - 1)
+    images: Samples = colours[found[:, 0]]
+    return images
+
+
+def _pack_errors(images: Samples, parts: int) -> bytes:
+    planes, taken = to_planes(images)
     used = [UsedValues.of(plane) for plane in planes]
     ranks = np.stack([values.ranks(plane) for values, plane in zip(used, planes, strict=True)], 1)
     most = np.array([values.most for values in used])
-    kind = bytes([taken[0] | (WIDE if images.dtype == np.uint16 else 0)]) + taken[1:]
-    return kind + pack_varint(parts) + b"".join(values.pack() for values in used) + encode(ranks, most)
+    head = bytes([taken[0] | _wide(images.dtype)]) + taken[1:] + pack_varint(parts)
+    return head + b"".join(values.pack() for values in used) + residuals.encode(ranks, most)
 
 
-def unpack_images(data: bytes, shape: tuple[int, int, int, int]) -> NDArray[Any]:
-    """The images of `pack_images`, of their type. Raises DamagedArchive."""
+def _unpack_errors(head: bytes, data: bytes, shape: Shape) -> Samples:
     count, height, width, channels = shape
-    if len(data) < channels:
-        raise DamagedArchive("predicted images are cut short")
-    dtype = np.uint16 if data[0] & WIDE else np.uint8
-    taken, used = bytes([data[0] & ~WIDE]) + data[1:channels], []
-    parts, position = take_varint(data, channels)
-    if parts == 0 or height % parts:
-        raise DamagedArchive("predicted images fall into parts that are not of equal height")
+    used, position = [], 0
     for _ in range(channels):
         values, position = UsedValues.take(data, position)
         used.append(values)
     most = np.array([values.most for values in used])
-    ranks = decode(data[position:], (count * parts, channels, height // parts, width), most)
+    ranks = residuals.decode(data[position:], (count, channels, height, width), most)
     planes = np.stack([values.values(ranks[:, channel]) for channel, values in enumerate(used)])
-    return from_planes(planes, taken, dtype).reshape(shape)
+    return from_planes(planes, bytes([head[0] & ~WIDE]) + head[1:], _dtype(head[0]))
+
+
+def _wide(dtype: Any) -> int:
+    return WIDE if dtype == np.uint16 else 0
+
+
+def _dtype(kind: int) -> Any:
+    return np.uint16 if kind & WIDE else np.uint8

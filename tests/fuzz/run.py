@@ -38,11 +38,12 @@ NAMES = (
     "skeleton",
     "file_stream",
     "arrays",
+    "predicted",
 )
 SECONDS = 10  # of processor time, for one input
 MEMORY_MB = 2048
 MOST_BYTES = 2**16  # of an input
-COMPILED = ("coder/kernels", "engine", "exact")  # rooms of what numba compiles, which must stay as it is
+COMPILED = ("coder/kernels", "engine", "exact", "prediction")  # rooms of what numba compiles, which must stay as it is
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ from bbcodec.images.codings.base import FileFacts
 from bbcodec.images.formats import PIXEL_FORMS
 from bbcodec.images.image_files import split_image
 from bbcodec.images.npy import MemberLayout, pack_members
+from bbcodec.prediction.streams import pack_images
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 FOLDER = Path(__file__).parent / "seeds"
@@ -219,11 +220,30 @@ def chunks() -> Seeds:
     """Types and bodies of chunks."""
     pixels = ramp(2, 4, 5, 3)
     found = {"stored": b"B" + pack_bytes(b"hello", compress=False), "deflated": b"B" + pack_bytes(b"hello " * 40)}
-    for name in ("webp", "lzma", "lzma-planar"):
+    for name in ("webp", "lzma", "lzma-planar", "predicted"):
         stream = coding_named(name).encode_sheet(pixels)
         found[name] = b"S" + SheetBody(digest64(pixels.tobytes()), name, 3, 2, 4, 5, stream).pack()
     found["learned"] = b"L" + LearnedMessage(b"abcd", bytes(8), 300, 5, 7, b"message").pack()
     return found
+
+
+def predicted() -> Seeds:
+    """Streams of images of 8 and 16 bits: smooth, noisy, with a table of values, in parts, and of few colours."""
+    random = np.random.default_rng(0)
+    tall, slope = np.tile(random.integers(0, 256, (16, 9)), (3, 1)), ramp(3, 6, 9, 4)
+    areas = random.integers(0, 256, (9, 3))[np.arange(120).reshape(1, 10, 12) // 7 % 9]
+    found = {
+        "smooth": slope[..., :1], "channels": slope ^ 3, "two": slope[..., 2:], "noise": tall[None, :16, :, None],
+        "parts": tall[None, ..., None], "levels": slope[:1, ..., :1] & 1, "colours": areas, "labels": areas[..., :1],
+        "pages": areas[..., :1].repeat(3, 0),
+    }  # fmt: skip
+    seeds = {}
+    for name, images in found.items():
+        for dtype, most in (np.uint8, 1), (np.uint16, 251):
+            values = images.astype(dtype) * dtype(most)
+            shape = bytes(size - 1 for size in images.shape)
+            seeds[f"{name}{8 * values.itemsize}"] = shape + pack_images(values)
+    return seeds
 
 
 def codec_files() -> Seeds:
@@ -274,7 +294,7 @@ def make() -> dict[str, Seeds]:
     return {
         "container": archives(), "manifest": manifests(), "directory": directories(), "chunk": chunks(),
         "codec_file": codec_files(), "stack": messages(), "image_reader": images(), "skeleton": skeletons(),
-        "file_stream": file_streams(), "arrays": array_files(),
+        "file_stream": file_streams(), "arrays": array_files(), "predicted": predicted(),
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from bbcodec.images.image_files import Picture, join_image, palette, split_image
 from bbcodec.images.npy import MemberLayout, pack_members, split_npy, split_npz, unpack_members
 from bbcodec.images.probe import probe
 from bbcodec.options import Limits, RunOptions
+from bbcodec.prediction.streams import pack_images, unpack_images
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 Target = Callable[[bytes], None]
@@ -48,6 +49,7 @@ Target = Callable[[bytes], None]
 LIMITS = Limits(memory=2**26, output=2**24, work=0)  # no codec of an archive is tested: that takes seconds
 PLACE = tempfile.TemporaryDirectory(prefix="bbcodec-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 MOST_IMAGE = 2**22  # values of an image that is joined again here
+MOST_PREDICTED = 2**14  # values of images that are predicted: a hundredth of a second
 
 
 def container(data: bytes) -> None:
@@ -142,7 +144,7 @@ def chunk(data: bytes) -> None:
         shape = sheet.count, sheet.height, sheet.width, sheet.channels
         if math.prod(shape) <= MOST_IMAGE and sheet.coding != "jpegxl":
             pixels = coding_named(sheet.coding).decode_sheet(sheet.stream, shape)
-            if pixels.shape != shape or pixels.dtype != np.uint8:
+            if pixels.shape != shape or pixels.dtype not in (np.uint8, np.uint16):
                 raise AssertionError(f"a sheet of {shape} has pixels {pixels.shape}")
 
 
@@ -297,7 +299,33 @@ def _joined(zipped: bool, contents: list[tuple[MemberLayout, list[bytes]]]) -> b
     return stream.getvalue()
 
 
+def predicted(data: bytes) -> None:
+    """Count, height, width and channels of images, each less 1, and a stream of `predicted`."""
+    count, height, width, channels = (number + 1 for number in data[:4].ljust(4, b"\0"))
+    shape = count, height, width, channels
+    if channels > 4 or math.prod(shape) > MOST_PREDICTED:
+        return
+    images = unpack_images(data[4:], shape)
+    if images.shape != shape:
+        raise AssertionError(f"images {shape} have the shape {images.shape}")
+    again = unpack_images(pack_images(images), shape)
+    if again.dtype != images.dtype or not np.array_equal(again, images):
+        raise AssertionError("predicted images are others when they were coded again")
+
+
 TARGETS: dict[str, Target] = {
     one.__name__: one
-    for one in (container, manifest, directory, chunk, codec_file, stack, image_reader, skeleton, file_stream, arrays)
+    for one in (
+        container,
+        manifest,
+        directory,
+        chunk,
+        codec_file,
+        stack,
+        image_reader,
+        skeleton,
+        file_stream,
+        arrays,
+        predicted,
+    )
 }

@@ -21,6 +21,7 @@ from bbcodec.images.codings.base import SHEET_SIDE, Effort
 from bbcodec.images.codings.predicted import PredictedCoding
 from bbcodec.images.codings.webp import WebPCoding
 from bbcodec.images.samples import Samples
+from bbcodec.prediction.colours import few_colours
 
 # A WebP of full effort has this share, or more, of one made at a glance (a fifth of the time of a closer look, which
 # takes a third of the time of full effort), and of one made with a closer look.
@@ -41,9 +42,9 @@ STRIP: Final = 8  # rows
 SLACK_BYTES: Final = 32
 
 # An image in `predicted` has this share, or more, of what the strip in its middle says, an eighth of its rows: what the
-# coding learns there is not yet of use. Of drawings no larger than this nothing is tried: WebP has them shorter.
+# coding learns there is not yet of use. Images of few colours, and small ones, are coded in full.
 PREDICTED: Final = 0.8
-SMALL_DRAWING: Final = 2**15  # samples
+SMALL: Final = 2**15  # samples
 
 # LZMA has these shares, or more: of deflate of the least effort, where that gives over half of the bytes and nothing
 # repeats far away; of LZMA of the least effort; and of that of two levels, eight to a byte.
@@ -72,6 +73,8 @@ class PictureTrials:
         """The bytes that a storage coding gives, at least, if these are over `bar`; None where they may be fewer."""
         if bar == np.inf or coding not in OF_ENTROPY:
             return None
+        if coding == "predicted" and few_colours(self.image[None]) is not None:
+            return None
         of_entropy = OF_ENTROPY[coding] * self._entropy
         if of_entropy > bar:
             least = of_entropy * self._new_share - SLACK_BYTES
@@ -97,8 +100,8 @@ class PictureTrials:
     def _least_predicted(self) -> float:
         """The bytes in `predicted`, at least; 0 where it is as well to try."""
         height = len(self.image)
-        if self.image.size <= SMALL_DRAWING or height < 8 * STRIP:
-            return np.inf if self.levels == 256 and self._residuals[0] >= FEW_ALIKE else 0.0
+        if self.image.size <= SMALL or height < 8 * STRIP:
+            return 0.0
         rows = height // 8
         strip = self.image[(height - rows) // 2 :][:rows]
         return PREDICTED * len(_PREDICTED.encode(strip, self.levels)) * height / rows

@@ -14,7 +14,7 @@ SHEET_SAMPLES = 2**21  # in a sheet: a second or two of decoding
 
 
 class PredictedCoding(StorageCoding):
-    """The stream of `bbcodec.prediction.streams`: 8 bits of 1 to 4 channels, and 16 bits of one."""
+    """The stream of `bbcodec.prediction.streams`: 1 to 4 channels of 8 bits, and one of 1 or 16 bits."""
 
     name = "predicted"
     alone = True
@@ -23,8 +23,8 @@ class PredictedCoding(StorageCoding):
     sheet_pixels = 2**20
 
     def takes(self, channels: int, levels: int) -> bool:
-        """256 levels, and 65,536 of one channel."""
-        return (1 <= channels <= 4 and levels == 256) or (channels, levels) == (1, 65536)
+        """256 levels, and 2 and 65,536 of one channel."""
+        return 1 <= channels <= 4 if levels == 256 else channels == 1
 
     def sheet_images(self, shape: Shape) -> int:
         """As many as are decoded within a second or two."""
@@ -37,6 +37,8 @@ class PredictedCoding(StorageCoding):
         image: Samples = self._decode_sheet(data, (1, *shape))[0]
         if image.itemsize != (2 if levels == 65536 else 1):
             raise DamagedArchive(f"the archive holds predicted images of {8 * image.itemsize} bits for {levels} levels")
+        if levels == 2 and image.max() > 1:
+            raise DamagedArchive("an image of two levels in the archive has others")
         return image
 
     def _encode_sheet(self, images: Samples, hard: bool) -> bytes:

@@ -30,6 +30,7 @@ from folders import (
     save,
     smooth,
 )
+from pins import without_predicted
 
 import bbcodec
 from bbcodec import input_files
@@ -197,8 +198,9 @@ def waves(height, width, seed=0):
 def test_jpegxl_is_named_among_the_needs(folder, tmp_path, monkeypatch):
     pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     save(folder / "gradient.png", waves(90, 90))
-    squeeze(folder, tmp_path / "webp.bb")
-    squeeze(folder, tmp_path / "a.bb", jpegxl=True)
+    with without_predicted():
+        squeeze(folder, tmp_path / "webp.bb")
+        squeeze(folder, tmp_path / "a.bb", jpegxl=True)
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(folder, tmp_path / "out")
     assert hows(tmp_path / "a.bb")["gradient.png"] == "jpegxl"
@@ -231,18 +233,21 @@ def test_jpegxl_is_needed_only_where_it_is_shortest(tmp_path):
     colours = np.random.default_rng(2).integers(0, 256, (4, 4, 3), np.uint8)
     save(tmp_path / "in" / "few colours.png", np.tile(colours, (12, 12, 1)))
     for jpegxl in (False, True):
-        squeeze(tmp_path / "in", tmp_path / f"{jpegxl}.bb", jpegxl=jpegxl)
+        with without_predicted():
+            squeeze(tmp_path / "in", tmp_path / f"{jpegxl}.bb", jpegxl=jpegxl)
     assert (tmp_path / "True.bb").read_bytes() == (tmp_path / "False.bb").read_bytes()
     assert hows(tmp_path / "True.bb") == {"few colours.png": "webp"}
     save(tmp_path / "in" / "waves.png", waves(90, 90))
-    squeeze(tmp_path / "in", tmp_path / "both.bb", jpegxl=True)
+    with without_predicted():
+        squeeze(tmp_path / "in", tmp_path / "both.bb", jpegxl=True)
     assert hows(tmp_path / "both.bb") == {"few colours.png": "webp", "waves.png": "jpegxl"}
 
 
 def test_a_need_is_told_by_the_directory_chunks_too(tmp_path):
     pytest.importorskip("imagecodecs", reason="JPEG XL is optional")
     save(tmp_path / "in" / "a.png", waves(90, 90))
-    squeeze(tmp_path / "in", tmp_path / "a.bb", jpegxl=True)
+    with without_predicted():
+        squeeze(tmp_path / "in", tmp_path / "a.bb", jpegxl=True)
     data = (tmp_path / "a.bb").read_bytes()
     (tmp_path / "a.bb").write_bytes(data[:-1])
     with Archive(tmp_path / "a.bb") as archive:

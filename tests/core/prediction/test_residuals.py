@@ -2,16 +2,18 @@
 
 import zlib
 from contextlib import suppress
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from plain_colours import plain_colours
 from plain_prediction import plain_stream
 
-from bbcodec.binary import pack_varint
+from bbcodec.binary import pack_varint, shortest
 from bbcodec.errors import DamagedArchive
-from bbcodec.prediction import residuals
+from bbcodec.prediction import groups
 from bbcodec.prediction.channels import from_planes, to_planes
 from bbcodec.prediction.stacks import parts_of
 from bbcodec.prediction.streams import pack_images, unpack_images
@@ -27,6 +29,9 @@ def made(kind, shape, dtype, seed):
         values = np.cumsum(random.normal(0, most / 99, (1, *shape[1:3], 1)), 2) + random.integers(0, 3, shape)
     elif kind == "few":
         values = random.choice(random.integers(0, most + 1, 5), shape)
+    elif kind == "areas":  # of few colours
+        colours = random.integers(0, most + 1, (7, shape[3]))
+        values = colours[np.cumsum(random.random(shape[:3]) < 0.2, 2) % 7]
     elif kind == "ends":
         values = random.integers(0, 2, shape) * most
     else:
@@ -37,7 +42,7 @@ def made(kind, shape, dtype, seed):
 @st.composite
 def stacks(draw):
     shape = tuple(draw(st.integers(1, most)) for most in (3, 9, 9, 4))
-    kind = draw(st.sampled_from(["noise", "walk", "alike", "few", "ends"]))
+    kind = draw(st.sampled_from(["noise", "walk", "alike", "few", "areas", "ends"]))
     return made(kind, shape, draw(st.sampled_from([np.uint8, np.uint16])), draw(st.integers(0, 999)))
 
 
@@ -46,6 +51,8 @@ def stacks(draw):
 @example(np.zeros((1, 1, 1, 1), np.uint8))
 @example(np.full((2, 3, 4, 3), 65535, np.uint16))
 @example(made("walk", (1, 40, 50, 1), np.uint16, 3))
+@example(made("areas", (3, 20, 30, 3), np.uint8, 3))
+@example(np.random.default_rng(0).integers(0, 256, (2, 9, 40, 1)).repeat(2, 1).astype(np.uint8))
 @example(made("alike", (3, 20, 20, 3), np.uint8, 4))
 @example(np.where(np.arange(900).reshape(1, 30, 30, 1) == 620, 65535, 0).astype(np.uint16))
 def test_images_come_back_and_are_coded_as_the_page_says(images):
@@ -53,30 +60,51 @@ def test_images_come_back_and_are_coded_as_the_page_says(images):
     again = unpack_images(data, images.shape)
     assert again.dtype == images.dtype
     assert np.array_equal(again, images)
+    assert data == (said_by_colours if data[0] & 64 else said_by_errors)(images)
+
+
+def said_by_errors(images):
+    """The stream of images as the page has it, by errors."""
     parts, (count, height, width, channels) = parts_of(images), images.shape
     planes, taken = to_planes(images.reshape(count * parts, height // parts, width, channels))
     used = [UsedValues.of(plane) for plane in planes]
     ranks = np.stack([one.ranks(plane) for one, plane in zip(used, planes, strict=True)], 1)
-    groups = plain_stream(ranks.tolist(), [one.most for one in used])
+    messages = plain_stream(ranks.tolist(), [one.most for one in used])
     head = bytes([taken[0] + 128 * (images.dtype == np.uint16), *taken[1:]]) + pack_varint(parts)
-    assert data == head + b"".join(one.pack() for one in used) + b"".join(
-        pack_varint(size) + words for size, words in groups
-    )
+    return head + b"".join(one.pack() for one in used) + b"".join(pack_varint(size) + words for size, words in messages)
+
+
+def said_by_colours(images):
+    """The same by colours."""
+    parts, (count, height, width, channels) = parts_of(images), images.shape
+    pixels = [tuple(pixel) for pixel in images.reshape(-1, channels).tolist()]
+    colours = sorted(set(pixels))
+    indices = np.reshape([colours.index(pixel) for pixel in pixels], (count * parts, height // parts, width))
+    messages = plain_colours(indices.tolist(), len(colours) - 1)
+    wide = images.dtype == np.uint16
+    channel_values = np.transpose(colours).tolist()
+    less = [[(b - a) % (65536 if wide else 256) for a, b in pairwise((0, *values))] for values in channel_values]
+    method, table = shortest(np.array(less, ">u2" if wide else "u1").tobytes())
+    head = bytes([64 + 128 * wide]) + pack_varint(parts) + pack_varint(len(colours) - 1)
+    head += bytes([method]) + pack_varint(len(table)) + table
+    return head + b"".join(pack_varint(size) + words for size, words in messages)
 
 
 def test_known_streams():
     """The same on every machine."""
-    found = [zlib.crc32(pack_images(made("walk", (2, 30, 20, 3), dtype, 7))) for dtype in (np.uint8, np.uint16)]
-    assert found == KNOWN
+    both = np.uint8, np.uint16
+    found = [zlib.crc32(pack_images(made(kind, (2, 30, 20, 3), dtype, 7))) for kind in KNOWN for dtype in both]
+    assert found == [*KNOWN["walk"], *KNOWN["areas"]]
 
 
-KNOWN = [2909313897, 4231392028]
+KNOWN = {"walk": [2909313897, 4231392028], "areas": [4237059975, 4176366281]}
 
 
-def test_rows_are_coded_in_groups(monkeypatch):
+@pytest.mark.parametrize("kind", ["walk", "areas"])
+def test_rows_are_coded_in_groups(monkeypatch, kind):
     """What was learned goes on: the rows after the first group take no more than in one."""
-    monkeypatch.setattr(residuals, "GROUP", 500)
-    images = made("walk", (2, 31, 20, 3), np.uint8, 1)
+    monkeypatch.setattr(groups, "GROUP", 500)
+    images = made(kind, (2, 31, 20, 3), np.uint8, 1)
     data = pack_images(images)
     assert np.array_equal(unpack_images(data, images.shape), images)
     monkeypatch.undo()
@@ -129,15 +157,17 @@ def test_channels_that_are_equal_cost_next_to_nothing():
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damage_is_damage_or_other_images(data):
-    images = made("walk", (2, 9, 7, data.draw(st.integers(1, 4))), data.draw(st.sampled_from([np.uint8, np.uint16])), 8)
+    kind, dtype = data.draw(st.sampled_from(["walk", "areas"])), data.draw(st.sampled_from([np.uint8, np.uint16]))
+    images = made(kind, (2, 9, 7, data.draw(st.integers(1, 4))), dtype, 8)
     stored = bytearray(pack_images(images))
     stored[data.draw(st.integers(0, len(stored) - 1))] ^= data.draw(st.integers(1, 255))
     with suppress(DamagedArchive):
         assert unpack_images(bytes(stored), images.shape).shape == images.shape
 
 
-def test_cut_and_longer_streams_are_damage():
-    images = made("walk", (1, 9, 7, 3), np.uint8, 8)
+@pytest.mark.parametrize("kind", ["walk", "areas"])
+def test_cut_and_longer_streams_are_damage(kind):
+    images = made(kind, (1, 9, 7, 3), np.uint8, 8)
     stored = pack_images(images)
     for bad in (*(stored[:size] for size in range(len(stored))), stored + b"\0", stored + bytes(8)):
         with pytest.raises(DamagedArchive):
