@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bbcodec.archive.adaptation import Adapted, adapted_codecs, find_learner
+from bbcodec.archive.checking import check_written, encode_checked
 from bbcodec.archive.format.container import ContainerWriter
 from bbcodec.archive.format.journal import growing
 from bbcodec.archive.format.names import printable
@@ -26,8 +27,9 @@ from bbcodec.archive.summary import FileReport, Summary
 from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
 from bbcodec.archive.write.coded import CodedFiles
-from bbcodec.archive.write.encode import CodedPart, encode_task
+from bbcodec.archive.write.encode import CodedPart
 from bbcodec.archive.write.parts import KeepingPool, Parts, encode_or_take, parts_in
+from bbcodec.archive.write.promises import Promises
 from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
 from bbcodec.archive.write.tasks import (
     FINE_TILE_PIXELS,
@@ -147,8 +149,8 @@ def compress(
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
     executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see inputs that are
-    paths; what lies at URLs is read here, and sent to them. A task whose worker is lost is done again. What was written
-    is verified here, by as many threads as there are cores.
+    paths; what lies at URLs is read here, and sent to them. A task whose worker is lost is done again. They decode what
+    they coded; what was written is compared with digests of that here.
     parts: a folder, or its URL, for what is done: when this is stopped, whatever stops it, and called again with the
     same folder, it goes on where it was. The folder goes when the archive is whole. All workers must see it.
     progress, report: called as the work goes on, and for each file with what was tried.
@@ -238,14 +240,15 @@ def compress_found(found: Scan, request: CompressRequest) -> Summary:
     learned, lines = _learned(found, request)
     request = replace(request, adapted=[one for one in learned if one.pays])
     with new_file(target, request.force) as (path, stream):
-        summary = _write_at_rest(found, lambda: _new_archive(stream), request)
+        written = _write_at_rest(found, lambda: _new_archive(stream), request)
+        summary = written.summary
         del found  # which of many files takes as much memory as verifying them
         if request.recovery:
             add_recovery(stream, request.recovery)
             stream.flush()
             summary.archive_bytes = stream.tell()
         if request.verify:
-            _verify_written(path, request)
+            _verify_written(path, request, written.promises)
     summary.adapted = lines
     return summary
 
@@ -261,9 +264,10 @@ def append_with(request: CompressRequest) -> Summary:
         request = replace(request, known=_known_codecs(target, request))
         learned, lines = _learned(new, request)
         request = replace(request, adapted=[one for one in learned if one.pays])
-        summary = _write_at_rest(new, archive.begin, request)
+        written = _write_at_rest(new, archive.begin, request)
         if request.verify:
-            _verify_written(target, request, [os.fsdecode(entry.name) for entry in new.entries])
+            _verify_written(target, request, written.promises, [os.fsdecode(one.name) for one in new.entries])
+    summary = written.summary
     summary.adapted = lines
     summary.skipped += [kept] if kept else []
     return summary
@@ -294,7 +298,7 @@ def _learned(found: Scan, request: CompressRequest) -> tuple[list[Adapted], list
     return adapted_codecs(tasks, request.codecs, request.adapt, request.run)
 
 
-def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summary:
+def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> _Written:
     """Write an archive of what was found, and again with copies of the files that changed meanwhile.
 
     Files that were not even at rest while they were copied are named in the summary.
@@ -307,7 +311,7 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summa
             try:
                 if found.lost and all(entry.file_type != "file" for entry in found.entries):
                     raise InputError(f"nothing is left to compress: {found.skipped[-1]}")
-                summary = _write(_Work.of(found, request), begin, request)
+                written = _write(_Work.of(found, request), begin, request)
             except Exception as error:  # perhaps because a file has become shorter, say
                 lost = unreadable_files(found.entries, None if request.workers else error)
                 changed = changed_files(found.entries)
@@ -328,13 +332,14 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> Summa
             found, more = with_copies(found, changed, stack.enter_context(temporary_folder()))
             unstable += more
     names = {*unstable, *(found.entries[number].name for number in changed)}
+    summary = written.summary
     summary.changed = sorted(map(printable, names))
     summary.lost = sorted(map(printable, found.lost))
     summary.skipped += [f"{name} changed whenever it was read: stored as it was read last" for name in summary.changed]
-    return summary
+    return written
 
 
-def _write(work: _Work, begin: Begin, request: CompressRequest) -> Summary:
+def _write(work: _Work, begin: Begin, request: CompressRequest) -> _Written:
     """Write an archive, with the codecs if they pay."""
     written = work.write(begin, request.codec_uses)
     if not written.codecs_pay:  # by what quick trials say they save at least
@@ -350,24 +355,25 @@ def _write(work: _Work, begin: Begin, request: CompressRequest) -> Summary:
         unused = [one.name for one in wanted if one.name not in written.summary.codecs]
         notes += [f"codec {name} was not used: {written.unused}" for name in unused]
     written.summary.skipped = [*work.scan.skipped, *missing_packages(work.tasks), *notes]
-    return written.summary
+    return written
 
 
 @dataclass(frozen=True)
 class _Written:
     """An archive as it was written, and whether the codecs embedded in it save the bytes that they take.
 
-    unused: why no file is stored by a codec, if none is.
+    unused: why no file is stored by a codec, if none is. promises: what workers checked, if they did.
     """
 
     summary: Summary
     codecs_pay: bool
     unused: str
+    promises: Promises | None
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What was found to be compressed. copies: by number the entry that is stored in place of another."""
+    """What was found to be compressed. copies: by number the entry stored in place of another. checked: by workers."""
 
     scan: Scan
     copies: dict[int, int]
@@ -375,13 +381,15 @@ class _Work:
     run: RunOptions
     workers: Workers | None
     parts: Parts | None
+    checked: bool
 
     @classmethod
     def of(cls, found: Scan, request: CompressRequest) -> _Work:
         """Plans the tasks of what was found for a request."""
         copies = find_copies(found.entries)
         tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
-        return cls(found, copies, tasks, request.run, request.workers, request.parts)
+        checked = request.verify and request.workers is not None
+        return cls(found, copies, tasks, request.run, request.workers, request.parts, checked)
 
     def thorough(self) -> _Work:
         """The same, with every coding tried in full."""
@@ -398,7 +406,8 @@ class _Work:
         held: list[FileReport] = []  # while embedded codecs may turn out not to pay
         report = held.append if run.report and any(use.embed for use in codecs) else run.report
         container = begin()
-        writer = ArchiveWriter(container, entries, self.copies, codecs, report)
+        promises = Promises() if self.checked else None
+        writer = ArchiveWriter(container, entries, self.copies, codecs, report, promises)
         pool = CodecPool([use.source for use in codecs], run.device, run.load)
         values = sum(task.work for task in self.tasks)
         mostly = CodecPool(fitting_codecs(codecs, main_mode(self.tasks)), run.device, run.load)
@@ -416,21 +425,26 @@ class _Work:
         unused = "no image is one that it takes, or comes near to other codings in it"
         if writer.learned_bytes:
             unused = f"it would take {writer.learned_bytes:,} bytes for what takes {writer.other_bytes:,} without it"
-        return _Written(summary, writer.codecs_pay, unused)
+        return _Written(summary, writer.codecs_pay, unused, promises)
 
     def _results(self, tasks: Iterable[Task], pool: CodecPool, workers: Workers) -> Iterator[CodedFiles | CodedPart]:
-        if self.parts is None:
-            return run_tasks(encode_task, tasks, pool, workers)
-        return run_tasks(encode_or_take, tasks, KeepingPool(pool, self.parts), workers)
+        context = pool if self.parts is None else KeepingPool(pool, self.parts)
+        if self.checked:
+            return (sealed.opened() for sealed in run_tasks(encode_checked, tasks, context, workers))
+        return run_tasks(encode_or_take, tasks, context, workers)
 
 
-def _verify_written(path: Path, request: CompressRequest, names: Sequence[str] = ()) -> None:
-    """Decode an archive, or what is called `names`. Raises VerificationFailed where that is not what was read."""
+def _verify_written(path: Path, request: CompressRequest, promises: Promises | None, names: Sequence[str] = ()) -> None:
+    """Decode an archive, or what is called `names`; with promises, only compare it with these.
+
+    Raises VerificationFailed where it is not what was read.
+    """
     try:
-        with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
-            archive.verify(names)
+        if promises is not None:
+            check_written(path, promises, request.run)
+        else:
+            with Archive(path, map(CodecSource.of, request.codecs), request.run) as archive:
+                archive.verify(names)
     except DamagedArchive as error:
         what = str(error).replace(str(path), str(request.output))
-        raise VerificationFailed(
-            f"what was written does not decode to what was read, nothing was kept: {what}"
-        ) from None
+        raise VerificationFailed(f"what was written is not what was read, nothing was kept: {what}") from None

@@ -98,6 +98,18 @@ def _decode_samples(reader: _ChunkReader, resolved: ResolvedEntry, height: int, 
     return from_planes(planes, entry.sample_format, entry.plane_layout, colours), skeleton
 
 
+def plane_of(
+    images: ChunkImages, chunk_type: str, position: int, height: int, width: int, shape: PlaneShape
+) -> Samples:
+    """The plane (height, width, C) that an image of an `L` or `S` chunk is. Raises DamagedArchive if it is another."""
+    fits = images.pixels.shape[1:] == (height, width, shape.channels) and position < len(images.pixels)
+    levels = shape.levels if chunk_type == LEARNED else max(shape.levels, 256)
+    if not fits or images.levels != levels:
+        raise DamagedArchive("a chunk holds other images than the index says")
+    image: Samples = images.pixels[position]
+    return image
+
+
 class _ChunkReader:
     """Chunks of an archive, as one process reads them."""
 
@@ -129,13 +141,7 @@ class _ChunkReader:
         if place.chunk.type == BYTES:
             data = self.part(place)
             return coding_named(place.coding).decode(data, (height, width, shape.channels), shape.levels)
-        images = self.images(place.chunk)
-        fits = images.pixels.shape[1:] == (height, width, shape.channels) and place.position < len(images.pixels)
-        levels = shape.levels if place.chunk.type == LEARNED else max(shape.levels, 256)
-        if not fits or images.levels != levels:
-            raise DamagedArchive("a chunk holds other images than the index says")
-        image: Samples = images.pixels[place.position]
-        return image
+        return plane_of(self.images(place.chunk), place.chunk.type, place.position, height, width, shape)
 
     def _content(self, chunk: Chunk) -> bytes | ChunkImages:
         return self._kept.content((self._path, chunk), partial(self._decode, chunk))
@@ -146,7 +152,7 @@ class _ChunkReader:
         except OSError as error:
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from None
         try:
-            return self._unpacked(chunk, body)
+            return unpack_chunk(self._pool, chunk.type, body, self._path)
         except MissingCodec:
             raise  # of a package that is not installed
         except (BadCodecFile, InexactArithmetic) as error:
@@ -160,24 +166,29 @@ class _ChunkReader:
         """Whether a codec is embedded, so that what is wrong with it is wrong with the archive."""
         return any(one.stored_bytes is not None for one in self._pool.sources if one.digest[:4] == codec_id)
 
-    def _unpacked(self, chunk: Chunk, body: bytes) -> bytes | ChunkImages:
-        if chunk.type == BYTES:
-            self._check_memory(take_varint(body, CONTENT_SIZE_AT)[0])
-            return unpack_bytes(body)
-        if chunk.type == LEARNED:
-            message = LearnedMessage.unpack(body)
-            self._check_memory(MAX_CHANNELS * message.count * message.height * message.width)
-            source, pixels = self._pool.decode(message)
-            return ChunkImages(pixels, source.levels)
-        sheet = SheetBody.unpack(body)
-        shape = sheet.count, sheet.height, sheet.width, sheet.channels
-        coding = coding_named(sheet.coding)
-        self._check_memory(math.prod(shape) * (4 if "uint16" in coding.sheet_types else 1))
-        pixels = coding.decode_sheet(sheet.stream, shape)
-        if pixel_digest(pixels) != sheet.digest:
-            raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
-        return ChunkImages(pixels, 2 ** (8 * pixels.itemsize))
 
-    def _check_memory(self, content_bytes: int) -> None:
-        """Raise LimitExceeded for a chunk whose content would take too much memory."""
-        self._pool.limits.check_memory(COPIES * content_bytes, f"a chunk of {self._path}")
+def unpack_chunk(pool: CodecPool, chunk_type: str, body: bytes, path: str) -> bytes | ChunkImages:
+    """The content of a chunk of files, checked against its digest. path: of its archive, for errors.
+
+    Raises DamagedArchive, LimitExceeded, and what codecs raise.
+    """
+
+    def check_memory(content_bytes: int) -> None:
+        pool.limits.check_memory(COPIES * content_bytes, f"a chunk of {path}")
+
+    if chunk_type == BYTES:
+        check_memory(take_varint(body, CONTENT_SIZE_AT)[0])
+        return unpack_bytes(body)
+    if chunk_type == LEARNED:
+        message = LearnedMessage.unpack(body)
+        check_memory(MAX_CHANNELS * message.count * message.height * message.width)
+        source, pixels = pool.decode(message)
+        return ChunkImages(pixels, source.levels)
+    sheet = SheetBody.unpack(body)
+    shape = sheet.count, sheet.height, sheet.width, sheet.channels
+    coding = coding_named(sheet.coding)
+    check_memory(math.prod(shape) * (4 if "uint16" in coding.sheet_types else 1))
+    pixels = coding.decode_sheet(sheet.stream, shape)
+    if pixel_digest(pixels) != sheet.digest:
+        raise DamagedArchive("a chunk decodes to other pixels than were stored: its digest differs")
+    return ChunkImages(pixels, 2 ** (8 * pixels.itemsize))

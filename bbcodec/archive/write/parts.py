@@ -151,8 +151,10 @@ class KeepingPool:
     parts: Parts
 
 
-def encode_or_take(keeping: KeepingPool, task: Task) -> CodedFiles | CodedPart:
-    """A task, coded now or by an earlier run. Raises as `encode_task`, or OutputError."""
+def encode_or_take(keeping: CodecPool | KeepingPool, task: Task) -> CodedFiles | CodedPart:
+    """A task, coded now, or by an earlier run whose parts were kept. Raises as `encode_task`, or OutputError."""
+    if isinstance(keeping, CodecPool):
+        return encode_task(keeping, task)
     task = carried(task, always=True)  # so that what is coded is what has the digest
     key = _key(task, [source.digest for source in keeping.pool.sources])
     entries = entries_of(task)

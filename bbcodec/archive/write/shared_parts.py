@@ -15,11 +15,12 @@ from bbcodec.archive.write.coded import StoredFile
 class PendingFile:
     """A file that is not in a directory yet. places: None where a part waits for its chunk.
 
-    continued: whether more pieces of it follow.
+    continued: whether more pieces of it follow. contents: what tells that of each place (`promises`).
     """
 
     stored: StoredFile
     places: list[Place | None] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
     continued: bool = False
 
     @property

@@ -15,6 +15,7 @@ from bbcodec.archive.summary import FileReport, Summary, how_stored
 from bbcodec.archive.write.changes import check_copies
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, SharedPiece, StoredFile
 from bbcodec.archive.write.encode import CodedPart, join_parts
+from bbcodec.archive.write.promises import Promises, content_digest, in_chunk
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.shared_parts import PendingFile, SharedParts
 from bbcodec.codec.pool import CodecSource
@@ -48,10 +49,11 @@ class ArchiveWriter:
         copies: dict[int, int],
         codecs: Iterable[CodecChoice],
         report: Callable[[FileReport], None] | None,
+        promises: Promises | None = None,
     ) -> None:
         """Write into a container, new or resumed. copies: by number the entry that is stored in place of another.
 
-        report: called with each file, once all of it is coded.
+        report: called with each file, once all of it is coded. promises: note there what is written.
         """
         self.embedded = 0
         self.saved = 0
@@ -65,6 +67,8 @@ class ArchiveWriter:
             self._copies[first].append(number)
         self._codecs = {use.source.digest: use for use in codecs}
         self._report = report
+        self._promises = promises
+        self._digests: dict[int, bytes] = {}  # of chunks that were promised, by number
         self._texts = SharedParts(compress=True)  # skeletons and targets of links
         self._images = SharedParts(compress=False)  # and image files as they are
         self._pending: dict[int, PendingFile] = {}
@@ -119,7 +123,7 @@ class ArchiveWriter:
         for number, entry in enumerate(self._entries):
             if entry.file_type == "folder":
                 folder = Entry(entry.name, "folder", modified_ns=entry.modified_ns, permissions=entry.permissions)
-                self._writer.add_files([folder])
+                self._add_entry(folder, ())
                 self.summary.folders += 1
             elif entry.file_type == "file" and entry.size == 0:
                 self._place(StoredFile(entry=number, form="bytes", size=0), ())
@@ -138,7 +142,10 @@ class ArchiveWriter:
             self.embedded += self._writer.add_codec(use.source.digest, use.source.name, content)
         if chunk.needs:
             self._writer.add_need(chunk.needs)
-        return self._writer.add(chunk.type, chunk.body)
+        number = self._writer.add(chunk.type, chunk.body)
+        if self._promises is not None:
+            self._digests[number] = self._promises.add_chunk(chunk.body)
+        return number
 
     def _place(self, file: StoredFile, numbers: Sequence[int], *, continued: bool = False) -> None:
         """Note where a file, or a further piece of it, lies. numbers: those of the chunks of its result."""
@@ -147,15 +154,20 @@ class ArchiveWriter:
             pending = self._pending[file.entry] = PendingFile(file)
             if file.skeleton:
                 self._texts.add(file.skeleton, "bytes", pending)
+                self._promise(pending, file.skeleton)
         else:
             before = pending.stored
             pending.stored = replace(before, size=before.size + file.size, cost=before.cost + file.cost)
         pending.continued = continued
         for piece in file.pieces:
             if isinstance(piece, ChunkPiece):
-                pending.places.append(Place(numbers[piece.chunk], piece.position, piece.length))
+                number = numbers[piece.chunk]
+                pending.places.append(Place(number, piece.position, piece.length))
+                if self._promises is not None:
+                    pending.contents.append(in_chunk(self._digests[number], piece.position))
             else:
                 self._share(piece, pending)
+                self._promise(pending, piece.data)
         for shared in (self._texts, self._images):
             if shared.size >= SHARED_PARTS_BYTES:
                 shared.flush(self._writer)
@@ -169,6 +181,11 @@ class ArchiveWriter:
         needs = coding_named(piece.coding).needs
         if needs:
             self._writer.add_need(needs)
+
+    def _promise(self, pending: PendingFile, part: bytes) -> None:
+        """Note the bytes of a part of a shared chunk."""
+        if self._promises is not None:
+            pending.contents.append(content_digest(part))
 
     # --- sums
 
@@ -231,12 +248,16 @@ class ArchiveWriter:
 
     def _add_files(self) -> None:
         """Name the files since the last directory in the next."""
-        self._writer.add_files(
-            self._entry_of(number, pending)
-            for first, pending in self._pending.items()
-            for number in (first, *self._copies[first])
-        )
+        for first, pending in self._pending.items():
+            for number in (first, *self._copies[first]):
+                self._add_entry(self._entry_of(number, pending), pending.contents)
         self._pending = {}
+
+    def _add_entry(self, entry: Entry, contents: Sequence[bytes]) -> None:
+        """Name an entry in the next directory. contents: what tells that of each of its places."""
+        self._writer.add_files([entry])
+        if self._promises is not None:
+            self._promises.add_entry(entry, contents)
 
     def _entry_of(self, number: int, pending: PendingFile) -> Entry:
         """What a directory says of a file, or of a copy of it."""
