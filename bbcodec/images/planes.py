@@ -2,6 +2,7 @@
 
 A plane layout is a number of two flags. `SPLIT`: alpha in a plane of its own, 16 bits as a plane of high and one of low
 bytes. `COLOURS`: indices as the colours of their palette. Without both, `WHOLE`, the samples are one plane as they are.
+Or it is `BLACK_AND_WHITE` or `ZERO_AND_ONE`: samples that have two values are one plane of two levels.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from bbcodec.sample_formats import SAMPLE_FORMATS, sample_format_named
 WHOLE: Final = 0
 SPLIT: Final = 1
 COLOURS: Final = 2
-PLANE_LAYOUTS: Final = {WHOLE: "whole", SPLIT: "split", COLOURS: "colours", COLOURS | SPLIT: "colours, split"}
+BLACK_AND_WHITE: Final = 4  # all channels 0, or all the highest, but for alpha, which is the highest
+ZERO_AND_ONE: Final = 8  # of one channel
+TWO_LEVELS: Final = (BLACK_AND_WHITE, ZERO_AND_ONE)
+PLANE_LAYOUTS: Final = {
+    WHOLE: "whole", SPLIT: "split", COLOURS: "colours", COLOURS | SPLIT: "colours, split",
+    BLACK_AND_WHITE: "black and white", ZERO_AND_ONE: "zero and one",
+}  # fmt: skip
 
 Plane = NDArray[Any]  # uint8, or uint16 with 65536 levels, (H, W, c)
 
@@ -32,11 +39,23 @@ class PlaneShape(NamedTuple):
 
 def plane_layouts(sample_format: str, palette: Bytes | None) -> tuple[int, ...]:
     """The plane layouts that samples of a format have. palette: uint8 (n, 3) or (n, 4), or None."""
-    if not SAMPLE_FORMATS[sample_format].indexed:
-        return (WHOLE, SPLIT) if sample_format in ("LA8", "RGBA8", "L16") else (WHOLE,)
-    if palette is None:
-        return (WHOLE,)
-    return (WHOLE, COLOURS, COLOURS | SPLIT) if palette.shape[1] == 4 else (WHOLE, COLOURS)
+    description, found = SAMPLE_FORMATS[sample_format], [WHOLE]
+    if sample_format in ("LA8", "RGBA8", "L16"):
+        found.append(SPLIT)
+    if description.indexed and palette is not None:
+        found += [COLOURS, COLOURS | SPLIT][: palette.shape[1] - 2]
+    if description.depth > 1:
+        found += [] if description.indexed else [BLACK_AND_WHITE]
+        found += [ZERO_AND_ONE] if description.channels == 1 else []
+    return tuple(found)
+
+
+def layouts_of(samples: Samples, sample_format: str, palette: Bytes | None) -> tuple[int, ...]:
+    """The plane layouts that give samples (H, W, C) back: those of two levels, or if there are none, all others."""
+    possible = plane_layouts(sample_format, palette)
+    two = tuple(one for one in possible if one in TWO_LEVELS and to_planes(samples, sample_format, one) is not None)
+    known = COLOURS in possible and to_planes(samples, sample_format, COLOURS, palette) is not None
+    return two or tuple(one for one in possible if one not in TWO_LEVELS and (known or not one & COLOURS))
 
 
 def plane_shapes(sample_format: str, layout: int, palette_channels: int = 0) -> list[PlaneShape]:
@@ -51,6 +70,8 @@ def plane_shapes(sample_format: str, layout: int, palette_channels: int = 0) -> 
     unknown = np.zeros((1, palette_channels), np.uint8) if palette_channels in (3, 4) else None
     if layout not in plane_layouts(sample_format, unknown):
         raise DamagedArchive(f"the archive gives {sample_format} samples an unknown plane layout, {layout}")
+    if layout in TWO_LEVELS:
+        return [PlaneShape(1, 2)]
     if sample_format == "L16":
         return [PlaneShape(1, 256), PlaneShape(1, 256)] if layout & SPLIT else [PlaneShape(1, 65536)]
     channels = palette_channels if layout & COLOURS else description.channels
@@ -60,10 +81,13 @@ def plane_shapes(sample_format: str, layout: int, palette_channels: int = 0) -> 
 
 
 def to_planes(samples: Samples, sample_format: str, layout: int, palette: Bytes | None = None) -> list[Plane] | None:
-    """Planes (H, W, c) of samples (H, W, C), or None where indices do not follow from their colours.
+    """Planes (H, W, c) of samples (H, W, C), or None where the layout does not give these back.
 
-    That is so where an index is not in the palette, or not the lowest of its colour.
+    That is so where an index is not in the palette, or not the lowest of its colour, and where samples have values that
+    are not two levels.
     """
+    if layout in TWO_LEVELS:
+        return _levels(samples, sample_format, layout)
     if sample_format == "L16":
         return [_byte(samples, 8), _byte(samples, 0)] if layout & SPLIT else [samples]
     if layout & COLOURS and palette is not None:
@@ -92,6 +116,8 @@ def from_planes(planes: list[Plane], sample_format: str, layout: int, palette: B
     )
     if not fitting:
         raise DamagedArchive(f"decoded planes are not those of {sample_format} samples")
+    if layout in TWO_LEVELS:
+        return _two_values(sample_format, layout)[planes[0][:, :, 0]]
     if sample_format == "L16":
         whole = planes[0].astype(np.uint16)
         return whole << np.uint16(8) | planes[1] if layout & SPLIT else whole
@@ -99,6 +125,27 @@ def from_planes(planes: list[Plane], sample_format: str, layout: int, palette: B
     if layout & COLOURS and palette is not None:
         return _indices(samples, palette)
     return _plain(samples, sample_format)
+
+
+def _two_values(sample_format: str, layout: int) -> Samples:
+    """The pixels (2, C) that two levels stand for."""
+    description = SAMPLE_FORMATS[sample_format]
+    highest = description.dtype.type(2**description.depth - 1 if layout == BLACK_AND_WHITE else 1)
+    pixels = np.zeros((2, description.channels), description.dtype)
+    pixels[1] = highest
+    if description.channels in (2, 4):
+        pixels[0, -1] = highest
+    return pixels
+
+
+def _levels(samples: Samples, sample_format: str, layout: int) -> list[Plane] | None:
+    """The plane of samples that have no more than two values."""
+    black, white = _two_values(sample_format, layout)
+    for part in (samples[0], samples):  # most are settled by the first row
+        plane = (part == white).all(-1, keepdims=True)
+        if not (plane | (part == black).all(-1, keepdims=True)).all():
+            return None
+    return [plane.view(np.uint8)]
 
 
 def _byte(samples: Samples, shift: int) -> Bytes:

@@ -184,7 +184,7 @@ _ENTRY_BOUNDS: Final = {
     "form": range(len(FORMS)),
     "mode": range(len(MODES)),
     "sample_format": range(len(SAMPLE_FORMAT_NAMES)),
-    "plane_layout": range(4),
+    "plane_layout": range(9),
     "width": range(MAX_SIDE),
     "height": range(MAX_SIDE),
     "size": range(2**63),

@@ -7,7 +7,7 @@ alone are coded alone, and the others begin anew. `store` makes records for the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from bbcodec.archive.write.trials import least_packed
 from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecPool, Pixels
 from bbcodec.images.image_files import Picture, palette, split_image
-from bbcodec.images.planes import COLOURS, WHOLE, Plane, plane_layouts, plane_shapes, to_planes
+from bbcodec.images.planes import COLOURS, TWO_LEVELS, WHOLE, Plane, layouts_of, plane_shapes, to_planes
 from bbcodec.images.samples import Bytes
 from bbcodec.input_files import read_file
 from bbcodec.sample_formats import SAMPLE_FORMATS
@@ -106,11 +106,7 @@ class OpenedImage:
     def of(cls, entry: int, data: bytes, picture: Picture) -> OpenedImage:
         """From an image file and its picture."""
         colours = palette(picture.form, picture.sample_format, picture.skeleton)
-        layouts = plane_layouts(picture.sample_format, colours)
-        indexed = any(layout & COLOURS for layout in layouts)
-        if indexed and to_planes(picture.samples, picture.sample_format, COLOURS, colours) is None:
-            layouts = tuple(layout for layout in layouts if not layout & COLOURS)
-        return cls(entry, data, picture, colours, layouts)
+        return cls(entry, data, picture, colours, layouts_of(picture.samples, picture.sample_format, colours))
 
     @property
     def palette_channels(self) -> int:
@@ -188,7 +184,8 @@ class _CodedLayout:
 
 def choose(files: Sequence[OpenedImage], encode: PlaneEncoder) -> list[ImageGroup]:
     """The files as groups, in the plane layouts that cost the least. Of many files, some are tried."""
-    layouts = sorted({layout for file in files for layout in file.layouts})
+    uses = Counter(layout for file in files for layout in file.layouts)
+    layouts = sorted(one for one in uses if one not in TWO_LEVELS or 2 * uses[one] >= len(files)) or [WHOLE]
     if len(layouts) > 1 and len(files) > 2 * SAMPLE_FILES:
         first = len(files) // 3
         few = files[first : first + SAMPLE_FILES]

@@ -16,7 +16,7 @@ from bbcodec.codec.pool import Pixels
 from bbcodec.errors import BBCodecError
 from bbcodec.images.image_files import split_image
 from bbcodec.images.npy import Images
-from bbcodec.images.planes import WHOLE, plane_shapes
+from bbcodec.images.planes import TWO_LEVELS, WHOLE, plane_shapes
 from bbcodec.input_files import read_file
 
 SAMPLE_VALUES: Final = 2**27  # more than can be looked at in an hour
@@ -85,5 +85,6 @@ def _planes_of_image(image: OpenedImage) -> Iterator[tuple[Pixels, int]]:
 
 
 def _best_layout(sample_format: str, layouts: Iterable[int]) -> int:
-    """The plane layout that learned codecs take best: 16 bits whole, all else as finely split as possible."""
-    return WHOLE if sample_format == "L16" else max(layouts)
+    """The plane layout that learned codecs take best: two levels, 16 bits whole, else as finely split as possible."""
+    best = max(layouts)
+    return WHOLE if sample_format == "L16" and best not in TWO_LEVELS else best

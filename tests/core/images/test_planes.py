@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from image_examples import pillow_image, random_palette, random_samples, sizes
 
 from bbcodec.errors import DamagedArchive
-from bbcodec.images.planes import COLOURS, PLANE_LAYOUTS, SPLIT, from_planes, plane_layouts, plane_shapes, to_planes
+from bbcodec.images.planes import (
+    BLACK_AND_WHITE,
+    COLOURS,
+    PLANE_LAYOUTS,
+    SPLIT,
+    TWO_LEVELS,
+    ZERO_AND_ONE,
+    from_planes,
+    layouts_of,
+    plane_layouts,
+    plane_shapes,
+    to_planes,
+)
 from bbcodec.sample_formats import SAMPLE_FORMATS
 
 
@@ -20,17 +32,63 @@ CASES = [
     for sample_format in SAMPLE_FORMATS
     for channels in ((0, 3, 4) if SAMPLE_FORMATS[sample_format].indexed else (0,))
     for layout in plane_layouts(sample_format, palette_of(sample_format, channels))
+    if layout not in TWO_LEVELS
 ]
+LEVEL_CASES = [
+    (sample_format, layout) for sample_format in SAMPLE_FORMATS for layout in plane_layouts(sample_format, None)
+    if layout in TWO_LEVELS
+]  # fmt: skip
 
 
 def test_the_plane_layouts_that_there_are():
-    assert sorted(PLANE_LAYOUTS) == [0, SPLIT, COLOURS, SPLIT | COLOURS]
+    assert sorted(PLANE_LAYOUTS) == [0, SPLIT, COLOURS, SPLIT | COLOURS, *TWO_LEVELS]
     assert len(CASES) == 5 + 3 * 2 + 4 * (1 + 2 + 3)
-    assert plane_layouts("RGBA8", None) == (0, 1)
-    assert plane_layouts("RGB8", None) == (0,)
-    assert plane_layouts("P4", None) == (0,)
-    assert plane_layouts("P4", random_palette(16)) == (0, 2)
-    assert plane_layouts("P4", random_palette(16, 4)) == (0, 2, 3)
+    assert len(LEVEL_CASES) == 4 * 2 + 3 + 3
+    assert plane_layouts("L1", None) == plane_layouts("P1", None) == (0,)
+    assert plane_layouts("L16", None) == (0, 1, 4, 8)
+    assert plane_layouts("RGBA8", None) == (0, 1, 4)
+    assert plane_layouts("RGB8", None) == (0, 4)
+    assert plane_layouts("P4", None) == (0, 8)
+    assert plane_layouts("P4", random_palette(16)) == (0, 2, 8)
+    assert plane_layouts("P4", random_palette(16, 4)) == (0, 2, 3, 8)
+
+
+def two_values(sample_format, layout):
+    """The pixels that a layout of two levels has."""
+    _, channels, depth = SAMPLE_FORMATS[sample_format]
+    top = 2**depth - 1 if layout == BLACK_AND_WHITE else 1
+    alpha = (top,) if channels in (2, 4) else ()
+    return [(value,) * (channels - len(alpha)) + alpha for value in (0, top)]
+
+
+@pytest.mark.parametrize(("sample_format", "layout"), LEVEL_CASES)
+def test_samples_of_two_values_are_two_levels(sample_format, layout):
+    levels = np.random.default_rng(0).integers(0, 2, (9, 7))
+    samples = np.array(two_values(sample_format, layout), SAMPLE_FORMATS[sample_format].dtype)[levels]
+    (plane,) = to_planes(samples, sample_format, layout)
+    assert np.array_equal(plane, levels[..., None])
+    assert plane.dtype == np.uint8
+    assert plane_shapes(sample_format, layout) == [(1, 2)]
+    again = from_planes([plane], sample_format, layout)
+    assert again.dtype == samples.dtype
+    assert np.array_equal(again, samples)
+    assert layouts_of(samples, sample_format, None) == (layout,)
+    for place in (0, 0), (8, 6):
+        for channel in range(samples.shape[2]):
+            other = samples.copy()
+            other[*place, channel] = 2 if samples[0, 0].max() < 4 else 3
+            assert to_planes(other, sample_format, layout) is None
+            assert not set(layouts_of(other, sample_format, None)) & set(TWO_LEVELS)
+    with pytest.raises(DamagedArchive):
+        from_planes([plane * np.uint8(2)], sample_format, layout)
+
+
+def test_samples_of_one_value_may_be_black_of_both():
+    black = np.zeros((3, 4, 1), np.uint8)
+    assert layouts_of(black, "L8", None) == TWO_LEVELS
+    assert layouts_of(black + np.uint8(1), "L8", None) == (ZERO_AND_ONE,)
+    assert layouts_of(black + np.uint8(255), "L8", None) == (BLACK_AND_WHITE,)
+    assert layouts_of(black.repeat(4, 2), "RGBA8", None) == (0, 1)  # transparent
 
 
 def test_the_shapes_of_planes():
@@ -56,7 +114,10 @@ def test_the_shapes_of_planes():
         ("P8", 3, 3),
         ("P8", 1, 4),
         ("P9", 0, 0),
-        ("L8", 4, 0),
+        ("L8", 5, 0),
+        ("L1", 4, 0),
+        ("P8", 4, 0),
+        ("RGB8", 8, 0),
     ]:
         with pytest.raises(DamagedArchive):
             plane_shapes(sample_format, layout, channels)

@@ -284,3 +284,44 @@ def test_images_longer_than_webp_takes_come_back(tmp_path, shape):
     squeeze(tmp_path / "in", tmp_path / "a.bb")
     restore(tmp_path / "a.bb", tmp_path / "out")
     check_same_tree(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("sample_format", "layout"), [("L8", 4), ("L8", 8), ("RGB8", 4), ("RGBA8", 4), ("L16", 4)])
+def test_images_of_two_values_are_two_levels(tmp_path, sample_format, layout):
+    """In any format they take as many bytes as in `L1`; a photo among them stays what it is."""
+    description = SAMPLE_FORMATS[sample_format]
+    top = 1 if layout == 8 else 2**description.depth - 1
+    masks = [smooth(24, 30, seed=seed)[..., :1] > 128 for seed in range(6)]
+    for number, mask in enumerate(masks):
+        samples = np.where(mask, top, 0).astype(description.dtype).repeat(description.channels, 2)
+        if description.channels == 4:
+            samples[..., 3] = top
+        for folder, content in ("in", samples), ("bits", mask.astype(np.uint8)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            data = file_of(sample_format if folder == "in" else "L1", content, "png")
+            (tmp_path / folder / f"{number}.png").write_bytes(data)
+    for folder in ("in", "bits"):
+        squeeze(tmp_path / folder, tmp_path / f"{folder}.bb")
+    restore(tmp_path / "in.bb", tmp_path / "out")
+    check_same_tree(tmp_path / "in", tmp_path / "out")
+    sizes = [(tmp_path / f"{folder}.bb").stat().st_size for folder in ("in", "bits")]
+    assert abs(sizes[0] - sizes[1]) < 24
+    with Archive(tmp_path / "in.bb") as archive:
+        assert {entry.plane_layout for entry in archive.files if entry.form == "png"} == {layout}
+
+
+def test_two_levels_are_tried_only_where_half_of_the_images_have_them():
+    """Else one black photo among many would have all of them coded twice. Then apart, and all as they are."""
+    tried = []
+
+    def encode(images, levels, bar):
+        tried.append((len(images), levels))
+        return encode_each(images, levels, PLAIN)
+
+    photos = [opened(seed, smooth(20, 20, seed=seed)) for seed in range(3)]
+    black = opened(3, np.zeros((20, 20, 1), np.uint8))
+    choose([*photos, black], encode)
+    assert tried == [(4, 256)]
+    tried.clear()
+    choose([photos[0], black], encode)
+    assert sorted(set(tried)) == [(1, 2), (1, 256), (2, 256)]
