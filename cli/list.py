@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from bbcodec.archive.format.names import escaped
 from bbcodec.cli.output import format_count, format_ratio, print_json, print_line, print_status
+
+TOLD_NAMES: Final = 3  # of images that are not drawn
 
 
 @click.command("list", short_help="Show what is in an archive.")
@@ -54,7 +56,10 @@ def command(archive: str, as_json: bool, sheet: str | None, force: bool) -> None
 
 
 def _write_sheet(archive: str, target: str, force: bool) -> None:
-    """Write the contact sheet of an archive. The format is that of the target's suffix."""
+    """Write the contact sheet of an archive. The format is that of the target's suffix.
+
+    Raises, once it is written, the error of the first image that could not be drawn.
+    """
     from PIL import Image
 
     from bbcodec.archive.read.archive import open_archive
@@ -70,11 +75,17 @@ def _write_sheet(archive: str, target: str, force: bool) -> None:
         raise InputError(f"{target}: expected the name of a picture, such as sheet.png")
     check_output(target, force)
     with archive_path(archive) as path, open_archive(path) as opened:
-        picture, count = contact_sheet(opened)
+        picture, count, failed = contact_sheet(opened)
     with local_output(target, force=force) as place, new_file(place, force) as (_, stream):
         picture.save(stream, kind)
     shown = f"{MOST} of {count:,} images" if count > MOST else format_count(count, "image")
     print_status(f"{target}: {shown} of {display_name(archive, 'input')}")
+    if failed:
+        first = next(iter(failed.values()))
+        names = ", ".join(map(escaped, list(failed)[:TOLD_NAMES]))
+        more = f" and {len(failed) - TOLD_NAMES:,} more" if len(failed) > TOLD_NAMES else ""
+        why = str(first).removeprefix(f"{path}: ")
+        raise type(first)(f"{target} lacks {format_count(len(failed), 'image')}: {names}{more} ({why})")
 
 
 def _codec_source(codec: dict[str, Any]) -> str:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 from PIL import Image, ImageDraw
 
 from bbcodec.archive.read.archive import Archive
-from bbcodec.errors import InputError
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, LimitExceeded, MissingPackage
 from bbcodec.report.thumbnails import SIDE, small_picture, spread_images
 
 MARGIN, CAPTION = 8, 14  # pixels
 MOST: Final = 100  # images
-PAPER, INK = 255, 90
+PAPER, INK, GAP = 255, 90, 225
+OF_ONE: Final = (DamagedArchive, LimitExceeded, MissingPackage)  # errors that other images need not have
 
 
-def contact_sheet(archive: Archive, most: int = MOST) -> tuple[Image.Image, int]:
-    """A sheet of at most `most` images, evenly spread over the archive, and how many it holds in all.
+class ContactSheet(NamedTuple):
+    """A sheet of small pictures, how many images the archive has in all, and what is wrong with those not drawn."""
 
-    Image files come one each, arrays with each of their images. Raises InputError if there are none, and what reading
-    them raises.
+    picture: Image.Image
+    n_images: int
+    failed: dict[str, BBCodecError]
+
+
+def contact_sheet(archive: Archive, most: int = MOST) -> ContactSheet:
+    """A sheet of at most `most` images, evenly spread over the archive.
+
+    Image files come one each, arrays with each of their images. An image that is damaged leaves an empty frame. Raises
+    InputError if there are none, and what keeps all from being read.
     """
     shown, count = spread_images(archive, most)
     if not shown:
@@ -30,12 +39,18 @@ def contact_sheet(archive: Archive, most: int = MOST) -> tuple[Image.Image, int]
     cell = SIDE + MARGIN, SIDE + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * cell[0] + MARGIN, rows * cell[1] + MARGIN), (PAPER,) * 3)
     draw = ImageDraw.Draw(sheet)
+    failed: dict[str, BBCodecError] = {}
     for place, image in enumerate(shown):
         left, top = MARGIN + place % columns * cell[0], MARGIN + place // columns * cell[1]
-        small = small_picture(archive, image)
-        sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
+        try:
+            small = small_picture(archive, image)
+        except OF_ONE as error:
+            failed[image.caption] = error
+            draw.rectangle((left, top, left + SIDE - 1, top + SIDE - 1), outline=(GAP,) * 3)
+        else:
+            sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
         draw.text((left, top + SIDE + 1), fitting(image.caption, draw), fill=(INK,) * 3)
-    return sheet, count
+    return ContactSheet(sheet, count, failed)
 
 
 def fitting(caption: str, draw: ImageDraw.ImageDraw) -> str:

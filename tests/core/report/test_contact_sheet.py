@@ -1,12 +1,16 @@
 """Contact sheets: every image in its place, whatever its kind."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import bbcodec
+from bbcodec.archive.format.names import escaped
+from bbcodec.archive.read.archive_file import ArchiveFile
 from bbcodec.cli.main import main
-from bbcodec.errors import InputError
+from bbcodec.errors import DamagedArchive, InputError
 from bbcodec.report.contact_sheet import CAPTION, MARGIN, SIDE, contact_sheet
 
 
@@ -30,17 +34,19 @@ def middle(sheet, column, row):
 
 def test_each_image_is_in_its_place(archive):
     with bbcodec.open(archive) as opened:
-        sheet, count = contact_sheet(opened)
+        sheet, count, failed = contact_sheet(opened)
     assert (count, sheet.size) == (5, (3 * (SIDE + MARGIN) + MARGIN, 2 * (SIDE + CAPTION + MARGIN) + MARGIN))
     colours = [(255, 0, 0), (128, 128, 128), (200, 200, 200), (0, 0, 0), (255, 255, 255)]
     assert [middle(sheet, place % 3, place // 3) for place in range(5)] == colours
+    assert failed == {}
     captions = np.asarray(sheet)[MARGIN + SIDE : MARGIN + SIDE + CAPTION]
     assert (captions < 200).any()
 
 
 def test_many_images_are_sampled_evenly(archive):
     with bbcodec.open(archive) as opened:
-        sheet, count = contact_sheet(opened, 2)
+        sheet, count, failed = contact_sheet(opened, 2)
+    assert failed == {}
     assert (count, sheet.width) == (5, 2 * (SIDE + MARGIN) + MARGIN)
     assert [middle(sheet, 0, 0), middle(sheet, 1, 0)] == [(255, 0, 0), (255, 255, 255)]
 
@@ -55,6 +61,28 @@ def test_the_command_writes_a_sheet(archive, tmp_path, capsys):
     assert main(["list", str(archive), "--sheet", str(target), "-f"]) == 0
     assert main(["list", str(archive), "--sheet", str(tmp_path / "sheet.txt")]) == 3
     assert "such as sheet.png" in capsys.readouterr().err
+
+
+def test_damaged_images_cost_no_other_ones(archive, tmp_path, capsys):
+    """They leave frames, and are named."""
+    target, data, file = tmp_path / "sheet.png", bytearray(archive.read_bytes()), ArchiveFile(archive)
+    chunk = file.chunk(file.entries[1].places[-1])
+    damaged = [os.fsdecode(one.name) for one in file.entries if chunk in map(file.chunk, one.places)]
+    damaged.remove("e.txt")  # which shares the chunk
+    assert "b.png" in damaged
+    data[chunk.offset + chunk.length // 2] ^= 255
+    archive.write_bytes(data)
+    assert main(["list", str(archive), "--sheet", str(target)]) == DamagedArchive.exit_code
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"{target}: 5 images of {archive}"
+    names = ", ".join(map(escaped, damaged))
+    assert said[1].startswith(f"bbcodec: {target} lacks {len(damaged)} image")
+    assert f": {names} ({damaged[0]!r} is damaged: the chunk at byte " in said[1]
+    assert len(said) == 2
+    with Image.open(target) as sheet:
+        assert middle(sheet, 1, 0) == (255, 255, 255)
+        assert [middle(sheet, 0, 1), middle(sheet, 1, 1)] == [(0, 0, 0), (255, 255, 255)]
+        assert sheet.getpixel((MARGIN + SIDE + MARGIN, MARGIN)) == (225, 225, 225)
 
 
 def test_an_archive_without_images_has_no_sheet(tmp_path):
