@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bbcodec.archive.read.archive import Archive, decompress, verify
     from bbcodec.archive.read.archive import open_archive as open
     from bbcodec.archive.recovery_blocks import repair
+    from bbcodec.archive.sharding import join_archives as join
     from bbcodec.codec.codec import Codec
     from bbcodec.codec.file import load_codec
     from bbcodec.options import Limits
@@ -28,7 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive", "ArchiveDataset", "ChunkBatches", "Codec", "Limits", "__version__", "compress", "decompress",
-    "load_codec", "open", "repair", "verify",
+    "join", "load_codec", "open", "repair", "verify",
 ]  # fmt: skip
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "Limits": ("bbcodec.options", "Limits"),
     "compress": ("bbcodec.archive.compress", "compress"),
     "decompress": ("bbcodec.archive.read.archive", "decompress"),
+    "join": ("bbcodec.archive.sharding", "join_archives"),
     "load_codec": ("bbcodec.codec.file", "load_codec"),
     "open": ("bbcodec.archive.read.archive", "open_archive"),
     "repair": ("bbcodec.archive.recovery_blocks", "repair"),

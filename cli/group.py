@@ -14,7 +14,7 @@ from bbcodec.cli.signals import BROKEN_PIPE, Stopped
 
 # Modules of this package, each with the click command as `command`. They import torch and numpy only to run.
 COMMANDS: Final = (
-    "compress", "decompress", "list", "verify", "repair", "mount", "train", "evaluate", "report", "codecs",
+    "compress", "decompress", "list", "verify", "repair", "join", "mount", "train", "evaluate", "report", "codecs",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Very large sets as several archives and a manifest, which is opened like one archive."""
+"""Several archives and a manifest, which is opened like one archive: of a very large set, or of separate jobs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
 from bbcodec.archive.format.container import ContainerReader
-from bbcodec.archive.format.shards import Shard, beside, check_shard_name, pack_manifest, shard_names
+from bbcodec.archive.format.index import Entry
+from bbcodec.archive.format.names import check_names, printable
+from bbcodec.archive.format.shards import (
+    MANIFEST_MAGIC,
+    MAX_MANIFEST_BYTES,
+    Shard,
+    beside,
+    check_shard_name,
+    name_of,
+    pack_manifest,
+    shard_names,
+    unpack_manifest,
+)
 from bbcodec.archive.summary import Summary
 from bbcodec.archive.write.scan import Scan, ScannedEntry
 from bbcodec.atomic_files import new_file
-from bbcodec.errors import InputError, UnsafePath
+from bbcodec.errors import BBCodecError, DamagedArchive, InputError, UnsafePath
 from bbcodec.options import PathLike
-from bbcodec.remote import check_output, file_system, is_url, local_output, located
+from bbcodec.remote import check_output, file_system, is_url, local_output, located, open_readable
 
 WriteArchive = Callable[[Scan, Path], Summary]
 
@@ -47,7 +59,7 @@ def write_shards(
         for name, place, group in zip(names, places, groups, strict=True):
             with local_output(place, force=force) as local:
                 summaries.append(write(replace(found, entries=group, skipped=[]), local))
-                shards.append(_described(name, local))
+                shards.append(_described(name, local)[0])
             written.append(place)
         data = pack_manifest(shards)
         with new_file(manifest, force) as (_, stream):
@@ -80,13 +92,15 @@ def _without_shards(entries: Sequence[ScannedEntry], output: PathLike) -> list[S
     return [entry for entry in entries if not shard.fullmatch(entry.path)]
 
 
-def _described(name: str, path: Path) -> Shard:
-    """What a manifest says of an archive."""
-    with open(path, "rb") as stream:
+def _described(name: str, path: str | Path) -> tuple[Shard, list[Entry]]:
+    """What a manifest says of an archive, and its entries. Raises DamagedArchive, and as `ContainerReader`."""
+    with open_readable(path, anew=True) as stream:
         reader = ContainerReader(stream)
         size = stream.seek(0, os.SEEK_END)
+    if reader.damage:
+        raise DamagedArchive(reader.damage)
     files = sum(entry.form != "folder" for entry in reader.directory.files)
-    return Shard(name, size, reader.digest, reader.ids[0], files)
+    return Shard(name, size, reader.digest, reader.ids[0], files), reader.directory.files
 
 
 def _remove(place: str | Path) -> None:
@@ -111,3 +125,76 @@ def _sum(summaries: Sequence[Summary], manifest_bytes: int) -> Summary:
     total.codecs = list(dict.fromkeys(name for one in summaries for name in one.codecs))
     total.skipped = list(dict.fromkeys(total.skipped))
     return total
+
+
+# --- archives that are there -----------------------------------------------------------------------------------------
+
+
+def join_archives(archives: Sequence[PathLike], output: PathLike, *, force: bool = False) -> list[Shard]:
+    """Write a manifest `output` of archives in its folder, which is then opened like one archive. Its shards.
+
+    Archives that several jobs made, say: they stay where they are, and what they say. Of a manifest its shards are
+    taken. No two may hold a file of one name; of folders of one name the first counts.
+
+    Raises InputError, NotAnArchive, DamagedArchive, UnsupportedVersion, UnsafePath, TargetExists or OutputError.
+    """
+    if not archives:
+        raise InputError("nothing to join: no archive was given")
+    check_output(output, force)
+    shards: dict[str, Shard] = {}
+    held: dict[bytes, tuple[str, bool]] = {}  # by name the shard, and whether it is a folder
+    for path in archives:
+        for name, place in _archives_at(path, output):
+            if name in shards:
+                raise InputError(f"{place} is given twice")
+            with _telling(place):
+                shards[name], entries = _described(name, place)
+            for entry in entries:
+                other, was_folder = held.setdefault(entry.name, (name, entry.form == "folder"))
+                if other != name and not (was_folder and entry.form == "folder"):
+                    raise InputError(f"{other} and {name} both hold {printable(entry.name)}: compress one anew without")
+    if name_of(output) in shards:
+        raise InputError(f"{output} is one of the archives: give the manifest a name of its own")
+    try:
+        check_names(sorted((name, folder) for name, (_, folder) in held.items()))
+    except DamagedArchive as error:
+        raise InputError(f"these archives cannot be one: {error}") from None
+    data = pack_manifest(shards.values())
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InputError(f"{len(shards):,} archives are more than a manifest names")
+    with local_output(output, force=force) as local, new_file(local, force) as (_, stream):
+        stream.write(data)
+    return list(shards.values())
+
+
+def _archives_at(path: PathLike, output: PathLike) -> Iterator[tuple[str, str | Path]]:
+    """The name and the place of an archive, or of the shards of a manifest. Raises InputError for other folders."""
+    place = located(path)
+    names = [name_of(path)]
+    with _telling(place):
+        with open_readable(place, anew=True) as stream:
+            data = stream.read(MAX_MANIFEST_BYTES + 1) if stream.read(8) == MANIFEST_MAGIC else b""
+        if data:
+            names = [shard.name for shard in unpack_manifest(MANIFEST_MAGIC + data)]
+        else:
+            check_shard_name(names[0])
+    for name in names:
+        found, wanted = (os.fspath(beside(located(one), name)) for one in (path, output))
+        if found != wanted and (is_url(path) or is_url(output) or _folder(found) != _folder(wanted)):
+            raise InputError(f"{found} does not lie in the folder of {output}, where a manifest looks for it")
+        yield name, beside(place, name)
+
+
+def _folder(path: str) -> str:
+    return os.path.realpath(os.path.dirname(path))
+
+
+@contextmanager
+def _telling(place: str | Path) -> Iterator[None]:
+    """Errors of the body name what is read."""
+    try:
+        yield
+    except BBCodecError as error:
+        raise type(error)(f"{place}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error.strerror}") from None

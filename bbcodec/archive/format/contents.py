@@ -78,12 +78,17 @@ def _open_shard(path: str | Path, shard: Shard) -> ContainerReader:
 
 
 def _joined(found: Sequence[tuple[Shard, ContainerReader]]) -> Directory:
-    """The directories of shards as one. Raises DamagedArchive for names that two shards hold."""
+    """The directories of shards as one; of folders of one name the first. Raises DamagedArchive for other names that
+    two shards hold.
+    """
     files, codecs = list[Entry](), dict[bytes, CodecRecord]()
     chunks, needs = list[Chunk](), dict[str, None]()
+    folders = set[bytes]()
     for shard, reader in found:
         first = len(chunks)
-        files += [file.moved(first) for file in reader.directory.files]
+        own = [file for file in reader.directory.files if file.form != "folder" or file.name not in folders]
+        folders.update(file.name for file in own if file.form == "folder")
+        files += [file.moved(first) for file in own]
         chunks += [replace(chunk, shard=shard.name) for chunk in reader.directory.chunks]
         needs |= dict.fromkeys(reader.directory.needs)
         for record in _moved(reader.directory.codecs, first):

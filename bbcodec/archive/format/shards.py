@@ -93,6 +93,17 @@ def beside(path: str | Path, name: str) -> str | Path:
     return "::".join(links)
 
 
+def name_of(path: str | os.PathLike[str]) -> str:
+    """The name of a file, or of what is at a URL, in its folder.
+
+    >>> name_of("in/a.bb"), name_of("zip://b.bb::https://host/a.zip")
+    ('a.bb', 'b.bb')
+    """
+    if not is_url(path):
+        return Path(path).name
+    return next(link for link in str(path).split("::") if "://" in link).rpartition("/")[2]
+
+
 def shard_names(path: str | os.PathLike[str], count: int) -> Sequence[str]:
     """What the shards of a manifest are called.
 
