@@ -30,7 +30,8 @@ def clusters(result: Result) -> Iterator[str]:
         f"What a driver does for each of {driver['images']:,} images of {driver['pixels_bytes_an_image']:,} bytes of "
         f"pixels: {parts['all']} ms in all, of which {parts['find']} to find it, "
         f"{parts['compare_those_of_equal_size']} to compare files of equal size, {parts['read_heads_and_plan']} to "
-        f"read its head and plan; {driver['memory_bytes_an_image']} bytes of memory; "
+        f"read its head and plan, and {parts['check']} to check the archive against digests of what workers checked; "
+        f"{driver['memory_bytes_an_image']} bytes of memory; "
         f"{driver['sent_bytes_an_image']} bytes sent to workers, and {driver['received_bytes_an_image']:,} received."
     )
     yield ""
@@ -44,7 +45,7 @@ def on_paper(driver: Result, speed: Result) -> Iterator[str]:
     yield (
         f"On paper, {IMAGES // 10**6} million such images ({pixels / 1e6:.2f} TB of pixels), on machines of {CORES} "
         "cores, each as fast as one of those in `speed.json`, which compressed photos with two threads. One job on all "
-        "machines: what its workers take, and what its driver takes meanwhile, and more where it decodes the archive. "
+        "machines: what its workers take, who decode what they coded, and what its driver takes meanwhile. "
         "Or a job on each machine, which codes nothing while it does what a driver does, and decodes what it wrote:"
     )
     yield ""
@@ -54,7 +55,7 @@ def on_paper(driver: Result, speed: Result) -> Iterator[str]:
         rates = speed[codec]["by_threads"]["2"]
         coding, checked = (pixels / (rates[key] / 2) / 3600 for key in ("compress", "compress_checked"))
         for machines in MACHINES:
-            hours = [coding / machines / CORES, alone, (checked / CORES + alone) / machines]
+            hours = [checked / machines / CORES, alone, (checked / CORES + alone) / machines]
             cells = " | ".join(f"{value:.2f} h" for value in hours)
             yield f"| `{codec}` | {machines} | {cells} | {coding:,.0f} | {checked:,.0f} |"
     yield ""
