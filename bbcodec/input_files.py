@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bbcodec.errors import InputError
+from bbcodec.remote import read_url
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,16 @@ class FileBytes:
     start: int = 0
 
 
-FileSource = str | FileBytes  # a path, or what is there
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at a URL, which a worker opens itself, with the bytes and the time that it had when it was found."""
+
+    url: str
+    size: int
+    modified_ns: int
+
+
+FileSource = str | FileBytes | RemoteFile  # a path, or what is there
 
 
 def read_file(source: FileSource) -> bytes:
@@ -28,6 +38,8 @@ def read_piece(source: FileSource, start: int, length: int) -> bytes:
     if isinstance(source, FileBytes):
         data = source.data[start - source.start :]
         return data if length < 0 else data[:length]
+    if isinstance(source, RemoteFile):
+        return read_url(source.url, start, length, source.size, source.modified_ns)
     try:
         with open(source, "rb") as stream:
             stream.seek(start)

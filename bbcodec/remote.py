@@ -1,7 +1,7 @@
 """Files at URLs (`s3://`, `gs://`, `https://`, ...), by fsspec and its packages: they know transports and credentials.
 
-Archives are read by ranges. Other inputs are copied into a temporary folder first, and outputs last, when they are
-whole. fsspec is imported only where there is a URL.
+Archives are read by ranges. Other inputs are copied into a temporary folder first, unless workers open them, and
+outputs last, when they are whole. fsspec is imported only where there is a URL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from bbcodec.atomic_files import check_new_file, temporary_folder
 from bbcodec.errors import (
@@ -223,22 +223,28 @@ class LocalInputs:
         return line
 
 
+def opens_anywhere(path: PathLike) -> bool:
+    """Whether workers on other machines can open what is at a path: it is a URL, and no memory of this process."""
+    return is_url(path) and "::" not in str(path) and not str(path).startswith("memory:")
+
+
 @contextmanager
-def local_inputs(inputs: PathLike | Sequence[PathLike]) -> Iterator[LocalInputs]:
+def local_inputs(inputs: PathLike | Sequence[PathLike], *, shared: bool = False) -> Iterator[LocalInputs]:
     """Inputs as paths: what lies at a URL, a file or all in a folder, is copied into a temporary folder first.
 
-    Files have the times that their store says, or that of 1970. Raises InputError, MissingPackage or OutputError.
-    Errors of the body name URLs, not copies.
+    Files have the times that their store says, or that of 1970. shared: workers open what they can at URLs, which stay.
+    Raises InputError, MissingPackage or OutputError. Errors of the body name URLs, not copies.
     """
     several = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    if not any(map(is_url, several)):
+    copied = [is_url(one) and not (shared and opens_anywhere(one)) for one in several]
+    if not any(copied):
         yield LocalInputs(several)
         return
     with temporary_folder() as folder:
         paths: list[PathLike] = []
         copies = {}
         for number, one in enumerate(several):
-            if is_url(one):
+            if copied[number]:
                 path = _copy_from(str(one), folder / str(number))
                 copies[str(path)] = str(one).rstrip("/")
                 paths.append(path)
@@ -251,34 +257,69 @@ def local_inputs(inputs: PathLike | Sequence[PathLike]) -> Iterator[LocalInputs]
             raise type(error)(local.told(str(error))) from None
 
 
-def _copy_from(url: str, place: Path) -> Path:
-    """Copy what lies at a URL into a new folder, under its own name."""
+class RemoteEntry(NamedTuple):
+    """A file that a store lists: its path there, bytes, and time."""
+
+    path: str
+    size: int | None
+    modified_ns: int
+
+
+def list_url(url: str) -> tuple[str, dict[str, RemoteEntry]]:
+    """The own name of what lies at a URL, and its files by their names in it; that of a single file is empty.
+
+    Raises InputError or MissingPackage.
+    """
     system, root = file_system(url)
-    target = place / (root.rstrip("/").rpartition("/")[2] or "data")
+    above = root.rstrip("/") + "/"
     with _reading(url):
         system.invalidate_cache()
         if system.isfile(root):
-            found = {root: system.info(root)}
+            listed = {"": system.info(root) | {"name": root}}
         else:
-            found = {path: info for path, info in system.find(root, detail=True).items() if info["type"] == "file"}
-        if not found:
+            everything = system.find(root, detail=True).items()
+            files = {path: info for path, info in everything if info["type"] == "file"}
+            listed = {path.removeprefix(above): info | {"name": path} for path, info in files.items()}
+        if not listed:
             raise FileNotFoundError
-        above = root.rstrip("/") + "/"
-        places = [target if path == root else _inside(target, path.removeprefix(above), url) for path in found]
+        found = {name: RemoteEntry(info["name"], info["size"], _time_ns(info)) for name, info in listed.items()}
+    for name in found:
+        if name and any(part in ("", ".", "..") or "\0" in part for part in name.split("/")):
+            raise InputError(f"{url} holds {name!r}, which is no name of a file here")
+    return root.rstrip("/").rpartition("/")[2] or "data", found
+
+
+def _copy_from(url: str, place: Path) -> Path:
+    """Copy what lies at a URL into a new folder, under its own name."""
+    own, found = list_url(url)
+    target = place / own
+    places = [target / name if name else target for name in found]
+    with _reading(url):
         for one in places:
             one.parent.mkdir(parents=True, exist_ok=True)
-        system.get(list(found), [str(one) for one in places])
-        for one, info in zip(places, found.values(), strict=True):
-            os.utime(one, ns=(_time_ns(info),) * 2)
+        file_system(url)[0].get([one.path for one in found.values()], [str(one) for one in places])
+        for one, entry in zip(places, found.values(), strict=True):
+            os.utime(one, ns=(entry.modified_ns,) * 2)
     _make_plain(place)
     return target
 
 
-def _inside(folder: Path, name: str, url: str) -> Path:
-    """The path of a name in a folder. Raises InputError for names that lead out of it."""
-    if any(part in ("", ".", "..") or "\0" in part for part in name.split("/")):
-        raise InputError(f"{url} holds {name!r}, which is no name of a file here")
-    return folder / name
+def read_url(url: str, start: int, length: int, size: int, modified_ns: int) -> bytes:
+    """`length` bytes of a file from `start` (-1: all the rest). Raises InputError, also if it has another size or time.
+
+    Times are compared in seconds, as not every request tells more.
+    """
+    system, path = file_system(url)
+    with _reading(url):
+        system.invalidate_cache()
+        info = system.info(path)
+        if (info["size"], _time_ns(info) // 10**9) != (size, modified_ns // 10**9):
+            raise InputError(f"{url} changed since it was found: compress again")
+        end = size if length < 0 else start + length
+        data: bytes = system.cat_file(path, start=start, end=end) if end > start else b""
+        if len(data) != end - start:
+            raise InputError(f"{url} gave {len(data):,} bytes where {end - start:,} were asked for")
+    return data
 
 
 def _time_ns(info: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -21,6 +22,9 @@ from fake_codec import familiar
 from folders import check_same_tree, make_folder, save
 
 import bbcodec
+from bbcodec import remote
+from bbcodec.archive.write import looks
+from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write import tasks as planning
 from bbcodec.atomic_files import TEMPORARY
 from bbcodec.cli.main import main
@@ -186,6 +190,81 @@ def test_files_that_workers_do_not_see_are_told_not_left_out(folder, tmp_path):
 
 def _in_vain():
     raise InputError("/far/a.png cannot be read: No such file or directory")
+
+
+# --- what lies at URLs
+
+
+@pytest.fixture
+def store(folder, tmp_path, monkeypatch) -> str:
+    """A URL that other processes can open, too, of files of every kind; large ones are small here."""
+    monkeypatch.setattr(planning, "TILE_PIXELS", 2**12)
+    monkeypatch.setattr("bbcodec.archive.compress.TILE_PIXELS", 2**12)
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            path.unlink()
+    PIL.Image.fromarray(familiar(100, 100, 3)).save(folder / "large.png")
+    (folder / "big.bin").write_bytes(os.urandom(looks.WHOLE_BYTES + 5))
+    (folder / "big copy.bin").write_bytes((folder / "big.bin").read_bytes())
+    return f"file://{folder}"
+
+
+class Opening(Far):
+    """Notes what this process copies and reads, which workers do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    def watch(self, monkeypatch) -> None:
+        def read(url, *rest, inner=remote.read_url):
+            if threading.current_thread() is threading.main_thread():
+                self.read.append(url.rpartition("/")[2])
+            return inner(url, *rest)
+
+        monkeypatch.setattr(remote, "_copy_from", None)
+        monkeypatch.setattr("bbcodec.input_files.read_url", read)
+
+
+def test_workers_open_what_lies_at_urls(store, tmp_path, monkeypatch):
+    """But for arrays and large images, which the driver takes apart."""
+    far = Opening()
+    bbcodec.compress([store, f"{store}/large.png"], tmp_path / "here.bb", codec="none", exclude=["grey"])
+    with monkeypatch.context() as patch:
+        far.watch(patch)
+        options = {"codec": "none", "executor": far, "jobs": 2, "exclude": ["grey"]}
+        bbcodec.compress([store, f"{store}/large.png"], tmp_path / "there.bb", **options)
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
+    assert set(far.read) == {"large.png", "both.npz", "labels.npy", "mask.npy", "stack.npy"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"verify": False}, {"parts": "parts"}, {"shard_size": 10**6}, {"exclude": ["*.npy"]}]
+)
+def test_archives_of_urls_are_the_same_in_every_way(options, store, tmp_path):
+    for name, more in (("here", {}), ("there", {"executor": Far(), "jobs": 2})):
+        (tmp_path / name).mkdir()
+        own = options | ({"parts": tmp_path / "parts"} if "parts" in options else {})
+        bbcodec.compress(store, tmp_path / name / "a.bb", codec="none", **own, **more)
+    made = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("here", "there")]
+    assert made[0] == made[1]
+
+
+def test_an_object_that_changes_is_not_taken_for_what_was_found(store, folder, tmp_path, monkeypatch):
+    def listed(url, inner=scanning.list_url):
+        found = inner(url)
+        (folder / "notes.txt").write_text("other\n" * 50)
+        return found
+
+    monkeypatch.setattr(scanning, "list_url", listed)
+    with pytest.raises(InputError, match=r"notes\.txt changed since it was found: compress again"):
+        bbcodec.compress(store, tmp_path / "out.bb", codec="none", executor=Far(), jobs=2)
+    assert not (tmp_path / "out.bb").exists()
+
+
+def test_a_url_that_holds_nothing_is_told(tmp_path):
+    with pytest.raises(InputError, match="there is no file or folder"):
+        bbcodec.compress(f"file://{tmp_path}/gone", tmp_path / "out.bb", codec="none", executor=Far(), jobs=2)
 
 
 # --- what is wrong is told

@@ -25,6 +25,7 @@ from bbcodec.archive.read.decode import plane_of, unpack_chunk
 from bbcodec.archive.read.join import member_layouts
 from bbcodec.archive.read.kept_chunks import ChunkImages
 from bbcodec.archive.write.array_parts import CodedArrayPart
+from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, Piece, StoredFile
 from bbcodec.archive.write.encode import CodedPart
 from bbcodec.archive.write.image_tiles import CodedTile
@@ -68,6 +69,7 @@ class Sealed:
 
 def encode_checked(pool: CodecPool | KeepingPool, task: Task) -> Sealed:
     """A task, coded and checked. Raises VerificationFailed, and what coding raises."""
+    task = carried(task, always=True)  # so that files are read once
     coded = encode_or_take(pool, task)
     try:
         _check(pool.pool if isinstance(pool, KeepingPool) else pool, task, coded)

@@ -28,6 +28,7 @@ from bbcodec.archive.write.carried import carried
 from bbcodec.archive.write.changes import at_rest, changed_files, unreadable_files, with_copies
 from bbcodec.archive.write.coded import CodedFiles
 from bbcodec.archive.write.encode import CodedPart
+from bbcodec.archive.write.looks import Looks, look_at_urls
 from bbcodec.archive.write.parts import KeepingPool, Parts, encode_or_take, parts_in
 from bbcodec.archive.write.promises import Promises
 from bbcodec.archive.write.scan import Scan, find_copies, scan, without_known
@@ -44,7 +45,7 @@ from bbcodec.archive.write.tasks import (
 from bbcodec.archive.write.whole_files import missing_packages
 from bbcodec.archive.write.writer import ArchiveWriter, CodecChoice
 from bbcodec.atomic_files import new_file, refuse_existing, temporary_folder
-from bbcodec.codec.catalogue import CodecFile, find_codec, shipped_codecs
+from bbcodec.codec.catalogue import CodecFile, choose_codecs
 from bbcodec.codec.device import check_device
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import DamagedArchive, InputError, MissingCodec, VerificationFailed
@@ -148,9 +149,9 @@ def compress(
     files are worth. What they learned is embedded, if that makes the archive smaller; otherwise nothing changes.
     jobs: workers. They are threads, but for codecs that need PyTorch processes: scripts that ask for more than one then
     need an `if __name__ == "__main__":` guard.
-    executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see inputs that are
-    paths; what lies at URLs is read here, and sent to them. A task whose worker is lost is done again. They decode what
-    they coded; what was written is compared with digests of that here.
+    executor: of `concurrent.futures`, or one like it, whose `jobs` workers do the work. They must see inputs, paths and
+    URLs. A task whose worker is lost is done again. They decode what they coded; what was written is compared with
+    digests of that here.
     parts: a folder, or its URL, for what is done: when this is stopped, whatever stops it, and called again with the
     same folder, it goes on where it was. The folder goes when the archive is whole. All workers must see it.
     progress, report: called as the work goes on, and for each file with what was tried.
@@ -187,7 +188,7 @@ def compress(
     with (
         parts_in(parts, inputs) as kept,
         local_output(output, force=force) as target,
-        local_inputs(inputs) as sources,
+        local_inputs(inputs, shared=executor is not None and adapt == 0) as sources,
     ):
         request = CompressRequest(
             sources.paths,
@@ -213,13 +214,6 @@ def compress(
             summary = append_with(request) if append else compress_with(request)
         summary.skipped = list(map(sources.told, summary.skipped))
     return summary
-
-
-def choose_codecs(codec: PathLike | None) -> Sequence[CodecFile]:
-    """The codecs that a `codec` argument stands for; `auto` leaves out those made for speed, which their cards say."""
-    if codec is None or codec == "none":
-        return ()
-    return [one for one in shipped_codecs() if not one.card.get("fast")] if codec == "auto" else [find_codec(codec)]
 
 
 def fitting_codecs(choices: Iterable[CodecChoice], mode: str) -> list[CodecSource]:
@@ -304,14 +298,17 @@ def _write_at_rest(found: Scan, begin: Begin, request: CompressRequest) -> _Writ
     Files that were not even at rest while they were copied are named in the summary.
     """
     unstable: list[bytes] = []
-    rounds = ROUNDS
+    rounds, looks = ROUNDS, Looks()
     with ExitStack() as stack:
+        if request.workers:
+            folder = stack.enter_context(temporary_folder())
+            found, looks = look_at_urls(found, request.tile_pixels, request.workers, folder)
         while True:
             found, rounds = at_rest(found), rounds - 1
             try:
                 if found.lost and all(entry.file_type != "file" for entry in found.entries):
                     raise InputError(f"nothing is left to compress: {found.skipped[-1]}")
-                written = _write(_Work.of(found, request), begin, request)
+                written = _write(_Work.of(found, request, looks), begin, request)
             except Exception as error:  # perhaps because a file has become shorter, say
                 lost = unreadable_files(found.entries, None if request.workers else error)
                 changed = changed_files(found.entries)
@@ -384,10 +381,10 @@ class _Work:
     checked: bool
 
     @classmethod
-    def of(cls, found: Scan, request: CompressRequest) -> _Work:
+    def of(cls, found: Scan, request: CompressRequest, looks: Looks = Looks()) -> _Work:  # noqa: B008  frozen
         """Plans the tasks of what was found for a request."""
-        copies = find_copies(found.entries)
-        tasks = plan(found.entries, copies, request.storage, request.tile_pixels)
+        copies = find_copies(found.entries, looks.digest)
+        tasks = plan(found.entries, copies, request.storage, request.tile_pixels, looks.see)
         checked = request.verify and request.workers is not None
         return cls(found, copies, tasks, request.run, request.workers, request.parts, checked)
 

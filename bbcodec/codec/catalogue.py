@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -120,3 +120,10 @@ def find_codec(wanted: str | os.PathLike[str]) -> CodecFile:
         names = ", ".join(codec.name for codec in shipped_codecs()) or "none"
         raise MissingCodec(f"{str(wanted)!r} is neither a shipped codec ({names}) nor a codec file")
     return read_codec(path)
+
+
+def choose_codecs(codec: str | os.PathLike[str] | None) -> Sequence[CodecFile]:
+    """The codecs that a `codec` argument stands for; `auto` leaves out those made for speed, which their cards say."""
+    if codec is None or codec == "none":
+        return ()
+    return [one for one in shipped_codecs() if not one.card.get("fast")] if codec == "auto" else [find_codec(codec)]

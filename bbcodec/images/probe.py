@@ -33,7 +33,7 @@ class Probe(NamedTuple):
         return known and 1 <= self.width * self.height <= MAX_PIXELS
 
 
-def probe(source: str | Path | bytes | io.BytesIO) -> Probe | None:
+def probe(source: str | Path | bytes | BinaryIO) -> Probe | None:
     """What the header of an image says (bytes of a file, a path or a stream), or None if nobody reads it."""
     try:
         with _opened(source) as stream, strictly(MAX_PIXELS):
@@ -42,7 +42,7 @@ def probe(source: str | Path | bytes | io.BytesIO) -> Probe | None:
         return None
 
 
-def _opened(source: str | Path | bytes | io.BytesIO) -> AbstractContextManager[BinaryIO]:
+def _opened(source: str | Path | bytes | BinaryIO) -> AbstractContextManager[BinaryIO]:
     if isinstance(source, (str, Path)):
         return open(source, "rb")
     return nullcontext(io.BytesIO(source) if isinstance(source, bytes) else source)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from folders import make_folder
 from tiny_models import SIZES, pictures
 
+import bbcodec
 from bbcodec.cli.main import main
 
 s3fs = pytest.importorskip("s3fs", reason="remote files are optional")
@@ -94,6 +96,17 @@ def test_a_folder_in_a_bucket_goes_through_every_command(bucket, folder, tmp_pat
     assert main(["report", archive, "--html", f"{BUCKET}/report.html", "-q"]) == 0
     assert bucket.cat_file(f"{BUCKET}/report.html").startswith(b"<!")
     assert main(["report", archive, "--html", f"{BUCKET}/report.html", "-q"]) == 4
+
+
+def test_workers_open_what_is_in_a_bucket(bucket, folder, tmp_path, monkeypatch):
+    """They find it as it was listed. The archive is that of a copy here."""
+    for name, content in files(folder).items():
+        bucket.pipe_file(f"{BUCKET}/in/{name}", content)
+    bbcodec.compress(f"{BUCKET}/in", tmp_path / "here.bb", codec="none")
+    monkeypatch.setattr("bbcodec.remote._copy_from", None)
+    with ThreadPoolExecutor(2) as executor:
+        bbcodec.compress(f"{BUCKET}/in", tmp_path / "there.bb", codec="none", executor=executor, jobs=2)
+    assert (tmp_path / "there.bb").read_bytes() == (tmp_path / "here.bb").read_bytes()
 
 
 def test_archives_in_a_bucket_are_those_of_this_machine(bucket, folder, tmp_path):

@@ -24,11 +24,16 @@ def carried(task: Task, *, always: bool = False) -> Task:
     return task
 
 
+def _travels(path: FileSource, always: bool) -> bool:
+    """Whether the bytes of a file come with its task."""
+    return not isinstance(path, FileBytes) and (always or (isinstance(path, str) and is_temporary(path)))
+
+
 def _carried(path: FileSource, always: bool) -> FileSource:
-    return FileBytes(read_file(path)) if isinstance(path, str) and (always or is_temporary(path)) else path
+    return FileBytes(read_file(path)) if _travels(path, always) else path
 
 
 def _carried_part(part: FilePart, always: bool) -> FilePart:
-    if isinstance(part.path, str) and (always or is_temporary(part.path)):
+    if _travels(part.path, always):
         return part._replace(path=FileBytes(read_piece(part.path, part.start, part.length), part.start))
     return part

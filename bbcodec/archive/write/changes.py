@@ -1,6 +1,7 @@
 """Files that change while they are read: noticed by their times, and then stored from copies, which nobody changes.
 
-Of equal files, of which one is stored, it is the content that tells.
+Of equal files, of which one is stored, it is the content that tells. Files at URLs, which workers open, they refuse
+themselves where these are no longer those that were found.
 
 The system dates a change to some milliseconds. So files are looked at when they have been at rest for longer: any later
 change gives them another time, and what was read until then is what was there when they were found.
@@ -19,6 +20,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from bbcodec.archive.write.scan import Scan, ScannedEntry, array_suffix, find_copies, signature_of
 from bbcodec.errors import InputError, OutputError
+from bbcodec.remote import is_url
 
 REST_NS: Final = 20_000_000  # longer than the system's clock of files takes from tick to tick, at most 10 ms
 TRIES: Final = 3  # to copy a file while nobody writes it
@@ -51,7 +53,7 @@ def unreadable_files(entries: Sequence[ScannedEntry], error: Exception | None) -
     """Files that cannot be read, and why, by number: those that do not open, and that which an error, if any, names."""
     found: dict[int, str] = {}
     for number, entry in enumerate(entries):
-        if entry.file_type == "file":
+        if _lies_here(entry):
             try:
                 open(entry.path, "rb").close()
             except OSError as reason:
@@ -62,8 +64,12 @@ def unreadable_files(entries: Sequence[ScannedEntry], error: Exception | None) -
     return found
 
 
+def _lies_here(entry: ScannedEntry) -> bool:
+    return entry.file_type == "file" and not is_url(entry.path)
+
+
 def _is_young(entry: ScannedEntry) -> bool:
-    return entry.file_type == "file" and 0 <= time.time_ns() - entry.signature[-1] < REST_NS
+    return _lies_here(entry) and 0 <= time.time_ns() - entry.signature[-1] < REST_NS
 
 
 def _looked_at(entry: ScannedEntry, path: str | None = None) -> ScannedEntry:
@@ -81,7 +87,7 @@ def _looked_at(entry: ScannedEntry, path: str | None = None) -> ScannedEntry:
 
 def changed_files(entries: Sequence[ScannedEntry]) -> list[int]:
     """The numbers of the files that are no longer what they were when they were found, or no longer there."""
-    return [number for number, entry in enumerate(entries) if entry.file_type == "file" and _has_changed(entry)]
+    return [number for number, entry in enumerate(entries) if _lies_here(entry) and _has_changed(entry)]
 
 
 def _has_changed(entry: ScannedEntry) -> bool:
@@ -102,7 +108,7 @@ def check_copies(entries: Sequence[ScannedEntry], copies: Mapping[int, int]) -> 
         pairs.setdefault(first, number)
     for pair in pairs.items():
         two = [entries[number] for number in pair]
-        if not changed_files(two) and not find_copies(two):
+        if all(map(_lies_here, two)) and not changed_files(two) and not find_copies(two):
             raise InputError(f"{two[0].path} or {two[1].path} changed while they were read: compress again")
 
 

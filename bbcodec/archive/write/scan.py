@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from bbcodec.archive.format.index import Entry
 from bbcodec.archive.format.names import check_names, printable
 from bbcodec.errors import BBCodecError, InputError, TargetExists
 from bbcodec.options import PathLike
+from bbcodec.remote import FILE_MODE, FOLDER_MODE, is_url, list_url
 
 BLOCK_BYTES: Final = 512  # of what the system counts of a file on the disk
 HOLE_BYTES: Final = 2**16  # from which holes are told
@@ -24,7 +25,7 @@ TOLD_NAMES: Final = 3  # in a line
 
 @dataclass(frozen=True)
 class ScannedEntry:
-    """A file, a link or a folder to be archived. target: where a link points.
+    """A file, a link or a folder to be archived. path: or the URL, of a file that workers open. target: of a link.
 
     signature: what tells whether a file has changed since (`changes`).
     """
@@ -116,23 +117,51 @@ def scan(inputs: Sequence[PathLike], output: Path | None = None, exclude: Sequen
     odd = Oddities()
     alone = len(inputs) == 1 and os.path.isdir(inputs[0])
     for source in inputs:
+        if is_url(source):
+            _add(found, _listed(str(source), exclude, alone=len(inputs) == 1))
+            continue
         top = os.path.realpath(source)
         name = b"" if alone else os.fsencode(os.path.basename(os.path.abspath(source)))
         if not os.path.exists(top):
             raise InputError(f"there is no file or folder {str(source)!r}")
         if not name and not alone:
             raise InputError(f"{str(source)!r} has no name of its own: compress it alone, or name the folders in it")
-        for entry in _walk(top, name, skipped, odd, exclude):
-            if entry.name in found:
-                raise InputError(f"two inputs would both be called {printable(entry.name)} in the archive: rename one")
-            if output is None or not _same_file(entry.path, output):
-                found[entry.name] = entry
+        walked = _walk(top, name, skipped, odd, exclude)
+        _add(found, (one for one in walked if output is None or not _same_file(one.path, output)))
     entries = [found[name] for name in sorted(found)]
     _refuse_clashes(entries)
     if not entries:
         why = "is empty, or all of it is excluded" if exclude else "is empty"
         raise InputError(f"nothing to compress: {', '.join(repr(str(source)) for source in inputs)} {why}")
     return Scan(entries, [*skipped, *odd.lines()])
+
+
+def _add(found: dict[bytes, ScannedEntry], entries: Iterable[ScannedEntry]) -> None:
+    for entry in entries:
+        if entry.name in found:
+            raise InputError(f"two inputs would both be called {printable(entry.name)} in the archive: rename one")
+        found[entry.name] = entry
+
+
+def _listed(url: str, exclude: Sequence[str], *, alone: bool) -> Iterator[ScannedEntry]:
+    """The files at a URL, which workers open, and the folders that they lie in: as if copied here and found then."""
+    own, listed = list_url(url)
+    folders: set[str] = set()
+    for name, entry in listed.items():
+        if entry.size is None:
+            raise InputError(f"{url}: its server does not say how long it is: copy it here first")
+        if "::" in name:
+            raise InputError(f"{url} holds {name!r}, which no URL can name: copy it here first")
+        parts = name.split("/") if name and alone else [own, *filter(None, name.split("/"))]
+        above = ["/".join(parts[: depth + 1]) for depth in range(len(parts) - 1)]
+        whole = "/".join(parts)
+        if any(_excluded(os.fsencode(one), exclude) for one in (*above, whole)):
+            continue
+        folders.update(above)
+        place = f"{url.rstrip('/')}/{name}" if name else url
+        yield ScannedEntry(os.fsencode(whole), place, "file", entry.size, entry.modified_ns, FILE_MODE)
+    for folder in sorted(folders):
+        yield ScannedEntry(os.fsencode(folder), url, "folder", 0, 0, FOLDER_MODE)
 
 
 class Oddities:
@@ -236,8 +265,8 @@ def _refuse_clashes(entries: list[ScannedEntry]) -> None:
 # --- equal files -----------------------------------------------------------------------------------------------------
 
 
-def find_copies(entries: Sequence[ScannedEntry]) -> dict[int, int]:
-    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes.
+def of_one_size(entries: Sequence[ScannedEntry]) -> list[list[int]]:
+    """The numbers of files that may be equal: two or more of one size.
 
     An array file is a copy of another array file only: its name says how it is stored and restored.
     """
@@ -245,11 +274,19 @@ def find_copies(entries: Sequence[ScannedEntry]) -> dict[int, int]:
     for number, entry in enumerate(entries):
         if entry.file_type == "file" and entry.size > 0:
             alike[entry.size, array_suffix(entry.path)].append(number)
+    return [numbers for numbers in alike.values() if len(numbers) > 1]
+
+
+def find_copies(entries: Sequence[ScannedEntry], digest_of: Callable[[str], bytes] | None = None) -> dict[int, int]:
+    """Files whose bytes are those of an earlier one: their number, and that of the first with these bytes.
+
+    digest_of: `file_digest` of a path, by default.
+    """
     copies: dict[int, int] = {}
-    for numbers in alike.values():
+    for numbers in of_one_size(entries):
         first: dict[bytes, int] = {}
-        for number in numbers if len(numbers) > 1 else ():
-            digest = file_digest(entries[number].path)
+        for number in numbers:
+            digest = (digest_of or file_digest)(entries[number].path)
             if first.setdefault(digest, number) != number:
                 copies[number] = first[digest]
     return copies

@@ -30,8 +30,9 @@ from bbcodec.images.npy import Images, Member, MemberLayout, split_npy, split_np
 from bbcodec.images.planes import Plane, plane_layouts, plane_shapes, to_planes
 from bbcodec.images.probe import Probe, probe
 from bbcodec.images.samples import Samples
-from bbcodec.input_files import FileSource, read_file
+from bbcodec.input_files import FileSource, RemoteFile, read_file
 from bbcodec.options import StorageOptions
+from bbcodec.remote import is_url
 from bbcodec.sample_formats import mode_channels
 
 # Images of one mode and size are coded together, about so many values at a time.
@@ -207,8 +208,12 @@ def plan(
     copies: dict[int, int],
     options: StorageOptions,
     tile_pixels: Callable[[str], int] = lambda mode: TILE_PIXELS,
+    see: Callable[[str], Probe | None] = probe,
 ) -> list[PlannedTask]:
-    """The tasks, in order. Arrays, and images of more than `tile_pixels(mode)`, are opened when their turn comes."""
+    """The tasks, in order. Arrays, and images of more than `tile_pixels(mode)`, are opened when their turn comes.
+
+    see: probes what is at a path.
+    """
     groups: dict[tuple[str, int, int], list[tuple[ImageFile, Probe]]] = defaultdict(list)
     whole: list[PlannedTask] = []
     others: list[FilePart] = []
@@ -219,18 +224,23 @@ def plan(
         if array_suffix(entry.path):
             opened_later.append(ArrayFile(number, entry.path, entry.size, options))
             continue
-        seen = probe(entry.path) if entry.size <= MAX_IMAGE_FILE else None
+        source = _source(entry)
+        seen = see(entry.path) if entry.size <= MAX_IMAGE_FILE else None
         if seen is not None and entry.size <= MAX_WHOLE_FILE and file_codings(seen.format):
-            whole.append(FileTask(number, entry.path, seen, options, entry.size))
+            whole.append(FileTask(number, source, seen, options, entry.size))
         elif seen is None or not seen.may_split:
             image = ImageDescription.of(seen) if seen else NO_IMAGE
-            others.append(FilePart(number, entry.path, 0, entry.size, image))
+            others.append(FilePart(number, source, 0, entry.size, image))
         elif seen.width * seen.height > tile_pixels(seen.mode):
             opened_later.append(LargeImage(number, entry.path, entry.size, seen, tile_pixels(seen.mode), options))
         else:
-            groups[seen.mode, seen.height, seen.width].append((ImageFile(number, entry.path), seen))
+            groups[seen.mode, seen.height, seen.width].append((ImageFile(number, source), seen))
     images = [task for key in sorted(groups) for task in _image_tasks(groups[key], options)]
     return [*images, *whole, *opened_later, *_bytes_tasks(others)]
+
+
+def _source(entry: ScannedEntry) -> FileSource:
+    return RemoteFile(entry.path, entry.size, entry.modified_ns) if is_url(entry.path) else entry.path
 
 
 def values_of(seen: Probe) -> int:

@@ -44,6 +44,7 @@ from bbcodec.archive.write import scan as scanning
 from bbcodec.archive.write import tasks as planning
 from bbcodec.archive.write import writer as assembling
 from bbcodec.archive.write.tasks import FINE_TILE_PIXELS, TILE_PIXELS
+from bbcodec.codec import catalogue
 from bbcodec.codec.catalogue import find_codec
 from bbcodec.errors import DamagedArchive, InputError, MissingPackage, OutputError, TargetExists, VerificationFailed
 from bbcodec.images import npy
@@ -164,9 +165,9 @@ def test_all_shipped_codecs_are_tried_with_auto(folder, tmp_path, monkeypatch):
     shipped = tuple(fake_codec(codec.name, shipped=True, **about) for codec, about in (
         (GREY, {}), (COLOUR, {"channels": 3}), (BITS, {"levels": 2})))  # fmt: skip
     made_for_speed = replace(shipped[0], card={"fast": True})
-    monkeypatch.setattr(compressing, "shipped_codecs", lambda: (*shipped, made_for_speed))
-    assert tuple(compressing.choose_codecs("auto")) == shipped
-    assert compressing.choose_codecs("none") == compressing.choose_codecs(None) == ()
+    monkeypatch.setattr(catalogue, "shipped_codecs", lambda: (*shipped, made_for_speed))
+    assert tuple(catalogue.choose_codecs("auto")) == shipped
+    assert catalogue.choose_codecs("none") == catalogue.choose_codecs(None) == ()
 
 
 # --- options
@@ -400,8 +401,8 @@ def changing(monkeypatch):
     def call(*functions):
         waiting, real = list(functions), compressing.find_copies
 
-        def find(entries):
-            found = real(entries)
+        def find(*arguments):
+            found = real(*arguments)
             if waiting:
                 waiting.pop(0)()
             return found
