@@ -55,6 +55,8 @@ SAMPLE_FORMATS: Final = {
     "P2": SampleFormat("P", 1, 2),
     "P4": SampleFormat("P", 1, 4),
     "P8": SampleFormat("P", 1, 8),
+    "RGB16": SampleFormat("RGB", 3, 16),  # of which Pillow shows the high bytes
+    "RGBA16": SampleFormat("RGBA", 4, 16),
 }
 
 _MODE_CHANNELS: Final = {"LA": 2, "PA": 2, "La": 2, "RGB": 3, "YCbCr": 3, "LAB": 3, "HSV": 3, "RGBA": 4, "CMYK": 4,

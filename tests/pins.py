@@ -19,7 +19,7 @@ from bbcodec.codec.codec import PixelFormat
 from bbcodec.codec.file import save_codec
 
 FORMS = ("folder", "link", "bytes", "arrays", "png", "webp", "raw", "jpeg", "segments")
-KINDS = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8")
+KINDS = ("", "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8", "RGB16", "RGBA16")
 CODINGS = ("original", "webp", "png", "jpegxl", "lzma", "lzma-planar", "lepton", "predicted")
 WAYS = {0: "", 1: " split", 2: " colours", 3: " colours split", 4: " black and white", 8: " zero and one"}
 

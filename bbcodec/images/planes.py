@@ -74,6 +74,8 @@ def plane_shapes(sample_format: str, layout: int, palette_channels: int = 0) -> 
         return [PlaneShape(1, 2)]
     if sample_format == "L16":
         return [PlaneShape(1, 256), PlaneShape(1, 256)] if layout & SPLIT else [PlaneShape(1, 65536)]
+    if description.depth == 16:
+        return [PlaneShape(description.channels, 65536)]
     channels = palette_channels if layout & COLOURS else description.channels
     if layout & SPLIT:
         return [PlaneShape(channels - 1, 256), PlaneShape(1, 256)]
@@ -121,6 +123,8 @@ def from_planes(planes: list[Plane], sample_format: str, layout: int, palette: B
     if sample_format == "L16":
         whole = planes[0].astype(np.uint16)
         return whole << np.uint16(8) | planes[1] if layout & SPLIT else whole
+    if SAMPLE_FORMATS[sample_format].depth == 16:
+        return planes[0].astype(np.uint16)
     samples: Samples = np.concatenate(planes, axis=2) if layout & SPLIT else planes[0]
     if layout & COLOURS and palette is not None:
         return _indices(samples, palette)

@@ -22,7 +22,8 @@ def to_planes(images: Samples) -> tuple[Planes, bytes]:
     planes, taken = [], []
     for number, channel in enumerate(ORDER[images.shape[3]]):
         own = images[..., channel].astype(np.int32)
-        ways = [own, *(own - other for other in _others(images, min(number, MEAN)))] if number else [own]
+        may_be_less = number and images.dtype == np.uint8  # of 16 bits, differences would have more values
+        ways = [own, *(own - other for other in _others(images, min(number, MEAN)))] if may_be_less else [own]
         roughness = [_roughness(way) for way in ways]
         taken.append(roughness.index(min(roughness)))
         planes.append((ways[taken[-1]] + (ZERO if taken[-1] else 0)).astype(np.uint16))

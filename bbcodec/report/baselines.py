@@ -292,7 +292,7 @@ def _read(path: str) -> Image:
         return picture.samples, 2
     if picture is not None and picture.sample_format == "L16":
         return picture.samples, 2**16
-    if picture is not None and not picture.sample_format.startswith("P"):
+    if picture is not None and not picture.sample_format.startswith("P") and picture.samples.dtype == np.uint8:
         planes = to_planes(picture.samples, picture.sample_format, 0, None)
         if planes is not None:
             return planes[0], 256

@@ -14,7 +14,7 @@ SHEET_SAMPLES = 2**21  # in a sheet: a second or two of decoding
 
 
 class PredictedCoding(StorageCoding):
-    """The stream of `bbcodec.prediction.streams`: 1 to 4 channels of 8 bits, and one of 1 or 16 bits."""
+    """The stream of `bbcodec.prediction.streams`: 1 to 4 channels of 8 and 16 bits, and one of two levels."""
 
     name = "predicted"
     alone = True
@@ -23,8 +23,8 @@ class PredictedCoding(StorageCoding):
     sheet_pixels = 2**20
 
     def takes(self, channels: int, levels: int) -> bool:
-        """256 levels, and 2 and 65,536 of one channel."""
-        return 1 <= channels <= 4 if levels == 256 else channels == 1
+        """256 and 65,536 levels, and 2 of one channel."""
+        return 1 <= channels <= 4 if levels in (256, 65536) else (channels, levels) == (1, 2)
 
     def sheet_images(self, shape: Shape) -> int:
         """As many as are decoded within a second or two."""

@@ -14,7 +14,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,9 +22,9 @@ from PIL import Image
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
-from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Outline, Parts
+from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Found, Outline, Parts, Unfit
 from bbcodec.images.formats.png_filters import filtered, unfiltered
-from bbcodec.images.pillow import BAD_IMAGE, strictly
+from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
 from bbcodec.images.samples import (
     Bytes,
     Samples,
@@ -48,11 +48,14 @@ TRIAL_LEVEL: Final = 1  # to find out whether filters help
 STORED_TRIAL_PIXELS: Final = 2**23
 READ_BYTES: Final = 2**20
 
-# Bit depth and colour type (11.2.1 IHDR) of each sample format. Pillow reduces 16-bit colour and alpha: not split.
+# Bit depth and colour type (11.2.1 IHDR) of each sample format.
 COLOUR_TYPES: Final = {
     "L1": (1, 0), "L2": (2, 0), "L4": (4, 0), "L8": (8, 0), "L16": (16, 0), "LA8": (8, 4), "RGB8": (8, 2),
     "RGBA8": (8, 6), "P1": (1, 3), "P2": (2, 3), "P4": (4, 3), "P8": (8, 3),
+    "RGB16": (16, 2), "RGBA16": (16, 6),
 }  # fmt: skip
+DEEP_COLOUR: Final = ("RGB16", "RGBA16")  # of which Pillow shows the high bytes
+HEADER_BYTES: Final = 29  # up to the end of the data of IHDR
 SAMPLE_FORMAT_OF: Final = {colour: name for name, colour in COLOUR_TYPES.items()}
 ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
 EXACT: Final = 2  # in the first byte of a skeleton
@@ -312,12 +315,54 @@ class _Pixels:
 # --- the file form ---------------------------------------------------------------------------------------------------
 
 
+class _DeepColour:
+    """A PNG of 16 bits of several channels, which is not to be seen whole through Pillow."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._samples: Samples | None = None
+
+    def bands(self, sample_format: SampleFormat | None = None) -> Iterator[Samples]:
+        """The samples, from top to bottom."""
+        if self._samples is None:
+            self._samples = self._bytes("16B").astype(np.uint16) << np.uint16(8) | self._bytes("16L")
+        return bands_of(self._samples)
+
+    def _bytes(self, order: str) -> Bytes:
+        """High bytes, or, in the other order of bytes, the low ones: all that Pillow tells of 16 bits."""
+        self._stream.seek(0)
+        with strictly(MAX_PIXELS), Image.open(self._stream, formats=["PNG"]) as image:
+            raw: Any = image  # what is to be unpacked: codec, extents, offset, and the order of bytes
+            raw.tile = [(*raw.tile[0][:3], f"{image.mode};{order}")]
+            return np.array(image)
+
+    def skeleton(self) -> bytes:
+        """The skeleton, with how the pixels were made."""
+        self._stream.seek(0)
+        parts = take_apart(self._stream)
+        found = with_making(self._stream, *parts, self.bands) if parts else None
+        if found is None:
+            raise Unfit("16 bits a channel, and made in an unknown way")
+        return found
+
+
 class PNGFile(FileForm):
     """All chunks but the pixels are kept verbatim, and pixels are compressed anew: the same picture."""
 
     name = "png"
     pillow_formats = ("PNG",)
     exact = True
+
+    def find(self, stream: BinaryIO) -> Found | None:
+        """Those of 16 bits and several channels, which come back byte for byte."""
+        start = stream.read(HEADER_BYTES)
+        if start[:8] != SIGNATURE or start[12:16] != b"IHDR" or len(start) < HEADER_BYTES:
+            return None
+        header = parse_header(start[16:])
+        if header is None or header.sample_format not in DEEP_COLOUR:
+            return None
+        file = _DeepColour(stream)
+        return Found("PNG", header.sample_format, header.width, header.height, file.bands, file.skeleton)
 
     def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
         """As `FileForm` says."""

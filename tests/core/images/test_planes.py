@@ -42,8 +42,8 @@ LEVEL_CASES = [
 
 def test_the_plane_layouts_that_there_are():
     assert sorted(PLANE_LAYOUTS) == [0, SPLIT, COLOURS, SPLIT | COLOURS, *TWO_LEVELS]
-    assert len(CASES) == 5 + 3 * 2 + 4 * (1 + 2 + 3)
-    assert len(LEVEL_CASES) == 4 * 2 + 3 + 3
+    assert len(CASES) == 7 + 3 * 2 + 4 * (1 + 2 + 3)
+    assert len(LEVEL_CASES) == 4 * 2 + 5 + 3
     assert plane_layouts("L1", None) == plane_layouts("P1", None) == (0,)
     assert plane_layouts("L16", None) == (0, 1, 4, 8)
     assert plane_layouts("RGBA8", None) == (0, 1, 4)

@@ -31,7 +31,7 @@ def test_every_file_comes_back(files, tmp_path):
             joined.write_bytes(join_image(picture))
             check_same(path, joined)
     assert {sample_format for form, sample_format in forms if form == "png"} == {
-        "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8",
+        "L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P1", "P2", "P4", "P8", "RGB16", "RGBA16",
     }  # fmt: skip
     assert {sample_format for form, sample_format in forms if form == "webp"} == {"RGB8", "RGBA8"}
     assert {sample_format for form, sample_format in forms if form == "raw"} >= {

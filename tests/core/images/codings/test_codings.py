@@ -83,6 +83,7 @@ def test_16_bits_are_png_or_predicted():
     image = random_samples("L16", 9, 7)
     for coding in ALONE:
         assert coding.takes(1, 65536) == (coding.name in ("png", "predicted"))
+        assert coding.takes(3, 65536) == coding.takes(4, 65536) == (coding.name == "predicted")
         if coding.takes(1, 65536):
             assert np.array_equal(coding.decode(coding.encode(image, 65536), image.shape, 65536), image)
             continue

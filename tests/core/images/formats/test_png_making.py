@@ -49,7 +49,7 @@ def png(samples, name, filters, state, *, interlaced=False, cut=2**20, before=b"
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.sampled_from(["L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P8"]),
+    st.sampled_from(["L1", "L2", "L4", "L8", "L16", "LA8", "RGB8", "RGBA8", "P8", "RGB16", "RGBA16"]),
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.lists(st.integers(0, 4), min_size=1, max_size=5),
     st.tuples(st.integers(0, 9), st.integers(9, 15), st.integers(1, 9), st.integers(0, 4)),
