@@ -225,7 +225,8 @@ class Archive(Mapping[str, Any]):
         """What an image file, or image `number` of an `.npy` file, shows: uint8 (H, W, C), yours to change.
 
         C is 1 for grey, 2 with alpha, 3 for RGB, 4 for RGBA. Two levels are 0 and 255 (in arrays as they are), 16 bits
-        are cut to the high 8, indices become their colours. mode: convert to `L`, `LA`, `RGB` or `RGBA`.
+        are cut to the high 8, indices become their colours. Of a file of several pages or frames it is the first, as
+        of Pillow: `read_bytes` has them all. mode: convert to `L`, `LA`, `RGB` or `RGBA`.
 
         Raises NoSuchName, InputError for files without images, DamagedArchive or MissingCodec.
         """

@@ -93,10 +93,6 @@ class ArchiveFile:
         offset = parts.offsets[place.position] if chunk.type == BYTES else 0
         return ResolvedPlace(chunk, place.position, offset, place.length, parts.size, place.coding)
 
-    def part_bytes(self, place: Place) -> int:
-        """The bytes of all parts of the `B` chunk of a place."""
-        return self._parts[place.chunk].size
-
     def _find_parts(self) -> dict[int, _Parts]:
         lengths: dict[int, dict[int, int]] = defaultdict(dict)
         for entry in self.entries:

@@ -44,8 +44,10 @@ def summarise(file: ArchiveFile, numbers: Iterable[int], archive_bytes: int = 0)
 
 
 def _list_files(file: ArchiveFile) -> list[dict[str, Any]]:
-    """One row for each file or link."""
-    users = Counter(_shared(file, place) for entry in file.entries for place in set(entry.places))
+    """One row for each file or link. What they are stored in sums to all chunks; copies have nothing of their own."""
+    distinct = dict.fromkeys((entry.form, entry.places) for entry in file.entries)
+    users = Counter(_shared(file, place) for _, places in distinct for place in set(places))
+    met = Counter[tuple[int, int]]()
     firsts: dict[tuple[str, tuple[Place, ...]], str] = {}  # for places that were met before, the name of the file there
     rows = []
     for entry in file.entries:
@@ -53,7 +55,11 @@ def _list_files(file: ArchiveFile) -> list[dict[str, Any]]:
             continue
         name = os.fsdecode(entry.name)
         first = firsts.setdefault((entry.form, entry.places), name) if entry.places else name
-        stored = sum(_chunk_share(file, place) // users[_shared(file, place)] for place in entry.places)
+        stored = 0
+        for place in set(entry.places) if first == name else ():
+            shared, whole = _shared(file, place), _chunk_share(file, place)
+            stored += _part_of(whole, met[shared], met[shared] + 1, users[shared])
+            met[shared] += 1
         rows.append({
             "name": name,
             "width": entry.width or None,
@@ -82,7 +88,12 @@ def _shared(file: ArchiveFile, place: Place) -> tuple[int, int]:
 
 def _chunk_share(file: ArchiveFile, place: Place) -> int:
     """The bytes of a chunk that are for a place: of a part those in proportion to its length, else all."""
-    chunk = file.chunk(place)
+    chunk, part = file.chunk(place), file.resolve(place)
     if chunk.type != BYTES:
         return chunk.length
-    return chunk.length * place.length // max(1, file.part_bytes(place))
+    return _part_of(chunk.length, part.offset, part.offset + part.length, max(1, part.size))
+
+
+def _part_of(whole: int, start: int, end: int, count: int) -> int:
+    """What is from `start` to `end` of `count` equal parts of a number, in whole numbers: all parts sum to it."""
+    return whole * end // count - whole * start // count

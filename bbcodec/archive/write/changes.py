@@ -9,6 +9,7 @@ change gives them another time, and what was read until then is what was there w
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -73,8 +74,10 @@ def _is_young(entry: ScannedEntry) -> bool:
 
 
 def _looked_at(entry: ScannedEntry, path: str | None = None) -> ScannedEntry:
-    """An entry as its file, or the one at `path`, is now. Raises OSError."""
+    """An entry as its file, or the one at `path`, is now. Raises OSError, also where the file was emptied."""
     about = os.lstat(path or entry.path)
+    if entry.size and not about.st_size:  # whatever was in it is gone, as if it had been removed
+        raise OSError(errno.ENODATA, "it was emptied")
     return replace(
         entry,
         path=path or entry.path,
@@ -130,12 +133,13 @@ def with_copies(scanned: Scan, numbers: Sequence[int], folder: Path) -> Copied:
         target = folder / f"{os.urandom(8).hex()}{array_suffix(entry.path)}"
         try:
             with open(entry.path, "rb") as source:
-                if not _copied(source, target):
-                    unstable.append(entry.name)
+                calm = _copied(source, target)
+            entries[number] = _looked_at(entry, str(target))
         except OSError as error:
             lost[number] = reason_of(error)
             continue
-        entries[number] = _looked_at(entry, str(target))
+        if not calm:
+            unstable.append(entry.name)
     return Copied(replace(scanned, entries=entries).without(lost), unstable)
 
 

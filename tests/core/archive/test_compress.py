@@ -417,7 +417,7 @@ def rewritten(path, content):
     return lambda: path.write_bytes(content)
 
 
-@pytest.mark.parametrize("content", [b"THE NEW CONTENT!", b"longer than it was before", b"short", b""])
+@pytest.mark.parametrize("content", [b"THE NEW CONTENT!", b"longer than it was before", b"short"])
 def test_a_copy_of_a_file_that_changes_stays_what_it_is(tmp_path, changing, content):
     """And the file comes back as it is now, not cut to its earlier size."""
     (tmp_path / "in").mkdir()
@@ -446,7 +446,7 @@ def test_copies_are_decided_by_content_where_times_say_nothing(tmp_path, changin
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "both.npz", "colour/0.png", "photo.jpg", "deep.png"])
-@pytest.mark.parametrize("content", [b"", b"x" * 10, b"y" * 100_000])
+@pytest.mark.parametrize("content", [b"x" * 10, b"y" * 100_000])
 def test_any_kind_of_file_may_change(folder, tmp_path, changing, name, content):
     changing(rewritten(folder / name, content))
     assert squeeze(folder, tmp_path / "a.bb", ALL).changed == []
@@ -461,6 +461,17 @@ def test_a_file_that_goes_meanwhile_is_left_out_and_named(folder, tmp_path, chan
     assert summary.skipped == [f"{folder / 'notes.txt'}: was removed before it was read: left out"]
     assert summary.lost == ["'notes.txt'"]
     restore(tmp_path / "a.bb", tmp_path / "out")
+    check_same_tree(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "stack.npy", "deep.png"])
+def test_a_file_that_is_emptied_meanwhile_is_left_out_and_named(folder, tmp_path, changing, name):
+    changing(rewritten(folder / name, b""))
+    summary = squeeze(folder, tmp_path / "a.bb", ALL)
+    assert summary.skipped == [f"{folder / name}: could not be read any more (it was emptied): left out"]
+    assert summary.lost == [repr(name)]
+    restore(tmp_path / "a.bb", tmp_path / "out")
+    (folder / name).unlink()
     check_same_tree(folder, tmp_path / "out")
 
 
