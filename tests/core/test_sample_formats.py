@@ -26,5 +26,5 @@ def test_modes_of_pixels():
 
 
 def test_unknown_sample_formats_are_damage():
-    with pytest.raises(DamagedArchive, match="RGB16"):
-        sample_format_named("RGB16")
+    with pytest.raises(DamagedArchive, match="RGB32"):
+        sample_format_named("RGB32")

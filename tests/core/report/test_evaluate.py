@@ -178,7 +178,7 @@ def test_a_damaged_message_is_told(codec, array, tmp_path):
     ("make", "told"),
     [
         (lambda folder: (folder / "a.txt").write_text("no image"), "there is no image"),
-        (lambda folder: Image.new("RGB", (20, 20)).save(folder / "a.png"), "takes images of two levels"),
+        (lambda folder: Image.new("RGB", (20, 20), "red").save(folder / "a.png"), "takes images of two levels"),
         (
             lambda folder: np.save(folder / "a.npy", np.arange(256, dtype=np.uint8).reshape(4, 8, 8)),
             "takes images of two levels",

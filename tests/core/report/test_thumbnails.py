@@ -44,7 +44,12 @@ def test_each_image_has_its_picture(archive):
     assert [one.picture.size for one in found] == [(SIDE, 43), (SIDE, SIDE), (SIDE, SIDE), (30, 120)]
     middles = [one.picture.getpixel((one.picture.width // 2, one.picture.height // 2)) for one in found]
     assert middles == [(255, 0, 0), (0, 0, 0), (255, 255, 255), (128, 128, 128)]
-    assert [one.note for one in found] == ["300 x 100, webp", "16 x 16, original", "16 x 16, original", "10 x 40, webp"]
+    assert [one.note for one in found] == [
+        "300 x 100, predicted",
+        "16 x 16, original",
+        "16 x 16, original",
+        "10 x 40, predicted",
+    ]
 
 
 def test_images_are_spread_evenly(archive):
