@@ -26,12 +26,14 @@ PathLike = str | os.PathLike[str]
 class StorageOptions:
     """How files may be stored.
 
-    exact: restored with every byte, not just with the same picture. jpegxl: tried, too. thorough: code images in full
-    also where quick trials say that nothing is to be gained, so that it is known how much a learned codec saves.
+    exact: restored with every byte, not just with the same picture. jpegxl: tried, too. mix: codecs that can be are
+    mixed with contexts that learn while images are coded (`bbcodec.engine.mixed`). thorough: code images in full also
+    where quick trials say that nothing is to be gained, so that it is known how much a learned codec saves.
     """
 
     exact: bool = False
     jpegxl: bool = False
+    mix: bool = False
     thorough: bool = False
 
 

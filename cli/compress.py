@@ -66,6 +66,7 @@ def distributed(distributor: str | None, address: str | None, jobs: int) -> Iter
 @click.option("--no-embed-codec", is_flag=True, help="Do not embed a codec of your own in the archive.")
 @click.option("--exact-files", is_flag=True, help="Restore every file byte for byte, not just its pixels.")
 @click.option("--jpegxl", is_flag=True, help="Try JPEG XL, too; reading the archive may then need imagecodecs.")
+@click.option("--mix", is_flag=True, help="Let codecs learn while they code: smaller archives, but slower both ways.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names, e.g. '*.tmp' (repeatable).")
 @click.option("--name", metavar="NAME", help="The name of standard input (-) in the archive.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it is renamed into place.")
@@ -89,6 +90,7 @@ def command(
     no_embed_codec: bool,
     exact_files: bool,
     jpegxl: bool,
+    mix: bool,
     exclude: tuple[str, ...],
     name: str | None,
     no_verify: bool,
@@ -141,6 +143,7 @@ def command(
             embed_codec=not no_embed_codec,
             exact_files=exact_files,
             jpegxl=jpegxl,
+            mix=mix,
             exclude=exclude,
             force=force,
             append=append,

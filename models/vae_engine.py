@@ -23,7 +23,7 @@ class VaeEngine:
     def __init__(self, config: VaeConfig, tensors: Mapping[str, Values]) -> None:
         """tensors: by name, as in codec files. Raises ValueError for those that cannot be, or are not known."""
         self.config = c = config
-        self.image_size, self.lanes = (c.height, c.width), c.lanes
+        self.image_size, self.lanes, self.mixable = (c.height, c.width), c.lanes, None
         self.encoder = DenseNet(tensors, "encoder", (c.pixels, c.hidden, c.layers, 2 * c.latents), 1)
         self.decoder = DenseNet(tensors, "decoder", (c.latents, c.hidden, c.layers, c.pixels), c.latent_bound)
         if len(tensors) > 2 * 3 * (c.layers + 1):

@@ -43,6 +43,7 @@ class VlaeEngine:
         self.lanes = c.lanes
         family = bernoulli(c.channels) if c.levels == 2 else mixture(c.channels, c.components, c.joint)
         self.local = _coder(tensors, "local", c.radii, c.radius, LEVELS[c.levels], family)
+        self.mixable = None if c.latent_channels or c.levels == 2 else self.local
         if c.latent_channels:
             self._take_latents(tensors)
         known = c.part_names

@@ -33,7 +33,7 @@ def familiar(height=24, width=24, channels=1, seed=0, count=None, levels=256, nu
 
 
 class FakeCodec:
-    safe = concurrent = False
+    safe = concurrent = mixes = False
 
     def __init__(self, header: dict):
         self.card, self.channels, self.levels = header["card"], *header["pixels"].values()
@@ -41,7 +41,7 @@ class FakeCodec:
     def set_safe(self, safe):
         self.safe = safe
 
-    def encode_message(self, images, bits=None):
+    def encode_message(self, images, bits=None, mix=False):
         side = self.card.get("side")
         if side and images.shape[1:3] != (side, side):
             raise InputError(f"takes {side}x{side}")

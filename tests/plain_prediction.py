@@ -124,17 +124,21 @@ def r_of(z):
 class PlainMixing:
     """Intervals of decisions: 15.6; memory is in dictionaries with defaults."""
 
+    start = [2**14] * 8  # weights
+
     def __init__(self):
         self.channel, self.counters, self.weights, self.intervals, self.samples = 0, {}, {}, [], 0
 
     def decide(self, bit, decision, level, b, a):
+        self.mix(bit, decision, level, STRETCH[min(2**12 * b // max(1, a), 4095)])
+
+    def mix(self, bit, decision, level, own):
         keys = [(self.channel, number, h, decision) for number, h in enumerate(self.contexts)]
         counters = [self.counters.get(key, (0, 0)) for key in keys]
-        inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters]
-        inputs.append(STRETCH[min(2**12 * b // max(1, a), 4095)])
+        inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters] + [own]
         sums = []
         for key in ((self.channel, "decision", decision), (self.channel, "level", level)):
-            weights = self.weights.setdefault(key, [2**14] * 8)
+            weights = self.weights.setdefault(key, list(self.start))
             sums.append((weights, sum(x * y for x, y in zip(weights, inputs, strict=True))))
         p = self.squash(sums[0][1] + sums[1][1] >> 17)
         self.intervals.append((0, p) if bit else (p, 2**16 - p))
@@ -243,8 +247,14 @@ def messages(intervals, ends, width):
     """Groups of rows, of which the ends are known: how many words, and these."""
     step, parts, start = max(2**17 // width, 1), [], 0
     for last in [*range(step, len(ends), step), len(ends)]:
-        stack, some = AnsStack(), intervals[start : ends[last - 1]]
-        stack.push_intervals([one[0] for one in some], [one[1] for one in some], 16)
-        words, start = stack.flatten(), ends[last - 1]
-        parts.append((len(words), words.astype("<u4").tobytes()))
+        parts.append(message(intervals[start : ends[last - 1]]))
+        start = ends[last - 1]
     return parts
+
+
+def message(intervals):
+    """How many words hold some intervals, and these."""
+    stack = AnsStack()
+    stack.push_intervals([one[0] for one in intervals], [one[1] for one in intervals], 16)
+    words = stack.flatten()
+    return len(words), words.astype("<u4").tobytes()

@@ -66,7 +66,7 @@ def learned_rgb(top: Path) -> None:
         save(top / f"{number}.png", pixels)
 
 
-@pinned("70e04a768a1273121baf8b24f14df103", "DL", {"png L8: learned": 3}, codec="auto", predicted=False)
+@pinned("569d19be9fe8b4ab7edbc8cf7870dcea", "DL", {"png L8: learned": 3}, codec="auto", predicted=False)
 def learned_grey(top: Path) -> None:
     for number, pixels in enumerate(natural(3, 40, 48, 1)):
         save(top / f"{number}.png", pixels)
@@ -178,7 +178,7 @@ def palettes(top: Path) -> None:
 
 
 @pinned(
-    "b7a75b7789c25f1ca1d95b08d1775c29", "DLSB",
+    "91830f9f003fda987bec9b42081de0cc", "DLSB",
     {"png LA8: webp": 1, "png RGBA8 split: learned + sheet lzma": 3, "png RGBA8: webp": 1}, codec="photo-3",
     predicted=False,
 )  # fmt: skip
@@ -296,7 +296,7 @@ def tiles_of_two_planes(top: Path) -> None:
 
 
 @pinned(
-    "b5bee4ba01532ce653da8864dd7d31ab", "DLLLBBBBSBSB",
+    "201af8d159bf3c421aa5b2136cb18e4f", "DLLLBBBBSBSB",
     {"arrays: learned": 2, "arrays: learned + original + original": 1, "arrays: original": 2, "bytes: original": 1,
      "arrays: sheet webp": 2}, codec="grey-3",
     predicted=False,

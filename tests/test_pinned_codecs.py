@@ -42,13 +42,13 @@ TINY = {
         "e75591d37b10a01f400e96fb078e0113",
         "5754472c7a75dc844da5165109bf4978",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "b3fbe923c3de2eb5f775f1ab490543a4", "0cb1bac6dec2e30ac3a6f612ffa6bed9"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "6505aac459610b7d69d1f6ccd0d563f2", "a08347a00e31168bedbafa6d66341ff3"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "b3fbe923c3de2eb5f775f1ab490543a4", "11e3e17caf5d64dcfd37d8c58b80eb37"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "6505aac459610b7d69d1f6ccd0d563f2", "760137fd8630cc6420c7dfc38a6be2ec"),
     "vlae-rgb-joint": Tiny(
         "vlae",
         TINY_VLAE | RGB | {"joint": True},
         "d32b2e36fa126f224f0506c29181bba9",
-        "8e3dd30bcad7b1b8d535b744aeadb828",
+        "8938a5c1b458b05e917a987d67878ae3",
     ),
     "attentive-two-levels": Tiny(
         "attentive",
@@ -66,7 +66,7 @@ TINY = {
         "attentive",
         ATTENTIVE | RGB | {"local_layers": 1, "joint": True},
         "b1aedb7abc56936f7825b49839104890",
-        "e6e64c0dbe71e4775ea2103e917ce63b",
+        "b5277711a34fbe4f3bde3fb2f1e452ed",
     ),
     "vamp-two-levels-two-layers": Tiny(
         "vamp",
@@ -84,7 +84,7 @@ TINY = {
         "vamp",
         VAMP | RGB | {"decoder": "conv", "prior": "mog"},
         "7196b906540c4881c8955c9f8b715a72",
-        "c81c963b435e76d6f154e63d7ddfd9fc",
+        "36a52799fd6f8f42ea1c73952b1ee742",
     ),
     "delta-vae-two-levels": Tiny(
         "delta-vae",
@@ -96,13 +96,13 @@ TINY = {
         "delta-vae",
         DELTA | {"prior": "standard", "auxiliary": 0},
         "42f6f874cc610ffb012ab4a68e946fe9",
-        "09f8765a875c4347922ff5459c5dbda9",
+        "e68d6211e18e11fcffb55d81dc8d4260",
     ),
     "delta-vae-rgb": Tiny(
         "delta-vae",
         DELTA | RGB | {"encoder": "non-causal"},
         "572e8988f7215ae1c65139ef701ecf58",
-        "f83ae4576938bcebfb867ec70ecc2488",
+        "6625ea827c5229f777d69b219f1031c4",
     ),
     "vae": Tiny("vae", VAE | TWO, "cd2bc7adbe36eed3a8d125e9c54bcb40", "6f18629752f89e959d0adfe12901b2a2"),
     "vae-deep": Tiny(
@@ -134,14 +134,14 @@ def test_codec_files_and_messages_of_tiny_models(name: str, capsys: pytest.Captu
 
 
 TRAINED = {
-    "photo-3": "38e119635008b0a77d7ba5992a0ac59f",
-    "grey-3": "96a73300154ba17f1be1256cc636d053",
+    "photo-3": "2481aa348563b628dbe100156728d625",
+    "grey-3": "cd4833c48f95319766bd5f115e717c0b",
     "mnist-binary-2": "f8533bd47df226b07a1e6ae84e8ec1fd",
-    "mnist-binary-fast-1": "ae304e8b9fefd5a060d32039ca942c0a",
+    "mnist-binary-fast-1": "4a3f119ca9b65c514e97dc0398979ad5",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",
     "mnist-binary-delta-vae-2.bbc": "85caad7ae75ec15e6a4133a72df4d6c9",
-    "freyfaces-vamp-1.bbc": "06fba5914220e6f02d5a6acffef5d2b1",
-    "cifar10-attentive-1.bbc": "1b600045e1788f1a40c9b2c40b77d464",
+    "freyfaces-vamp-1.bbc": "c97cc07a617834f7ac18dc492700134a",
+    "cifar10-attentive-1.bbc": "4ec4b6ca6268b1e2a69b6b612d78ae66",
     "cifar10-delta-vae-1.bbc": "59abde647f57723ff45942cb18259083",
 }
 

@@ -117,6 +117,7 @@ def compress(
     embed_codec: bool = True,
     exact_files: bool = False,
     jpegxl: bool = False,
+    mix: bool = False,
     exclude: Sequence[str] = (),
     force: bool = False,
     append: bool = False,
@@ -138,6 +139,7 @@ def compress(
     embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
+    mix: mix codecs with contexts that learn while images are coded: smaller, and slower to write and to read.
     exclude: shell patterns of names to leave out.
     append: put the files into `output`, an archive that is there, behind what it holds. Those that it holds already, of
     the same name, size and time, are left out. Whatever stops this, the archive keeps what it held.
@@ -195,7 +197,7 @@ def compress(
             target,
             codecs=choose_codecs(codec),
             embed=embed_codec,
-            storage=StorageOptions(exact_files, jpegxl),
+            storage=StorageOptions(exact_files, jpegxl, mix),
             exclude=exclude,
             force=force,
             verify=verify,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,13 +21,14 @@ class Backend(Protocol):
 
     image_size: height and width of the only images that it takes; None: any size. lanes: heads of the stack of large
     messages. concurrent: several threads may code at once. safe: whether it computes on a path that no kernel can make
-    inexact. device: where it computes, as `cpu`.
+    inexact. mixes: whether it codes mixed batches, too. device: where it computes, as `cpu`.
     """
 
     image_size: tuple[int, int] | None
     lanes: int
     concurrent: bool
     safe: bool
+    mixes: bool
     device: str
 
     def set_safe(self, safe: bool) -> None:
@@ -38,6 +39,15 @@ class Backend(Protocol):
 
     def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
         """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
+
+    def encode_mixed(self, batches: Iterable[Images], bits: Bits | None = None) -> bytes:
+        """Messages of batches of images, one after another, mixed with contexts that learn from all of them.
+
+        bits: as for `encode`, of all images. Raises CoderError unless it `mixes`, as `decode_mixed`.
+        """
+
+    def decode_mixed(self, data: bytes, shapes: Iterable[tuple[int, int, int, int]]) -> list[Images]:
+        """The batches of `encode_mixed`, given their shapes. Raises CoderError for data that cannot be."""
 
     def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
         """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""

@@ -1,12 +1,13 @@
 """A trained model as a codec: images to messages and back.
 
 A message is one bits-back chain: a byte that says how batch widths grow, then the words of the stack, little-endian.
+Or, if it is mixed with contexts that learn, a byte that says so, and the messages of batches, first to last.
 The caller keeps the number and the size of the images. `docs/format.md` has the details.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ MAX_IMAGE_PIXELS = 2**23  # of one image: its parameters take some 300 bytes a p
 MAX_BATCH_PIXELS = 2**18  # a coding batch is no wider, so that memory stays bounded
 TRIAL = 4  # images that are coded to choose the growth
 LANES_PIXELS = 2**16  # of a message, from which it has as many heads as its codec gives it
+MIXED = 255  # in place of the growth byte
 GRID_BOUND = 2**10  # beyond the index of any latent's grid
 MARGIN = 0.75  # share of the widest batch that the stack affords according to the trial
 
@@ -69,12 +71,19 @@ def batch_widths(count: int, growth: int, limit: int) -> list[int]:
     return widths
 
 
+def is_mixed(stream: bytes) -> bool:
+    """Whether a message is mixed with contexts that learn."""
+    return stream[:1] == bytes([MIXED])
+
+
 class Codec:
     """A trained model that codes images of one pixel format: `encode` and `decode`, or messages for archives."""
 
-    def __init__(self, backend: Backend, pixels: PixelFormat, about: CodecFile) -> None:
-        """backend: what computes; about: the codec's file."""
-        self.backend, self.pixels = backend, pixels
+    def __init__(
+        self, backend: Backend, pixels: PixelFormat, about: CodecFile, compiled: Callable[[], Backend] | None = None
+    ) -> None:
+        """backend: what computes; about: the codec's file; compiled: gives what decodes mixed messages in its place."""
+        self.backend, self.pixels, self._compiled = backend, pixels, compiled
         self.name, self.family, self.digest, self.card = about.name, about.family, about.digest.hex(), about.card
         self.file_bytes = len(about.content)
 
@@ -82,6 +91,11 @@ class Codec:
     def concurrent(self) -> bool:
         """Whether several threads may code at once."""
         return self.backend.concurrent
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it codes messages whose probabilities are mixed with those of contexts that learn."""
+        return self.backend.mixes
 
     @property
     def safe(self) -> bool:
@@ -96,10 +110,13 @@ class Codec:
         """Heads of the stack of a message of images (N, H, W, C): more where 8 bytes each are nothing."""
         return self.backend.lanes if shape[0] * shape[1] * shape[2] >= LANES_PIXELS else 1
 
-    def encode(self, images: Images) -> bytes:
-        """A self-contained message of images (N, H, W, C) uint8. Raises InputError for images that it does not take."""
+    def encode(self, images: Images, mix: bool = False) -> bytes:
+        """A self-contained message of images (N, H, W, C) uint8. Raises InputError for images that it does not take.
+
+        mix: as for `encode_message`.
+        """
         self.check(images)
-        return b"".join(pack_varint(n) for n in images.shape[:3]) + self.encode_message(images)
+        return b"".join(pack_varint(n) for n in images.shape[:3]) + self.encode_message(images, mix=mix)
 
     def decode(self, data: bytes) -> Images:
         """The images (N, H, W, C) uint8 of a message of `encode`. Raises DamagedArchive if it is damaged."""
@@ -135,24 +152,30 @@ class Codec:
         if int(images.max()) >= self.pixels.levels:
             raise InputError(f"codec {self.name} takes values below {self.pixels.levels}, not {int(images.max())}")
 
-    def encode_message(self, images: Images, bits: Bits | None = None) -> bytes:
+    def encode_message(self, images: Images, bits: Bits | None = None, mix: bool = False) -> bytes:
         """The message of images (N, H, W, C) uint8. Batches are coded last to first, so that decoding is in order.
 
         bits, if given, float64 (N,), receives the bits that each image adds to the message, without initial bits. Of
         images of 16 bits, uint16, it is the message of their tokens, behind the rest of them, each with its share.
+        mix: with contexts that learn from the images while they are coded, if the codec `mixes`: shorter, slower both
+        ways, and not what its ELBO says.
         """
         self.check(images)
         if not self.pixels.deep:
-            return self._message(images, bits)
+            return self._message(images, bits, mix)
         tokens, rest = predicted(images[..., 0])
         before = pack_varint(len(rest)) + rest
-        message = self._message(tokens[..., None], bits)
+        message = self._message(tokens[..., None], bits, mix)
         if bits is not None:
             bits += 8 * len(before) / len(images)
         return before + message
 
-    def _message(self, images: Images, bits: Bits | None) -> bytes:
-        """The chain of images (N, H, W, C) uint8, as the network sees them."""
+    def _message(self, images: Images, bits: Bits | None, mix: bool) -> bytes:
+        """The message of images (N, H, W, C) uint8, as the network sees them."""
+        if mix and self.mixes:
+            widest = self.widest(images.shape)
+            batches = (images[n : n + widest] for n in range(0, len(images), widest))
+            return bytes([MIXED]) + self.backend.encode_mixed(batches, bits)
         growth = self.growth(images)
         stack = self.chain(images, growth, bits)
         return bytes([growth]) + stack.flatten().astype("<u4").tobytes()
@@ -175,7 +198,7 @@ class Codec:
         before = stack.bits
         self.backend.encode(stack, images[-min(TRIAL, self.widest(images.shape)) :])
         affords = (stack.bits - before) / max(1, 32 * stack.initial_words)
-        return int(min(255, max(1, GROWTH_UNIT * MARGIN * affords)))
+        return int(min(MIXED - 1, max(1, GROWTH_UNIT * MARGIN * affords)))
 
     def widest(self, shape: tuple[int, ...]) -> int:
         """The widest batch of images (N, H, W, C)."""
@@ -251,7 +274,9 @@ class Codec:
         return restored(tokens[..., 0], data[position : position + size])[..., None]
 
     def _images(self, data: bytes, count: int, height: int, width: int) -> Images:
-        """The images (N, H, W, C) uint8 of a chain, as the network sees them."""
+        """The images (N, H, W, C) uint8 of a message, as the network sees them."""
+        if is_mixed(data):
+            return self._mixed_images(data[1:], count, height, width)
         lanes = self.lanes((count, height, width))
         if len(data) < 1 + 8 * lanes or len(data) % 4 != 1:
             raise DamagedArchive(f"a message of {len(data)} bytes was cut")
@@ -268,4 +293,17 @@ class Codec:
             raise DamagedArchive(f"a message does not decode: {error}") from None
         if not stack.is_seed(SEED, len(stack.flatten()) - 2 * lanes):
             raise DamagedArchive("a message does not decode: its chain does not end where every chain begins")
+        return np.concatenate(parts)
+
+    def _mixed_images(self, data: bytes, count: int, height: int, width: int) -> Images:
+        """The images (N, H, W, C) uint8 of a mixed message."""
+        if height * width > MAX_IMAGE_PIXELS or self.backend.image_size not in (None, (height, width)):
+            raise DamagedArchive(f"a message of images of {height} x {width} is impossible")
+        widest = self.widest((count, height, width))
+        sizes = (min(widest, count - n) for n in range(0, count, widest))
+        backend = self.backend if self.mixes or self._compiled is None else self._compiled()
+        try:
+            parts = backend.decode_mixed(data, ((n, height, width, self.pixels.channels) for n in sizes))
+        except CoderError as error:
+            raise DamagedArchive(f"a message does not decode: {error}") from None
         return np.concatenate(parts)

@@ -5,7 +5,7 @@ A family's engine is a function that an entry point of the group `bbcodec.engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from bbcodec.codec.catalogue import parse_codec
 from bbcodec.codec.stored import StoredCodec
-from bbcodec.errors import BadCodecFile, MissingCodec
-from bbcodec.model.coding import Account, bits_of, decode, encode
+from bbcodec.errors import BadCodecFile, CoderError, MissingCodec
+from bbcodec.model.coding import UNITS_PER_BIT, Account, bits_of, decode, encode
 from bbcodec.model.drawing import generate, infer
 from bbcodec.model.program import Coded, Programmed
 
 if TYPE_CHECKING:
     from bbcodec.codec.backend import Bits, Images, Latents
     from bbcodec.coder.ans import AnsStack
+    from bbcodec.engine.mixed import MixedCoder
+    from bbcodec.engine.waves import LocalCoder
 
 ENGINES: Final = "bbcodec.engines"  # entry points: each loads one function, an Engine
 
@@ -32,11 +34,12 @@ class EngineProgram(Programmed[Coded[Values], Values], Protocol):
     """A program of compiled code, over arrays: images are uint8 (B, C, H, W).
 
     image_size: height and width of the only images it takes; None: any size. lanes: heads of the stack of large
-    messages.
+    messages. mixable: the net of pixels, if it is all of the program and its distribution is a mixture of logistics.
     """
 
     image_size: tuple[int, int] | None
     lanes: int
+    mixable: LocalCoder | None
 
 
 # (config, tensors by name) of a codec file -> its program, or None if there is none for such a config. Raises KeyError,
@@ -55,6 +58,7 @@ class EngineBackend:
         """program: of a codec."""
         self.program = program
         self.image_size, self.lanes = program.image_size, program.lanes
+        self.mixes = program.mixable is not None
 
     def set_safe(self, safe: bool) -> None:
         """Does nothing: there is one path."""
@@ -72,6 +76,33 @@ class EngineBackend:
         count, height, width, channels = shape
         x = decode(self.program, stack, (count, channels, height, width))
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+    def encode_mixed(self, batches: Iterable[Images], bits: Bits | None = None) -> bytes:
+        """Messages of batches of images, mixed with contexts that learn. bits: (N,), of all images."""
+        coder, parts, costs = self._mixed_coder(), [], []
+        for images in batches:
+            costs.append(np.zeros(len(images), np.int64))
+            parts.append(coder.push(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), costs[-1]))
+        if bits is not None:
+            bits[:] = np.concatenate(costs) / UNITS_PER_BIT
+        return b"".join(parts)
+
+    def decode_mixed(self, data: bytes, shapes: Iterable[tuple[int, int, int, int]]) -> list[Images]:
+        """The batches of `encode_mixed`, given their shapes. Raises CoderError for data that cannot be."""
+        coder, parts, position = self._mixed_coder(), [], 0
+        for count, height, width, channels in shapes:
+            x, position = coder.pop(data, position, (count, channels, height, width))
+            parts.append(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+        if position != len(data):
+            raise CoderError("bytes follow a message")
+        return parts
+
+    def _mixed_coder(self) -> MixedCoder:
+        from bbcodec.engine.mixed import MixedCoder
+
+        if self.program.mixable is None:
+            raise CoderError("its messages are never mixed")
+        return MixedCoder(self.program.mixable)
 
     def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
         """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""

@@ -39,11 +39,18 @@ class MessageCodec(Protocol):
     def concurrent(self) -> bool:
         """Whether several threads may code at once."""
 
+    @property
+    def mixes(self) -> bool:
+        """Whether it codes messages whose probabilities are mixed with those of contexts that learn."""
+
     def set_safe(self, safe: bool) -> None:
         """Compute on the slow path that no kernel can make inexact, or on the fast one."""
 
-    def encode_message(self, images: Pixels, bits: Bits | None = None) -> bytes:
-        """The message of uint8 images (N, H, W, C); `bits` (N,) receives the bits that each image adds to it."""
+    def encode_message(self, images: Pixels, bits: Bits | None = None, mix: bool = False) -> bytes:
+        """The message of uint8 images (N, H, W, C); `bits` (N,) receives the bits that each image adds to it.
+
+        mix: with contexts that learn, if it can.
+        """
 
     def decode_message(self, data: bytes, count: int, height: int, width: int) -> Pixels:
         """The images of a message."""
@@ -161,7 +168,10 @@ class CodecPool:
             yield
 
     def choose(self, images: Pixels, levels: int) -> CodecSource | None:
-        """Of the codecs that take such pixels, the one with the shortest message of a few images; None if none fits."""
+        """Of the codecs that take such pixels, the one with the shortest message of a few images; None if none fits.
+
+        Messages are plain ones: these are faster, and a codec that knows the images better mixes better.
+        """
         fitting = [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
         few = images[: max(1, SAMPLE_VALUES // images[0].size)]
         sizes = [self._size(source, few) if len(fitting) > 1 else 0 for source in fitting]
@@ -173,11 +183,14 @@ class CodecPool:
         except InputError:
             return np.inf  # a codec for images of another size
 
-    def encode(self, source: CodecSource, images: Pixels) -> tuple[LearnedMessage, Bits]:
-        """A message of uint8 images (N, H, W, C), and the bits that each image adds to it. Raises InputError."""
+    def encode(self, source: CodecSource, images: Pixels, mix: bool = False) -> tuple[LearnedMessage, Bits]:
+        """A message of uint8 images (N, H, W, C), and the bits that each image adds to it. Raises InputError.
+
+        mix: with contexts that learn, if the codec can.
+        """
         bits, codec = np.zeros(len(images)), self.codec(source)
         with self._using(codec):
-            stream = codec.encode_message(images, bits)
+            stream = codec.encode_message(images, bits, mix)
         count, height, width = images.shape[:3]
         return LearnedMessage(source.digest[:4], pixel_digest(images), count, height, width, stream), bits
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bbcodec.codec.stored import StoredCodec, Tensors
-from bbcodec.errors import BadCodecFile, InputError
+from bbcodec.errors import BadCodecFile, CoderError, InputError
 from bbcodec.exact.layers import exact_parts, set_safe, weights_allowed
 from bbcodec.model.coding import Account, bits_of, decode, encode
 from bbcodec.model.drawing import generate, infer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bbcodec.coder.ans import AnsStack
 
 FAMILIES = "bbcodec.families"  # entry points: each loads one object, a family
+MIXED_ON_CPU = "mixed messages are coded on the CPU only"
 ALLOWED_WEIGHTS = 2**22  # that a model may have beyond four for each number in its file, as closed taps are not stored
 
 
@@ -37,7 +38,7 @@ class ModelFamily(Protocol):
 class TorchBackend:
     """Codes with a network."""
 
-    concurrent = False
+    concurrent = mixes = False
 
     def __init__(self, model: LatentModel, device: torch.device) -> None:
         """model: with frozen layers, on `device`."""
@@ -60,6 +61,14 @@ class TorchBackend:
     def decode(self, stack: AnsStack, shape: tuple[int, int, int, int]) -> Images:
         """Take a batch of images (N, H, W, C) off the stack. Raises CoderError if that cannot be."""
         return pixels(decode(self.model, stack, channels_first(shape)))
+
+    def encode_mixed(self, batches: Iterable[Images], bits: Bits | None = None) -> bytes:
+        """Raises CoderError: compiled code alone mixes."""
+        raise CoderError(MIXED_ON_CPU)
+
+    def decode_mixed(self, data: bytes, shapes: Iterable[tuple[int, int, int, int]]) -> list[Images]:
+        """Raises CoderError: compiled code alone mixes."""
+        raise CoderError(MIXED_ON_CPU)
 
     def infer(self, stack: AnsStack, images: Images) -> dict[str, NDArray[np.int16]]:
         """Latents of a batch of images (N, H, W, C), drawn with the words of a stack (`bbcodec.model.drawing`)."""

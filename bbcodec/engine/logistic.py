@@ -231,9 +231,9 @@ def weigh(family, room, total, top):
 
 
 @inlined
-def component(family, room, j, k):
+def cumulative_at(family, distance, mantissa, shift, k):
     """C_j below k - 1/2. Distances are within +-2**17 + 128 and mantissas at most 2**13."""
-    x = ((k << 8) + load(room.distance, j)) * load(room.mantissa, j) >> load(room.shift, j)
+    x = ((k << 8) + distance) * mantissa >> shift
     x = clamp(x, -(RANGE << X_BITS), (RANGE << X_BITS) - 1) + (RANGE << X_BITS)
     word = gather(family.cumulative, x >> FRACTION_BITS)
     rise = (word & ((1 << SLOPE_BITS) - 1)) * (x & ((1 << FRACTION_BITS) - 1))
@@ -241,13 +241,35 @@ def component(family, room, j, k):
 
 
 @inlined
+def component(family, room, j, k):
+    """C_j of each pixel below k - 1/2, k one for each."""
+    return cumulative_at(family, load(room.distance, j), load(room.mantissa, j), load(room.shift, j), k)
+
+
+@inlined
+def start_above(f, k):
+    """start(k) for k = 1 .. 255, given F(k)."""
+    g = shift_logical(f, 8)
+    return g - (g >> 16) + k
+
+
+@inlined
 def start_of(family, room, k):
-    """start(k) for k = 1 .. 255."""
+    """start(k) of each pixel, for k = 1 .. 255."""
     f = spread(0)
     for j in range(family.components):
         f = f + load(room.weight, j) * component(family, room, j, k)
-    g = shift_logical(f, 8)
-    return g - (g >> 16) + k
+    return start_above(f, k)
+
+
+@inlined
+def starts_of(family, room, pixel, k):
+    """start(k) of one pixel, for sixteen k, 0 .. 256."""
+    f = spread(0)
+    for j in range(family.components):
+        one = room.distance[j, pixel], room.mantissa[j, pixel], room.shift[j, pixel]
+        f = f + room.weight[j, pixel] * cumulative_at(family, one[0], one[1], one[2], k)
+    return select(k == 256, 1 << PRECISION, select(k == 0, 0, start_above(f, k)))
 
 
 @part

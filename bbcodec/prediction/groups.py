@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.binary import pack_varint, take_varint
-from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.ans import AnsStack, Kernel
 from bbcodec.coder.compilation import compiled, inlined
 from bbcodec.coder.kernels.rans import peek, put, take
 from bbcodec.errors import CoderError, DamagedArchive
@@ -63,6 +63,30 @@ def push_steps(heads, words, n, steps):
     return n
 
 
+def pack_group(steps: npt.NDArray[np.uint32]) -> bytes:
+    """The message of a group of steps, behind its length in words."""
+    stack = AnsStack()
+    stack.push(push_steps, steps, ())
+    words = stack.flatten()
+    return pack_varint(len(words)) + words.astype("<u4").tobytes()
+
+
+def take_group(data: bytes, position: int, kernel: Kernel, values: npt.NDArray[Any], *shared: Any) -> int:
+    """Pop the group of a message with a kernel (`AnsStack.pop`), into values; where it ends.
+
+    Raises DamagedArchive or CoderError for one that cannot be.
+    """
+    size, position = take_varint(data, position)
+    end = position + 4 * size
+    if end > len(data):
+        raise CoderError("a group is cut short")
+    stack = AnsStack.unflatten(np.frombuffer(data, "<u4", size, position))
+    stack.pop(kernel, values, (), *shared)
+    if not np.array_equal(stack.flatten(), AnsStack().flatten()):
+        raise CoderError("a group ends before its message")
+    return end
+
+
 def groups_of(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """First and last rows of the groups of images (N, C, H, W), counted through all channels of all images."""
     rows, size = shape[0] * shape[1] * shape[2], max(GROUP // shape[3], 1)
@@ -75,10 +99,7 @@ def encode_groups(code_rows: Callable[..., Any], coder: Any, values: Values, mos
     steps = np.empty((groups[0][1] - groups[0][0]) * values.shape[3] * steps_a_sample, np.uint32)
     for first, last in groups:
         count = code_rows(np.zeros(1, np.uint64), steps, 0, values, first, last, most, False, coder)
-        stack = AnsStack()
-        stack.push(push_steps, steps[:count], ())
-        words = stack.flatten()
-        parts += [pack_varint(len(words)), words.astype("<u4").tobytes()]
+        parts.append(pack_group(steps[:count]))
     return b"".join(parts)
 
 
@@ -88,18 +109,10 @@ def decode_groups(
     """The values of `encode_groups`. Raises DamagedArchive."""
     values, position = np.empty(shape, np.uint16), 0
     for first, last in groups_of(shape):
-        size, position = take_varint(data, position)
-        if position + 4 * size > len(data):
-            raise DamagedArchive("predicted images are cut short")
-        words = np.frombuffer(data, "<u4", size, position)
-        position += 4 * size
         try:
-            stack = AnsStack.unflatten(words)
-            stack.pop(code_rows, values, (), first, last, most, True, coder)
-        except CoderError:
-            raise DamagedArchive("predicted images are damaged") from None
-        if not np.array_equal(stack.flatten(), AnsStack().flatten()):
-            raise DamagedArchive("predicted images end before their message")
+            position = take_group(data, position, code_rows, values, first, last, most, True, coder)
+        except CoderError as error:
+            raise DamagedArchive(f"predicted images are damaged: {error}") from None
     if position != len(data):
         raise DamagedArchive("bytes follow predicted images")
     return values

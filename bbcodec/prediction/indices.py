@@ -33,6 +33,7 @@ LEVELS: Final = KINDS << FEW_PAIRS
 MULTIPLIER: Final = 0x5851F42D  # of hashes of 32 bits
 HASH_BITS: Final = 32
 ROW_SHIFT: Final = HASH_BITS - (CONTEXT_ROWS - 1).bit_length()
+START_WEIGHTS: Final = 2**14, 2**14  # of contexts and of nothing
 NO_LOGIT: Final = 2048  # of a probability of a half: nothing is known beside the contexts
 
 
@@ -48,7 +49,7 @@ class Coder(NamedTuple):
     @classmethod
     def of(cls, most: int) -> Self:
         """One that has seen nothing yet, for indices up to `most`."""
-        mixer = Mixer.of(1, BITS + 2 ** max(most.bit_length(), 1) - 1, LEVELS)
+        mixer = Mixer.of(1, BITS + 2 ** max(most.bit_length(), 1) - 1, LEVELS, START_WEIGHTS)
         return cls(NEIGHBOURS[:NEAR].copy(), PAIRS, mixer, np.zeros(NEAR, np.int64), np.zeros(1, np.int64))
 
 
@@ -122,7 +123,14 @@ def fill_bit_contexts(coder, before, back, i, j):
 @inlined
 def decide(bit, decision, level, decode, heads, words, coder):
     """A decision of which nothing is known beside the contexts."""
-    bit = code(bit, probability(coder.mixer, 0, decision, level, NO_LOGIT), decode, heads, words, coder.position)
+    bit = code(
+        bit,
+        probability(coder.mixer, 0, decision, level, coder.mixer.stretch[NO_LOGIT]),
+        decode,
+        heads,
+        words,
+        coder.position,
+    )
     learn(coder.mixer, 0, decision, level, bit)
     return bit
 

@@ -29,7 +29,6 @@ HALF: Final = 2**23  # counters hold probabilities less a half in 2**-24, and ho
 INPUT_BOUND: Final = 1023  # 1/128 nat
 WEIGHT_BITS: Final = 16
 WEIGHT_BOUND: Final = 2**18 - 1
-START_WEIGHT: Final = 2**14
 RATE: Final = 40  # of learning, in the end
 FIRST_RATE: Final = 120  # more, at first
 RATE_HALVES: Final = 2**14  # samples
@@ -72,11 +71,12 @@ class Mixer(NamedTuple):
     rate: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, channels: int, decisions: int, levels: int) -> Self:
-        """One that knows nothing yet."""
+    def of(cls, channels: int, decisions: int, levels: int, start: tuple[int, int]) -> Self:
+        """One that knows nothing yet. start: weights, 2**-16, of each context and of the logit that the caller has."""
         counters = np.zeros((channels, CONTEXTS, CONTEXT_ROWS, decisions), np.int32)
-        by_decision = np.full((channels, decisions, INPUTS), START_WEIGHT, np.int32)
-        by_level = np.full((channels, levels, INPUTS), START_WEIGHT, np.int32)
+        weights = np.array([start[0]] * CONTEXTS + [start[1]], np.int32)
+        by_decision = np.tile(weights, (channels, decisions, 1))
+        by_level = np.tile(weights, (channels, levels, 1))
         rows, inputs = np.zeros(CONTEXTS, np.int64), np.zeros(INPUTS, np.int32)
         outputs, rate = np.zeros(2, np.int64), np.zeros(2, np.int64)
         tables = STRETCH, SQUASH, CONFIDENCE, STEPS
@@ -116,13 +116,13 @@ def move(weights, inputs, step):
 
 @inlined
 def probability(mixer, channel, decision, level, own):
-    """The probability of a one, 2**-16, 1 to 65,535. own: what the caller would say, 2**-12, 0 to 4,095."""
+    """The probability of a one, 2**-16, 1 to 65,535. own: the logit that the caller has, +-INPUT_BOUND."""
     inputs = mixer.inputs
     for c in range(CONTEXTS):
         counter = np.int64(mixer.counters[channel, c, mixer.rows[c], decision])
         logit = np.int64(mixer.stretch[(counter >> COUNT_BITS) + HALF >> 24 - STRETCH_BITS])
         inputs[c] = logit * mixer.confidence[counter & COUNT_MOST] >> 8
-    inputs[CONTEXTS] = mixer.stretch[own]
+    inputs[CONTEXTS] = own
     first = product(mixer.by_decision[channel, decision], inputs)
     second = product(mixer.by_level[channel, level], inputs)
     mixer.outputs[0] = squashed(mixer, first >> WEIGHT_BITS)

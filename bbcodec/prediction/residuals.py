@@ -34,6 +34,7 @@ LEVELS: Final = 4 * 40  # of pairs of these, and kinds
 SCALE: Final = 184  # 1/256: of the scale of a logistic distribution to its mean absolute value
 LEAST_SCALE: Final = 179  # 1/256 of 1/16
 FORGET: Final = 400  # samples
+START_WEIGHTS: Final = 2**14, 2**14  # of contexts and of the logistic distribution
 WHOLE: Final = 1 << CUMULATIVE_BITS
 
 
@@ -60,7 +61,13 @@ class Coder(NamedTuple):
         first = np.stack([np.maximum((4 + q % 4 << q // 4) * 45 >> 8, 1), np.ones_like(q)])
         sizes = np.stack([first] * channels)
         memory = [np.zeros(shape, np.int64) for shape in ((3, width + 8), (height, width), 1)]
-        return cls(Predictor.of(width, channels), Mixer.of(channels, DECISIONS, LEVELS), LOGISTIC, sizes, *memory)
+        return cls(
+            Predictor.of(width, channels),
+            Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS),
+            LOGISTIC,
+            sizes,
+            *memory,
+        )
 
 
 @inlined
@@ -103,7 +110,7 @@ def fill_contexts(coder, i, j, guess, activity):
 @inlined
 def decide(bit, decision, level, beyond, mass, channel, decode, heads, words, coder):
     """A decision of which the logistic distribution says beyond / mass; 0 <= beyond."""
-    own = min((beyond << STRETCH_BITS) // max(mass, 1), (1 << STRETCH_BITS) - 1)
+    own = coder.mixer.stretch[min((beyond << STRETCH_BITS) // max(mass, 1), (1 << STRETCH_BITS) - 1)]
     bit = code(bit, probability(coder.mixer, channel, decision, level, own), decode, heads, words, coder.position)
     learn(coder.mixer, channel, decision, level, bit)
     return bit

@@ -100,7 +100,8 @@ class ChunkCosts:
 
     count, dims: images, and values of each. sites: by name, from the top of the hierarchy to the pixels. word_bytes:
     of the message without its first byte. initial_units: the bits that the first latents are popped from. spare_units:
-    what the last head could still have held. moments: of posterior means.
+    what the last head could still have held. moments: of posterior means. mixed: what each image adds to a mixed
+    message, (N,) in units; None for others.
 
     iwae_gaps_nats: the gap between the bounds of 1 and k draws, by k, (n,) for the n images at `iwae_positions`.
     draw_variances: how the bound of one draw varies from draw to draw, in squared nats, (n,). extreme_images: the
@@ -116,6 +117,7 @@ class ChunkCosts:
     spare_units: int
     batches: int
     moments: dict[LayerShape, MeanMoments] = field(default_factory=dict)
+    mixed: Integers | None = None
     iwae_positions: tuple[int, ...] = ()
     iwae_gaps_nats: dict[int, Reals] = field(default_factory=dict)
     draw_variances: Reals = field(default_factory=lambda: np.zeros(0))
@@ -124,6 +126,8 @@ class ChunkCosts:
     @property
     def image_units(self) -> Integers:
         """What each image adds to the message, (N,) in units."""
+        if self.mixed is not None:
+            return self.mixed
         total: Integers = sum((site.integer for site in self.sites.values()), np.zeros(self.count, np.int64))
         return total
 
@@ -204,14 +208,20 @@ def measure_chunk(pool: CodecPool, task: ChunkTask) -> ChunkCosts:
 
     Raises DamagedArchive if the chunk does not decode, BBCodecError if its message cannot be reproduced.
     """
+    from bbcodec.codec.codec import is_mixed
     from bbcodec.codec.device import one_thread
     from bbcodec.model.bounds import iwae
 
     body = LearnedMessage.unpack(read_chunk(task.path, task.chunk))
     source, images = pool.decode(body)
+    mixed = None
+    if is_mixed(body.stream):
+        again, bits = pool.encode(source, images, mix=True)
+        check_again(again.stream, body.stream)
+        mixed = np.rint(bits * UNITS_PER_BIT).astype(np.int64)
     codec: Any = pool.codec(source, engine=False)
     with one_thread():
-        costs = measure_message(codec, images, body.stream, task.seed)
+        costs = measure_message(codec, images, body.stream, task.seed, mixed)
         if task.iwae_positions:
             costs.iwae_positions = task.iwae_positions
             weights = importance_weights_of(codec, images[list(task.iwae_positions)], max(task.draws), task.seed)
@@ -220,8 +230,19 @@ def measure_chunk(pool: CodecPool, task: ChunkTask) -> ChunkCosts:
     return costs
 
 
-def measure_message(codec: Codec, images: Images, message: bytes, seed: int = 0) -> ChunkCosts:
-    """The costs of the message of images (N, H, W, C). Raises BBCodecError unless encoding them reproduces it."""
+def check_again(found: bytes, expected: bytes) -> None:
+    """Raise BBCodecError unless a message that was encoded again is the same."""
+    if found != expected:
+        raise BBCodecError("encoding a message again gives other bytes: a fault of bbcodec or of this machine")
+
+
+def measure_message(
+    codec: Codec, images: Images, message: bytes, seed: int = 0, mixed: Integers | None = None
+) -> ChunkCosts:
+    """The costs of the message of images (N, H, W, C). Raises BBCodecError unless encoding them reproduces it.
+
+    mixed: of a mixed message, which the caller has checked, what each image adds to it.
+    """
     from bbcodec.codec.codec import SEED
     from bbcodec.codec.torch_backend import torch_of
     from bbcodec.coder.ans import AnsStack
@@ -229,19 +250,20 @@ def measure_message(codec: Codec, images: Images, message: bytes, seed: int = 0)
     recorder = _CostRecorder(torch_of(codec).model, len(images), seed)
     stack, batches = _encode_again(codec, images, message[0], recorder)
     words = stack.flatten()
-    packed = words.astype("<u4").tobytes()
-    if message != bytes([message[0]]) + packed:
-        raise BBCodecError("encoding a message again gives other bytes: a fault of bbcodec or of this machine")
+    if mixed is None:
+        check_again(bytes([message[0]]) + words.astype("<u4").tobytes(), message)
     high, low = words[: stack.lanes].astype(np.float64), words[stack.lanes : 2 * stack.lanes].astype(np.float64)
+    initial = round((32 * stack.initial_words + AnsStack.seeded(SEED, stack.lanes).bits) * UNITS_PER_BIT)
     head_bits = float(np.log2(high * 2.0**32 + low).sum())
     return ChunkCosts(
         count=len(images),
         dims=int(images[0].size),
         sites=recorder.sites,
         message_bytes=len(message),
-        word_bytes=len(packed),
-        initial_units=round((32 * stack.initial_words + AnsStack.seeded(SEED, stack.lanes).bits) * UNITS_PER_BIT),
-        spare_units=round((64 * stack.lanes - head_bits) * UNITS_PER_BIT),
+        word_bytes=len(message) - 1,
+        initial_units=0 if mixed is not None else initial,
+        spare_units=0 if mixed is not None else round((64 * stack.lanes - head_bits) * UNITS_PER_BIT),
+        mixed=mixed,
         batches=batches,
         moments=recorder.moments,
         extreme_images=_extreme_images(images if codec.pixels.levels > 2 else images * np.uint8(255), recorder.sites),

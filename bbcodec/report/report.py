@@ -356,6 +356,9 @@ def _bounds(
     yield _Total("negative_elbo", "negative ELBO", elbo, "one draw of the latents")
     yield _Total("discretised", "discretised latents", discretised, "the draw that was coded")
     yield _Total("account", "integer masses", integer, "probabilities as integers")
+    if any(chunk.mixed is not None for chunk in chunks):
+        mixed = sum(int(chunk.image_units.sum()) for chunk in chunks)
+        yield _Total("mixed", "mixed with contexts", mixed, "what contexts learned while images were coded")
 
 
 def _words(chunks: Sequence[ChunkCosts]) -> Iterator[_Total]:

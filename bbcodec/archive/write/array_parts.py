@@ -92,7 +92,7 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
     """Images of an array, stored."""
     images = np.array(content.pixels, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     found: dict[str, list[DraftChunk]] = {}
-    learned = encode_learned(pool, images, content.levels, array=True)
+    learned = encode_learned(pool, images, content.levels, mix=options.mix, array=True)
     classical = least_lzma(images) if learned and not options.thorough else 0.0  # at least
     if learned is None or classical <= learned.total:
         found["bytes"] = [DraftChunk(BYTES, pack_bytes(pixel_bytes(images)))]

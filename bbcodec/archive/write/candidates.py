@@ -187,15 +187,20 @@ def encode_learned_if_short(pool: CodecPool, images: Pixels, levels: int, option
     """
     few = sample_of(images)
     plain = images[0, :, :, 0].size >= PLAIN_PIXELS and images.min() == images.max()
-    learned = None if plain else encode_learned(pool, images[few], levels)
+    learned = None if plain else encode_learned(pool, images[few], levels, mix=options.mix)
     if learned is None or len(images) == few.stop:
         return learned
     each = encode_each(images[few], levels, options, learned.costs)
-    return encode_learned(pool, images, levels) if learned.total < SAMPLE_SLACK * each.total else None
+    return encode_learned(pool, images, levels, mix=options.mix) if learned.total < SAMPLE_SLACK * each.total else None
 
 
-def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool = False) -> Candidate | None:
-    """Chunks of a learned codec, or None if there is none for such images. array: they are images of an array."""
+def encode_learned(
+    pool: CodecPool, images: Pixels, levels: int, *, mix: bool = False, array: bool = False
+) -> Candidate | None:
+    """Chunks of a learned codec, or None if there is none for such images.
+
+    mix: with contexts that learn. array: they are images of an array.
+    """
     source = pool.choose(images, levels)
     if source is None or (not source.compiled and _in_single_pixels(*images.shape[1:3])):
         return None
@@ -209,7 +214,7 @@ def encode_learned(pool: CodecPool, images: Pixels, levels: int, *, array: bool 
     parts = split_evenly(len(images), max(1, most // (images.shape[1] * images.shape[2])))
     try:
         for number, part in enumerate(parts):
-            message, bits = pool.encode(source, images[part])
+            message, bits = pool.encode(source, images[part], mix)
             body = message.pack()
             chunks.append(DraftChunk(LEARNED, body, codec=source.digest))
             if not array:  # which has no places of single images

@@ -73,9 +73,9 @@ def test_codecs_are_chosen_on_a_few_images(monkeypatch):
         def __init__(self, content, device):
             self.codec = load_fake(content, device)
 
-        def encode_message(self, images, bits):
+        def encode_message(self, images, bits, mix):
             seen.append(len(images))
-            return self.codec.encode_message(images, bits)
+            return self.codec.encode_message(images, bits, mix)
 
     pool_of(GREY, fake_codec("other", number=1), load=Watching).choose(familiar(count=50), 256)
     assert seen == [2, 2]
@@ -100,9 +100,9 @@ def test_codecs_that_may_be_shared_code_at_once():
     class Shared(FakeCodec):
         concurrent = True
 
-        def encode_message(self, images, bits=None):
+        def encode_message(self, images, bits=None, mix=False):
             met.wait()
-            return super().encode_message(images, bits)
+            return super().encode_message(images, bits, mix)
 
     pool = pool_of(GREY, load=lambda content, device: Shared(read_header(content)))
     with ThreadPoolExecutor(2) as threads:
@@ -114,12 +114,12 @@ def test_other_codecs_code_for_one_thread_at_a_time():
     inside = []
 
     class Alone(FakeCodec):
-        def encode_message(self, images, bits=None):
+        def encode_message(self, images, bits=None, mix=False):
             inside.append(1)
             time.sleep(0.01)
             assert len(inside) == 1
             inside.pop()
-            return super().encode_message(images, bits)
+            return super().encode_message(images, bits, mix)
 
     pool = pool_of(GREY, load=lambda content, device: Alone(read_header(content)))
     with ThreadPoolExecutor(4) as threads:

@@ -30,13 +30,18 @@ def cumulatives(mean, log_scale, k):
 
 def starts(params, channels, joint, values):
     """start(0 .. 256) of every channel given the values of those before: (N, C, 257) int64. values: (N, C)."""
+    return mixtures(params, channels, joint, values)[0]
+
+
+def mixtures(params, channels, joint, values):
+    """The same, and means of mixtures within the levels, (N, C), in 1/256 level."""
     p, n = params.astype(np.int64), len(params)
     count = p.shape[1] // (3 if channels == 1 else 10 if joint else 12)
     rows = p.reshape(n, -1, count)
     first = 1 if joint else channels
     logits, means, log_scales, coefficients = np.split(rows, [first, first + channels, first + 2 * channels], 1)
     coefficients = coefficients.clip(-1023, 1023)
-    out, errors = np.zeros((n, channels, 257), np.int64), []
+    out, middles, errors = np.zeros((n, channels, 257), np.int64), np.zeros((n, channels), np.int64), []
     for c in range(channels):
         mean = means[:, c] * 8 + 128 * 256
         if c == 1:
@@ -47,6 +52,7 @@ def starts(params, channels, joint, values):
         if c == 0 or not joint:
             below = octaves(np.minimum(logits[:, c].max(1, keepdims=True) - logits[:, c], 4095))
             weights = weights_of(POWERS.astype(np.int64)[below & 255] >> (below >> 8))
+        middles[:, c] = ((weights * mean).sum(1) >> 12).clip(0, 255 * 256)
         k = np.arange(1, 256)
         each = cumulatives(mean[..., None], log_scales[:, c, :, None], k[None, None])  # (N, K, 255)
         g = (weights[..., None] * each).sum(1) >> 8
@@ -61,4 +67,4 @@ def starts(params, channels, joint, values):
             likely = weights * np.maximum(mass[..., 0], 1) >> 1
             up = 31 - np.array([int(v).bit_length() for v in likely.max(1)])
             weights = weights_of((likely << up[:, None]) >> 15)
-    return out
+    return out, middles

@@ -111,9 +111,9 @@ def test_a_coding_that_is_far_from_the_best_on_a_few_is_not_tried_on_all(monkeyp
         def __init__(self, content, device):
             self.codec = load_fake(content, device)
 
-        def encode_message(self, images, bits):
+        def encode_message(self, images, bits, mix):
             seen.append(len(images))
-            return self.codec.encode_message(images, bits)
+            return self.codec.encode_message(images, bits, mix)
 
     flat = np.zeros((9, 24, 24, 1), np.uint8)
     encode_plane(pool_of(GREY, load=Watching), flat, 256, PLAIN)
