@@ -206,7 +206,10 @@ def locked_folder(folder: int) -> tuple[str, int]:
     while True:
         name = temporary_name()
         os.mkdir(name, 0o700, dir_fd=folder)
-        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        except FileNotFoundError:
+            continue  # somebody swept it at once
         lock(inner)
         if locked(inner, name, folder):
             return name, inner

@@ -94,7 +94,12 @@ def test_ctrl_c_leaves_nothing(scheduler, tmp_path):
     top = many(tmp_path / "in", 200, 200)
     words = ["compress", str(top), "-o", str(tmp_path / "out.bb"), "--distributor", "dask", "--address", scheduler]
     with distributed.Client(scheduler, set_as_default=False) as client:
-        running = subprocess.Popen([*BBCODEC, *words, "--codec", "none"], stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            [*BBCODEC, *words, "--codec", "none"],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
+        )
         wait_until(lambda: any(client.processing().values()))
         running.send_signal(signal.SIGINT)
         said = running.communicate(timeout=60)[1]

@@ -436,9 +436,9 @@ def test_an_unreadable_file(folder, tmp_path):
 def test_a_file_that_vanishes_meanwhile_is_named_and_has_an_exit_code(folder, tmp_path, capsys, monkeypatch):
     real = compressing.find_copies
 
-    def find(entries):
+    def find(*given):
         (folder / "0.png").unlink(missing_ok=True)
-        return real(entries)
+        return real(*given)
 
     monkeypatch.setattr(compressing, "find_copies", find)
     assert main(["compress", str(folder), "-o", str(tmp_path / "a.bb"), "--codec", "none"]) == 9

@@ -104,7 +104,7 @@ def test_files_can_be_excluded(codec, array, tmp_path, capsys):
     [
         (lambda path: None, 3, "there is no file or folder"),
         (lambda path: path.write_text("no image"), 3, "there is no image to evaluate a codec on"),
-        (lambda path: Image.new("RGB", (9, 9)).save(path, "PNG"), 3, "takes images of two levels"),
+        (lambda path: Image.new("RGB", (9, 9), (1, 2, 3)).save(path, "PNG"), 3, "takes images of two levels"),
     ],
 )
 def test_data_that_cannot_be_measured_gets_one_line(codec, tmp_path, capsys, make, code, told):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bbcodec import atomic_files
-from bbcodec.atomic_files import new_file, open_folder, sweep, temporary_name
+from bbcodec.atomic_files import locked_folder, new_file, open_folder, sweep, temporary_name
 from bbcodec.errors import OutputError, TargetExists
 
 
@@ -190,3 +190,21 @@ def test_only_what_killed_processes_left_is_swept(tmp_path):
         sweep(handle)
     assert time.monotonic() - started < 10
     assert inside(tmp_path) == sorted([*kept, link.name])
+
+
+def test_a_folder_that_is_swept_as_soon_as_it_is_made_is_made_again(tmp_path, monkeypatch):
+    """As by another process, before it is locked."""
+    real, made = os.mkdir, []
+
+    def mkdir(name, *arguments, **options):
+        real(name, *arguments, **options)
+        made.append(name)
+        if len(made) < 3:
+            os.rmdir(name, dir_fd=options["dir_fd"])
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with open_folder(tmp_path) as folder:
+        name, handle = locked_folder(folder)
+        os.close(handle)
+    assert made[2:] == [name]
+    assert inside(tmp_path) == [name]

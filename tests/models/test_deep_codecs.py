@@ -68,7 +68,7 @@ def test_pngs_of_16_bits_are_learned(content, tmp_path, monkeypatch):
     learned = lambda some: next((one for one in some if "learned" in one.tried), some[0])  # noqa: E731
     monkeypatch.setattr(candidates, "cheapest", learned)
     monkeypatch.setattr(image_storage, "evict", lambda group: image_storage.Eviction([], []))
-    monkeypatch.setattr(image_storage, "plane_layouts", lambda *_: (WHOLE,))
+    monkeypatch.setattr(image_storage, "layouts_of", lambda *_: (WHOLE,))
     folder, codec = tmp_path / "in", tmp_path / "deep.bbc"
     folder.mkdir()
     codec.write_bytes(content)

@@ -55,10 +55,15 @@ def file_of(sample_format, samples, form):
 
 
 def best_alone(data):
-    """The fewest bytes of a file: as it is, as Pillow's best WebP, or as Pillow's best PNG and its skeleton."""
+    """The fewest bytes of a file: as it is, as Pillow's best WebP, or as Pillow's best PNG and its skeleton.
+
+    Of colours of 16 bits, which Pillow does not know, it is the first.
+    """
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         sizes = [len(data)]
+        if split_image(data).sample_format in ("RGB16", "RGBA16"):
+            return sizes[0]
         for name, options in (
             ("WEBP", {"lossless": True, "method": 6, "quality": 80, "exact": True}),
             ("PNG", {"optimize": True}),
