@@ -32,6 +32,28 @@ def adapting(result: Result) -> Iterator[str]:
         yield f"  `{row['command']}`"
 
 
+def mixing(result: Result) -> Iterator[str]:
+    """Messages of codecs alone and mixed, and archives by default and with `--mix`."""
+    yield "| images, one by one | codec | alone, bits/dim | mixed | less | MB/s in / out, alone | mixed |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["sets"].values():
+        ways = [row["messages"][key] for key in ("alone", "mixed")]
+        sizes = " | ".join(f"{way['bits_per_dim']:.3f}" for way in ways)
+        less = f"{100 * (1 - ways[1]['bytes'] / ways[0]['bytes']):.1f} %"
+        rates = [f"{way['mb_per_second_encode']:.2f} / {way['mb_per_second_decode']:.2f}" for way in ways]
+        yield f"| {row['data']} | `{row['codec']}` | {sizes} | {less} | {' | '.join(rates)} |"
+    yield ""
+    yield "| archive | with | bytes | bits/dim | s in, checked | s out | stored as |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | --- |"
+    for row in result["sets"].values():
+        for key, one in row["archives"].items():
+            how = ", ".join(f"{count} {name}" for name, count in one["stored_as"].items())
+            times = f"{one['seconds_compress_checked']} | {one['seconds_decompress']}"
+            yield f"| {row['data']} | {key} | {one['bytes']:,} | {one['bits_per_dim']:.3f} | {times} | {how} |"
+    yield ""
+    yield f"MB/s of raw pixels with {result['threads']} threads."
+
+
 def folders(result: Result) -> Iterator[str]:
     """Folders restored, and the sprites beside their peers."""
     odd, sprites = result["strange_images"], result["sprites"]

@@ -15,7 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from cluster_tables import clusters
-from folder_tables import adapting, folders, jpegs, large, loaders, many, pngs, remote, sixteen_bits, tiffs, zarr_arrays
+from folder_tables import (
+    adapting,
+    folders,
+    jpegs,
+    large,
+    loaders,
+    many,
+    mixing,
+    pngs,
+    remote,
+    sixteen_bits,
+    tiffs,
+    zarr_arrays,
+)
 from reliability_tables import fuzzing, reliability
 from speed_tables import device, engine, frontier, named, profile, scaling, speed, thread_counts, two_digits, two_ways
 
@@ -62,7 +75,7 @@ FORMATS = {
 }
 
 
-def photos(kodak: Result, speed: Result, published: Result, learned: Result) -> Iterator[str]:
+def photos(kodak: Result, speed: Result, published: Result, learned: Result, mixed: Result) -> Iterator[str]:
     """README's table: sizes and speeds side by side, longest files first."""
     ours = kodak["bbcodec"]
     dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
@@ -79,6 +92,8 @@ def photos(kodak: Result, speed: Result, published: Result, learned: Result) -> 
     told = [two_digits(dims / 1e6 / after[way]) for way in ("seconds", "seconds_decompress")]
     name = f"bbcodec, `photo-3`, `--adapt {minutes}` \\*\\*"
     rows.append((after["bytes"], name, True, [""] * (2 * len(threads) - 2) + told))
+    for key, words in {"no codec": "without a codec", "--mix": "`--mix`"}.items():
+        rows.append((mixed["archives"][key]["bytes"], f"bbcodec, {words}", True, [""] * (2 * len(threads))))
     for row in published["rows"]:
         told = [two_digits(dims / 1e6 / row["seconds"][way]) for way in ("encode", "decode")]
         rows.append((row["bytes"], f"{row['codec']} \\*", False, told + [""] * (2 * len(threads) - 2)))
@@ -89,7 +104,17 @@ def photos(kodak: Result, speed: Result, published: Result, learned: Result) -> 
         yield "| " + " | ".join(f"**{cell}**" if mine and cell else cell for cell in told) + " |"
     yield ""
     note = f"\\*\\* After {minutes} minutes of learning from these very photos; what it learned is counted."
-    yield " ".join([*photo_notes(speed, threads), published_note(published), note])
+    yield " ".join([*photo_notes(speed, threads), mixing_note(mixed), published_note(published), note])
+
+
+def mixing_note(mixed: Result) -> str:
+    """What `--mix` costs, where it was measured."""
+    alone, together = (mixed["messages"][key] for key in ("alone", "mixed"))
+    times = [alone[f"mb_per_second_{way}"] / together[f"mb_per_second_{way}"] for way in ("encode", "decode")]
+    return (
+        f"Rows of ours without rates were measured on another machine, where `{mixed['codec']}` took {times[0]:.1f} "
+        f"times as long to encode and {times[1]:.1f} times to decode with `--mix`."
+    )
 
 
 def photo_notes(speed: Result, threads: list[str]) -> Iterator[str]:
@@ -351,6 +376,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
     "adapting": ("Codecs that learn from a folder first", adapting),
+    "mixing": ("Codecs that learn while they code", mixing),
     "folders": ("Folders of any files", folders),
     "jpegs": ("JPEG files", jpegs),
     "pngs": ("PNG files byte for byte", pngs),
@@ -392,8 +418,8 @@ def overview(results: Path) -> str:
     """README's tables."""
     kodak, speed, published, trained = (read(results, name) for name in ("kodak", "speed", "published", "trained"))
     text = "A codec trained on images like those it will store does far better on them than a general one (bits/dim):"
-    learned = read(results, "adapting")["sets"]["kodak"]
-    return "\n".join([*photos(kodak, speed, published, learned), "", text, "", *own_codecs(trained)])
+    learned, mixed = (read(results, name)["sets"]["kodak"] for name in ("adapting", "mixing"))
+    return "\n".join([*photos(kodak, speed, published, learned, mixed), "", text, "", *own_codecs(trained)])
 
 
 def sections(results: Path) -> str:
