@@ -36,8 +36,8 @@ from bbcodec.codec.pool import CodecPool, pixel_bytes
 from bbcodec.errors import DamagedArchive, InputError, VerificationFailed
 from bbcodec.images.codings import FILE_CODINGS, coding_named, file_coding
 from bbcodec.images.codings.base import FileFacts
-from bbcodec.images.formats import PIXEL_FORMS
-from bbcodec.images.image_files import palette, split_image
+from bbcodec.images.formats import PIXEL_FORMS, form_named
+from bbcodec.images.image_files import Picture, join_image, palette, split_image
 from bbcodec.images.planes import PlaneShape, from_planes, plane_shapes
 from bbcodec.images.samples import Samples
 from bbcodec.input_files import FileSource, read_file, read_piece
@@ -121,11 +121,10 @@ def _check_array(pool: CodecPool, task: ArrayTask, coded: CodedArrayPart) -> Non
 
 
 def _check_files(pool: CodecPool, task: ImageTask | FileTask | BytesTask, coded: CodedFiles) -> None:
-    exact = not isinstance(task, BytesTask) and task.options.exact
     drafts = _Drafts(pool, coded.chunks, [file.pieces for file in coded.files])
     files = {file.entry: file for file in coded.files}
     for number, (name, data) in zip(entries_of(task), _sources(task), strict=True):
-        if not drafts.holds(files[number], data, exact):
+        if not drafts.holds(files[number], data):
             raise _differs(name)
 
 
@@ -183,8 +182,8 @@ class _Drafts:
             raise DamagedArchive("a chunk holds bytes where images are expected")
         return plane_of(images, self._types[piece.chunk], piece.position, height, width, shape)
 
-    def holds(self, file: StoredFile, data: bytes, exact: bool) -> bool:
-        """Whether the pieces of a file give its bytes, or its samples. exact: how images are taken apart."""
+    def holds(self, file: StoredFile, data: bytes) -> bool:
+        """Whether the pieces of a file give its bytes, or its samples."""
         if file.form in FILE_CODINGS:
             (piece,) = file.pieces
             coding = "bytes" if isinstance(piece, ChunkPiece) else piece.coding
@@ -192,18 +191,16 @@ class _Drafts:
             return file_coding(coding, file.form).decode_file(self.part(piece), facts) == data
         if file.form not in PIXEL_FORMS:
             return b"".join(map(self.part, file.pieces)) == data
-        picture = split_image(data, exact)
         image, colours = file.image, palette(file.form, file.image.sample_format, file.skeleton)
         shapes = plane_shapes(image.sample_format, image.plane_layout, 0 if colours is None else colours.shape[1])
         pieces = zip(file.pieces, shapes, strict=True)
         planes = [self.plane(piece, image.height, image.width, shape) for piece, shape in pieces]
         samples = from_planes(planes, image.sample_format, image.plane_layout, colours)
-        return (
-            picture is not None
-            and (picture.form, picture.sample_format, picture.skeleton)
-            == (file.form, image.sample_format, file.skeleton)
-            and np.array_equal(picture.samples, samples)
-        )
+        stored = Picture(file.form, image.sample_format, samples, file.skeleton)
+        if form_named(file.form).keeps_bytes(file.skeleton):
+            return join_image(stored) == data
+        picture = split_image(data)
+        return picture is not None and picture.outline == stored.outline and np.array_equal(picture.samples, samples)
 
 
 def _as_bytes(content: bytes | ChunkImages) -> bytes:

@@ -168,10 +168,12 @@ def predict_tokens(content, end, tokens, predicted, head, chains, settings, stat
 
 
 @compiled
-def count_mispredictions(content, tokens, head, chains, settings, state):
-    """How many of the tokens are predicted as others."""
+def count_mispredictions(content, tokens, most, head, chains, settings, state):
+    """How many of the tokens are predicted as others; more than `most` are not counted to the end."""
     size, wrong = len(content), 0
     for i in range(len(tokens)):
+        if wrong > most:
+            break
         wrong += predict(content, size, head, chains, settings, state) != tokens[i]
         follow(content, size, head, chains, settings, state, tokens[i])
     return wrong

@@ -37,6 +37,9 @@ MAX_BLOCKS: Final = 2**16
 SAMPLE_TOKENS: Final = 2**14  # on which settings are told apart
 MOST_TRIED_BYTES: Final = 2**20  # of a stream whose first tokens are not known, so that all of it is tried
 TRIED_LEVELS: Final = (6, 9, 3, 1, 5, 4, 7, 8, 2)  # those that are set most come first
+# The levels that the second byte of a zlib stream stands for (RFC 1950, FLEVEL).
+HINTED_LEVELS: Final = ((1,), (3, 5, 4, 2), (6,), (9, 7, 8))
+QUICK: Final = 2  # as the second byte has it: levels up to 6, of which chains of candidates are short
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,16 @@ def remake(content: Bytes, recipe: Recipe, most: int) -> bytes:
     Raises DamagedArchive if it is longer than `most`, or not one of the content.
     """
     tokens = _tokens(content, recipe) if recipe.maker.level else np.zeros(0, np.int32)
+    return _stream_of(content, tokens, recipe, most)[0]
+
+
+def _stream_of(content: Bytes, tokens: Tokens, recipe: Recipe, most: int) -> tuple[bytes, list[int]]:
+    """The stream of a recipe whose tokens are known, and the types of its blocks. Raises DamagedArchive."""
     counts = _block_tokens(tokens, recipe)
     if recipe.kinds is not None and len(recipe.kinds) != len(counts):
         raise DamagedArchive("a stream of the archive has another number of blocks than is said")
     kinds = recipe.kinds or (STORED if not recipe.maker.level else -1,) * len(counts)
-    stream, _ = _write(content, tokens, counts, kinds, recipe.headers, recipe.maker, most)
-    return stream
+    return _write(content, tokens, counts, kinds, recipe.headers, recipe.maker, most)
 
 
 def _tokens(content: Bytes, recipe: Recipe) -> Tokens:
@@ -223,13 +230,20 @@ def take_apart(stream: bytes, size: int) -> Taken | None:
     return Taken(content, tokens[: rows[:, inflate.TOKENS].sum()], rows)
 
 
-def find_recipe(stream: bytes, taken: Taken, window: int) -> Recipe | None:
-    """How a stream was made that was taken apart; None where no recipe does. window: bits, by zlib's header."""
+def find_recipe(stream: bytes, taken: Taken, header: bytes, *, quick: bool = False) -> Recipe | None:
+    """How a stream was made that was taken apart; None where no recipe does.
+
+    header: the two bytes of zlib before it. quick: only if it was made quickly, as they say, and has no surprises at
+    its start.
+    """
+    window, hint = (header[0] >> 4) + 8, header[1] >> 6
     if (taken.blocks[:, inflate.TYPE] == STORED).all():
         ends = tuple(map(int, taken.blocks[:, inflate.BYTES]))
-        return _checked(stream, taken, Recipe(Maker(0, DEFAULT, 8, window), ends=ends))
+        return _checked(stream, taken, np.zeros(0, np.int32), Recipe(Maker(0, DEFAULT, 8, window), ends=ends))
     blind = taken.blocks[0, inflate.TYPE] == STORED and len(taken.content) <= MOST_TRIED_BYTES
-    makers = _makers(taken, window) if blind else [_likely_maker(taken, window)]
+    if quick and (hint > QUICK or taken.blocks[0, inflate.TYPE] == STORED):
+        return None
+    makers = _makers(taken, window, hint, quick) if blind else _likely_makers(taken, window, hint, quick)
     followed = [(maker, *_surprises(taken, maker)) for maker in makers]
     found = [one for one in followed if one[1] is not None]
     if not found:
@@ -240,19 +254,14 @@ def find_recipe(stream: bytes, taken: Taken, window: int) -> Recipe | None:
     kinds = tuple(map(int, taken.blocks[:, inflate.TYPE]))
     recipe = Recipe(maker, surprises, ends=None if counts[:-1] == _usual_ends(tokens, maker) else counts[:-1])
     try:
-        _, chosen = _write(
-            taken.content,
-            tokens,
-            _block_tokens(tokens, recipe),
-            (-1,) * len(counts),
-            (),
-            maker,
-            2 * len(tokens) + 9 * len(stream),
-        )
+        made, chosen = _stream_of(taken.content, tokens, recipe, 2 * len(tokens) + 9 * len(stream))
     except DamagedArchive:
         return None
+    if made == stream:
+        return recipe
     usual = recipe if tuple(chosen) == kinds else replace(recipe, kinds=kinds)
-    return _checked(stream, taken, usual) or _checked(stream, taken, _with_headers(stream, taken, recipe))
+    told = _with_headers(stream, taken, recipe)
+    return _checked(stream, taken, tokens, usual) or _checked(stream, taken, tokens, told)
 
 
 def _with_headers(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe:
@@ -267,29 +276,35 @@ def _with_headers(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe:
     return replace(recipe, kinds=tuple(kinds), headers=tuple(headers))
 
 
-def _checked(stream: bytes, taken: Taken, recipe: Recipe) -> Recipe | None:
-    """The recipe, if it gives the stream."""
+def _checked(stream: bytes, taken: Taken, tokens: Tokens, recipe: Recipe) -> Recipe | None:
+    """The recipe, if it gives the stream. tokens: those that it gives, so that they need not be predicted again."""
     try:
-        return recipe if remake(taken.content, recipe, len(stream)) == stream else None
+        return recipe if _stream_of(taken.content, tokens, recipe, len(stream))[0] == stream else None
     except DamagedArchive:
         return None
 
 
-def _likely_maker(taken: Taken, window: int) -> Maker:
-    """The settings that foresee most of the first tokens; the first of those that do equally well."""
+def _likely_makers(taken: Taken, window: int, hint: int, quick: bool) -> list[Maker]:
+    """The settings that foresee most of the first tokens; the first of those that do equally well.
+
+    quick: none, unless they foresee all.
+    """
     tokens = taken.tokens[: 0 if taken.blocks[0, inflate.TYPE] == STORED else SAMPLE_TOKENS]
-    best, least = Maker(6, DEFAULT, 8, window), len(tokens) + 1
-    for maker in _makers(taken, window):
-        wrong = matching.count_mispredictions(taken.content, tokens, *maker.follower())
+    found, least = ([], 1) if quick else ([Maker(6, DEFAULT, 8, window)], len(tokens) + 1)
+    for maker in _makers(taken, window, hint, quick):
+        wrong = matching.count_mispredictions(taken.content, tokens, least - 1, *maker.follower())
         if wrong < least:
-            best, least = maker, wrong
+            found, least = [maker], wrong
         if not wrong:
             break
-    return best
+    return found
 
 
-def _makers(taken: Taken, window: int) -> list[Maker]:
-    """Settings to try. Blocks that are not the last tell the memory level, if they are not stored."""
+def _makers(taken: Taken, window: int, hint: int, quick: bool) -> list[Maker]:
+    """Settings to try, those that the header hints at first; quick: alone.
+
+    Blocks that are not the last tell the memory level, if they are not stored.
+    """
     coded = taken.blocks[:-1][taken.blocks[:-1, inflate.TYPE] != STORED]
     whole = int(coded[0, inflate.TOKENS]) + 1 if len(coded) else 0
     memories = (whole.bit_length() - 7,) if whole.bit_count() == 1 and 2**7 <= whole <= 2**15 else (8, 9)
@@ -297,9 +312,10 @@ def _makers(taken: Taken, window: int) -> list[Maker]:
     if not len(matches):
         return [Maker(6, HUFFMAN_ONLY, memory, window) for memory in memories]
     fixed = (taken.blocks[:, inflate.TYPE] == 1).all() and len(taken.tokens) > 1000
+    others = () if quick else tuple(level for level in TRIED_LEVELS if level not in HINTED_LEVELS[hint])
     found = [
         Maker(level, strategy, memory, window)
-        for level in TRIED_LEVELS
+        for level in HINTED_LEVELS[hint] + others
         for memory in memories
         for strategy in ((ALWAYS_FIXED,) if fixed else (DEFAULT, FILTERED) if level > 3 else (DEFAULT,))
     ]

@@ -40,11 +40,11 @@ class Picture:
         return Outline(self.form, self.sample_format, width, height, self.skeleton)
 
 
-def split_image(data: bytes, exact: bool = False) -> Picture | None:
+def split_image(data: bytes, exact: bool | None = False) -> Picture | None:
     """The picture of an image file, or None where the file could not be joined again.
 
     exact: only if joining gives the very same bytes, and the file form promises so. Those of a WebP depend on the
-    version of libwebp.
+    version of libwebp. None: with the same bytes where that is quickly found out and takes little.
     """
     try:
         known = find_samples(io.BytesIO(data))
@@ -63,7 +63,7 @@ def split_image(data: bytes, exact: bool = False) -> Picture | None:
             picture = Picture(form.name, parts.sample_format, samples, parts.skeleton)
             if samples.size > MAX_VALUES:
                 return None
-            joined = join_image(picture, trial=True)
+            joined = join_image(picture, trial=True) if parts.joined is None else parts.joined
             return picture if joined == data or (not exact and _shows(joined, image)) else None
     except (*BAD_IMAGE, DamagedArchive):
         return None

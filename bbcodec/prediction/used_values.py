@@ -15,6 +15,8 @@ from bbcodec.errors import DamagedArchive
 
 LEVELS = 2**16
 METHODS = 3  # of `unpack_method`
+LEAST_SAVED = 16  # bytes: no table is shorter
+SAVED_FOR_TABLE = 2  # bytes for one of the table: values that lack by chance save less than it seems
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,15 @@ class UsedValues:
 
     @classmethod
     def of(cls, images: NDArray[np.uint16]) -> UsedValues:
-        """The values of images. Those that lack count where the shorter numbers outweigh the table."""
+        """The values of images. Those that lack count where shorter numbers save much more than their table takes."""
         counts = np.bincount(images.reshape(-1), minlength=1)
         there = np.flatnonzero(counts)
         low, high = int(there[0]), int(there[-1])
-        span = high - low + 1
-        pays = images.size * (span - len(there)) > span * span
-        return cls(low, high, counts[low:] > 0 if pays else None)
+        saved = images.size * np.log2((high - low + 1) / len(there)) / 8  # bytes, if those that lack are everywhere
+        if saved <= LEAST_SAVED:
+            return cls(low, high)
+        found = cls(low, high, counts[low:] > 0)
+        return found if saved > SAVED_FOR_TABLE * len(found.pack()) else cls(low, high)
 
     @property
     def most(self) -> int:

@@ -47,7 +47,7 @@ def encode_images(pool: CodecPool, task: ImageTask) -> CodedFiles:
     alike: dict[str, list[OpenedImage]] = defaultdict(list)
     for file in task.files:
         data = read_file(file.path)
-        picture = split_image(data, task.options.exact)
+        picture = split_image(data, task.options.exact or None)
         if picture is None or picture.samples.shape[:2] != shape:
             kept.append(KeptFile(file.entry, data, described))
         else:

@@ -26,12 +26,12 @@ class PNGCoding(StorageCoding):
         return (channels, levels) in SAMPLE_FORMATS_OF
 
     def _encode(self, image: Samples, levels: int) -> bytes:
-        from bbcodec.images.formats.png import encode_png
+        from bbcodec.images.formats.png_samples import encode_png
 
         return encode_png(image, SAMPLE_FORMATS_OF[image.shape[2], levels])
 
     def _decode(self, data: bytes, shape: Shape, levels: int) -> Samples:
-        from bbcodec.images.formats.png import decode_png
+        from bbcodec.images.formats.png_samples import decode_png
 
         height, width, channels = shape
         return decode_png(data, SAMPLE_FORMATS_OF[channels, levels], width, height)

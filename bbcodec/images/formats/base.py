@@ -27,10 +27,14 @@ class Unfit(ValueError):
 
 
 class Parts(NamedTuple):
-    """What an image file is taken apart into, besides its samples."""
+    """What an image file is taken apart into, besides its samples.
+
+    joined: the file as it will be joined, where that was found out on the way; else it is to be tried.
+    """
 
     sample_format: str
     skeleton: bytes
+    joined: bytes | None = None
 
 
 class Found(NamedTuple):
@@ -80,11 +84,11 @@ class FileForm(ABC):
         """
         return None
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool | None) -> Parts | None:
         """Sample format and skeleton of the file in `stream`; None where it could not be joined again.
 
-        exact: with every byte. `image` is the file as Pillow opened it, not loaded yet; `bands` loads it. May raise
-        anything of `BAD_IMAGE`.
+        exact: with every byte; None: if that is quickly found out and takes little. `image` is the file as Pillow
+        opened it, not loaded yet; `bands` loads it. May raise anything of `BAD_IMAGE`.
         """
         return None
 

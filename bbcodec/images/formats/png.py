@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
@@ -24,14 +24,12 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.images.chunk_records import pack_records, take_records
 from bbcodec.images.formats.base import MAX_SKELETON_BYTES, BandSource, FileForm, Found, Outline, Parts, Unfit
 from bbcodec.images.formats.png_filters import filtered, unfiltered
-from bbcodec.images.pillow import BAD_IMAGE, MAX_PIXELS, strictly
+from bbcodec.images.pillow import MAX_PIXELS, strictly
 from bbcodec.images.samples import (
     Bytes,
     Samples,
     bands_of,
-    check_samples,
     checked_bands,
-    image_samples,
     packed_rows,
 )
 from bbcodec.sample_formats import SAMPLE_FORMATS, SampleFormat, sample_format_named
@@ -59,6 +57,11 @@ HEADER_BYTES: Final = 29  # up to the end of the data of IHDR
 SAMPLE_FORMAT_OF: Final = {colour: name for name, colour in COLOUR_TYPES.items()}
 ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
 EXACT: Final = 2  # in the first byte of a skeleton
+# By default a PNG comes back byte for byte if telling how it was made takes no more than one in so many of its
+# compressed bytes: so a hundredth of what it takes in an archive, which is seldom less than a third. Alone in an
+# archive, telling takes so many bytes more.
+LEAST_FOR_MAKING: Final = 300
+AROUND_MAKING: Final = 85
 TAIL: Final = b"\0end"  # stands for the bytes after IEND: no type of a chunk, which is letters
 
 # Adam7 (8.1): first column, first row, column step, row step of each pass.
@@ -164,16 +167,41 @@ def _rows_of(bands: Iterable[Samples], sample_format: SampleFormat, interlaced: 
     return [np.concatenate([packed_rows(band, sample_format.depth) for band in image]) for image in images]
 
 
-def with_making(stream: BinaryIO, header: Header, skeleton: bytes, bands: BandSource) -> bytes | None:
-    """The skeleton with how the pixels of the file in `stream` were made; None where that cannot be found."""
-    from bbcodec.images.formats.png_making import find_making, idat_chunks, least_filters, pack_making
+def _pixel_chunks(stream: BinaryIO) -> list[bytes]:
+    """The data of the IDAT chunks of a PNG that was read without fault, from its start."""
+    stream.seek(8)
+    found = []
+    while True:
+        length, kind = struct.unpack(">I4s", stream.read(8))
+        data = stream.read(length)
+        stream.seek(4, 1)
+        if kind == b"IDAT":
+            found.append(data)
+        elif found:
+            return found
+
+
+def with_making(
+    stream: BinaryIO, header: Header, skeleton: bytes, bands: BandSource, *, quick: bool = False
+) -> bytes | None:
+    """The skeleton with how the pixels of the file in `stream` were made; None where that cannot be found.
+
+    quick: or takes long, or more than about a hundredth of what the file will take in an archive.
+    """
+    chunks = _pixel_chunks(stream)
+    most = sum(map(len, chunks)) // LEAST_FOR_MAKING - AROUND_MAKING if quick else MAX_SKELETON_BYTES
+    if most <= 0:
+        return None
+    from bbcodec.images.formats.png_making import find_making, least_filters, pack_making
 
     sample_format = SAMPLE_FORMATS[header.sample_format]
-    images = _rows_of(bands(sample_format), sample_format, header.interlaced)
-    making = find_making(idat_chunks(stream), [rows.shape for rows in images])
+    images, pixel_bytes = _rows_of(bands(sample_format), sample_format, header.interlaced), _pixel_bytes(sample_format)
+    making = find_making(chunks, images, pixel_bytes, quick=quick)
     if making is None:
         return None
-    packed = pack_making(making, least_filters(images, _pixel_bytes(sample_format)))
+    packed = pack_making(making, least_filters(images, pixel_bytes))
+    if len(packed) > most:
+        return None
     return bytes([EXACT + header.interlaced]) + pack_varint(len(packed)) + packed + (skeleton[1:] or b"")
 
 
@@ -215,12 +243,14 @@ def write_png(
     bands: Iterable[Samples],
     level: int | None = None,
     filtering: bool | None = None,
+    made: Sequence[bytes] = (),
 ) -> None:
     """Write the PNG of samples that come as bands of rows (h, W, C), from top to bottom.
 
     Holds one band at a time; of an interlaced PNG, all. level: zlib's effort, or None for that of files. filtering: of
-    rows; None: tried on the first. Raises DamagedArchive for a skeleton that is not of a PNG, ValueError for bands that
-    are not of this sample format and size.
+    rows; None: tried on the first. made: the data of the chunks of pixels, of a file that comes back byte for byte,
+    where they are known; the bands are not read then. Raises DamagedArchive for a skeleton that is not of a PNG,
+    ValueError for bands that are not of this sample format and size.
     """
     interlaced, chunks, making = _parsed(outline.skeleton)
     sample_format = sample_format_named(outline.sample_format)
@@ -233,7 +263,7 @@ def write_png(
         if chunk_type == b"IDAT":
             checked = checked_bands(bands, sample_format, *size)
             if making is not None:
-                for part in _remade(making, checked, sample_format, interlaced):
+                for part in made or _remade(making, checked, sample_format, interlaced):
                     _write_chunk(stream, b"IDAT", part)
                 continue
             pixels = _Pixels(stream, sample_format, level, filtering)
@@ -364,14 +394,19 @@ class PNGFile(FileForm):
         file = _DeepColour(stream)
         return Found("PNG", header.sample_format, header.width, header.height, file.bands, file.skeleton)
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool | None) -> Parts | None:
         """As `FileForm` says."""
         parts = take_apart(stream)
         if parts is None or (parts[0].width, parts[0].height) != image.size:
             return None
         header, skeleton = parts
-        found = with_making(stream, header, skeleton, bands) if exact else skeleton
-        return None if found is None else Parts(header.sample_format, found)
+        found = None if exact is False else with_making(stream, header, skeleton, bands, quick=not exact)
+        if found is None:
+            return None if exact else Parts(header.sample_format, skeleton)
+        joined = io.BytesIO()
+        outline = Outline(self.name, header.sample_format, header.width, header.height, found)
+        write_png(joined, outline, (), made=_pixel_chunks(stream))
+        return Parts(header.sample_format, found, joined.getvalue())
 
     def join(self, outline: Outline, bands: Iterable[Samples], stream: BinaryIO, *, trial: bool = False) -> None:
         """As `FileForm` says; all samples are held of an interlaced PNG, and of one that comes back byte for byte."""
@@ -396,37 +431,3 @@ class PNGFile(FileForm):
 
 
 FORM: Final = PNGFile()
-
-
-# --- samples as a PNG, for an archive --------------------------------------------------------------------------------
-
-
-def encode_png(samples: Samples, sample_format: str, level: int = 9) -> bytes:
-    """A PNG of the samples (H, W, C) alone; indices as grey. The shorter of filtered and not filtered."""
-    check_samples(samples, SAMPLE_FORMATS[sample_format])
-    height, width = samples.shape[:2]
-    outline = Outline("png", _grey(sample_format), width, height, b"")
-    streams = [io.BytesIO(), io.BytesIO()]
-    for filtering, stream in enumerate(streams):
-        write_png(stream, outline, bands_of(samples), level, bool(filtering))
-    return min((stream.getvalue() for stream in streams), key=len)
-
-
-def decode_png(data: bytes, sample_format: str, width: int, height: int) -> Samples:
-    """The samples (H, W, C) of a PNG that an archive holds; DamagedArchive unless it is of this format and size."""
-    grey = _grey(sample_format)
-    try:
-        parts = take_apart(io.BytesIO(data))
-        if parts is None or parts[0] != Header(grey, width, height, False):
-            raise DamagedArchive(f"a PNG of the archive is not {grey} of {width}x{height}, as the archive says")
-        with strictly(width * height), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.load()
-            return image_samples(image, SAMPLE_FORMATS[grey])
-    except BAD_IMAGE as error:
-        raise DamagedArchive(f"a PNG of the archive cannot be decoded ({type(error).__name__})") from None
-
-
-def _grey(sample_format: str) -> str:
-    """The sample format to store samples in where there is no palette: indices are grey."""
-    description = sample_format_named(sample_format)
-    return f"L{description.depth}" if description.indexed else sample_format

@@ -10,18 +10,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 
 from bbcodec.binary import pack_varint, take_varint
-from bbcodec.deflate.recipe import Recipe, find_recipe, pack_recipe, remake, take_apart, unpack_recipe
+from bbcodec.deflate.recipe import QUICK, Recipe, find_recipe, pack_recipe, remake, take_apart, unpack_recipe
 from bbcodec.errors import DamagedArchive
 from bbcodec.images.formats.png_filters import N_FILTERS, filtered, filtered_by
 from bbcodec.images.samples import Bytes
 
 AROUND: Final = 6  # bytes of a zlib stream before and behind the deflate stream: two, and the Adler-32
 MOST_CHUNKS: Final = 2**16
+MOST_QUICK_BYTES: Final = 2**23  # of filtered rows whose making is looked for where it need not be known
 MOST_MORE: Final = 2**16  # bytes beyond twice those of filtered rows that their stream may have
 # How the filters of rows are told: one for all; those of the least sums; each.
 ONE, LEAST, EACH = range(3)
@@ -37,51 +38,46 @@ class Making:
     recipe: Recipe
 
 
-def idat_chunks(stream: BinaryIO) -> list[bytes]:
-    """The data of the IDAT chunks of a PNG that was read without fault, from its start."""
-    stream.seek(8)
-    found = []
-    while True:
-        length, kind = struct.unpack(">I4s", stream.read(8))
-        data = stream.read(length)
-        stream.seek(4, 1)
-        if kind == b"IDAT":
-            found.append(data)
-        elif found:
-            return found
+def find_making(
+    chunks: Sequence[bytes], images: Sequence[Bytes], pixel_bytes: int, *, quick: bool = False
+) -> Making | None:
+    """How the IDAT chunks of a PNG were made; None where they cannot be made again, or not of these images.
 
-
-def find_making(chunks: Sequence[bytes], images: Sequence[tuple[int, int]]) -> Making | None:
-    """How the IDAT chunks of a PNG were made; None where they cannot be made again.
-
-    images: rows, and bytes of each, of the image or of each of its reduced images.
+    images: rows of the image or of each of its reduced images. quick: only where that is found and done quickly.
     """
     data = b"".join(chunks)
-    size = sum(rows * (1 + row_bytes) for rows, row_bytes in images)
+    size = sum(rows.size + len(rows) for rows in images)
     if len(data) < AROUND or len(chunks) > MOST_CHUNKS or not 0x18 <= data[0] <= 0x78 or data[0] & 15 != 8:
+        return None
+    if quick and (data[1] >> 6 > QUICK or size > MOST_QUICK_BYTES):
         return None
     stream = data[2:-4]
     taken = take_apart(stream, size)
     if taken is None or struct.pack(">I", zlib.adler32(taken.content.data)) != data[-4:]:
         return None
-    recipe = find_recipe(stream, taken, (data[0] >> 4) + 8)
-    if recipe is None:
-        return None
     filters, at = [], 0
-    for rows, row_bytes in images:
-        filters.append(taken.content[at : at + rows * (1 + row_bytes) : 1 + row_bytes].tobytes())
-        at += rows * (1 + row_bytes)
-    return Making(data[:2], tuple(map(len, chunks)), b"".join(filters), recipe)
+    for rows in images:
+        filters.append(taken.content[at : at + rows.size + len(rows) : 1 + rows.shape[1]].tobytes())
+        at += rows.size + len(rows)
+    if not np.array_equal(_content(b"".join(filters), images, pixel_bytes), taken.content):
+        return None
+    recipe = find_recipe(stream, taken, data[:2], quick=quick)
+    return None if recipe is None else Making(data[:2], tuple(map(len, chunks)), b"".join(filters), recipe)
 
 
-def made_again(making: Making, images: Sequence[Bytes], pixel_bytes: int) -> list[bytes]:
-    """The data of the IDAT chunks, from rows of the image or its reduced images. Raises DamagedArchive."""
-    filters = np.frombuffer(making.filters, np.uint8)
+def _content(told: bytes, images: Sequence[Bytes], pixel_bytes: int) -> Bytes:
+    """What is compressed of rows of the image or its reduced images: each with its filter, and filtered."""
+    filters = np.frombuffer(told, np.uint8)
     parts, at = [], 0
     for rows in images:
         parts.append(filtered_by(rows, filters[at : at + len(rows)], pixel_bytes).ravel())
         at += len(rows)
-    content = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def made_again(making: Making, images: Sequence[Bytes], pixel_bytes: int) -> list[bytes]:
+    """The data of the IDAT chunks, from rows of the image or its reduced images. Raises DamagedArchive."""
+    content = _content(making.filters, images, pixel_bytes)
     total = sum(making.sizes)
     if total > 2 * len(content) + MOST_MORE:
         raise DamagedArchive("a PNG of the archive has pixels of more bytes than any zlib makes of them")

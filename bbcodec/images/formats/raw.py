@@ -143,7 +143,7 @@ class RawFile(FileForm):
     pillow_formats = ("BMP", "DIB", "PPM", "TGA", "SGI", "SUN")
     exact = True
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool | None) -> Parts | None:
         """As `FileForm` says."""
         start = start_of(image)
         if start is None:

@@ -84,7 +84,7 @@ class _Deflate(Coder):
     def _found(self, stream: bytes, size: int) -> bytes:
         """The recipe of a stream."""
         taken = recipes.take_apart(stream[2:-4], size)
-        found = taken and recipes.find_recipe(stream[2:-4], taken, (stream[0] >> 4) + 8)
+        found = taken and recipes.find_recipe(stream[2:-4], taken, stream[:2])
         if found is None:
             raise Unfit("compressed by a deflate that cannot be followed")
         return stream[:2] + recipes.pack_recipe(found)

@@ -42,9 +42,6 @@ from bbcodec.images.formats.segment_skeletons import (
 from bbcodec.images.samples import Bytes, Samples, checked_bands
 from bbcodec.sample_formats import SAMPLE_FORMATS, SampleFormat, sample_format_named
 
-RGB_GROUPS: Final = 3  # of one channel of 16 bits each
-
-
 # --- taking apart ----------------------------------------------------------------------------------------------------
 
 
@@ -211,14 +208,9 @@ class SegmentsFile(FileForm):
         return palette_of(sample_format, skeleton)
 
     def shown(self, outline: Outline, samples: Samples) -> Samples | None:
-        """The first page; None where its channels are in more groups than one, unless these are red, green and blue."""
+        """The first page; None where its channels are in more groups than one."""
         layout = unpack_skeleton(outline).layout
-        page = samples[: layout.groups * layout.height].reshape(layout.groups, layout.height, *samples.shape[1:])
-        if layout.groups == 1:
-            first: Samples = page[0]
-            return first
-        colours = layout.groups == RGB_GROUPS and page.dtype == np.uint16
-        return page[..., 0].transpose(1, 2, 0) if colours else None
+        return samples[: layout.height] if layout.groups == 1 else None
 
 
 FORM: Final = SegmentsFile()

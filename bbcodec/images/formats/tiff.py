@@ -254,8 +254,8 @@ def _samples(photometric: int, bits: int, samples: int, extra: int) -> tuple[str
         return f"P{bits}", 1
     if photometric > PALETTE:
         raise Unfit(f"another colour space ({photometric})")
-    if bits == 8 and photometric == RGB and samples - extra == 3 and extra < 2:
-        return ("RGBA8" if extra else "RGB8"), 1
+    if bits >= 8 and photometric == RGB and samples - extra == 3 and extra < 2:
+        return (f"RGBA{bits}" if extra else f"RGB{bits}"), 1
     if bits == 8 and samples == 2 and extra == 1:
         return "LA8", 1
     return f"L{bits}", samples

@@ -72,7 +72,7 @@ class WebPFile(FileForm):
     pillow_formats = ("WEBP",)
     modes = ("RGB", "RGBA")
 
-    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool) -> Parts | None:
+    def take_apart(self, image: Image.Image, stream: BinaryIO, bands: BandSource, exact: bool | None) -> Parts | None:
         """As `FileForm` says."""
         skeleton = skeleton_of(stream.read())
         return None if skeleton is None else Parts(f"{image.mode}8", skeleton)

@@ -25,6 +25,7 @@ from bbcodec.archive.write.scan import find_copies, scan
 from bbcodec.archive.write.tasks import ImageTask, opened, plan
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.errors import VerificationFailed
+from bbcodec.images.formats import form_named
 from bbcodec.options import StorageOptions
 from bbcodec.parallel import Workers
 
@@ -104,6 +105,17 @@ def test_whatever_is_wrong_with_a_result_is_found(folder):
             check_refused(task, spoiled(coded, [number]))
             checked.add(type(task).__name__)
     assert checked == {"ImageTask", "FileTask", "TileTask", "BytesTask", "ArrayTask"}
+
+
+def test_files_that_are_promised_byte_for_byte_are_made_again(tmp_path):
+    save(tmp_path / "in" / "photo.png", noise(150, 300, 3) // 4)
+    entries = scan([tmp_path / "in"]).entries
+    (task,) = opened(plan(entries, find_copies(entries), StorageOptions(), lambda mode: 10**6))
+    coded = encode_task(POOL, task)
+    assert form_named("png").keeps_bytes(coded.files[0].skeleton)
+    assert pickle.dumps(encode_checked(POOL, task).opened()) == pickle.dumps(coded)
+    for number in range(payloads(coded)):
+        check_refused(task, spoiled(coded, [number]))
 
 
 def test_images_that_changed_places_are_found(folder):

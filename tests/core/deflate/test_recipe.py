@@ -57,7 +57,7 @@ def deflated(data: bytes, maker: Maker) -> bytes:
 
 def recipe_of(stream: bytes, size: int, window: int) -> Recipe | None:
     taken = take_apart(stream, size)
-    return None if taken is None else find_recipe(stream, taken, window)
+    return None if taken is None else find_recipe(stream, taken, bytes([(window - 8) << 4 | 8, 0x9C]))
 
 
 makers = st.builds(Maker, st.integers(1, 9), st.integers(0, 4), st.integers(1, 9), st.integers(9, 15))

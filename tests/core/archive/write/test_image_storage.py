@@ -29,7 +29,7 @@ from bbcodec.archive.write.image_storage import (
 from bbcodec.archive.write.tasks import ImageDescription
 from bbcodec.binary import shortest
 from bbcodec.codec.pool import CodecSource
-from bbcodec.images.formats.png import encode_png
+from bbcodec.images.formats.png_samples import encode_png
 from bbcodec.images.image_files import split_image
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import SAMPLE_FORMATS

@@ -28,14 +28,13 @@ from bbcodec.images.formats.png import (
     DEEP_COLOUR,
     FILE_LEVEL,
     Header,
-    decode_png,
-    encode_png,
     parse_header,
     read_chunks,
     take_apart,
     write_png,
 )
 from bbcodec.images.formats.png_filters import filtered, paeth
+from bbcodec.images.formats.png_samples import decode_png, encode_png
 from bbcodec.images.image_files import palette
 from bbcodec.images.samples import image_samples
 from bbcodec.sample_formats import SAMPLE_FORMATS

@@ -91,6 +91,61 @@ def test_the_first_byte_says_whether_bytes_are_kept():
     assert not FORM.keeps_bytes(split_image(stream.getvalue()).skeleton)
 
 
+def drawn(**options) -> bytes:
+    """A photo of Pillow's."""
+    stream = io.BytesIO()
+    noise = np.random.default_rng(7).normal(0, 9, (200, 320, 3))
+    smooth = samples_of("RGB8", 200, 320, seed=7) // 2
+    Image.fromarray((smooth + noise + 40).clip(0, 255).astype(np.uint8)).save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def surprised(data: bytes) -> bytes:
+    """The same picture with the same header, by two deflate streams of other levels in one."""
+    content = zlib.decompress(b"".join(png_chunks(data)))
+    low, high = (zlib.compressobj(level, zlib.DEFLATED, -15) for level in (1, 6))
+    half = len(content) // 2
+    stream = low.compress(content[:half]) + low.flush(zlib.Z_FULL_FLUSH) + high.compress(content[half:]) + high.flush()
+    ends = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    adler = struct.pack(">I", zlib.adler32(content))
+    return data[: ends[0]] + chunk(b"IDAT", b"\x78\x9c" + stream + adler) + data[ends[1] :]
+
+
+def png_chunks(data: bytes) -> list[bytes]:
+    """The data of the IDAT chunks."""
+    found, at = [], 8
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        found += [data[at + 8 : at + 8 + length]] if kind == b"IDAT" else []
+        at += 12 + length
+    return found
+
+
+@pytest.mark.parametrize("level", range(10))
+def test_by_default_bytes_come_back_where_that_is_quick(level):
+    """Settled by the header of zlib, which says that levels above 6 took long."""
+    data = drawn(compress_level=level)
+    picture = split_image(data, exact=None)
+    assert FORM.keeps_bytes(picture.skeleton) == (level <= 6)
+    assert (join_image(picture) == data) == (level <= 6)
+    assert FORM.keeps_bytes(split_image(data, exact=True).skeleton)
+    assert not FORM.keeps_bytes(split_image(data).skeleton)
+
+
+def test_by_default_bytes_come_back_where_that_takes_little():
+    """Neither of a small file, nor of a stream of another encoder, nor of one whose rows are many for its bytes."""
+    small = Image.fromarray(samples_of("RGB8", 40, 60, seed=8))
+    rows = png(np.random.default_rng(9).integers(0, 256, (20_000, 2, 1), np.uint8), "L8", [0, 1], zlib.compressobj(6))
+    stream = io.BytesIO()
+    small.save(stream, "PNG")
+    for data in (stream.getvalue(), surprised(drawn()), rows):
+        picture = split_image(data, exact=None)
+        assert not FORM.keeps_bytes(picture.skeleton)
+        assert join_image(picture) != data
+    whole = split_image(rows, exact=True)
+    assert join_image(whole) == rows
+
+
 def test_streams_that_zlib_does_not_end_so_are_left_alone():
     samples = samples_of("L8", 40, 40, seed=3)
 

@@ -41,7 +41,7 @@ def smooth(height, width, channels=1, dtype=np.uint8, seed=0):
 def stacked(pages):
     """Pages (H, W, C) as the picture that they are stored as: of groups of channels below each other, if need be."""
     channels, dtype = pages[0].shape[2], pages[0].dtype
-    if dtype == np.uint8 and channels <= 4:
+    if channels in (3, 4) or (dtype == np.uint8 and channels == 2):
         return np.concatenate(pages)
     return np.concatenate([one[..., channel : channel + 1] for one in pages for channel in range(channels)])
 
