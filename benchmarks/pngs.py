@@ -1,4 +1,4 @@
-"""PNG files of many writers with every byte kept: how many come back from their pixels, and what that costs.
+"""PNG files of many writers with every byte kept: how many come back from their pixels, by default too, at what cost.
 
 Each writer makes the same pictures. What it takes to make their files again is compressed, and compared with their
 pixels as WebP. Writers whose programs or packages are not installed are left out.
@@ -22,6 +22,7 @@ from common import arguments, needed, save
 from PIL import Image
 
 from bbcodec.binary import shortest
+from bbcodec.images.formats import form_named
 from bbcodec.images.formats.webp import encode_webp
 from bbcodec.images.image_files import join_image, split_image
 
@@ -91,10 +92,12 @@ def row(name: str, files: dict[str, bytes]) -> dict[str, Any]:
     skeletons = [[one.skeleton for one in some if one] for some in (exact.values(), plain)]
     making, before = (len(shortest(b"".join(some))[1]) for some in skeletons)
     webp = sum(len(encode_webp(one.samples)) for one in exact.values())
-    print(name, len(files), len(exact), making - before, webp, file=sys.stderr)
+    usual = [one for one in (split_image(data, exact=None) for data in files.values()) if one]
+    by_default = sum(form_named(one.form).keeps_bytes(one.skeleton) for one in usual)
+    print(name, len(files), len(exact), by_default, making - before, webp, file=sys.stderr)
     return {
-        "writer": name, "files": len(files), "by_pixels": len(exact), "file_bytes": sum(map(len, files.values())),
-        "making_bytes": making - before, "webp_bytes": webp,
+        "writer": name, "files": len(files), "by_pixels": len(exact), "by_default": by_default,
+        "file_bytes": sum(map(len, files.values())), "making_bytes": making - before, "webp_bytes": webp,
     }  # fmt: skip
 
 

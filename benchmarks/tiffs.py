@@ -1,8 +1,8 @@
 """TIFF and DICOM files of many writers: how many come back byte for byte by their pixels, and what they take.
 
 Each writer makes the same pictures. Files that are not made again from their pixels are kept as they are. Beside the
-archive: a zip of the files by `zip -9`, and, with --before, the archive of another bbcodec. Writers whose programs or
-packages are not installed are left out. --real adds rows of folders of files that are there.
+archive: a zip of the files by `zip -9`. Writers whose programs or packages are not installed are left out. --real adds
+rows of folders of files that are there.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def writers() -> dict[str, Maker]:
     return found
 
 
-def row(name: str, folder: Path, codec: str, before: Path | None) -> dict[str, Any]:
-    """The files of a folder in an archive, in a zip, and in the archive of another bbcodec."""
+def row(name: str, folder: Path, codec: str) -> dict[str, Any]:
+    """The files of a folder in an archive, and in a zip."""
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place, "a.bb")
         bbcodec.compress(folder, archive, codec=codec)
@@ -132,10 +132,6 @@ def row(name: str, folder: Path, codec: str, before: Path | None) -> dict[str, A
             "file_bytes": sum(map(len, files.values())), "zip_bytes": os.path.getsize(zipped),
             "archive_bytes": os.path.getsize(archive),
         }  # fmt: skip
-        if before:
-            other = Path(place, "before.bb")
-            subprocess.run([before, "compress", folder, "-o", other, "--codec", codec], check=True, capture_output=True)
-            found["before_bytes"] = os.path.getsize(other)
     print(*found.values(), file=sys.stderr)
     return found
 
@@ -155,7 +151,6 @@ def pictures(data: Path) -> dict[str, Picture]:
 def main() -> None:
     parser = arguments(__doc__ or "", "tiffs")
     parser.add_argument("--codec", default="auto", help="as of bbcodec compress; none: without learned codecs")
-    parser.add_argument("--before", type=Path, help="the bbcodec command of another version, to compare with")
     parser.add_argument("--real", type=Path, nargs="*", default=[], help="folders of files that are measured as well")
     options = parser.parse_args()
     images, rows = pictures(options.data), []
@@ -163,8 +158,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             for file, picture in images.items():
                 Path(place, f"{file}.{'dcm' if 'dicom' in name else 'tif'}").write_bytes(make(picture))
-            rows.append(row(name, Path(place), options.codec, options.before))
-    rows += [row(folder.name, folder, options.codec, options.before) for folder in options.real]
+            rows.append(row(name, Path(place), options.codec))
+    rows += [row(folder.name, folder, options.codec) for folder in options.real]
     size = f"{SIDES[0]} x {SIDES[1]}"
     what = f"parts of {size} of two Kodak photos in colour, one in grey of 8 and of 12 bits and of five levels"
     save(options, parser, what, {"rows": rows})

@@ -133,9 +133,11 @@ def test_by_default_bytes_come_back_where_that_is_quick(level):
 
 
 def test_by_default_bytes_come_back_where_that_takes_little():
-    """Neither of a small file, nor of a stream of another encoder, nor of one whose rows are many for its bytes."""
+    """Neither of a small file, nor of a stream of another encoder, nor of one whose filters are many for its bytes."""
     small = Image.fromarray(samples_of("RGB8", 40, 60, seed=8))
-    rows = png(np.random.default_rng(9).integers(0, 256, (20_000, 2, 1), np.uint8), "L8", [0, 1], zlib.compressobj(6))
+    rng = np.random.default_rng(9)
+    filters = rng.integers(0, 5, 20_000).tolist()
+    rows = png(rng.integers(0, 256, (20_000, 2, 1), np.uint8), "L8", filters, zlib.compressobj(6))
     stream = io.BytesIO()
     small.save(stream, "PNG")
     for data in (stream.getvalue(), surprised(drawn()), rows):
