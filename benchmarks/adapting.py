@@ -1,6 +1,8 @@
 """Folders whose codecs learn from them first (`compress --adapt`), beside the shipped codecs alone.
 
-    python benchmarks/adapting.py --data DATA [--minutes 20] [--jobs 2] [--sets kodak microscopy sprites strange]
+    python benchmarks/adapting.py --data DATA [--minutes 20] [--mix] [--jobs 2] [--sets kodak sprites ...]
+
+With --mix, both are mixed with contexts that learn while they code (`compress --mix`); rows of their own.
 
 Everything is in the archive: what was learned, too. Archives are decoded and compared by compress itself, and restored
 by another process. Sets that DATA lacks are left out; results of other sets stay in the file.
@@ -21,6 +23,7 @@ from folders import strange
 from PIL import Image
 
 SETS = ("kodak", "microscopy", "sprites", "strange")
+MIXED = ", mixed"  # after the names of rows
 
 
 def fill(name: str, data: Path, folder: Path) -> int:
@@ -53,16 +56,17 @@ def compressed(folder: Path, archive: Path, *words: str) -> dict[str, Any]:
         _, back = bbcodec("decompress", archive, "-o", Path(restored, "out"))
     summary = json.loads(told)
     row = {"bytes": summary["archive_bytes"], "seconds": round(seconds, 1), "seconds_decompress": round(back, 1)}
-    return {**row, **({"learned": summary["adapted"]} if words else {})}
+    return {**row, **({"learned": summary["adapted"]} if "--adapt" in words else {})}
 
 
-def row(folder: Path, values: int, minutes: str, jobs: str) -> dict[str, Any]:
+def row(folder: Path, values: int, minutes: str, jobs: str, mix: bool) -> dict[str, Any]:
     """A folder with the shipped codecs, and after learning."""
     archive = folder.parent / "out.bb"
     before = load_average()
-    found = {"shipped": compressed(folder, archive)}
+    words = ["--mix"] if mix else []
+    found = {"shipped": compressed(folder, archive, *words)}
     archive.unlink()
-    found["adapted"] = compressed(folder, archive, "--adapt", minutes, "--jobs", jobs)
+    found["adapted"] = compressed(folder, archive, "--adapt", minutes, "--jobs", jobs, *words)
     for one in found.values():
         one["bits_per_dim"] = bits_per_dim(one["bytes"], values)
     files = [path for path in folder.iterdir() if path.is_file()]
@@ -72,6 +76,7 @@ def row(folder: Path, values: int, minutes: str, jobs: str) -> dict[str, Any]:
         "file_bytes": of_files,
         "values": values,
         "minutes": minutes,
+        "mix": mix,
         "load_average_before": before,
         **found,
     }
@@ -81,6 +86,7 @@ def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__ or "", "adapting")
     parser.add_argument("--minutes", default="20", help="of learning, or auto")
+    parser.add_argument("--mix", action="store_true", help="mix codecs with contexts, before and after learning")
     parser.add_argument("--jobs", default="2", help="threads")
     parser.add_argument("--sets", nargs="*", default=list(SETS), help="of " + ", ".join(SETS))
     options = parser.parse_args()
@@ -91,8 +97,10 @@ def main() -> None:
             folder.mkdir()
             values = fill(name, options.data, folder)
             if values:
-                rows[name] = {"command": command(options, parser), **row(folder, values, options.minutes, options.jobs)}
-                print(name, rows[name], file=sys.stderr, flush=True)
+                found = row(folder, values, options.minutes, options.jobs, options.mix)
+                key = f"{name}{MIXED}" if options.mix else name
+                rows[key] = {"command": command(options, parser), **found}
+                print(key, rows[key], file=sys.stderr, flush=True)
     save(options, parser, "Kodak, the 274 training images of microscopy, sprites, tests/strange.py", {"sets": rows})
 
 

@@ -75,7 +75,8 @@ def command(options: argparse.Namespace, defaults: argparse.ArgumentParser, fold
     for key, value in vars(options).items():
         if key not in ("data", "out") and value != defaults.get_default(key):
             words.append(f"--{key.replace('_', '-')}")
-            words += [Path(str(part)).name for part in (value if isinstance(value, list) else [value])]  # no paths
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += [Path(str(part)).name for part in values]  # no paths
     return " ".join(words)
 
 

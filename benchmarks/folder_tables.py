@@ -15,6 +15,12 @@ SETS: Final = {
 }
 
 
+def adapted_set(name: str) -> str:
+    """What a row of codecs that learn first is of."""
+    images, mixed, _ = name.partition(", mixed")
+    return SETS[images] + (", both with `--mix`" if mixed else "")
+
+
 def adapting(result: Result) -> Iterator[str]:
     """Folders with the shipped codecs, and with codecs that learned from them first."""
     yield "| folder, all in the archive | shipped codecs | bits/dim | after learning | bits/dim | less | minutes |"
@@ -22,13 +28,14 @@ def adapting(result: Result) -> Iterator[str]:
     for name, row in result["sets"].items():
         before, after = row["shipped"], row["adapted"]
         cells = [f"{one['bytes']:,} | {one['bits_per_dim']:.3f}" for one in (before, after)]
+        cells[1] = f"**{cells[1].replace(' | ', '** | **')}**"
         less = f"{100 * (1 - after['bytes'] / before['bytes']):.1f} %"
-        yield f"| {SETS[name]} | {cells[0]} | **{cells[1].replace(' | ', '** | **')}** | {less} | {row['minutes']} |"
+        yield f"| {adapted_set(name)} | {cells[0]} | {cells[1]} | {less} | {row['minutes']} |"
     yield ""
     for name, row in result["sets"].items():
         after = row["adapted"]
         lines = "; ".join(after["learned"]) or "no codec could learn from it"
-        yield f"- {SETS[name]}: {lines}. {after['seconds']:,.0f} s, {after['seconds_decompress']:,.0f} s back."
+        yield f"- {adapted_set(name)}: {lines}. {after['seconds']:,.0f} s, {after['seconds_decompress']:,.0f} s back."
         yield f"  `{row['command']}`"
 
 

@@ -75,7 +75,10 @@ FORMATS = {
 }
 
 
-def photos(kodak: Result, speed: Result, published: Result, learned: Result, mixed: Result) -> Iterator[str]:
+ADAPTED = {"kodak": "", "kodak, mixed": " --mix"}  # rows of adapting.json, and further options of their command
+
+
+def photos(kodak: Result, speed: Result, published: Result, sets: Result, mixed: Result) -> Iterator[str]:
     """README's table: sizes and speeds side by side, longest files first."""
     ours = kodak["bbcodec"]
     dims = round(8 * ours["archive_bytes"] / ours["bits_per_dim"])
@@ -88,10 +91,11 @@ def photos(kodak: Result, speed: Result, published: Result, learned: Result, mix
     for name, one in speed["codecs"].items():
         cells = two_ways(one["by_threads"], threads, "compress", "decompress")
         rows.append((one["archive_bytes"], f"bbcodec, `{name}`", True, cells))
-    after, minutes = learned["adapted"], learned["minutes"]
-    told = [two_digits(dims / 1e6 / after[way]) for way in ("seconds", "seconds_decompress")]
-    name = f"bbcodec, `photo-3`, `--adapt {minutes}` \\*\\*"
-    rows.append((after["bytes"], name, True, [""] * (2 * len(threads) - 2) + told))
+    for words, row in ((word, sets[name]) for name, word in ADAPTED.items() if name in sets):
+        after, minutes = row["adapted"], row["minutes"]
+        told = [two_digits(dims / 1e6 / after[way]) for way in ("seconds", "seconds_decompress")]
+        name = f"bbcodec, `photo-3`, `--adapt {minutes}{words}` \\*\\*"
+        rows.append((after["bytes"], name, True, [""] * (2 * len(threads) - 2) + told))
     for key, words in {"no codec": "without a codec", "--mix": "`--mix`"}.items():
         rows.append((mixed["archives"][key]["bytes"], f"bbcodec, {words}", True, [""] * (2 * len(threads))))
     for row in published["rows"]:
@@ -103,6 +107,7 @@ def photos(kodak: Result, speed: Result, published: Result, learned: Result, mix
         told = [name, f"{8 * size / dims:.3f}", f"{size:,}", *cells]
         yield "| " + " | ".join(f"**{cell}**" if mine and cell else cell for cell in told) + " |"
     yield ""
+    minutes = sets["kodak"]["minutes"]
     note = f"\\*\\* After {minutes} minutes of learning from these very photos; what it learned is counted."
     yield " ".join([*photo_notes(speed, threads), mixing_note(mixed), published_note(published), note])
 
@@ -418,8 +423,8 @@ def overview(results: Path) -> str:
     """README's tables."""
     kodak, speed, published, trained = (read(results, name) for name in ("kodak", "speed", "published", "trained"))
     text = "A codec trained on images like those it will store does far better on them than a general one (bits/dim):"
-    learned, mixed = (read(results, name)["sets"]["kodak"] for name in ("adapting", "mixing"))
-    return "\n".join([*photos(kodak, speed, published, learned, mixed), "", text, "", *own_codecs(trained)])
+    sets, mixed = read(results, "adapting")["sets"], read(results, "mixing")["sets"]["kodak"]
+    return "\n".join([*photos(kodak, speed, published, sets, mixed), "", text, "", *own_codecs(trained)])
 
 
 def sections(results: Path) -> str:

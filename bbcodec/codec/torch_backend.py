@@ -132,8 +132,14 @@ def torch_backend(stored: StoredCodec, device: str) -> TorchBackend:
 
 def frozen_tensors(model: LatentModel) -> Tensors:
     """Freeze a model's layers; the whole numbers of its codec file. Raises BadCodecFile if a bound is broken."""
+    for part in exact_parts(model).values():
+        part.freeze()
+    return tensors_now(model)
+
+
+def tensors_now(model: LatentModel) -> Tensors:
+    """The whole numbers that a model's codec file would hold."""
     tensors: Tensors = {}
     for name, part in exact_parts(model).items():
-        part.freeze()
         tensors.update({f"{name}.{key}": value.contiguous().numpy() for key, value in part.stored().items()})
     return tensors

@@ -28,6 +28,7 @@ from bbcodec.models.families import TrainableModel, find_family
 from bbcodec.models.training.cards import packed
 from bbcodec.models.training.data import Dataset
 from bbcodec.models.training.recipes import TrainingSettings
+from bbcodec.models.training.stopping import Forecast, Readings
 from bbcodec.models.training.trainer import Diverged, Trainer
 
 CROP: Final = 64
@@ -35,7 +36,10 @@ CROP_PIXELS: Final = 4 * CROP**2  # of a batch
 # Weights of 8 bits move by a step of 2, or of 4 where few images pay for what is learned; others by 1. Longer steps
 # take fewer bytes, and the codec learns less.
 INNER_STEP: Final = 2
-FEW_VALUES: Final = 2**23
+FEW_BYTES: Final = 2**23  # raw
+# Parts of codecs with latents that stay as they are where few images pay for what is learned: what latents mean takes
+# more bytes to change than that saves; how likely they are, and the pixels given them, do not.
+KEPT_OF_FEW: Final = ("encoder", "context_net")
 # In each step, weights go back by this share, times the factor of the learning rates, to where they began: how far the
 # noise of small batches moves them costs bytes.
 RETURN: Final = 5e-4
@@ -43,15 +47,23 @@ TRIAL_VALUES: Final = 2**20  # on which a codec is chosen
 MEASURED_VALUES: Final = 2**25
 
 
-def learn(images: LearnableImages, codecs: Sequence[CodecFile], seconds: float, threads: int, watch: Watch) -> Adapted:
+def learn(
+    images: LearnableImages,
+    codecs: Sequence[CodecFile],
+    seconds: float,
+    threads: int,
+    watch: Watch,
+    least: float = 0.0,
+) -> Adapted:
     """See `bbcodec.archive.adaptation.Learner`."""
-    few = _some(images.images, TRIAL_VALUES)
-    trials = [bits_of(load_codec(one.content, "cpu"), few) for one in codecs]
+    tried = _some(images.images, TRIAL_VALUES)
+    trials = [bits_of(load_codec(one.content, "cpu"), tried) for one in codecs]
     base = codecs[int(np.argmin(trials))]
     start = time.monotonic()
-    step = INNER_STEP if images.total >= FEW_VALUES else 2 * INNER_STEP
-    trainer = _trainer(images.images, base, seconds, threads, step)
-    _run(trainer, watch)
+    few = images.raw_bytes < FEW_BYTES
+    trainer = _trainer(images.images, base, seconds, threads, few)
+    forecast = Forecast(60 * trainer.settings.minutes, least)
+    _run(trainer, watch, Readings(trainer, base, images.total), forecast)
     card = {"data": f"{len(images.images):,} images of an archive", "steps": trainer.step, "began_with": base.name}
     content = packed(trainer.average, trainer.family, trainer.config, trainer.dataset.pixels, card)
     if base.shipped:
@@ -62,7 +74,7 @@ def learn(images: LearnableImages, codecs: Sequence[CodecFile], seconds: float, 
     before, after = (bits_of(load_codec(one, "cpu"), some) for one in (base.content, content))
     saved = int((before - after) / 8 * images.total / values)
     codec = parse_codec(content, f"{base.name}, adapted")
-    return Adapted(codec, base, before / values, after / values, took, saved)
+    return Adapted(codec, base, before / values, after / values, took, saved, forecast.is_over)
 
 
 def bits_of(codec: Codec, images: Sequence[Pixels]) -> float:
@@ -78,8 +90,8 @@ def _some(images: Sequence[Pixels], values: int) -> list[Pixels]:
     return list(images[: max(1, int(np.searchsorted(ends, values, "right")))])
 
 
-def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads: int, step: int) -> Trainer:
-    """A training run that begins with a codec and moves its weights by steps."""
+def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads: int, few: bool) -> Trainer:
+    """A training run that begins with a codec and moves its weights by steps. few: images, so that less may change."""
     codec = load_codec(base.content, "cpu", engine=False)
     model = torch_of(codec).model
     assert isinstance(model, TrainableModel)
@@ -96,21 +108,27 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
     trainer = Trainer(
         find_family(base.family), model.config, settings, dataset, start=model, compiled=fused_blocks.available()
     )
-    for part in (trainer.model, trainer.average):
-        for layer in exact_layers(part).values():
+    step = 2 * INNER_STEP if few else INNER_STEP
+    for model in (trainer.model, trainer.average):
+        for name, layer in exact_layers(model).items():
             assert isinstance(layer, ShiftedLayer)
             layer.learn_difference(step if isinstance(layer, InnerLayer) else 1)
+            layer.requires_grad_(not (few and name.startswith(KEPT_OF_FEW)))
     return trainer
 
 
-def _run(trainer: Trainer, watch: Watch) -> None:
-    """Train until the time is over, the loss diverges, memory ends, or nobody wants to go on."""
-    weights: list[torch.Tensor] = list(trainer.model.parameters())
+def _run(trainer: Trainer, watch: Watch, readings: Readings, forecast: Forecast) -> None:
+    """Train until time is over or more does not pay, the loss diverges, memory ends, or nobody wants to go on."""
+    weights: list[torch.Tensor] = [weight for weight in trainer.model.parameters() if weight.requires_grad]
     begun = [weight.detach().clone() for weight in weights]
-    whole = round(60_000 * trainer.settings.minutes)
     go_on = True
-    while go_on and (share := trainer.share()) < 1:
+    while go_on and (share := forecast.share(trainer.spent)) < 1:
         try:
+            if forecast.is_due(start := trainer.spent):
+                with trainer.timed():
+                    n_bytes = readings.n_bytes()
+                forecast.note(start, n_bytes, trainer.spent - start)
+                share = forecast.share(trainer.spent)
             with trainer.timed():
                 trainer.advance(share)
                 with torch.no_grad():
@@ -121,4 +139,4 @@ def _run(trainer: Trainer, watch: Watch) -> None:
             if "alloc" in str(error):  # how torch says that memory has ended
                 break
             raise
-        go_on = watch(round(1000 * trainer.spent), whole, trainer.recent)
+        go_on = watch(round(1000 * trainer.spent), round(1000 * forecast.end), trainer.recent)

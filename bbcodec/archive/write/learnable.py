@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +30,13 @@ class LearnableImages:
 
     images: list[Pixels] = field(default_factory=list)
     total: int = 0
+    levels: int = 256
+
+    @property
+    def raw_bytes(self) -> int:
+        """About how many bytes all files like these take raw: what learning from them may cost. A value has a byte, or
+        a bit where there are two levels."""
+        return self.total if self.levels > 2 else self.total // 8
 
     @property
     def values(self) -> int:
@@ -40,7 +46,7 @@ class LearnableImages:
 
 def learnable_images(tasks: Sequence[PlannedTask], most: int = SAMPLE_VALUES) -> dict[PixelKey, LearnableImages]:
     """The images of tasks by channels and levels; of about `most` values, drawn by task. The same at each call."""
-    found: dict[PixelKey, LearnableImages] = defaultdict(LearnableImages)
+    found = {key: LearnableImages(levels=key[1]) for key in PIXEL_FORMATS}
     work = read = 0
     for number in np.random.default_rng(0).permutation(len(tasks)):
         task = tasks[number]
@@ -49,11 +55,12 @@ def learnable_images(tasks: Sequence[PlannedTask], most: int = SAMPLE_VALUES) ->
             read += task.work
             every = -(-task.work // most) if isinstance(task, ArrayFile) else 1
             for pixels, levels in _planes_of_planned(task, every):
-                found[pixels.shape[2], levels].images.append(pixels)
-                found[pixels.shape[2], levels].total += pixels.size * every
+                if one := found.get((pixels.shape[2], levels)):
+                    one.images.append(pixels)
+                    one.total += pixels.size * every
     for one in found.values():
         one.total = round(one.total * work / max(1, read))
-    return {key: one for key, one in sorted(found.items()) if key in PIXEL_FORMATS}
+    return {key: one for key, one in sorted(found.items()) if one.images}
 
 
 def _planes_of_planned(task: PlannedTask, every: int) -> Iterator[tuple[Pixels, int]]:

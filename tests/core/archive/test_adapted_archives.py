@@ -9,7 +9,7 @@ from folders import check_same_tree, quick_webp, restore, save
 
 import bbcodec
 from bbcodec.archive import adaptation
-from bbcodec.archive.adaptation import AUTO_MINUTES, AUTO_VALUES, FEWEST_VALUES, Adapted, find_learner
+from bbcodec.archive.adaptation import AUTO_BYTES, AUTO_LEAST, AUTO_MINUTES, FEWEST_BYTES, Adapted, find_learner
 from bbcodec.archive.write import learnable
 from bbcodec.codec.pool import CodecSource
 from bbcodec.errors import InexactArithmetic, InputError
@@ -37,10 +37,11 @@ class Learner:
     """Has learned `codec` from grey images, and nothing that pays from others; remembers what it was asked."""
 
     def __init__(self, codec=BETTER, saved=10**6):
-        self.codec, self.saved, self.asked, self.unable = codec, saved, [], []
+        self.codec, self.saved, self.asked, self.unable, self.leasts = codec, saved, [], [], []
 
-    def __call__(self, images, codecs, seconds, threads, watch):
+    def __call__(self, images, codecs, seconds, threads, watch, least):
         self.asked.append((images, [one.name for one in codecs], seconds, threads))
+        self.leasts.append(least)
         self.asked_to_go_on = watch(500, 1000, 2.5)
         saved = self.saved if codecs[0] is GREY else 0
         return Adapted(self.codec, codecs[0], 8.0, 1.0, seconds, saved)
@@ -48,7 +49,7 @@ class Learner:
 
 @pytest.fixture
 def learner(monkeypatch):
-    monkeypatch.setattr(adaptation, "FEWEST_VALUES", 1)
+    monkeypatch.setattr(adaptation, "FEWEST_BYTES", 1)
     learner = Learner()
     monkeypatch.setattr(adaptation, "find_learner", lambda: learner)
     monkeypatch.setattr(adaptation, "can_learn", lambda codec: codec not in learner.unable)
@@ -110,7 +111,7 @@ def test_learning_that_fails_costs_nothing(folder, learner, tmp_path, monkeypatc
 def test_few_images_and_those_without_a_codec_teach_nothing(folder, learner, tmp_path, monkeypatch):
     squeeze(folder, tmp_path / "a.bb", [COLOUR], adapt=1)
     assert [codecs for _, codecs, _, _ in learner.asked] == [["colour-1"]]
-    monkeypatch.setattr(adaptation, "FEWEST_VALUES", FEWEST_VALUES)
+    monkeypatch.setattr(adaptation, "FEWEST_BYTES", FEWEST_BYTES)
     (line,) = squeeze(folder, tmp_path / "b.bb", [GREY, COLOUR], adapt=1).adapted
     assert line.startswith("nothing was learned: there are too few images")
     assert len(learner.asked) == 1
@@ -128,9 +129,9 @@ def test_ctrl_c_ends_learning_and_compresses_then(folder, learner, tmp_path, mon
     """A second one ends the command."""
     earlier = signal.getsignal(signal.SIGINT)
 
-    def interrupted(images, codecs, seconds, threads, watch):
+    def interrupted(*asked):
         signal.raise_signal(signal.SIGINT)
-        return learner(images, codecs, seconds, threads, watch)
+        return learner(*asked)
 
     monkeypatch.setattr(adaptation, "find_learner", lambda: interrupted)
     summary = squeeze(folder, tmp_path / "a.bb", [GREY], adapt=2)
@@ -142,13 +143,47 @@ def test_ctrl_c_ends_learning_and_compresses_then(folder, learner, tmp_path, mon
     assert signal.getsignal(signal.SIGINT) is earlier
 
 
-@pytest.mark.parametrize("values", [AUTO_VALUES // 4, 100 * AUTO_VALUES])
+@pytest.mark.parametrize("values", [AUTO_BYTES // 4, 100 * AUTO_BYTES])
 def test_auto_takes_as_long_as_the_images_are_worth(learner, monkeypatch, values):
     images = learnable.LearnableImages([familiar()], values)
     monkeypatch.setattr(adaptation, "learnable_images", lambda tasks: {(1, 256): images})
     (adapted,), (line,) = adaptation.adapted_codecs([], [GREY], None, bbcodec.options.RunOptions())
     assert line == str(adapted)
-    assert adapted.seconds == 60 * min(AUTO_MINUTES, values / AUTO_VALUES)
+    assert adapted.seconds == 60 * min(AUTO_MINUTES, values / AUTO_BYTES)
+    assert learner.leasts == [AUTO_LEAST]
+
+
+def test_minutes_end_only_where_more_would_save_nothing(folder, learner, tmp_path):
+    squeeze(folder, tmp_path / "a.bb", [GREY], adapt=3)
+    assert learner.leasts == [0.0]
+
+
+def test_pixels_of_two_levels_are_worth_an_eighth(folder, learner, tmp_path):
+    """Of the time, and of what is too little."""
+    bits = fake_codec("bits-1", levels=2, shipped=True)
+    for n in range(8):
+        save(tmp_path / "in" / f"bits{n}.png", familiar(60, 48, levels=2, seed=n) * 255)
+    squeeze(folder, tmp_path / "a.bb", [GREY, bits], adapt=2)
+    (two, names, seconds, _), (_, grey_names, grey_seconds, _) = learner.asked
+    assert (names, grey_names) == (["bits-1"], ["grey-1"])
+    assert (two.levels, len(two.images)) == (2, 8)
+    assert two.raw_bytes == 60 * 48 == two.total // 8
+    assert seconds / grey_seconds == pytest.approx(60 * 48 / (20 * 24**2))
+
+
+def test_a_codec_of_ones_own_pays_where_its_successor_takes_no_more_than_it_saves():
+    """Either would be in the archive."""
+    own, grown = fake_codec("own"), fake_codec("own, adapted", note="more" * 100)
+    more = len(grown.content) - len(own.content)
+    assert more > 0
+    assert Adapted(grown, own, 8.0, 1.0, 60, more + 1).pays
+    assert not Adapted(grown, own, 8.0, 1.0, 60, more).pays
+    assert not Adapted(grown, GREY, 8.0, 1.0, 60, more + 1).pays
+
+
+def test_learning_that_ended_early_is_told():
+    line = str(Adapted(BETTER, GREY, 8.0, 1.0, 90, 10**6, over=True))
+    assert line.startswith("grey-1 learned for 1.5 min, as more would not have paid: 8.000 -> 1.000 bits/dim")
 
 
 def test_without_models_nothing_can_learn(folder, tmp_path, monkeypatch):

@@ -11,13 +11,15 @@ from tiny_models import CONFIGS, pictures, pixel_format
 from bbcodec.archive.adaptation import can_learn
 from bbcodec.archive.write.learnable import LearnableImages
 from bbcodec.codec import stored
-from bbcodec.codec.catalogue import find_codec, parse_codec
+from bbcodec.codec.catalogue import find_codec, parse_codec, split_codec
 from bbcodec.codec.file import load_codec, save_codec
-from bbcodec.codec.stored import StoredCodec
+from bbcodec.codec.stored import StoredCodec, as_difference
 from bbcodec.exact.layers import exact_layers
 from bbcodec.exact.quantised import InnerLayer
 from bbcodec.models.training import adaptation
 from bbcodec.models.training.adaptation import INNER_STEP, bits_of, learn
+from bbcodec.models.training.cards import packed
+from bbcodec.models.training.stopping import Readings
 from bbcodec.models.training.trainer import Diverged, Trainer
 from bbcodec.models.vlae import Vlae
 
@@ -64,6 +66,14 @@ def images():
     return LearnableImages(found, 3 * sum(image.size for image in found))
 
 
+@pytest.fixture(scope="module")
+def masks():
+    """Of two levels, and of several sizes."""
+    sizes = ((40, 30), (40, 30), (70, 75), (8, 9))
+    found = [pictures("binary", 1, *size, seed=seed)[0] for seed, size in enumerate(sizes)]
+    return LearnableImages(found, 3 * sum(image.size for image in found), levels=2)
+
+
 def quiet(*_):
     """A watch that looks away."""
     return True
@@ -84,6 +94,28 @@ def test_what_was_learned_makes_messages_shorter_and_is_a_small_difference(base,
     assert len(found.codec.content) < len(replace(own, base=None).pack())
     assert all(0 <= done <= total == 2000 and np.isfinite(bits) for done, total, bits in told)
     assert told
+
+
+def test_codecs_of_two_levels_with_latents_learn_too(masks, monkeypatch):
+    base = codec("binary", latent_channels=2)
+    monkeypatch.setattr(stored, "shipped_codecs", lambda: (base,))
+    found = learn(masks, [base], 3, 1, quiet)
+    before, after = (load_codec(one.content, "cpu") for one in (base, found.codec))
+    assert bits_of(after, masks.images) < 0.8 * bits_of(before, masks.images)
+    assert len(found.codec.content) < len(replace(StoredCodec.read(found.codec), base=None).pack())
+    for image in masks.images:
+        assert np.array_equal(after.decode(after.encode(image[None]))[0], image)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_of_few_images_what_latents_mean_is_kept(masks, monkeypatch, few):
+    base = codec("binary", latent_channels=2)
+    monkeypatch.setattr(stored, "shipped_codecs", lambda: (base,))
+    if not few:
+        monkeypatch.setattr(adaptation, "FEW_BYTES", 0)
+    before, after = (StoredCodec.read(one).tensors for one in (base, learn(masks, [base], 0.5, 1, quiet).codec))
+    moved = {name.split(".")[0] for name, tensor in before.items() if not np.array_equal(tensor, after[name])}
+    assert moved == {"local", "prior_net"} | (set() if few else {"encoder", "context_net"})
 
 
 def test_weights_move_by_whole_steps_at_the_same_shifts(base, images):
@@ -111,7 +143,7 @@ def test_the_codec_that_is_best_to_begin_with_learns(base, images, monkeypatch):
 def test_few_images_move_weights_by_longer_steps(base, images, monkeypatch):
     steps = {}
     for few in (0, 10**9):
-        monkeypatch.setattr(adaptation, "FEW_VALUES", few)
+        monkeypatch.setattr(adaptation, "FEW_BYTES", few)
         before, after = (StoredCodec.read(one).tensors for one in (base, learn(images, [base], 0.3, 1, quiet).codec))
         moved = after["local.blocks.0.spatial.weight"].astype(int) - before["local.blocks.0.spatial.weight"]
         steps[few] = np.gcd.reduce(moved, axis=None)
@@ -123,6 +155,7 @@ def test_few_images_move_weights_by_longer_steps(base, images, monkeypatch):
     [
         (True, lambda: codec("grey")),
         (True, lambda: codec("joint", latent_channels=1)),
+        (True, lambda: codec("binary", latent_channels=1)),
         (False, lambda: codec("grey", inner=0)),
         (False, lambda: find_codec("mnist-binary-fast-1")),
     ],
@@ -150,3 +183,30 @@ def test_a_loss_that_diverges_and_the_end_of_memory_end_learning(base, images, m
     found = learn(images, [base], 1000, 1, quiet)
     assert found.after == found.before
     assert not found.pays
+
+
+def test_learning_ends_when_more_does_not_pay(base, images):
+    """Here a minute would have to save more than there is, and no reading says so before the eighth."""
+    told = []
+    found = learn(images, [base], 8, 1, lambda *about: told.append(about) or True, least=1e9)
+    assert found.over
+    assert 3 <= told[-1][0] / 1000 <= 5  # a reading each 0.42 s, and a quarter more for the rates' last fall
+    assert {whole for _, whole, _ in told} == {8000, told[-1][1]}
+    assert found.after < found.before
+
+
+def test_readings_are_of_the_same_crops_and_of_what_was_learned(base, images):
+    trainer = adaptation._trainer(images.images, base, 2, 1, few=False)
+    readings = Readings(trainer, base, images.total)
+    first, nothing = readings.bits_per_dim(), readings.learned_bytes()
+    assert readings.bits_per_dim() == first
+    assert nothing < 200
+    assert readings.n_bytes() == images.total * first / 8 + nothing
+    for _ in range(40):
+        trainer.advance(0.3)
+    assert readings.bits_per_dim() < first
+    content = packed(trainer.average, trainer.family, trainer.config, trainer.dataset.pixels, {})
+    difference = as_difference(content, base)
+    assert readings.learned_bytes() == len(split_codec(difference)[1]) > nothing
+    standing_alone = Readings(trainer, parse_codec(content, "own"), images.total)
+    assert standing_alone.learned_bytes() == len(split_codec(content)[1])
