@@ -320,6 +320,10 @@ def ablations(result: Result) -> Iterator[str]:
         yield ""
         ranked = sorted(rows, key=lambda row: row["negative_elbo_nats"])
         yield f"Measured, best first: {'; '.join(row['arm'] for row in ranked)}."
+        given = [row["negative_elbo_nats"] for row in rows if row["arm"] == "with latents"]
+        if given:
+            rest = [(row["arm"], row["negative_elbo_nats"] - given[0]) for row in rows if row["arm"] != "with latents"]
+            yield f"Worth of latents in nats: {'; '.join(f'{worth:+.2f} ({arm})' for arm, worth in rest)}."
         yield ""
     yield (
         f"Nats an image after short training, {result['data']}. All arms of a table took the same number of steps, "

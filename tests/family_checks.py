@@ -42,6 +42,11 @@ def check_codes_and_learns(model, x: torch.Tensor, sites: list[str], fixed: Cont
     assert np.array_equal(stack.flatten(), before)
     terms = elbo(model, x, torch.Generator().manual_seed(0))
     assert all(nats.shape == (len(x),) and torch.isfinite(nats).all() for nats in terms.values())
+    rates: dict[str, torch.Tensor] = {}
+    again = elbo(model, x, torch.Generator().manual_seed(0), rates=rates)
+    for name, nats in terms.items():
+        assert torch.allclose(again[name], nats, atol=1e-2, rtol=1e-4)
+        assert name not in rates or rates[name].shape[0] == len(x) < rates[name].numel()
     (-sum(nats.mean() for nats in terms.values())).backward()
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (name not in fixed), name

@@ -53,6 +53,11 @@ class Autoregressive(Distribution):
         """Log-probability of each image: value (B, C, H, W) -> (B,) nats."""
         return self.family(self.in_parallel(value)).log_prob(value.permute(0, 2, 3, 1))
 
+    def log_probs(self, value: Tensor) -> Tensor | None:
+        """Log-probability of each symbol, given those of earlier waves: (B, C, H, W) nats, if the family has it."""
+        nats = self.family(self.in_parallel(value)).log_probs(value.permute(0, 2, 3, 1))
+        return None if nats is None else nats.permute(0, 3, 1, 2)
+
     def log_density(self, value: Tensor) -> Tensor:
         """Log of the density of each image, at values between grid points: (B,) nats."""
         return self.family(self.in_parallel(value)).log_density(value.permute(0, 2, 3, 1))

@@ -31,6 +31,13 @@ class Distribution(ABC):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value of `shape` -> (B,) nats, differentiable."""
 
+    def log_probs(self, value: Tensor) -> Tensor | None:
+        """Log-probability of each symbol, given those that it depends on: value of `shape` -> nats of `shape`.
+
+        None for families that only have one of a whole image.
+        """
+        return None
+
     def log_density(self, value: Tensor) -> Tensor:
         """Log of the density per grid step: the limit of `log_prob` on ever finer grids. For bounds, never for coding.
 

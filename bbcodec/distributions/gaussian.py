@@ -64,6 +64,10 @@ class Gaussian(KernelDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each image: value (B, ...) of `shape` -> (B,) nats."""
+        return per_image(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """Log-probability of each symbol of a value of `shape`, in nats."""
         mean, log_sigma = self._clamped()
         inverse = torch.exp(log_sigma / -PARAMETER_UNIT)
         width = inverse / self.steps  # of one grid step, in sigmas: at most 4/3
@@ -73,7 +77,7 @@ class Gaussian(KernelDistribution):
         upper_tail = torch.special.log_ndtr(width / 2 - distance)
         outer = torch.where(value > 0, upper_tail, lower_tail)
         log_p = torch.where(value.abs() >= self.bound, outer, inner)
-        return per_image(floored(log_p, 2 * self.bound + 1, PRECISION_BITS))
+        return floored(log_p, 2 * self.bound + 1, PRECISION_BITS)
 
     def log_density(self, value: Tensor) -> Tensor:
         """Log of the normal density per grid step at any `value`, between the points of the grid too; (B,) nats."""

@@ -89,6 +89,10 @@ class Rowwise(Distribution):
         """Log-probability of each image: value (B, n, Z) -> (B,) nats."""
         return self._family(self.net.rows(value)).log_prob(value)
 
+    def log_probs(self, value: Tensor) -> Tensor:
+        """Log-probability of each latent, given the rows before its own: (B, n, Z) nats."""
+        return self._family(self.net.rows(value)).log_probs(value)
+
     def log_density(self, value: Tensor) -> Tensor:
         """Log of the density of each image, at values between grid points: (B,) nats."""
         return self._family(self.net.rows(value)).log_density(value)

@@ -52,19 +52,22 @@ class Objective(nn.Module):
     """The loss of a model as a module, which DistributedDataParallel needs."""
 
     def __init__(self, model: TrainableModel, free_nats: float) -> None:
-        """free_nats: a rate of a latent below this costs nothing while the network does not round."""
+        """free_nats: a latent's mean rate in a batch costs nothing below this while the network does not round."""
         super().__init__()
         self.model, self.free_nats = model, free_nats
 
     def forward(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss in nats per dimension, and the cost of each site in bits/dim. images: (B, C, H, W)."""
         drawn: dict[str, Tensor] = {}
-        terms = elbo(self.model, images, generator, drawn)
+        rates: dict[str, Tensor] | None = None if exact or not self.free_nats else {}
+        terms = elbo(self.model, images, generator, drawn, rates)
         dims = images[0].numel()
         loss = images.new_zeros(())
         for name, nats in terms.items():
             cost = -nats.mean()
-            if name in drawn and not exact:
+            if rates is not None and name in rates:
+                cost = rates[name].mean(0).clamp_min(self.free_nats).sum()
+            elif rates is not None and name in drawn:  # of all its latents together, where they have no rates
                 cost = cost.clamp_min(self.free_nats * drawn[name][0].numel())
             loss = loss + cost / dims
         for nats in self.model.auxiliary_losses(images, drawn).values():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_models import CONFIGS, KINDS, pictures, pixel_format, tiny
 
+from bbcodec.distributions.autoregressive import Autoregressive
 from bbcodec.exact.layers import exact_layers
 from bbcodec.model.interpreters import elbo
 from bbcodec.models.training import trainer as module
@@ -119,6 +120,30 @@ def test_a_rate_below_the_free_nats_is_not_charged_until_the_network_rounds():
         losses[exact] = loss.item() - parts["x"].item() * math.log(2)
     assert losses[False] == pytest.approx(1000 * 8 / 64)
     assert losses[True] < 10
+
+
+def test_each_latent_has_free_nats_of_its_own():
+    """Of the mean over a batch: what one latent says beyond them does not pay for those that say nothing."""
+    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
+    rates = {}
+    elbo(model, images, torch.Generator().manual_seed(1), rates=rates)
+    means = rates["z"].detach().mean(0)
+    assert means.shape == (2, 2, 2)
+    free = float(means.median()) + 0.01
+    loss, parts = Objective(model, free)(images, torch.Generator().manual_seed(1), False)
+    charged = 64 * (loss.item() - parts["x"].item() * math.log(2))
+    assert charged == pytest.approx(means.clamp_min(free).sum().item(), rel=1e-4)
+    assert charged > max(means.sum().item(), 8 * free) + 0.01
+    assert parts["z"].item() == pytest.approx(means.sum().item() / 64 / math.log(2), rel=1e-4)
+
+
+def test_layers_without_rates_of_latents_have_their_free_nats_together(monkeypatch):
+    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
+    monkeypatch.setattr(Autoregressive, "log_probs", lambda prior, value: None)
+    loss, parts = Objective(model, 1000.0)(images, torch.Generator().manual_seed(1), False)
+    assert loss.item() - parts["x"].item() * math.log(2) == pytest.approx(1000 * 8 / 64)
+    loss, parts = Objective(model, 1e-3)(images, torch.Generator().manual_seed(1), False)
+    assert loss.item() == pytest.approx(math.log(2) * sum(part.item() for part in parts.values()), rel=1e-5)
 
 
 def test_what_a_model_learns_beside_the_elbo_is_added_to_the_loss_alone(monkeypatch):
