@@ -598,7 +598,7 @@ def test_targets_that_cannot_be_written(folder, archive, tmp_path):
 def long_work(tmp_path, jobs):
     """A command that compresses photos of noise for some seconds."""
     (tmp_path / "in").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (24, 500, 500, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 500, 500, 3)).astype(np.uint8)
     for number, pixels in enumerate(noise):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
     source, target = str(tmp_path / "in"), str(tmp_path / "a.bb")

@@ -46,6 +46,7 @@ NEW_SLACK: Final = 1.05
 LARGE_GAIN: Final = 0.98
 REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
+HARD_LEAST: Final = 0.75  # and it gets no shorter than this
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 
 Costs = NDArray[np.float64]
@@ -137,12 +138,14 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions, bars: Cost
     tried = {name: np.full(len(images), np.inf) for name in names}
     alone = np.full(len(images), np.inf)
     for number, image in enumerate(images):
-        bar = np.inf if bars is None or options.thorough else bars[number] - PLACE_BYTES
-        one = _encode_alone(image, levels, names, bar)
+        bar = np.inf if bars is None else bars[number] - PLACE_BYTES
+        one = _encode_all(image, levels, names) if options.thorough else _encode_alone(image, levels, names, bar)
         for name, data in one.coded.items():
             tried[name][number] = len(data) + PLACE_BYTES
         alone[number] = one.least + PLACE_BYTES
-        shortest = min(one.coded, key=lambda name: len(one.coded[name]), default=None)
+        shortest = min(
+            (name for name in names if name in one.coded), key=lambda name: len(one.coded[name]), default=None
+        )
         pieces.append((SharedPiece(one.coded[shortest], shortest),) if shortest else ())
     return Candidate([], pieces, alone, tried, alone)
 
@@ -154,10 +157,19 @@ class _Alone(NamedTuple):
     least: float
 
 
-def _encode_alone(image: Samples, levels: int, names: Iterable[str], bar: float) -> _Alone:
-    """An image in the codings of these names that may take no more than `bar` bytes."""
-    trials, coded, least = PictureTrials(image, levels), {}, np.inf
+def _encode_all(image: Samples, levels: int, names: Iterable[str]) -> _Alone:
+    """An image in all codings of these names."""
+    coded = {}
     for name in names:
+        with suppress(ValueError):  # too large, or too many levels
+            coded[name] = coding_named(name).encode(image, levels)
+    return _Alone(coded, min(map(len, coded.values()), default=np.inf))
+
+
+def _encode_alone(image: Samples, levels: int, names: Sequence[str], bar: float) -> _Alone:
+    """An image in the codings of these names that may take no more than `bar` bytes, nor more than others of them."""
+    trials, coded, least = PictureTrials(image, levels), {}, np.inf
+    for name in trials.ordered(names):
         settled = trials.least(name, min(bar, least))
         if settled is None:
             with suppress(ValueError):  # too large, or too many levels
@@ -274,21 +286,26 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
     if count < 2 or not codings:
         return
     few = images[sample_of(images)][: max(1, SHEET_SIDE // height)]
-    learned, slack = "learned" in best.tried and not options.thorough, SAMPLE_SLACK
-    alike = repetition(images, best.total) if learned and len(few) < count else 0.0
-    if learned and alike < REPETITION[0]:
-        slack = 1.0 if len(few) == count else NEW_SLACK
-    if height * width > SAMPLE_PIXELS:  # they gain only from being like the image before, which two of them tell
-        slack = LARGE_GAIN
-    bar = slack * best.costs[: len(few)].sum()
-    settle = learned and alike < REPETITION[1]
-    likely = [one for one in most if most[one] > 1 and not (settle and least_sheet(one.name, few, bar) > bar)]
-    sizes = {coding: len(coding.encode_sheet(few, hard=False)) for coding in likely}
-    bar = min([bar, *(SAMPLE_SLACK * size for size in sizes.values())])
-    for coding, size in sizes.items():
-        if size < bar or len(few) == count or (learned and not settle):
-            hard = coding.hard_sheets and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size
+    all_of_them, learned = len(few) == count, "learned" in best.tried and not options.thorough
+    alike = 1.0 if options.thorough else 0.0 if all_of_them else repetition(images, best.total)
+    settle = alike < REPETITION[1]
+    bar = best.costs[: len(few)].sum()
+    for coding in most:
+        slack = SAMPLE_SLACK
+        if alike < REPETITION[0] and (learned or coding.name != "predicted"):
+            slack = 1.0 if all_of_them else NEW_SLACK
+        if height * width > SAMPLE_PIXELS:  # they gain only from being like the image before, which two of them tell
+            slack = LARGE_GAIN
+        limit = slack * bar
+        if most[coding] < 2 or (settle and least_sheet(coding.name, few, limit) > limit):
+            continue
+        size = len(coding.encode_sheet(few, hard=False))
+        may_shrink = coding.hard_sheets and (not settle or HARD_LEAST * size < bar)
+        untold = all_of_them and (may_shrink or options.thorough)
+        if size < limit or untold or (learned and not settle):
+            hard = may_shrink and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size
             yield SheetLayout(coding, most[coding], hard).encode(images, best)
+        bar = min(bar, size)
 
 
 def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
@@ -296,17 +313,20 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
     count, height, width, channels = images.shape
     if height * width > MAX_APART_PIXELS:
         return
+    bar = SAMPLE_SLACK * best.costs[0]
     for coding in _codings(options):
         fits = coding.alone and images.dtype in coding.sheet_types
         if not fits or not coding.sheet_images((height, width, channels)):
             continue
-        bar = SAMPLE_SLACK * best.costs[0]
-        if "learned" in best.tried and not options.thorough and least_sheet(coding.name, images[:1], bar) > bar:
+        if not options.thorough and least_sheet(coding.name, images[:1], bar) > bar:
             continue
         if count == 1 or len(coding.encode_sheet(images[:1], hard=False)) < bar:
-            yield SheetLayout(coding, max_images=1).encode(images, best)
+            candidate = SheetLayout(coding, max_images=1).encode(images, best)
+            bar = min(bar, SAMPLE_SLACK * candidate.costs[0])
+            yield candidate
 
 
 def _codings(options: StorageOptions) -> list[StorageCoding]:
-    """The storage codings that may be used."""
-    return [coding for coding in CODINGS if options.jpegxl or not coding.on_request]
+    """The storage codings that may be used, first the one that most often settles that others are longer."""
+    allowed = [coding for coding in CODINGS if options.jpegxl or not coding.on_request]
+    return sorted(allowed, key=lambda coding: coding.name != "predicted")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -46,6 +47,11 @@ SLACK_BYTES: Final = 32
 PREDICTED: Final = 0.8
 SMALL: Final = 2**15  # samples
 
+# Of flat images, so many samples are as those to the left; an image that takes so few bytes for its samples is left as
+# it is: `predicted` could save no more than them, and takes a second for a million samples.
+FLAT: Final = 0.98
+NOTHING: Final = 2**12
+
 # LZMA has these shares, or more: of deflate of the least effort, where that gives over half of the bytes and nothing
 # repeats far away; of LZMA of the least effort; and of that of two levels, eight to a byte.
 LZMA_OF_DEFLATE: Final = 0.6
@@ -69,10 +75,20 @@ class PictureTrials:
     levels: int
     _sizes: dict[Effort, int] = field(default_factory=dict)
 
+    def ordered(self, codings: Sequence[str]) -> list[str]:
+        """Storage codings in the order in which they are best tried: of flat images, `predicted` is the last.
+
+        Others code these much sooner, and may settle that it can gain next to nothing.
+        """
+        flat = self.image.shape[1] > 1 and (self.image[:, 1:] == self.image[:, :-1]).mean() > FLAT
+        return sorted(codings, key=lambda coding: coding == "predicted") if flat else list(codings)
+
     def least(self, coding: str, bar: float) -> float | None:
         """The bytes that a storage coding gives, at least, if these are over `bar`; None where they may be fewer."""
         if bar == np.inf or coding not in OF_ENTROPY:
             return None
+        if coding == "predicted" and bar * NOTHING < self.image.size > SMALL:
+            return bar + 1
         if coding == "predicted" and few_colours(self.image[None]) is not None:
             return None
         of_entropy = OF_ENTROPY[coding] * self._entropy
@@ -139,10 +155,11 @@ def residuals(image: Samples) -> tuple[float, float]:
     """Of pixels (H, W, C) uint8, which share is as that to the left or above; and bytes by the entropy of residuals.
 
     Those of the best of three predictors and of the best of three ways to subtract green, in each strip of rows that is
-    looked at, a fourth of all: about what WebP chooses from. (1, 0) where there are no such strips.
+    looked at, a fourth of all: about what WebP chooses from. (1, 0) where there are no such strips, or few colours, of
+    which codings make palettes.
     """
     height, width = image.shape[:2]
-    if image.dtype != np.uint8 or height <= STRIP or width <= STRIP:
+    if image.dtype != np.uint8 or height <= STRIP or width <= STRIP or few_colours(image[None]) is not None:
         return 1.0, 0.0
     first = np.linspace(0, height - STRIP - 1, -(-height // (4 * STRIP))).astype(int)
     rows = np.stack([image[at : at + STRIP + 1] for at in first]).astype(np.int16)

@@ -1,5 +1,7 @@
 """Candidates: what images cost in each coding, and that the cheapest is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_codec import fake_codec, familiar, load_fake
@@ -7,6 +9,7 @@ from folders import ALL, COLOUR, GREY, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_samples import samples_of
+from pinned_inputs import natural
 
 from bbcodec.archive.format.chunks import LEARNED, SHEET
 from bbcodec.archive.write import candidates
@@ -178,11 +181,21 @@ def test_images_of_a_group_that_are_settled_are_compared_in_full(monkeypatch):
     assert (group.alone > group.costs).all()
 
 
+def test_predictions_settle_that_webps_of_photos_are_longer():
+    """Without any codec, too; a full trial codes them all."""
+    photos = natural(2, 90, 120, 3)
+    quick, full = (encode_each(photos, 256, options) for options in (PLAIN, replace(PLAIN, thorough=True)))
+    assert np.isinf(quick.tried["webp"]).all()
+    assert np.array_equal(quick.tried["predicted"], full.tried["predicted"])
+    assert (full.tried["webp"] > full.tried["predicted"]).all()
+    assert np.array_equal(quick.costs, full.costs)
+
+
 def test_large_images_share_sheets_where_they_are_like_each_other():
     """Slices are predicted from those before them; of others, two tell that a sheet gains nothing."""
-    slices = np.add(noise(1, 300, 300, 1), noise(6, 300, 300, 1) % 3, dtype=np.uint16)
-    for images, coding in ((slices, "sheet (predicted)"), (noise(6, 300, 300, 1).astype(np.uint16), "predicted")):
+    slices = np.add(noise(1, 260, 260, 1), noise(4, 260, 260, 1) % 3, dtype=np.uint16)
+    for images, coding in ((slices, "sheet (predicted)"), (noise(4, 260, 260, 1).astype(np.uint16), "predicted")):
         group = encode_plane(pool_of(), images, 65536, PLAIN)
         assert ("sheet (predicted)" in group.tried) == (coding == "sheet (predicted)")
-        check_group(group, 6)
-    assert not list(encode_sheets(noise(2, 1000, 1000, 3), PLAIN, encode_each(noise(2, 1000, 1000, 3), 256, PLAIN)))
+        check_group(group, 4)
+    assert not list(encode_sheets(noise(2, 260, 260, 3), PLAIN, encode_each(noise(2, 260, 260, 3), 256, PLAIN)))

@@ -75,6 +75,26 @@ def test_photos_are_settled_without_a_webp(monkeypatch):
         assert PictureTrials(image, levels).least(coding, size / 1.25) > size / 1.25
 
 
+def test_what_others_code_in_next_to_nothing_is_not_predicted():
+    """A million flat samples would take a second."""
+    image = np.zeros((300, 300, 1), np.uint8)
+    trials = PictureTrials(image, 256)
+    assert trials.ordered(["predicted", "webp", "png"]) == ["webp", "png", "predicted"]
+    assert trials.least("predicted", 20) > 20
+    assert trials.least("predicted", 40) is None
+    assert PictureTrials(image[:150], 256).least("predicted", 5) > 5
+    assert PictureTrials(image[:50], 256).least("predicted", 5) is None
+    assert PictureTrials(IMAGES["natural"][0], 256).ordered(["predicted", "webp"]) == ["predicted", "webp"]
+
+
+def test_noise_of_few_colours_is_not_settled_by_its_residuals():
+    """A palette of WebP is far shorter than they say."""
+    image = noise(16, 1, 3)[noise(90, 90) % 16, 0]
+    size = len(coding_named("webp").encode(image, 256))
+    assert residuals(image) == (1.0, 0.0)
+    assert PictureTrials(image, 256).least("webp", 1.05 * size) is None
+
+
 @pytest.mark.parametrize("name", ["natural", "natural grey", "smooth", "smooth RGBA", "noise"])
 def test_residuals_have_about_the_entropy_that_a_webp_makes_of_them(name):
     image, levels = IMAGES[name]
