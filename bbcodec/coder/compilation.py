@@ -72,6 +72,7 @@ class CodeFiles:
         Raises AttributeError if numba has no files of this form.
         """
         self._name, self._read, self._write = files._data_name_pattern, files._load_data, files._save_data
+        self._path = files._data_path
         self._made_of = f"{nb.__version__} {source_digest(package).hex()}"
         self._turns: dict[str, Turn] = {}  # of code that this process compiles
 
@@ -85,7 +86,7 @@ class CodeFiles:
         file = self._file(key)
         with suppress(OSError):
             return self._read(file)
-        self._turns[file] = Turn(f"{file}.lock")
+        self._turns[file] = Turn(self._path(f"{file}.lock"))
         with suppress(OSError):  # another process compiled it meanwhile
             code = self._read(file)
             self._turns.pop(file).end()

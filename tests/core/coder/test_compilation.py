@@ -50,10 +50,13 @@ def run(site: Path) -> tuple[int, int]:
 
 
 def test_of_several_processes_one_compiles(site):
-    """The others wait for its code."""
+    """The others wait for its code, wherever they run, and leave nothing there."""
+    places = [site / "work" / str(number) for number in range(3)]
+    for place in places:
+        place.mkdir(parents=True)
     environment = {**os.environ, "PYTHONPATH": str(site), "NUMBA_CACHE_DIR": str(site / "cache")}
     command = [sys.executable, "-c", PROGRAM]
-    several = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=site) for _ in range(3)]
+    several = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=place) for place in places]
     hits = sorted(int(one.communicate()[0].split()[1]) for one in several)
     assert hits == [0, 1, 1]
     assert not list(site.rglob("*.lock"))
@@ -121,9 +124,13 @@ def plus_one(x):
 def test_a_file_of_code_is_of_one_kernel_and_one_set_of_types(tmp_path, monkeypatch):
     """Whatever other processes write at the same time: nothing tells a file by its number."""
     monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    turns, turn = [], compilation.Turn
+    monkeypatch.setattr(compilation, "Turn", lambda path: turns.append(Path(path)) or turn(path))
     kernel = compilation.kept(nb.njit(plus_one), Path(__file__).parent)
     written = [kernel(x) and {path.name for path in tmp_path.rglob("*.nbc")} for x in (1, 1.5, np.uint8(3))]
     assert [len(names) for names in written] == [1, 2, 3]
+    assert len(turns) == 3
+    assert all(path.is_relative_to(tmp_path) for path in turns)  # beside the code
     assert not list(tmp_path.rglob("*.nbi"))  # the index, through which numba finds numbers
     again = compilation.kept(nb.njit(plus_one), Path(__file__).parent)
     assert [again(np.uint8(3)), again(1.5), again(1)] == [4, 2.5, 2]
