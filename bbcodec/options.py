@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bbcodec.errors import LimitExceeded
+from bbcodec.errors import InputError, LimitExceeded
 from bbcodec.parallel import Workers
 
 if TYPE_CHECKING:
@@ -27,14 +27,21 @@ class StorageOptions:
     """How files may be stored.
 
     exact: restored with every byte, not just with the same picture. jpegxl: tried, too. mix: codecs that can be are
-    mixed with contexts that learn while images are coded (`bbcodec.engine.mixed`). thorough: code images in full also
-    where quick trials say that nothing is to be gained, so that it is known how much a learned codec saves.
+    mixed with contexts that learn while images are coded (`bbcodec.engine.mixed`). fast: without predictions, which are
+    slow to decode, where there is another way. thorough: code images in full also where quick trials say that nothing
+    is to be gained, so that it is known how much a learned codec saves.
     """
 
     exact: bool = False
     jpegxl: bool = False
     mix: bool = False
+    fast: bool = False
     thorough: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InputError for options that exclude each other."""
+        if self.fast and self.mix:
+            raise InputError("fast: codecs that are mixed are slower; choose one of fast and mix")
 
 
 LIMIT_ENDING: Final = "if you trust the archive"  # of every message about a limit

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from speed_tables import with_options
+
 Result = dict[str, Any]
 
 IMAGES: Final = 100_000_000
 MACHINES: Final = (1, 10, 100)
 CORES: Final = 32  # of a machine, each as fast as one of those that were measured
-CODECS: Final = ("photo-fast-1", "photo-3")
+COMMANDS: Final = ("--fast", "")  # options of `compress`
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
@@ -35,7 +37,7 @@ def clusters(result: Result) -> Iterator[str]:
         f"{driver['sent_bytes_an_image']} bytes sent to workers, and {driver['received_bytes_an_image']:,} received."
     )
     yield ""
-    yield from on_paper(driver, json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))["codecs"])
+    yield from on_paper(driver, json.loads((RESULTS / "speed.json").read_text(encoding="utf-8"))["commands"])
 
 
 def on_paper(driver: Result, speed: Result) -> Iterator[str]:
@@ -51,13 +53,13 @@ def on_paper(driver: Result, speed: Result) -> Iterator[str]:
     yield ""
     yield "| | machines | one job: workers | driver | a job on each | core hours, coding | coding and decoding |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for codec in CODECS:
-        rates = speed[codec]["by_threads"]["2"]
+    for words in COMMANDS:
+        rates = speed[words]["by_threads"]["2"]
         coding, checked = (pixels / (rates[key] / 2) / 3600 for key in ("compress", "compress_checked"))
         for machines in MACHINES:
             hours = [checked / machines / CORES, alone, (checked / CORES + alone) / machines]
             cells = " | ".join(f"{value:.2f} h" for value in hours)
-            yield f"| `{codec}` | {machines} | {cells} | {coding:,.0f} | {checked:,.0f} |"
+            yield f"| {with_options(words)} | {machines} | {cells} | {coding:,.0f} | {checked:,.0f} |"
     yield ""
     yield (
         f"What breaks first is the driver of one job: it is done with {IMAGES / alone / 3600:,.0f} images a second, "

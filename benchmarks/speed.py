@@ -1,13 +1,13 @@
-"""How fast? Photos both ways with every shipped photo codec, beside PNG, WebP and JPEG XL in the same run; and digits.
+"""How fast? Photos both ways, by commands and codecs, beside PNG, WebP and JPEG XL in the same run; and digits.
 
-    python benchmarks/speed.py --data DATA [--codecs NAME...] [--threads 1 2] [--repeat 3] [--count 24]
+    python benchmarks/speed.py --data DATA [--threads 1 2] [--repeat 3] [--count 24]
 
 MB/s are millions of bytes of raw pixels a second: the best of --repeat runs, between which all that is compared takes
 its turns. `bbcodec` commands are timed from start to end of their process, on as many cores and with as many jobs as
-the row says, with the check of the result and without; "encode" and "decode" are calls of the codec in a process that
-runs already, on one thread. Peers code whole photos side by side, each on one thread. "One photo" is wall time of the
-third run of `bbcodec compress` and `decompress`, as typed in a shell. Digits are 10,000 binarised MNIST images as one
-array.
+the row says, with the check of the result and without, by default and with other options; "encode" and "decode" are
+calls of a codec, which then codes all images alone, in a process that runs already, on one thread. Peers code whole
+photos side by side, each on one thread. "One photo" is wall time of the third run of `bbcodec compress` and
+`decompress`, as typed in a shell. Digits are 10,000 binarised MNIST images as one array.
 
 Needs Kodak in DATA/kodak, or other PNG files in DATA; digits need DATA/mnist_test.npy. Run on an idle machine.
 """
@@ -31,7 +31,6 @@ from common import (
     arguments,
     bbcodec,
     bits_per_dim,
-    codec_words,
     jpegxl_encoded,
     load_average,
     on_cores,
@@ -42,10 +41,14 @@ from common import (
 from mnist_binary import binarised
 from PIL import Image
 
+from bbcodec.engine.compiling import choose
+
 Key = tuple[str, str, int, str]  # photos or digits, what, threads (and cores), way
 Job = tuple[Key, Callable[[], Any]]
 Seconds = dict[Key, list[float]]
 COMMANDS = ("compress", "compress_checked", "decompress")
+PHOTO_OPTIONS = ("", "--fast", "--codec none", "--mix")
+DIGIT_OPTIONS = ("", "--fast")
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,15 @@ class Images:
     """What codecs are timed on: as files for commands, as batches (N, H, W, C) for calls."""
 
     kind: str
-    codecs: list[str]
+    options: tuple[str, ...]  # of `compress`, in words
     inputs: list[Path]
     batches: list[Pixels]
     amount: float  # megabytes of pixels, or number of images
+
+    @property
+    def codecs(self) -> list[str]:
+        """Names of the shipped codecs for them."""
+        return shipped(self.batches[0].shape[-1], 256 if self.kind == "photos" else 2) if self.batches else []
 
     @property
     def dims(self) -> int:
@@ -74,27 +82,27 @@ def shipped(channels: int, levels: int) -> list[str]:
 # --- jobs: what is timed, in an order in which each finds what it needs ----------------------------------------------
 
 
-def commands(images: Images, codec: str, folder: Path, threads: int) -> Iterator[Job]:
-    """The commands of a codec. The last one restores what the second one wrote."""
-    archive, restored = written(folder, codec)
-    choice, source = codec_words(codec)
+def commands(images: Images, options: str, folder: Path, threads: int) -> Iterator[Job]:
+    """The commands with some options of `compress`. The last one restores what the second one wrote."""
+    archive, restored = written(folder, images, options)
     how = ["--force", "--jobs", str(threads)]
-    compress = ["compress", *images.inputs, "-o", archive, *how, *choice]
-    lines = [*compress, "--no-verify"], compress, ["decompress", archive, "-o", restored, *how, *source]
+    compress = ["compress", *images.inputs, "-o", archive, *how, *options.split()]
+    lines = [*compress, "--no-verify"], compress, ["decompress", archive, "-o", restored, *how]
     for way, words in zip(COMMANDS, lines, strict=True):
-        yield (images.kind, codec, threads, way), lambda words=words: bbcodec(*words)
+        yield (images.kind, options, threads, way), lambda words=words: bbcodec(*words)
 
 
-def written(folder: Path, codec: str) -> tuple[Path, Path]:
-    """Where the commands of a codec write: the archive, and the folder with what was restored from it."""
-    return folder / f"{Path(codec).stem}.bb", folder / f"{Path(codec).stem}-restored"
+def written(folder: Path, images: Images, options: str) -> tuple[Path, Path]:
+    """Where commands write: the archive, and the folder with what was restored from it."""
+    name = f"{images.kind} {options}".replace(" ", "-")
+    return folder / f"{name}.bb", folder / f"{name}-restored"
 
 
 def calls(images: Images, codec: str) -> Iterator[Job]:
     """The codec called from Python, batch by batch."""
     import bbcodec as package
 
-    loaded = package.load_codec(codec_words(codec)[0][1], device="cpu")
+    loaded = package.load_codec(codec, device="cpu")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     messages = [loaded.encode(batch) for batch in images.batches]
@@ -188,18 +196,23 @@ def rates(seconds: Seconds, kind: str, what: str, amount: float) -> dict[str, An
 
 
 def rows(images: Images, seconds: Seconds, folder: Path) -> dict[str, Any]:
-    """What was measured of each codec. Leaves with a message if an image did not come back."""
+    """What was measured of the commands, by options. Leaves with a message if an image did not come back."""
     found = {}
-    for codec in images.codecs:
-        archive, restored = written(folder, codec)
+    for options in images.options:
+        archive, restored = written(folder, images, options)
         back = {path.name: path for path in restored.rglob("*") if path.is_file()}
         for path in images.inputs:
             if path.name not in back or not np.array_equal(content(path), content(back[path.name])):
-                sys.exit(f"{path.name} was not restored by {codec}")
+                sys.exit(f"{path.name} was not restored from an archive made with the options '{options}'")
         size = archive.stat().st_size
         about = {"archive_bytes": size, "bits_per_dim": bits_per_dim(size, images.dims)}
-        found[Path(codec).stem] = {**about, **rates(seconds, images.kind, codec, images.amount)}
+        found[options] = {**about, **rates(seconds, images.kind, options, images.amount)}
     return found
+
+
+def called(images: Images, seconds: Seconds) -> dict[str, Any]:
+    """What was measured of the codecs called from Python."""
+    return {codec: rates(seconds, images.kind, codec, images.amount) for codec in images.codecs}
 
 
 def content(path: Path) -> Pixels:
@@ -207,13 +220,12 @@ def content(path: Path) -> Pixels:
     return np.load(path) if path.suffix == ".npy" else pixels(path)
 
 
-def one_photo(codec: str | None, photo: Path, folder: Path, runs: int = 3) -> dict[str, float]:
-    """Wall seconds of the last of some runs on one photo; without a codec, as the tool chooses."""
+def one_photo(options: str, photo: Path, folder: Path, runs: int = 3) -> dict[str, float]:
+    """Wall seconds of the last of some runs on one photo."""
     archive, restored = folder / "one.bb", folder / "one"
-    choice, source = codec_words(codec) if codec else ([], [])
     lines: dict[str, list[str | Path]] = {
-        "compress_checked": ["compress", photo, "-o", archive, "--force", *choice],
-        "decompress": ["decompress", archive, "-o", restored, "--force", *source],
+        "compress_checked": ["compress", photo, "-o", archive, "--force", *options.split()],
+        "decompress": ["decompress", archive, "-o", restored, "--force"],
     }
     return {way: round([bbcodec(*words)[1] for _ in range(runs)][-1], 2) for way, words in lines.items()}
 
@@ -222,18 +234,15 @@ def chosen_digits(options: argparse.Namespace, folder: Path) -> Images:
     """The digits, where DATA has them, in an array file in the folder."""
     path = options.data / "mnist_test.npy"
     if not path.exists():
-        return Images("digits", [], [], [], 0)
+        return Images("digits", (), [], [], 0)
     digits = binarised(np.load(path))[: options.digits]
     np.save(folder / "digits.npy", digits)
-    codecs = shipped(1, 2) if options.digit_codecs is None else options.digit_codecs
-    return Images("digits", codecs, [folder / "digits.npy"], [digits[..., None]], len(digits))
+    return Images("digits", DIGIT_OPTIONS, [folder / "digits.npy"], [digits[..., None]], len(digits))
 
 
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__ or "", "speed")
-    parser.add_argument("--codecs", nargs="+", help="for photos: names of trained codecs, or .bbc files (all shipped)")
-    parser.add_argument("--digit-codecs", nargs="*", help="for digits (all shipped)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="cores, and jobs or threads on them")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; the fastest counts")
     parser.add_argument("--count", type=int, default=24, help="how many photos")
@@ -242,30 +251,36 @@ def main() -> None:
     files, before, sizes = photo_files(options.data, options.count), load_average(), dict[str, int]()
     arrays = [pixels(path) for path in files]
     megabytes = sum(array.size for array in arrays) / 1e6
-    photos = Images("photos", options.codecs or shipped(3, 256), files, [array[None] for array in arrays], megabytes)
+    photos = Images("photos", PHOTO_OPTIONS, files, [array[None] for array in arrays], megabytes)
     with tempfile.TemporaryDirectory(prefix="bbcodec-speed-") as name:
         folder = Path(name)
         digits = chosen_digits(options, folder)
-        every = [(images, codec) for images in (photos, digits) for codec in images.codecs]
         jobs: list[Job] = []
         for threads in options.threads:
-            for images, codec in every:
-                jobs += commands(images, codec, folder, threads)
+            for images in (photos, digits):
+                for words in images.options:
+                    jobs += commands(images, words, folder, threads)
             jobs += peer_jobs(arrays, sizes, threads)
-        for images, codec in every:
-            jobs += calls(images, codec)
+        for images in (photos, digits):
+            for codec in images.codecs:
+                jobs += calls(images, codec)
         seconds = timed(jobs, options.repeat)
         ours, theirs = rows(photos, seconds, folder), rows(digits, seconds, folder)
-        for codec in photos.codecs:
-            ours[Path(codec).stem]["one_photo_seconds"] = one_photo(codec, files[0], folder)
-        default = one_photo(None, files[0], folder)
+        for words in photos.options:
+            ours[words]["one_photo_seconds"] = one_photo(words, files[0], folder)
     result = {
         "unit": "MB/s of raw pixels",
+        "kernels": choose().name,
         "load_average_before_and_after": [before, load_average()],
-        "codecs": ours,
+        "commands": ours,
+        "codecs": called(photos, seconds),
         "peers": {peer: {"bytes": size, **rates(seconds, "photos", peer, megabytes)} for peer, size in sizes.items()},
-        "one_photo_seconds": {"file": files[0].name, **default},
-        "digits": {"unit": "images/s", "images": int(digits.amount), "codecs": theirs},
+        "digits": {
+            "unit": "images/s",
+            "images": int(digits.amount),
+            "commands": theirs,
+            "codecs": called(digits, seconds),
+        },
     }
     save(options, parser, f"{files[0].parent.name}, {len(files)} photos, {megabytes:.1f} MB of pixels", result)
 

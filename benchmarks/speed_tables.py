@@ -18,8 +18,13 @@ def two_digits(rate: float) -> str:
 
 def thread_counts(speed: Result) -> list[str]:
     """The numbers of threads that something was measured with, smallest first."""
-    measured = speed["codecs"] | speed["peers"]
+    measured = speed["commands"] | speed["codecs"] | speed["peers"]
     return sorted({count for one in measured.values() for count in one["by_threads"]}, key=int)
+
+
+def with_options(words: str) -> str:
+    """A command with some options of `compress`, in words."""
+    return f"`{words}`" if words else "by default"
 
 
 def named(threads: str) -> str:
@@ -40,37 +45,39 @@ def speed(result: Result) -> Iterator[str]:
     line = "| --- |" + " ---: | ---: |" * len(threads)
     yield f"| {result['unit']} |{ways}"
     yield line
-    for name, one in result["codecs"].items():
-        for what, *both in SPEED_ROWS:
-            cells = two_ways(one["by_threads"], threads, *both)
-            if any(cells):
-                yield f"| `{name}`, {what} | {' | '.join(cells)} |"
+    yield from rates_of(result, threads)
     for name, one in result["peers"].items():
         yield f"| {PEERS[name]} | {' | '.join(two_ways(one['by_threads'], threads, 'encode', 'decode'))} |"
     yield ""
     yield "Commands include start-up; peers code whole photos side by side."
-    if "one_photo_seconds" in result:
-        alone = {f"with `{name}`": one["one_photo_seconds"] for name, one in result["codecs"].items()}
-        alone["as the tool chooses"] = result["one_photo_seconds"]
-        told = [
-            f"{name} {one['compress_checked']:.2f} s to compress and check, {one['decompress']:.2f} s to restore"
-            for name, one in alone.items()
-        ]
-        yield f"One photo from the shell, seconds of wall time of the third run: {'; '.join(told)}."
-    digits = result.get("digits", {"codecs": {}})
-    for name, one in digits["codecs"].items():
+    told = [
+        f"{with_options(words)} {one['one_photo_seconds']['compress_checked']:.2f} s to compress and check, "
+        f"{one['one_photo_seconds']['decompress']:.2f} s to restore"
+        for words, one in result["commands"].items()
+    ]
+    yield f"One photo from the shell, seconds of wall time of the third run: {'; '.join(told)}."
+    digits = result["digits"]
+    if digits["images"]:
         yield ""
-        yield f"| {digits['images']:,} digits, `{name}`, {one['bits_per_dim']:.4f} bits/dim, images/s |{ways}"
+        yield f"| {digits['images']:,} digits, images/s |{ways}"
         yield line
-        for what, *both in SPEED_ROWS:
-            yield f"| {what} | {' | '.join(two_ways(one['by_threads'], threads, *both))} |"
+        yield from rates_of(digits, threads)
+        yield ""
+        sizes = [f"{with_options(words)} {one['bits_per_dim']:.4f}" for words, one in digits["commands"].items()]
+        yield f"Bits/dim of the digits: {', '.join(sizes)}."
 
 
-SPEED_ROWS = (
-    ("commands", "compress", "decompress"),
-    ("commands, result checked (default)", "compress_checked", ""),
-    ("the codec alone", "encode", "decode"),
-)
+def rates_of(result: Result, threads: list[str]) -> Iterator[str]:
+    """Rows of commands and of codecs."""
+    for words, one in result["commands"].items():
+        for what, *both in COMMAND_ROWS:
+            cells = two_ways(one["by_threads"], threads, *both)
+            yield f"| commands, {with_options(words)}{what} | {' | '.join(cells)} |"
+    for name, one in result["codecs"].items():
+        yield f"| `{name}`, the codec alone | {' | '.join(two_ways(one['by_threads'], threads, 'encode', 'decode'))} |"
+
+
+COMMAND_ROWS = ((" (result not checked)", "compress", "decompress"), ("", "compress_checked", ""))
 PEERS = {
     "png": "PNG (Pillow, optimize)",
     "webp_m6": "WebP m6",

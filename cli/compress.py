@@ -67,6 +67,7 @@ def distributed(distributor: str | None, address: str | None, jobs: int) -> Iter
 @click.option("--exact-files", is_flag=True, help="Restore every file byte for byte, not just its pixels.")
 @click.option("--jpegxl", is_flag=True, help="Try JPEG XL, too; reading the archive may then need imagecodecs.")
 @click.option("--mix", is_flag=True, help="Let codecs learn while they code: smaller archives, but slower both ways.")
+@click.option("--fast", is_flag=True, help="Faster both ways, but larger archives: codecs made for speed.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Skip matching names, e.g. '*.tmp' (repeatable).")
 @click.option("--name", metavar="NAME", help="The name of standard input (-) in the archive.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the archive before it is renamed into place.")
@@ -91,6 +92,7 @@ def command(
     exact_files: bool,
     jpegxl: bool,
     mix: bool,
+    fast: bool,
     exclude: tuple[str, ...],
     name: str | None,
     no_verify: bool,
@@ -120,6 +122,8 @@ def command(
 
     if as_json and output == STANDARD_STREAM:
         raise click.UsageError("standard output takes the archive or the JSON, not both")
+    if fast and mix:
+        raise click.UsageError("--fast and --mix are mutually exclusive")
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose are mutually exclusive")
     if adapt != 0 and no_embed_codec:
@@ -144,6 +148,7 @@ def command(
             exact_files=exact_files,
             jpegxl=jpegxl,
             mix=mix,
+            fast=fast,
             exclude=exclude,
             force=force,
             append=append,

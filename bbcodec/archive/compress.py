@@ -118,6 +118,7 @@ def compress(
     exact_files: bool = False,
     jpegxl: bool = False,
     mix: bool = False,
+    fast: bool = False,
     exclude: Sequence[str] = (),
     force: bool = False,
     append: bool = False,
@@ -134,12 +135,12 @@ def compress(
 ) -> Summary:
     """Compress files, folders and arrays into the archive `output`, which appears only when it is whole and verified.
 
-    codec: `auto` (of the shipped ones the shortest, but for those made for speed), a shipped name, a `.bbc` file, or
-    `none`.
+    codec: `auto` (the shortest shipped ones, but those made for speed), a shipped name, a `.bbc` file, or `none`.
     embed_codec: put a codec that is not shipped into the archive, so that it can be read anywhere.
     exact_files: keep every file's bytes, not just its picture.
     jpegxl: try JPEG XL as well; if it is the shortest for some image, the archive needs imagecodecs to be read.
     mix: mix codecs with contexts that learn while images are coded: smaller, and slower to write and to read.
+    fast: with the shipped codecs that are made for speed, and without predictions: larger, and faster both ways.
     exclude: shell patterns of names to leave out.
     append: put the files into `output`, an archive that is there, behind what it holds. Those that it holds already, of
     the same name, size and time, are left out. Whatever stops this, the archive keeps what it held.
@@ -195,9 +196,9 @@ def compress(
         request = CompressRequest(
             sources.paths,
             target,
-            codecs=choose_codecs(codec),
+            codecs=choose_codecs(codec, fast=fast),
             embed=embed_codec,
-            storage=StorageOptions(exact_files, jpegxl, mix),
+            storage=StorageOptions(exact_files, jpegxl, mix, fast),
             exclude=exclude,
             force=force,
             verify=verify,

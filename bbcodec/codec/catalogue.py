@@ -122,8 +122,16 @@ def find_codec(wanted: str | os.PathLike[str]) -> CodecFile:
     return read_codec(path)
 
 
-def choose_codecs(codec: str | os.PathLike[str] | None) -> Sequence[CodecFile]:
-    """The codecs that a `codec` argument stands for; `auto` leaves out those made for speed, which their cards say."""
+def choose_codecs(codec: str | os.PathLike[str] | None, *, fast: bool = False) -> Sequence[CodecFile]:
+    """The codecs that a `codec` argument stands for; `auto` leaves out those made for speed, which their cards say.
+
+    fast: it takes these, and others only for pixels for which there are none.
+    """
     if codec is None or codec == "none":
         return ()
-    return [one for one in shipped_codecs() if not one.card.get("fast")] if codec == "auto" else [find_codec(codec)]
+    if codec != "auto":
+        return [find_codec(codec)]
+    made_for_speed = [one for one in shipped_codecs() if one.card.get("fast")]
+    known = {one.pixels for one in made_for_speed} if fast else set()
+    others = [one for one in shipped_codecs() if one not in made_for_speed and one.pixels not in known]
+    return [*made_for_speed, *others] if fast else others

@@ -321,6 +321,7 @@ def test_a_file_on_standard_input_keeps_its_time(folder, tmp_path):
         (["compress", "-", "-o", "a.bb", "--name", "../x"], "expected a relative name"),
         (["compress", "x", "-o", "-", "--json"], "not both"),
         (["compress", "x", "-o", "a.bb", "-q", "-v"], "mutually exclusive"),
+        (["compress", "x", "-o", "a.bb", "--fast", "--mix"], "--fast and --mix are mutually exclusive"),
         (["decompress", "a.bb", "-o", "-"], "exactly one name"),
         (["decompress", "a.bb", "-o", "-", "x", "y"], "exactly one name"),
         (["decompress", "a.bb", "-o", "-", "x", "--json"], "exactly one name"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ def encode_each(images: Pixels, levels: int, options: StorageOptions, bars: Cost
     bars: bytes that each image costs in another way: what costs more by quick trials is left out.
     """
     pieces: list[tuple[Piece, ...]] = []
-    names = [coding.name for coding in _codings(options) if coding.takes(images.shape[3], levels)]
+    names = [coding.name for coding in _codings(options, images.dtype) if coding.takes(images.shape[3], levels)]
     tried = {name: np.full(len(images), np.inf) for name in names}
     alone = np.full(len(images), np.inf)
     for number, image in enumerate(images):
@@ -280,7 +280,7 @@ class SheetLayout:
 def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> Iterator[Candidate]:
     """Images in sheets of each coding, several in one, that comes near the best so far on a few of them."""
     count, height, width, channels = images.shape
-    codings = [coding for coding in _codings(options) if images.dtype in coding.sheet_types]
+    codings = [coding for coding in _codings(options, images.dtype) if images.dtype in coding.sheet_types]
     codings = [coding for coding in codings if height * width <= coding.sheet_pixels]
     most = {coding: coding.sheet_images((height, width, channels)) for coding in codings}
     if count < 2 or not codings:
@@ -314,7 +314,7 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
     if height * width > MAX_APART_PIXELS:
         return
     bar = SAMPLE_SLACK * best.costs[0]
-    for coding in _codings(options):
+    for coding in _codings(options, images.dtype):
         fits = coding.alone and images.dtype in coding.sheet_types
         if not fits or not coding.sheet_images((height, width, channels)):
             continue
@@ -326,7 +326,9 @@ def encode_apart(images: Pixels, options: StorageOptions, best: Candidate) -> It
             yield candidate
 
 
-def _codings(options: StorageOptions) -> list[StorageCoding]:
+def _codings(options: StorageOptions, dtype: np.dtype[Any]) -> list[StorageCoding]:
     """The storage codings that may be used, first the one that most often settles that others are longer."""
-    allowed = [coding for coding in CODINGS if options.jpegxl or not coding.on_request]
+    left_out = {"predicted"} if options.fast and dtype == np.uint8 else set()  # no other takes samples of 16 bits
+    left_out.update(coding.name for coding in CODINGS if coding.on_request and not options.jpegxl)
+    allowed = [coding for coding in CODINGS if coding.name not in left_out]
     return sorted(allowed, key=lambda coding: coding.name != "predicted")

@@ -30,6 +30,7 @@ from folders import (
     save,
     smooth,
 )
+from pinned_inputs import natural
 from pins import without_predicted
 
 import bbcodec
@@ -168,6 +169,21 @@ def test_all_shipped_codecs_are_tried_with_auto(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "shipped_codecs", lambda: (*shipped, made_for_speed))
     assert tuple(catalogue.choose_codecs("auto")) == shipped
     assert catalogue.choose_codecs("none") == catalogue.choose_codecs(None) == ()
+    assert list(catalogue.choose_codecs("auto", fast=True)) == [made_for_speed, *shipped[1:]]
+    assert catalogue.choose_codecs("none", fast=True) == ()
+
+
+def test_fast_takes_the_codecs_made_for_speed(tmp_path):
+    """The shipped ones, as users have them."""
+    save(tmp_path / "in" / "photo.png", natural(1, 60, 70, 3)[0])
+    for options, how in (({}, "predicted"), ({"fast": True}, "learned")):
+        summary = bbcodec.compress(tmp_path / "in", tmp_path / "a.bb", force=True, **options)
+        assert hows(tmp_path / "a.bb") == {"photo.png": how}
+        assert summary.codecs == ["photo-fast-1"] * (how == "learned")
+        bbcodec.decompress(tmp_path / "a.bb", tmp_path / how)
+        check_same_tree(tmp_path / "in", tmp_path / how)
+    with pytest.raises(InputError, match="choose one of fast and mix"):
+        bbcodec.compress(tmp_path / "in", tmp_path / "b.bb", fast=True, mix=True)
 
 
 # --- options

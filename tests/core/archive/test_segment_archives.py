@@ -12,18 +12,19 @@ from bbcodec.archive.format.index import FORMS
 PLAIN = random_samples("L8", 40, 30)
 COLOUR = random_samples("RGB8", 40, 30)
 WIDE = random_samples("L16", 40, 30)
+SOFT = (np.cumsum(WIDE % 64, axis=0) + random_samples("RGB8", 40, 30)).astype(np.uint16)
 FILES = {
     "plain.tif": tiff([page(PLAIN, rows=7)], ">"),
     "pages.tif": tiff([page(COLOUR, tile=(16, 32)), page(COLOUR[::-1], tile=(16, 32))], big=True),
     "planar.tif": tiff([page(COLOUR, planar=True)]),
-    "rgb16.tif": tiff([page(np.repeat(WIDE, 3, axis=2))]),
+    "rgb16.tif": tiff([page(SOFT)]),
     "frames.dcm": dicom(np.stack([COLOUR, COLOUR[::-1]])),
     "scan.dcm": dicom(WIDE[None]),
     "bands.tif": tiff([page(np.repeat(PLAIN, 5, axis=2))]),
 }
 SHOWN = {
     "plain.tif": PLAIN, "pages.tif": COLOUR, "planar.tif": COLOUR,
-    "rgb16.tif": np.repeat(WIDE >> 8, 3, axis=2).astype(np.uint8), "frames.dcm": COLOUR,
+    "rgb16.tif": (SOFT >> 8).astype(np.uint8), "frames.dcm": COLOUR,
     "scan.dcm": (WIDE >> 8).astype(np.uint8),
 }  # fmt: skip
 

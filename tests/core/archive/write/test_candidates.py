@@ -191,6 +191,15 @@ def test_predictions_settle_that_webps_of_photos_are_longer():
     assert np.array_equal(quick.costs, full.costs)
 
 
+def test_what_is_fast_has_no_predictions_but_where_nothing_else_is():
+    fast = replace(PLAIN, fast=True)
+    for images, levels in ((natural(2, 40, 50, 3), 256), (natural(2, 40, 50, 1), 256)):
+        group = encode_plane(pool_of(), images, levels, fast)
+        assert not any("predicted" in coding for coding in group.tried)
+        check_group(group, 2)
+    assert "predicted" in encode_plane(pool_of(), noise(2, 9, 9, 1).astype(np.uint16), 65536, fast).tried
+
+
 def test_large_images_share_sheets_where_they_are_like_each_other():
     """Slices are predicted from those before them; of others, two tell that a sheet gains nothing."""
     slices = np.add(noise(1, 260, 260, 1), noise(4, 260, 260, 1) % 3, dtype=np.uint16)
