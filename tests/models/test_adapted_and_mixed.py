@@ -2,11 +2,10 @@
 
 import json
 import signal
-from contextlib import contextmanager
 
 import pytest
-import torch
 from folders import check_same_tree
+from learning_clock import threads_as_they_were, tick  # noqa: F401  a fixture
 from pinned_inputs import natural, save
 from test_vlae_engine import content_of
 
@@ -14,27 +13,13 @@ import bbcodec
 from bbcodec.archive import adaptation
 from bbcodec.archive.write import candidates
 from bbcodec.cli.main import main
-from bbcodec.models.training.trainer import Trainer
 from bbcodec.options import LEARNING
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Forty steps take a second, little is enough, and what has no model is stored as PNG."""
-
-    @contextmanager
-    def timed(trainer):
-        yield
-        trainer.spent += 0.025
-
-    monkeypatch.setattr(Trainer, "timed", timed)
+    tick(monkeypatch, 0.025)
     monkeypatch.setattr(adaptation, "FEWEST_BYTES", 1)
     monkeypatch.setattr(candidates, "CODINGS", [one for one in candidates.CODINGS if one.name in ("png", "bytes")])
 

@@ -1,11 +1,11 @@
 """Codecs that learn from the images of an archive: shorter messages, small differences, and an end at any moment."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from learning_clock import threads_as_they_were, tick  # noqa: F401  a fixture
 from tiny_models import CONFIGS, pictures, pixel_format
 
 from bbcodec.archive.adaptation import can_learn
@@ -25,22 +25,9 @@ from bbcodec.models.vlae import Vlae
 
 
 @pytest.fixture(autouse=True)
-def _threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
 def _clock(monkeypatch):
     """By which 50 steps take a second, however busy the machine is."""
-
-    @contextmanager
-    def timed(trainer):
-        yield
-        trainer.spent += 0.02
-
-    monkeypatch.setattr(Trainer, "timed", timed)
+    tick(monkeypatch, 0.02)
 
 
 def codec(kind: str, seed: int = 0, name: str = "base", **changes: int):
