@@ -172,10 +172,14 @@ class CodecPool:
 
         Messages are plain ones: these are faster, and a codec that knows the images better mixes better.
         """
-        fitting = [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
+        fitting = self.fitting(images, levels)
         few = images[: max(1, SAMPLE_VALUES // images[0].size)]
         sizes = [self._size(source, few) if len(fitting) > 1 else 0 for source in fitting]
         return fitting[int(np.argmin(sizes))] if fitting and np.isfinite(min(sizes)) else None
+
+    def fitting(self, images: Pixels, levels: int) -> list[CodecSource]:
+        """The codecs for images (N, H, W, C) of so many channels and levels, of whatever size."""
+        return [one for one in self.sources if (one.channels, one.levels) == (images.shape[3], levels)]
 
     def _size(self, source: CodecSource, images: Pixels) -> float:
         try:

@@ -16,12 +16,14 @@ from bbcodec.archive.write.candidates import (
     encode_apart,
     encode_learned,
     encode_sheets,
+    settled_by_strips,
+    without_predictions,
 )
 from bbcodec.archive.write.coded import ChunkPiece, CodedFiles, DraftChunk, StoredFile, total_bytes
 from bbcodec.archive.write.scan import ScannedEntry
 from bbcodec.archive.write.tasks import ArrayTask, FilePart, ImageDescription
 from bbcodec.archive.write.trials import least_lzma
-from bbcodec.codec.pool import CodecPool, pixel_bytes
+from bbcodec.codec.pool import CodecPool, Pixels, pixel_bytes
 from bbcodec.images.npy import MAX_ARRAY_SKELETON_BYTES, Images, MemberLayout, pack_members, usual_shape
 from bbcodec.options import StorageOptions
 from bbcodec.sample_formats import pixel_mode
@@ -92,17 +94,22 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
     """Images of an array, stored."""
     images = np.array(content.pixels, order="C")  # a copy: torch dislikes arrays that are mapped read-only
     found: dict[str, list[DraftChunk]] = {}
-    learned = encode_learned(pool, images, content.levels, mix=options.mix, array=True)
-    classical = least_lzma(images) if learned and not options.thorough else 0.0  # at least
-    if learned is None or classical <= learned.total:
-        found["bytes"] = [DraftChunk(BYTES, pack_bytes(pixel_bytes(images)))]
-        classical = total_bytes(found["bytes"])
-    best = learned or _as_bytes(found["bytes"], len(images))
+    settled = settled_by_strips(pool, images, content.levels, options)
+    learned = None
+    if settled != "predicted":
+        learned = encode_learned(pool, images, content.levels, mix=options.mix, array=True)
+    if settled == "learned":
+        options = without_predictions(options)
+    best = learned or _as_they_are(images)
     for encode in (encode_sheets, encode_apart):
         for candidate in encode(images, options, best):
             found.update(dict.fromkeys(candidate.tried, candidate.chunks))
             best = cheapest([best, candidate])
-            classical = min(classical, total_bytes(candidate.chunks))
+    classical = 0.0 if options.thorough else least_lzma(images)
+    if classical <= best.total or not (learned or found):
+        found["bytes"] = [DraftChunk(BYTES, pack_bytes(pixel_bytes(images)))]
+        classical = total_bytes(found["bytes"])
+    classical = min([classical, *map(total_bytes, found.values())])
     if learned:
         found["learned"] = learned.chunks
     tried = {coding: total_bytes(chunks) for coding, chunks in found.items()}
@@ -111,9 +118,9 @@ def store_images(pool: CodecPool, content: Images, options: StorageOptions) -> S
     return StoredImages(chunks, max(0, round(classical) - tried.get("learned", round(classical))), tried)
 
 
-def _as_bytes(chunks: list[DraftChunk], count: int) -> Candidate:
-    """Images as bytes in chunks, to compare others with."""
-    costs = np.full(count, total_bytes(chunks) / count)
+def _as_they_are(images: Pixels) -> Candidate:
+    """Images as plain bytes, to compare others with."""
+    costs = np.full(len(images), images[0].nbytes, float)
     return Candidate([], [], costs, {}, costs)
 
 

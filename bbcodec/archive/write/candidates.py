@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from bbcodec.archive.format.chunks import LEARNED, SHEET, SheetBody
 from bbcodec.archive.write.coded import ChunkPiece, DraftChunk, Piece, SharedPiece
 from bbcodec.archive.write.tasks import split_evenly
-from bbcodec.archive.write.trials import PictureTrials, least_sheet, repetition
+from bbcodec.archive.write.trials import (
+    EVEN,
+    EVEN_MIXED,
+    PictureTrials,
+    least_sheet,
+    middle_strips,
+    repetition,
+)
 from bbcodec.binary import FRAME_BYTES
 from bbcodec.codec.pool import CodecPool, Pixels, pixel_digest
 from bbcodec.errors import InputError
@@ -84,7 +91,12 @@ def encode_plane(
 
     bar: of one image, bytes that it may cost, or it is not wanted, and the candidate may be without pieces.
     """
-    learned = encode_learned_if_short(pool, images, levels, options)
+    settled = settled_by_strips(pool, images, levels, options)
+    learned = None
+    if settled == "learned":
+        learned, options = encode_learned(pool, images, levels, mix=options.mix), without_predictions(options)
+    elif settled != "predicted":
+        learned = encode_learned_if_short(pool, images, levels, options)
     bars = np.minimum(learned.costs if learned else np.inf, np.full(len(images), bar))
     each = encode_each(images, levels, options, bars)
     found = [learned] if learned else []
@@ -97,6 +109,29 @@ def encode_plane(
         for coding, costs in candidate.tried.items():
             tried[coding] = np.minimum(costs, tried.get(coding, costs))
     return replace(best, tried=tried, alone=each.alone)
+
+
+def settled_by_strips(
+    pool: CodecPool, images: Pixels, levels: int, options: StorageOptions
+) -> Literal["learned", "predicted"] | None:
+    """Which of a learned codec and `predicted` takes fewer bytes for photos, if strips of all leave no doubt."""
+    if options.thorough or options.fast or levels != 256 or not pool.fitting(images, levels):
+        return None
+    strips = middle_strips(images)
+    learned = None if strips is None else encode_learned(pool, strips, levels, mix=options.mix)
+    if strips is None or learned is None:
+        return None
+    predicted = np.array([len(coding_named("predicted").encode(strip, levels)) + PLACE_BYTES for strip in strips])
+    ratios, even = predicted / learned.costs, EVEN_MIXED if options.mix else EVEN
+    ratio_of_all = predicted.sum() / learned.total
+    if ratios.max() < even.middle and ratio_of_all < even.low:
+        return "predicted"
+    return "learned" if ratios.min() > even.middle and ratio_of_all > even.high else None
+
+
+def without_predictions(options: StorageOptions) -> StorageOptions:
+    """Options that leave `predicted` out where images can be coded in another way, as `fast` does."""
+    return replace(options, fast=True, mix=False)
 
 
 def cheapest(candidates: Iterable[Candidate]) -> Candidate:

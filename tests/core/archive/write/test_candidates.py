@@ -22,11 +22,12 @@ from bbcodec.archive.write.candidates import (
     encode_plane,
     encode_sheets,
     join_planes,
+    settled_by_strips,
 )
 from bbcodec.archive.write.coded import SharedPiece
 from bbcodec.archive.write.trials import PictureTrials
 from bbcodec.codec.pool import CodecPool, CodecSource
-from bbcodec.images.codings import base
+from bbcodec.images.codings import base, coding_named
 from bbcodec.options import StorageOptions
 
 PLAIN = StorageOptions()
@@ -122,6 +123,74 @@ def test_a_coding_that_is_far_from_the_best_on_a_few_is_not_tried_on_all(monkeyp
     encode_plane(pool_of(GREY, load=Watching), flat, 256, PLAIN)
     encode_plane(pool_of(GREY, load=Watching), familiar(count=9), 256, PLAIN)
     assert seen == [2, 2, 9]
+
+
+def rival_of_predictions(share, seen):
+    """A codec whose messages take so many times the bytes of predictions. seen: receives heights of what it encodes."""
+
+    class Rival:
+        concurrent = False
+
+        def __init__(self, content, device):
+            pass
+
+        def encode_message(self, images, bits, mix):
+            seen.append(images.shape[1])
+            predicted = coding_named("predicted")
+            bits[:] = [8 * share * len(predicted.encode(image, 256)) for image in images]
+            return bytes(int(bits.sum() / 8))
+
+    return pool_of(COLOUR, load=Rival)
+
+
+@pytest.mark.parametrize(
+    ("share", "options", "heights", "tried"),
+    [
+        (1.1, PLAIN, [22], {"predicted"}),
+        (0.9, PLAIN, [22, 180], {"learned"}),
+        (0.97, PLAIN, [22, 180], {"learned", "predicted"}),
+        (1.1, StorageOptions(mix=True), [22], {"predicted"}),
+        (0.9, StorageOptions(mix=True), [22, 180], {"learned"}),
+        (1.0, StorageOptions(mix=True), [22, 180], {"learned", "predicted"}),
+        (0.9, StorageOptions(fast=True), [180], {"learned"}),
+    ],
+)
+def test_strips_of_photos_tell_which_coding_is_tried_in_full(share, options, heights, tried):
+    seen = []
+    pool = rival_of_predictions(share, seen)
+    group = encode_plane(pool, natural(1, 180, 250, 3), 256, options)
+    assert (seen, group.tried.keys() & {"learned", "predicted"}) == (heights, tried)
+    check_group(group, 1)
+
+
+def test_there_are_no_strips_of_small_images_and_drawings_or_where_all_or_nothing_is_predicted():
+    drawings = natural(2, 45, 62, 3).repeat(4, axis=1).repeat(4, axis=2)
+    for images, options in (
+        (natural(2, 60, 60, 3), PLAIN),
+        (drawings, PLAIN),
+        (natural(2, 180, 250, 3), StorageOptions(thorough=True)),
+        (natural(2, 180, 250, 3), StorageOptions(fast=True)),
+    ):
+        seen = []
+        pool = rival_of_predictions(1.1, seen)
+        assert settled_by_strips(pool, images, 256, options) is None
+        assert seen == []
+
+
+def test_strips_leave_doubt_where_photos_of_a_group_differ():
+    """One of two is even shorter as predicted than strips of both say, and the other much longer."""
+    seen = []
+    pool = rival_of_predictions(0.97, seen)
+    images = natural(2, 180, 250, 3)
+    few = CodecPool.encode
+
+    def uneven(self, source, images, mix=False):
+        message, bits = few(self, source, images, mix)
+        return message, bits * [1.2, 0.6]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CodecPool, "encode", uneven)
+        assert settled_by_strips(pool, images, 256, PLAIN) is None
 
 
 def test_planes_are_joined_with_their_pieces(monkeypatch):

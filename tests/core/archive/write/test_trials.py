@@ -13,6 +13,7 @@ from bbcodec.archive.write.trials import (
     PictureTrials,
     least_lzma,
     least_sheet,
+    middle_strips,
     repeated_share,
     residuals,
 )
@@ -141,3 +142,23 @@ def test_repeats_are_found_at_any_distance_and_shift():
     assert repeated_share(crops) > 0.8
     assert repeated_share(np.zeros((9, 9), np.uint8)) == 0
     assert repeated_share(np.zeros(3, np.uint8)) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "strips", "rows"),
+    [
+        ((1, 512, 768, 3), (1, 64, 768, 3), slice(224, 288)),
+        ((3, 180, 250, 3), (3, 22, 250, 3), slice(79, 101)),
+        ((17, 256, 256, 1), (6, 64, 256, 1), slice(96, 160)),
+    ],
+)
+def test_strips_are_the_middle_of_photos(shape, strips, rows):
+    images = noise(*shape)
+    found = middle_strips(images)
+    assert found.shape == strips
+    assert np.array_equal(found, images[:: -(-len(images) // 8), rows])
+
+
+@pytest.mark.parametrize("images", [natural(2, 80, 60, 3), drawn(300, 9)[None], np.full((1, 200, 200, 3), 7, np.uint8)])
+def test_small_images_and_drawings_have_no_strips(images):
+    assert middle_strips(images) is None
