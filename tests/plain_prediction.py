@@ -1,8 +1,7 @@
 """Predictions that learn, once more: plain Python from docs/coding.md 15, one number at a time, without any bounds."""
 
+from bisect import bisect_left
 from itertools import product
-
-import numpy as np
 
 from bbcodec.coder.ans import AnsStack
 from bbcodec.coder.tables import BERNOULLI, LOGISTIC
@@ -103,9 +102,8 @@ def one(logit):
     return 2**24 - int(BERNOULLI[min(max(logit, -2047), 2047) + 2047])
 
 
-STRETCH = [
-    int(np.searchsorted([one(logit) for logit in range(-1023, 1023)], (2 * i + 1) << 11)) - 1023 for i in range(4096)
-]
+ONES = [one(logit) for logit in range(-1023, 1023)]
+STRETCH = [bisect_left(ONES, (2 * i + 1) << 11) - 1023 for i in range(4096)]
 
 
 def log2(z):

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -213,24 +214,29 @@ def module_name(path: Path) -> str:
 FILES = sorted(path for folder in HOMES for path in (ROOT / folder).rglob("*.py"))
 SOURCES = {module_name(path): path.read_text(encoding="utf-8") for path in FILES}
 PACKAGES = {module_name(path) for path in FILES if path.name == "__init__.py"}
-EDGES = edges(SOURCES, PACKAGES)
 PAGES = [path for glob in ("*.md", "docs/*.md", "benchmarks/README.md") for path in sorted(ROOT.glob(glob))]
 
 
+@cache
+def found_edges() -> list[Edge]:
+    """The imports of the repository; not at import, as each worker of pytest collects this file."""
+    return edges(SOURCES, PACKAGES)
+
+
 def test_imports_point_one_way():
-    assert imports_upwards(EDGES) == []
+    assert imports_upwards(found_edges()) == []
 
 
 def test_no_import_cycles():
-    assert module_cycles(EDGES) == []
+    assert module_cycles(found_edges()) == []
 
 
 def test_rooms_of_one_layer_do_not_import_each_other_both_ways():
-    assert room_cycles(EDGES) == []
+    assert room_cycles(found_edges()) == []
 
 
 def test_every_exception_is_needed():
-    assert EXCEPTIONS.keys() <= {(edge.importer, edge.imported, edge.form) for edge in EDGES}
+    assert EXCEPTIONS.keys() <= {(edge.importer, edge.imported, edge.form) for edge in found_edges()}
 
 
 def test_every_layer_is_there():

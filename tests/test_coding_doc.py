@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numba as nb
 import numpy as np
 import pytest
 import torch
@@ -140,8 +141,14 @@ def example_activations() -> Example:
     return out
 
 
+def called(function: Any) -> Any:
+    """A function that is inlined into kernels, as one that Python can call."""
+    return nb.njit(lambda *arguments: function(*arguments))
+
+
 def example_gaussian() -> Example:
     out: Example = {}
+    row_of, cumulative = called(gaussian.row_of), called(gaussian.cumulative)
     for mean, log_sigma, steps, k in (
         (100, -300, 8, 3),
         (100, -300, 8, 4),
@@ -150,18 +157,17 @@ def example_gaussian() -> Example:
         (7, 99, 4, 30),
     ):
         one = Gaussian(torch.tensor([float(mean)]), torch.tensor([float(log_sigma)]), steps)
-        centre, inverse, _ = gaussian.row_of(mean, log_sigma, one.log_sigma_min, tables.INVERSE_SCALE)
+        centre, inverse, _ = row_of(mean, log_sigma, one.log_sigma_min, tables.INVERSE_SCALE)
         grid = 128 // steps, one.bound, tables.NORMAL
         out[f"mean {mean}, log_sigma {log_sigma}, steps {steps}: F({k}), F({k + 1})"] = [
-            int(gaussian.cumulative(edge, centre, inverse, *grid)) for edge in (k, k + 1)
+            int(cumulative(edge, centre, inverse, *grid)) for edge in (k, k + 1)
         ]
     return out
 
 
 def example_bernoulli() -> Example:
-    return {
-        f"logit {logit}: F(1)": int(bernoulli.interval(1, logit, tables.BERNOULLI)[0]) for logit in (0, 128, -128, 9999)
-    }
+    interval = called(bernoulli.interval)
+    return {f"logit {logit}: F(1)": int(interval(1, logit, tables.BERNOULLI)[0]) for logit in (0, 128, -128, 9999)}
 
 
 ROWS = {  # parameters of mixtures of two components, and a pixel
@@ -175,6 +181,8 @@ ROWS = {  # parameters of mixtures of two components, and a pixel
 
 def example_logistic() -> Example:
     out: Example = {}
+    fill_components, cumulative = called(logistic.fill_components), called(logistic.cumulative)
+    condition_weights = called(logistic.condition_weights)
     for kind, (row, pixel) in ROWS.items():
         out[f"{kind}: row"] = list(row)
         joint = kind == "joint"
@@ -183,13 +191,13 @@ def example_logistic() -> Example:
         for c, k in enumerate(pixel):
             red, green = pixel[0], pixel[min(1, len(pixel) - 1)]
             about = np.array(row, np.int32), c, len(pixel), 2, joint, red, green, components
-            logistic.fill_components(*about, exp_fraction, exp_whole, inverse_scale)
+            fill_components(*about, exp_fraction, exp_whole, inverse_scale)
             out[f"{kind}: weights, means of channel {c}"] = components[:, :2].T.flatten().tolist()
             out[f"{kind}: F({k}), F({k + 1}) of channel {c}"] = [
-                int(logistic.cumulative(edge, 2, components, table)) for edge in (k, k + 1)
+                int(cumulative(edge, 2, components, table)) for edge in (k, k + 1)
             ]
             if joint:
-                logistic.condition_weights(k, 2, components, table)
+                condition_weights(k, 2, components, table)
     return out
 
 

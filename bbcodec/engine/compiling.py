@@ -8,7 +8,7 @@ set, so that machine code for different instruction sets lies side by side on th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -59,8 +59,7 @@ class Kernels:
         """name: a key of FEATURES. Raises ValueError for another name, or if this CPU lacks a feature."""
         if name not in FEATURES:
             raise ValueError(f"no such kernels: {name!r}, expected one of {', '.join(FEATURES)}")
-        features = llvm.get_host_cpu_features()
-        missing = [feature for feature in FEATURES[name] if not features.get(feature)]
+        missing = [feature for feature in FEATURES[name] if not host_features().get(feature)]
         if missing:
             raise ValueError(f"kernels {name!r} need {', '.join(missing)}, which this CPU lacks")
         self.name = name
@@ -82,8 +81,13 @@ def choose() -> Kernels:
 
 def available() -> list[str]:
     """Names of the kernels that this CPU can run, fastest first."""
-    features = llvm.get_host_cpu_features()
-    return [name for name, needs in FEATURES.items() if all(features.get(feature) for feature in needs)]
+    return [name for name, needs in FEATURES.items() if all(host_features().get(feature) for feature in needs)]
+
+
+@cache
+def host_features() -> Mapping[str, bool]:
+    """Features of this CPU by LLVM's names; asked for once, as networks choose kernels for each wave."""
+    return cast(Mapping[str, bool], llvm.get_host_cpu_features())
 
 
 class KernelsType(types.Opaque):

@@ -26,7 +26,7 @@ def test_unknown_kernels_are_refused_by_name(monkeypatch):
 
 
 def test_kernels_that_the_cpu_lacks_are_refused(monkeypatch):
-    monkeypatch.setattr(compiling.llvm, "get_host_cpu_features", lambda: {"avx2": True})
+    monkeypatch.setattr(compiling, "host_features", lambda: {"avx2": True})
     assert available() == ["avx2", "portable"]
     monkeypatch.setenv(VARIABLE, "avx512vnni")
     with pytest.raises(
