@@ -6,6 +6,7 @@ A family's engine is a function that an entry point of the group `bbcodec.engine
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -120,13 +121,22 @@ def engine_backend(stored: StoredCodec, device: str) -> EngineBackend | None:
     """The engine of a stored codec, if it has one and the device is the CPU or `auto`."""
     if device not in ("auto", "cpu"):
         return None
-    for entry in entry_points(group=ENGINES, name=stored.family):
+    engine = find_engine(stored.family)
+    if engine is None:
+        return None
+    try:
+        program = engine(stored.config, stored.tensors)
+    except (KeyError, TypeError, ValueError):
+        return None  # the network refuses it too, and says why
+    return None if program is None else EngineBackend(program)
+
+
+@cache  # finding entry points reads files of every package that is installed
+def find_engine(family: str) -> Engine | None:
+    """What makes engines of a family's codecs, if it has any."""
+    for entry in entry_points(group=ENGINES, name=family):
         engine: Engine = entry.load()
-        try:
-            program = engine(stored.config, stored.tensors)
-        except (KeyError, TypeError, ValueError):
-            return None  # the network refuses it too, and says why
-        return None if program is None else EngineBackend(program)
+        return engine
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,6 +105,7 @@ def torch_of(codec: Codec) -> TorchBackend:
     return codec.backend
 
 
+@cache  # finding entry points reads files of every package that is installed
 def find_family(name: str) -> ModelFamily:
     """The installed family of this name. Raises BadCodecFile if there is none."""
     for entry in entry_points(group=FAMILIES, name=name):
