@@ -14,9 +14,10 @@ SOURCES := pyproject.toml $(shell find bbcodec models cli -type f -not -path '*/
 demo: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py
 
-# Three workers even on two cores: one often waits for machine code that another compiles.
+# Three workers even on two cores: one often waits for machine code that another compiles. Each collects all tests, which
+# is quicker from bytecode of the last run.
 test: $(INSTALLED)
-	$(BIN)/pytest -n 3 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile
 
 # mypy runs in another folder: here, `-p bbcodec` would find the core alone, as models/ and cli/ lie beside it.
 lint: $(INSTALLED)

@@ -44,11 +44,11 @@ def check_restored(archive, folder, target):
 
 
 def test_what_learning_does_not_shorten_it_leaves_as_it_was(folder, tmp_path):
-    """A quarter of a minute may be too short here; without predictions, which learn as they go, it seldom is."""
+    """Three seconds may be too short here; without predictions, which learn as they go, they seldom are."""
     options = ["--codec", "photo-fast-1", "--json"]
     plain, adapted = tmp_path / "plain.bb", tmp_path / "adapted.bb"
     assert command("compress", folder, "-o", plain, *options, program=UNPREDICTED).returncode == 0
-    done = command("compress", folder, "-o", adapted, *options, "--adapt", 0.25, program=UNPREDICTED)
+    done = command("compress", folder, "-o", adapted, *options, "--adapt", 0.05, program=UNPREDICTED)
     assert done.returncode == 0, done.stderr
     (line,) = json.loads(done.stdout)["adapted"]
     assert line.startswith("photo-fast-1 learned for ")

@@ -606,16 +606,22 @@ def long_work(tmp_path, jobs):
     return [SCRIPT, "compress", source, "-o", target, "--codec", "none", "--jobs", jobs]
 
 
+@pytest.fixture(scope="module")
+def long_archive(tmp_path_factory):
+    """An archive that takes some seconds to decompress."""
+    folder = tmp_path_factory.mktemp("long")
+    assert main([*long_work(folder, "1")[1:], "--no-verify", "-q"]) == 0
+    return folder / "a.bb"
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_leaves_nothing(tmp_path, jobs):
+def test_ctrl_c_leaves_nothing(tmp_path, jobs, long_archive):
     """Sent to the whole group, as a terminal does: one line, code 130, no file, no process."""
     arguments = long_work(tmp_path, jobs)
     before = names(tmp_path)
     check_interrupted(arguments, tmp_path, writes_unnamed)
     assert names(tmp_path) == before
-    assert main([*arguments[1:], "--no-verify", "-q"]) == 0
-    before = names(tmp_path)
-    arguments = [SCRIPT, "decompress", str(tmp_path / "a.bb"), "-o", str(tmp_path / "out"), "--jobs", jobs]
+    arguments = [SCRIPT, "decompress", str(long_archive), "-o", str(tmp_path / "out"), "--jobs", jobs]
     check_interrupted(arguments, tmp_path, lambda _: any((tmp_path / "out").glob(".bbcodec-*")))
     assert names(tmp_path) == before
 

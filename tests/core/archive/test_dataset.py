@@ -3,6 +3,7 @@
 import io
 import itertools
 import pickle
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -192,16 +193,26 @@ def test_chunks_hold_every_item_once(shared):
     assert len(chunks) > 3
 
 
-@pytest.fixture
-def learned(tmp_path, monkeypatch):
-    """An archive of many learned chunks, and a list of all that are decoded."""
-    monkeypatch.setattr(workers, "load_content", load_fake)
-    (tmp_path / "in").mkdir()
-    (tmp_path / "mine.bbc").write_bytes(fake_content())
-    np.save(tmp_path / "in" / "many.npy", familiar(64, 64, count=320)[:, :, :, 0])
+@pytest.fixture(scope="module")
+def learned_archive(tmp_path_factory):
+    """An archive of many learned chunks."""
+    top = tmp_path_factory.mktemp("learned")
+    (top / "in").mkdir()
+    (top / "mine.bbc").write_bytes(fake_content())
+    np.save(top / "in" / "many.npy", familiar(64, 64, count=320)[:, :, :, 0])
     for number in range(4):
-        Image.fromarray(familiar(300, 400, seed=number)[:, :, 0]).save(tmp_path / "in" / f"{number}.png")
-    bbcodec.compress(tmp_path / "in", tmp_path / "a.bb", codec=tmp_path / "mine.bbc")
+        Image.fromarray(familiar(300, 400, seed=number)[:, :, 0]).save(top / "in" / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "load_content", load_fake)
+        bbcodec.compress(top / "in", top / "a.bb", codec=top / "mine.bbc")
+    return top / "a.bb"
+
+
+@pytest.fixture
+def learned(learned_archive, tmp_path, monkeypatch):
+    """A copy of it, and a list of all that are decoded."""
+    monkeypatch.setattr(workers, "load_content", load_fake)
+    shutil.copy(learned_archive, tmp_path / "a.bb")
     decoded = []
     plain = workers.CodecPool.decode
     monkeypatch.setattr(

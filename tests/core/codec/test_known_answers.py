@@ -13,6 +13,11 @@ from bbcodec.errors import BadCodecFile, InexactArithmetic
 from bbcodec.exact.layers import exact_layers
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_answers():
+    """These are tests of the whole."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_known_images_reach_the_ends(kind):
     """All shapes of the test, all levels, the same every time."""

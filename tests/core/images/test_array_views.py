@@ -40,7 +40,7 @@ def saved(array):
     return stream.getvalue()
 
 
-def pictures(channels=3, count=12):
+def pictures(channels=3, count=6):
     return np.stack([smooth(48, 48, channels, seed) for seed in range(count)])
 
 
@@ -183,27 +183,34 @@ LAYOUTS = {
     "unit": lambda images: images.astype(np.float32) / 255,
     "whole": lambda images: images.astype(">i4"),
     "big_endian": lambda images: images.astype(">u2"),
-    "five axes": lambda images: images.reshape(3, 4, 48, 48, 3),
+    "five axes": lambda images: images.reshape(3, -1, 48, 48, 3),
     "rgba": lambda images: np.concatenate([images, np.full_like(images[..., :1], 255)], axis=3),
 }
 
 
+def compressed(path, array):
+    """The size of an archive of an array, without a codec."""
+    path.with_suffix(".npy").write_bytes(saved(array))
+    bbcodec.compress(path.with_suffix(".npy"), path, codec="none")
+    return path.stat().st_size
+
+
+@pytest.fixture(scope="module")
+def plain_size(tmp_path_factory):
+    return compressed(tmp_path_factory.mktemp("plain") / "plain.bb", pictures())
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_array_in_any_layout_costs_as_its_images(tmp_path, layout):
+def test_an_array_in_any_layout_costs_as_its_images(tmp_path, layout, plain_size):
     """Within 1 percent, and 64 bytes for alpha of one value; by name, too."""
     images = pictures()
-    (tmp_path / "plain.npy").write_bytes(saved(images))
-    (tmp_path / "other.npy").write_bytes(saved(LAYOUTS[layout](images)))
-    sizes = {}
-    for name in ("plain", "other"):
-        bbcodec.compress(tmp_path / f"{name}.npy", tmp_path / f"{name}.bb", codec="none")
-        sizes[name] = (tmp_path / f"{name}.bb").stat().st_size
-    assert sizes["other"] <= 1.01 * sizes["plain"] + (100 if layout == "rgba" else 0)
+    size = compressed(tmp_path / "other.bb", LAYOUTS[layout](images))
+    assert size <= 1.01 * plain_size + (100 if layout == "rgba" else 0)
     with bbcodec.open(tmp_path / "other.bb") as archive:
         assert archive.read_bytes("other.npy") == (tmp_path / "other.npy").read_bytes()
-        assert archive.count("other.npy") == 12
-        shown = archive.images("other.npy", 3, 8)
-        assert np.array_equal(shown[..., :3], images[3:8])
+        assert archive.count("other.npy") == 6
+        shown = archive.images("other.npy", 2, 5)
+        assert np.array_equal(shown[..., :3], images[2:5])
         assert archive["other.npy"].dtype == LAYOUTS[layout](images).dtype
 
 
@@ -222,7 +229,7 @@ def test_masks_of_any_two_values_go_to_codecs_for_two_levels(tmp_path):
 
 
 def test_label_maps_of_wide_types_are_indices(tmp_path):
-    indices = np.unique(pictures(1)[..., 0] // 60, return_inverse=True)[1].reshape(12, 48, 48)
+    indices = np.unique(pictures(1, 12)[..., 0] // 60, return_inverse=True)[1].reshape(12, 48, 48)
     labels = np.array([-1, 0, 7, 1000, 70000])[indices]
     np.save(tmp_path / "x.npy", labels)
     squeeze(tmp_path / "x.npy", tmp_path / "a.bb")
@@ -234,13 +241,13 @@ def test_label_maps_of_wide_types_are_indices(tmp_path):
 
 @pytest.mark.parametrize("layout", ["rgba", "nchw", "fortran"])
 def test_large_arrays_are_cut_and_read_in_part(tmp_path, monkeypatch, layout):
-    monkeypatch.setattr(planning, "GROUP_VALUES", 4 * 48 * 48 * 4)
+    monkeypatch.setattr(planning, "GROUP_VALUES", 2 * 48 * 48 * 4)
     images = np.concatenate([pictures(), pictures(1)], axis=3) if layout == "rgba" else pictures()
     np.save(tmp_path / "x.npy", LAYOUTS[layout](images) if layout != "rgba" else images)
     squeeze(tmp_path / "x.npy", tmp_path / "a.bb", ALL)
     with Archive(tmp_path / "a.bb", run=FAKE) as archive:
         assert len(archive.files[0].content) >= 3
-        for start, stop in ((0, 1), (3, 9), (11, 12), (0, 12)):
+        for start, stop in ((0, 1), (1, 5), (5, 6), (0, 6)):
             assert np.array_equal(archive.images("x.npy", start, stop), images[start:stop])
             chunk = archive.files[0].content[0].chunk
             assert archive.chunk_of("x.npy", start) >= chunk
@@ -259,7 +266,7 @@ def test_a_sheet_of_four_channels_is_kept_where_it_is_shorter(tmp_path):
 
 
 def test_arrays_in_zips_are_seen_too(tmp_path):
-    arrays = {name: change(pictures()) for name, change in LAYOUTS.items()}
+    arrays = {name: change(pictures(count=3)) for name, change in LAYOUTS.items()}
     np.savez(tmp_path / "x.npz", **arrays, other=np.arange(1000.0))
     squeeze(tmp_path / "x.npz", tmp_path / "a.bb")
     with Archive(tmp_path / "a.bb") as archive:

@@ -11,8 +11,10 @@ from small_runs import TINY, RecordingWatcher, trained_tensors
 
 from bbcodec.codec.file import load_codec
 from bbcodec.errors import TrainingDiverged
+from bbcodec.models.training import loop
 from bbcodec.models.training.distributed import Process
 from bbcodec.models.training.loop import TrainingLoop
+from bbcodec.models.training.plots import draw_curves
 from bbcodec.models.training.run import train
 from bbcodec.models.training.trainer import Diverged, Trainer
 from bbcodec.models.vlae import Vlae
@@ -76,12 +78,13 @@ def test_a_compiler_that_fails_is_done_without(images, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("compiled", "ranks"), [(True, 2), (False, 1)])
 def test_a_compiler_that_fails_twice_or_for_one_of_several_ends_the_run(compiled, ranks):
-    loop = SimpleNamespace(trainer=SimpleNamespace(compiled=compiled, process=Process(ranks=ranks)))
+    one = SimpleNamespace(trainer=SimpleNamespace(compiled=compiled, process=Process(ranks=ranks)))
     with pytest.raises(RuntimeError, match="no process"):
-        TrainingLoop.disable_compilation(loop, RuntimeError("no process"))
+        TrainingLoop.disable_compilation(one, RuntimeError("no process"))
 
 
-def test_plots_that_cannot_be_written_do_not_end_a_run(images, tmp_path):
+def test_plots_that_cannot_be_written_do_not_end_a_run(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "draw_curves", draw_curves)
     (tmp_path / "my.training" / "curves.png").mkdir(parents=True)
     watcher = RecordingWatcher()
     train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=watcher)

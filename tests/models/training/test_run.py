@@ -19,6 +19,7 @@ from bbcodec.errors import InputError, TargetExists
 from bbcodec.models.training import loop
 from bbcodec.models.training.cards import archive_bits_per_dim, file_bits_per_dim
 from bbcodec.models.training.checkpoints import WorkFolder
+from bbcodec.models.training.plots import draw_curves
 from bbcodec.models.training.run import default_threads, train
 from bbcodec.models.training.trainer import Trainer
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 def test_a_codec_comes_out_that_codes_the_images(images, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORTS", 4)
+    monkeypatch.setattr(loop, "draw_curves", draw_curves)
     watcher = RecordingWatcher()
     summary = train([images], tmp_path / "my.bbc", overrides=TINY, threads=1, watch=watcher)
     codec = load_codec(tmp_path / "my.bbc", "cpu")
@@ -43,6 +45,7 @@ def test_a_codec_comes_out_that_codes_the_images(images, tmp_path, monkeypatch):
         == [r for r in watcher.reports if r["best"]][-1]["valid_bits_per_dim"]
     )
     folder = tmp_path / "my.training"
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in ("curves.png", "samples.png"))
     made = {"checkpoint.pt", "log.jsonl", "curves.png", "samples.png", "best.bbc", "card.md", "lock"}
     assert {path.name for path in folder.iterdir()} == made
     assert str(codec.card["bits_per_dim"]) in (folder / "card.md").read_text()
