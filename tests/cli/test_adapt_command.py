@@ -1,6 +1,7 @@
 """`bbcodec compress --adapt`: a codec learns from the files, and the archive carries what it learned."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -47,8 +48,12 @@ def test_what_learning_does_not_shorten_it_leaves_as_it_was(folder, tmp_path):
     """Three seconds may be too short here; without predictions, which learn as they go, they seldom are."""
     options = ["--codec", "photo-fast-1", "--json"]
     plain, adapted = tmp_path / "plain.bb", tmp_path / "adapted.bb"
-    assert command("compress", folder, "-o", plain, *options, program=UNPREDICTED).returncode == 0
-    done = command("compress", folder, "-o", adapted, *options, "--adapt", 0.05, program=UNPREDICTED)
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(folder.iterdir())[:9]:
+        shutil.copy(path, few)
+    assert command("compress", few, "-o", plain, *options, program=UNPREDICTED).returncode == 0
+    done = command("compress", few, "-o", adapted, *options, "--adapt", 0.05, program=UNPREDICTED)
     assert done.returncode == 0, done.stderr
     (line,) = json.loads(done.stdout)["adapted"]
     assert line.startswith("photo-fast-1 learned for ")
@@ -61,7 +66,7 @@ def test_what_learning_does_not_shorten_it_leaves_as_it_was(folder, tmp_path):
     else:
         assert adapted.read_bytes() == plain.read_bytes()
         assert "not used" in done.stderr or "stored without it" in done.stderr
-    check_restored(adapted, folder, tmp_path / "out")
+    check_restored(adapted, few, tmp_path / "out")
 
 
 @pytest.mark.slow
