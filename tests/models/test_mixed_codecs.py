@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import check_same_tree
+from folders import check_same_tree, quick_webp
 from pinned_inputs import natural, save
 from pins import without_predicted
 from test_deep_codecs import scans
@@ -115,7 +115,7 @@ def test_an_archive_is_mixed_and_read_like_any_other(tmp_path, capsys):
     codec, sizes = Path(__file__).parents[2] / "benchmarks" / "codecs" / "photo-8bit-1.bbc", []
     for number in range(3):
         save(tmp_path / "in" / f"{number}.png", natural(1, 96, 128, 3, seed=number)[0])
-    with without_predicted():
+    with without_predicted(), quick_webp():
         for options in ([], ["--mix"]):
             archive, out = tmp_path / f"{len(options)}.bb", tmp_path / f"out{len(options)}"
             words = ["compress", tmp_path / "in", "-o", archive, "--no-embed-codec", "--json", *options]

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 from fake_codec import fake_codec, familiar, squeeze
-from folders import check_same_tree, quick_webp, restore, save
+from folders import check_same_tree, restore, save
 
 import bbcodec
 from bbcodec.archive import adaptation
@@ -17,12 +17,6 @@ from bbcodec.errors import InexactArithmetic, InputError
 GREY = fake_codec("grey-1", shipped=True)
 COLOUR = fake_codec("colour-1", channels=3, shipped=True)
 BETTER = fake_codec("grey-1, adapted", number=1)  # knows the pattern of the files by heart
-
-
-@pytest.fixture(autouse=True)
-def _quick():
-    with quick_webp():
-        yield
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from folders import (
     hows,
     make_folder,
     noise,
-    quick_webp,
     restore,
     save,
     smooth,
@@ -51,12 +50,6 @@ from bbcodec.errors import DamagedArchive, InputError, MissingPackage, OutputErr
 from bbcodec.images import npy
 from bbcodec.images.codings.jpegxl import require_jpegxl
 from bbcodec.options import RunOptions
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick():
-    with quick_webp():
-        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference_reader
 from fake_codec import squeeze
-from folders import ALL, FAKE, smooth
+from folders import ALL, FAKE, quick_webp, smooth
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +32,13 @@ from bbcodec.images.array_views import (
 from bbcodec.images.npy import MemberLayout, pack_members, seen_images, split_npy, unpack_members
 
 TYPES = ["|b1", "|u1", "|i1", "<u2", ">u2", "<i4", ">i8", "<f2", "<f4", ">f4", "<f8"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """Sizes are compared with each other alone."""
+    with quick_webp():
+        yield
 
 
 def saved(array):

@@ -1,13 +1,7 @@
-"""What tests of reading share: quick WebP, and a folder with one of everything."""
+"""What tests of reading share: a folder with one of everything."""
 
 import pytest
-from folders import make_folder, quick_webp
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick():
-    with quick_webp():
-        yield
+from folders import make_folder
 
 
 @pytest.fixture
