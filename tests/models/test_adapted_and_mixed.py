@@ -18,8 +18,8 @@ from bbcodec.options import LEARNING
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Forty steps take a second, little is enough, and what has no model is stored as PNG."""
-    tick(monkeypatch, 0.025)
+    """Twenty steps take a second, little is enough, and what has no model is stored as PNG."""
+    tick(monkeypatch, 0.05)
     monkeypatch.setattr(adaptation, "FEWEST_BYTES", 1)
     monkeypatch.setattr(candidates, "CODINGS", [one for one in candidates.CODINGS if one.name in ("png", "bytes")])
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from folders import quick_webp
 from PIL import Image
 from tiny_models import CONFIGS, pictures, pixel_format
 
@@ -16,6 +17,13 @@ from bbcodec.archive.write import candidates, image_storage
 from bbcodec.archive.write.tasks import FINE_TILE_PIXELS
 from bbcodec.codec.file import save_codec
 from bbcodec.models.vlae import Vlae
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    """Quick WebP: sizes do not matter here."""
+    with quick_webp():
+        yield
 
 
 @pytest.fixture(scope="module")
