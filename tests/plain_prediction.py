@@ -40,7 +40,11 @@ class PlainPredictor:
         return self.before[min(max(i + di, 0), height - 1)][min(max(j + dj, 0), width - 1)]
 
     def predict(self, i, j):
-        """The prediction in 1/16 of a place, and all five; `rows` holds what was coded before."""
+        """The prediction in 1/16 of a place, and w, n and c; `rows` holds what was coded before."""
+        w, n, c = self.predict_each(i, j)
+        return self.blend(i, j), w, n, c
+
+    def predict_each(self, i, j):
         w, n, c = (self.at(i, j, *place) for place in ((0, -1), (-1, 0), (-1, -1)))
         self.f = {k: 2 * self.at(i, j, *place) - w - n for k, place in enumerate(self.PLACES)}
         if self.before:
@@ -53,12 +57,15 @@ class PlainPredictor:
             moved = sum(a.get(k, 0) * self.f[k] for k in self.sees(m)) >> 17
             self.p.append(min(max(8 * (w + n) + moved, 0), 16 * self.most))
         self.p.append(16 * min(max(sorted((w, n, w + n - c))[1], 0), self.most))
+        return w, n, c
+
+    def blend(self, i, j):
         near = []
         for m in range(5):
             e = [self.wrong.get((i + di, j + dj, m), 0) for di, dj in NEARBY]
             near.append(2 * e[0] + 2 * e[1] + sum(e[2:]) + 10)
         q = [(256 * min(near) // g) ** 3 for g in near]
-        return sum(a * b for a, b in zip(q, self.p, strict=True)) // sum(q), w, n, c
+        return sum(a * b for a, b in zip(q, self.p, strict=True)) // sum(q)
 
     def sees(self, m):
         return [k for k in self.f if k < self.COUNTS[m] or (k >= 24 and self.BACK[m])]
@@ -73,6 +80,35 @@ class PlainPredictor:
             step = 2**20 * self.GAINS[m] * d // energy
             for k in self.sees(m):
                 a[k] = min(max(a.get(k, 0) + (step * self.f[k] >> 20), -(2**22)), 2**22)
+
+
+class PlainLeastSquares:
+    """Weights of inputs: 15.2."""
+
+    def __init__(self):
+        self.weights, self.products, self.answers, self.count, self.turn = {}, {}, {}, 0, 0
+
+    def estimate(self, z):
+        self.z = z
+        return sum(self.weights.get(k, 0) * one for k, one in enumerate(z)) >> 16
+
+    def improve(self, answer, size):
+        share = 2**40 // (size + (sum(map(abs, self.z)) >> 10) + 16)
+        u, v = [one * share >> 35 for one in self.z], answer * share >> 35
+        for i, one in enumerate(u):
+            self.answers[i] = self.answers.get(i, 0) + one * v
+            for k, other in enumerate(u):
+                self.products[i, k] = self.products.get((i, k), 0) + one * other
+        self.count += 1
+        if self.count == 2**13:
+            self.count = 2**12
+            self.answers = {i: one >> 1 for i, one in self.answers.items()}
+            self.products = {key: one >> 1 for key, one in self.products.items()}
+        t = self.turn = self.turn if self.turn < len(u) else 0
+        known = sum(self.products[t, k] * self.weights.get(k, 0) for k in range(len(u)))
+        moved = ((self.answers[t] << 16) - known) // (self.products[t, t] + 2**10)
+        self.weights[t] = min(max(self.weights.get(t, 0) + moved, -(2**18)), 2**18)
+        self.turn += 1
 
 
 def plain_tokens(images, most):
@@ -122,7 +158,7 @@ def r_of(z):
 class PlainMixing:
     """Intervals of decisions: 15.6; memory is in dictionaries with defaults."""
 
-    start = [2**14] * 8  # weights
+    start, rate = [2**14] * 8, 40  # weights; of learning, in the end
 
     def __init__(self):
         self.channel, self.counters, self.weights, self.intervals, self.samples = 0, {}, {}, [], 0
@@ -140,8 +176,9 @@ class PlainMixing:
             sums.append((weights, sum(x * y for x, y in zip(weights, inputs, strict=True))))
         p = self.squash(sums[0][1] + sums[1][1] >> 17)
         self.intervals.append((0, p) if bit else (p, 2**16 - p))
+        rate = self.rate + 120 * 2**14 // (2**14 + self.samples)
         for weights, total in sums:
-            g = (2**16 * bool(bit) - self.squash(total >> 16)) * (40 + 120 * 2**14 // (2**14 + self.samples)) >> 6
+            g = (2**16 * bool(bit) - self.squash(total >> 16)) * rate >> 6
             moved = [w + (i * g + 2**13 >> 14) for w, i in zip(weights, inputs, strict=True)]
             weights[:] = [min(max(w, -(2**18) + 1), 2**18 - 1) for w in moved]
         for key, (v, m) in zip(keys, counters, strict=True):
@@ -161,6 +198,8 @@ class PlainCoder(PlainMixing):
         self.predictors = [PlainPredictor() for _ in range(channels)]
         self.sizes, self.errors, self.past = {}, {}, {}
 
+    classes = 1
+
     def plane(self, rows, before, channel, most):
         """Code a plane; returns how many intervals there are after each of its rows."""
         predictor, ends = self.predictors[channel], []
@@ -168,10 +207,21 @@ class PlainCoder(PlainMixing):
         self.channel, self.errors, self.width, self.height = channel, {}, len(rows[0]), len(rows)
         for i, row in enumerate(rows):
             for j, x in enumerate(row):
-                self.sample(i, j, x, *predictor.predict(i, j))
-                predictor.follow(i, j)
+                self.sample(i, j, x, *self.predict(i, j))
             ends.append(len(self.intervals))
         return ends
+
+    def predict(self, i, j):
+        """P, w, n and c."""
+        return self.predictors[self.channel].predict(i, j)
+
+    def follow(self, i, j, near):
+        """Learn from a sample."""
+        self.predictors[self.channel].follow(i, j)
+
+    def kind(self, i, j, guess, u):
+        """The class of an error."""
+        return u
 
     def error(self, i, j):
         return self.errors.get((i, min(j, self.width - 1)), 0) if j >= 0 else 0
@@ -179,7 +229,8 @@ class PlainCoder(PlainMixing):
     def sample(self, i, j, x, guess, w, n, c):
         whole, predictor = guess + 8 >> 4, self.predictors[self.channel]
         e = [self.error(i + di, j + dj) for di, dj in NEARBY]
-        u = q_of((2 * abs(e[0]) + 2 * abs(e[1]) + sum(map(abs, e[2:]))) >> 3)
+        near = 2 * abs(e[0]) + 2 * abs(e[1]) + sum(map(abs, e[2:])) >> 3
+        u = q_of(near)
         right = predictor.at(i, j, -1, 1) if i else w
         ahead = [(i, min(j + 1, self.width - 1)), (min(i + 1, self.height - 1), j)]
         self.contexts = (
@@ -191,8 +242,9 @@ class PlainCoder(PlainMixing):
             16 * q_of(4 * (abs(w - c) + abs(n - c) + abs(n - right))) + u // 5,
             128 * r_of(self.past.get((i, j), 0)) + q_of(sum(abs(self.past.get(place, 0)) for place in ahead)),
         )
-        first = max(1, (4 + u % 4) * 2 ** (u // 4) * 45 >> 8), 1
-        size, count = self.sizes.get((self.channel, u), first)
+        kind, q = self.kind(i, j, guess, u), self.kind(i, j, 0, u) // self.classes
+        first = max(1, (4 + q % 4) * 2 ** (q // 4) * 45 >> 8), 1
+        size, count = self.sizes.get((self.channel, kind), first)
         rate = 2**36 // max(184 * size // count, 179)
 
         def tail(d):
@@ -201,9 +253,10 @@ class PlainCoder(PlainMixing):
         self.code(x - whole, 16 * whole - guess, tail, 4 * min(39, u // 2))
         found = 16 * x - guess
         size, count = size + abs(found), count + 1
-        self.sizes[self.channel, u] = (size >> 1, count >> 1) if count > 400 else (size, count)
+        self.sizes[self.channel, kind] = (size >> 1, count >> 1) if count > 400 else (size, count)
         self.errors[i, j] = self.past[i, j] = found
         self.samples += 1
+        self.follow(i, j, near)
 
     def code(self, e, o, tail, level):
         below, above = tail(8 - o), tail(8 + o)
@@ -230,9 +283,48 @@ class PlainCoder(PlainMixing):
             self.intervals.append((a % 2**j << 16 - j, 1 << 16 - j))
 
 
-def plain_stream(planes, most):
-    """Groups of rows of planes [number][channel], lists of rows, as 15.4 has them."""
-    coder, ends, before = PlainCoder(len(most)), [], None
+class PlainWideCoder(PlainCoder):
+    """The same of samples of 16 bits."""
+
+    rate, classes = 10, 64
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        for predictor in self.predictors:
+            predictor.weights.pop()
+        self.neighbours = [PlainLeastSquares() for _ in range(channels)]
+        self.predictions = [PlainLeastSquares() for _ in range(channels)]
+
+    def predict(self, i, j):
+        predictor = self.predictors[self.channel]
+        w, n, c = predictor.predict_each(i, j)
+        own = self.neighbours[self.channel].estimate([0 if k == 1 else 8 * f for k, f in predictor.f.items()])
+        predictor.p.insert(3, self.clamp(8 * (w + n) + own))
+        mean = predictor.blend(i, j)
+        inputs = [p - mean for p in predictor.p] + [self.error(i + di, j + dj) for di, dj in NEARBY]
+        self.mean, self.middle = mean, 8 * (w + n)
+        self.guess = self.clamp(mean + self.predictions[self.channel].estimate(inputs))
+        return self.guess, w, n, c
+
+    def clamp(self, p):
+        return min(max(p, 0), 16 * self.predictors[self.channel].most)
+
+    def follow(self, i, j, near):
+        predictor = self.predictors[self.channel]
+        x = 16 * predictor.rows[i][j]
+        self.neighbours[self.channel].improve(x - self.middle, near + abs(x - predictor.p[3]))
+        self.predictions[self.channel].improve(x - self.mean, near + abs(x - self.guess))
+        super().follow(i, j, near)
+
+    def kind(self, i, j, guess, u):
+        around = [(0, dj) for dj in range(-4, 0)] + [(di, dj) for di in (-1, -2) for dj in range(-4, 5)]
+        total = sum(abs(self.error(i + di, j + dj)) for di, dj in [*around, (0, -1), (-1, 0)])
+        return 64 * q_of(total >> 4) + 64 * guess // (16 * self.predictors[self.channel].most + 1)
+
+
+def plain_stream(planes, most, wide):
+    """Groups of rows of planes [number][channel], lists of rows, as 15.4 has them. wide: samples of 16 bits."""
+    coder, ends, before = (PlainWideCoder if wide else PlainCoder)(len(most)), [], None
     for image in planes:
         for channel, rows in enumerate(image):
             ends += coder.plane(rows, before, channel, most[channel])

@@ -200,7 +200,7 @@ def sixteen_bits(top: Path) -> None:
 
 
 @pinned(
-    "c02328295519dc49c376f7b0169cc256", "DSSSBB",
+    "f556988932adc3a33002641b8706b240", "DSSSBB",
     {"raw L1: sheet predicted": 2, "segments L1: sheet predicted": 1, "segments L16: predicted": 1,
      "raw L8: sheet predicted": 2, "segments L8: sheet predicted": 1, "raw RGB8: sheet webp": 3,
      "segments RGB8: sheet webp": 1},
@@ -217,7 +217,7 @@ def raw_layouts(top: Path) -> None:
 
 
 @pinned(
-    "67ccc3add18af57b69a43f59b0630cc0", "DBB",
+    "096762b4489d77a0873db25872b8b87d", "DBB",
     {"segments L8: predicted": 1, "segments L16 split: predicted + webp": 1, "segments RGB8: predicted": 2,
      "segments RGB16: predicted": 1},
 )  # fmt: skip

@@ -54,8 +54,8 @@ class Mixer(NamedTuple):
 
     counters (C, CONTEXTS, CONTEXT_ROWS, decisions); weights of both mixtures, by_decision (C, decisions, INPUTS) and
     by_level (C, levels, INPUTS). rows (CONTEXTS,): the value of each context, 0 to CONTEXT_ROWS - 1. inputs (INPUTS,):
-    of a decision, in 1/128 nat. outputs (2,): probabilities of the mixtures, 2**-16. rate (2,): of learning, and how
-    many samples there were.
+    of a decision, in 1/128 nat. outputs (2,): probabilities of the mixtures, 2**-16. rate (3,): of learning, now and in
+    the end, and how many samples there were.
     """
 
     stretch: npt.NDArray[np.int32]
@@ -71,16 +71,16 @@ class Mixer(NamedTuple):
     rate: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, channels: int, decisions: int, levels: int, start: tuple[int, int]) -> Self:
+    def of(cls, channels: int, decisions: int, levels: int, start: tuple[int, int], rate: int = RATE) -> Self:
         """One that knows nothing yet. start: weights, 2**-16, of each context and of the logit that the caller has."""
         counters = np.zeros((channels, CONTEXTS, CONTEXT_ROWS, decisions), np.int32)
         weights = np.array([start[0]] * CONTEXTS + [start[1]], np.int32)
         by_decision = np.tile(weights, (channels, decisions, 1))
         by_level = np.tile(weights, (channels, levels, 1))
         rows, inputs = np.zeros(CONTEXTS, np.int64), np.zeros(INPUTS, np.int32)
-        outputs, rate = np.zeros(2, np.int64), np.zeros(2, np.int64)
+        outputs, rates = np.zeros(2, np.int64), np.array([0, rate, 0])
         tables = STRETCH, SQUASH, CONFIDENCE, STEPS
-        return cls(*tables, counters, by_decision, by_level, rows, inputs, outputs, rate)
+        return cls(*tables, counters, by_decision, by_level, rows, inputs, outputs, rates)
 
 
 @inlined
@@ -93,8 +93,8 @@ def squashed(mixer, logit):
 @inlined
 def next_sample(mixer):
     """Before the decisions of a sample: the more there were, the less is learned from each."""
-    mixer.rate[0] = RATE + FIRST_RATE * RATE_HALVES // (RATE_HALVES + mixer.rate[1])
-    mixer.rate[1] += 1
+    mixer.rate[0] = mixer.rate[1] + FIRST_RATE * RATE_HALVES // (RATE_HALVES + mixer.rate[2])
+    mixer.rate[2] += 1
 
 
 @inlined

@@ -65,8 +65,8 @@ class Predictor(NamedTuple):
     around: Integers
 
     @classmethod
-    def of(cls, width: int, channels: int = 1) -> Self:
-        """One that has seen nothing yet, for images of a width."""
+    def of(cls, width: int, channels: int = 1, linear: int = LINEAR) -> Self:
+        """One that has seen nothing yet, for images of a width. linear: how many of the linear predictions it makes."""
         weights = np.zeros((channels, LINEAR, NEAR + BEFORE), np.int64)
         weights[..., 2], weights[..., 3] = -START, START
         sizes = (
@@ -78,7 +78,7 @@ class Predictor(NamedTuple):
             4,
         )
         memory = [np.zeros(size, np.int64) for size in sizes]
-        return cls(NEIGHBOURS, COUNTS, LOOKS_BACK, GAINS, weights, *memory)
+        return cls(NEIGHBOURS, COUNTS[:linear], LOOKS_BACK[:linear], GAINS[:linear], weights, *memory)
 
 
 @inlined
@@ -155,14 +155,14 @@ def blend(predictor, i, j):
 
 
 @inlined
-def predict(predictor, before, back, channel, i, j, most):
-    """The prediction of a sample of a channel, in 1/16, from those before it and, if `back`, the image before."""
+def fill_predictions(predictor, before, back, channel, i, j, most):
+    """Predictions of a sample of a channel, from those before it and, if `back`, the image before."""
     weights, seen, predictions = predictor.weights[channel], predictor.seen, predictor.predictions
     look(predictor, i, j)
     if back:
         look_back(predictor, before, i, j)
     w, n = predictor.around[0], predictor.around[1]
-    for m in range(LINEAR):
+    for m in range(len(predictor.counts)):
         total = np.int64(0)
         for k in range(predictor.counts[m]):
             total += weights[m, k] * seen[k]  # below 2**40
@@ -171,6 +171,12 @@ def predict(predictor, before, back, channel, i, j, most):
                 total += weights[m, k] * seen[k]
         predictions[m] = min(max(8 * (w + n) + (total >> WEIGHT_BITS - 3), 0), 16 * most)
     predictions[LINEAR] = 16 * min(max(median(w, n, predictor.around[2]), 0), most)
+
+
+@inlined
+def predict(predictor, before, back, channel, i, j, most):
+    """The prediction of a sample, in 1/16."""
+    fill_predictions(predictor, before, back, channel, i, j, most)
     return blend(predictor, i, j)
 
 
@@ -191,7 +197,7 @@ def follow(predictor, back, channel, i, j, x):
     predictor.rows[i % ROWS, j + PAD] = x
     for m in range(PREDICTIONS):
         errors[m, j + 2] = abs(16 * x - predictor.predictions[m])
-    for m in range(LINEAR):
+    for m in range(len(predictor.counts)):
         error, count = 16 * x - predictor.predictions[m], predictor.counts[m]
         looks = back and predictor.looks_back[m]
         energy = 4 * count + count * error * error // 6400

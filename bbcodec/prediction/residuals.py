@@ -4,7 +4,8 @@
 An error is coded as whether there is one, its sign, how many bits it has, one by one, the three bits below the
 highest, and the others as they are. The probability of each decision is mixed (`mixing`) from counters in seven
 contexts, and from a logistic distribution around the prediction, as wide as errors were where those before were like
-here.
+here. Samples of 16 bits have better predictions (`refinement`), and errors as large as where more of those before, and
+the prediction, were like here.
 """
 
 from __future__ import annotations
@@ -19,8 +20,16 @@ from bbcodec.coder.kernels.arithmetic import cubic
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
 from bbcodec.prediction.groups import Most, Values, code, code_bits, decode_groups, encode_groups
-from bbcodec.prediction.mixing import STRETCH_BITS, Mixer, learn, next_sample, probability
-from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, end_row, follow, predict
+from bbcodec.prediction.mixing import RATE, STRETCH_BITS, Mixer, learn, next_sample, probability
+from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, blend, end_row, fill_predictions, follow
+from bbcodec.prediction.refinement import (
+    VALUES,
+    Refinement,
+    corrected,
+    predict_by_neighbours,
+    refine,
+    surroundings,
+)
 
 ZERO, SIGN, SIZE, BIT = 0, 1, 2, 3  # kinds of decisions; of the first two there is one each
 MODELLED_BITS: Final = 3  # below the highest
@@ -35,18 +44,21 @@ SCALE: Final = 184  # 1/256: of the scale of a logistic distribution to its mean
 LEAST_SCALE: Final = 179  # 1/256 of 1/16
 FORGET: Final = 400  # samples
 START_WEIGHTS: Final = 2**14, 2**14  # of contexts and of the logistic distribution
+WIDE_RATE: Final = 10  # of the mixer, for samples of 16 bits: much of their errors is noise
 WHOLE: Final = 1 << CUMULATIVE_BITS
 
 
 class Coder(NamedTuple):
-    """What images are coded by: a predictor, a mixer, and how large errors were, in 1/16.
+    """What images are coded by: a predictor, a mixer, and how large errors were, in 1/16. wide: samples of 16 bits.
 
-    logistic: the table. sizes (C, 2, ACTIVITIES): sums of errors by activity, and how many. errors (3, W + 8): of the
+    logistic: the table. sizes (C, 2, K): sums of errors by class, and how many. errors (3, W + 8): of the
     row and the two above. past (H, W): of the plane before, where this one was not coded yet. position (1,): the words
     of the stack, or the steps that will be pushed on it.
     """
 
+    wide: bool
     predictor: Predictor
+    refinement: Refinement
     mixer: Mixer
     logistic: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
@@ -55,15 +67,17 @@ class Coder(NamedTuple):
     position: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, channels: int, height: int, width: int) -> Self:
+    def of(cls, channels: int, height: int, width: int, wide: bool) -> Self:
         """One that has seen nothing yet: errors are first as large as those around."""
         q = np.arange(ACTIVITIES, dtype=np.int64)
         first = np.stack([np.maximum((4 + q % 4 << q // 4) * 45 >> 8, 1), np.ones_like(q)])
-        sizes = np.stack([first] * channels)
+        sizes = np.stack([first.repeat(VALUES if wide else 1, 1)] * channels)
         memory = [np.zeros(shape, np.int64) for shape in ((3, width + 8), (height, width), 1)]
         return cls(
-            Predictor.of(width, channels),
-            Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS),
+            wide,
+            Predictor.of(width, channels, LINEAR - 1 if wide else LINEAR),
+            Refinement.of(channels if wide else 0),
+            Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS, WIDE_RATE if wide else RATE),
             LOGISTIC,
             sizes,
             *memory,
@@ -109,7 +123,10 @@ def fill_contexts(coder, i, j, guess, activity):
 
 @inlined
 def decide(bit, decision, level, beyond, mass, channel, decode, heads, words, coder):
-    """A decision of which the logistic distribution says beyond / mass; 0 <= beyond."""
+    """A decision of which the logistic distribution says beyond / mass; 0 <= beyond.
+
+    All are int64, so that this is compiled once.
+    """
     own = coder.mixer.stretch[min((beyond << STRETCH_BITS) // max(mass, 1), (1 << STRETCH_BITS) - 1)]
     bit = code(bit, probability(coder.mixer, channel, decision, level, own), decode, heads, words, coder.position)
     learn(coder.mixer, channel, decision, level, bit)
@@ -130,7 +147,7 @@ def code_size(size, off, rate, level, mass, channel, decode, heads, words, coder
     """
     count, kind, beyond = 1, level + SIZE, tail(24 + off, rate, coder)
     while count < MOST_BITS and decide(
-        size >> count > 0, SIZES + count - 1, kind, beyond, mass, channel, decode, heads, words, coder
+        np.int64(size >> count > 0), SIZES + count - 1, kind, beyond, mass, channel, decode, heads, words, coder
     ):
         count += 1
         mass = beyond
@@ -151,33 +168,35 @@ def code_size(size, off, rate, level, mass, channel, decode, heads, words, coder
 
 
 @inlined
-def code_sample(x, guess, activity, channel, decode, heads, words, coder):
-    """Code a sample x, or decode it, given its prediction in 1/16; returns it."""
-    scale = max(coder.sizes[channel, 0, activity] * SCALE // coder.sizes[channel, 1, activity], LEAST_SCALE)
+def code_sample(x, guess, activity, kind, channel, decode, heads, words, coder):
+    """Code a sample x, or decode it, given its prediction in 1/16 and the class of its error; returns it."""
+    scale = max(coder.sizes[channel, 0, kind] * SCALE // coder.sizes[channel, 1, kind], LEAST_SCALE)
     rate = (1 << FRACTION_BITS + 12) // scale
     level = min(activity // 2, 39) * 4
     whole = guess + 8 >> 4
     off = 16 * whole - guess  # -7 to 8
     below, above = tail(8 - off, rate, coder), tail(8 + off, rate, coder)
     mass = below + above
-    if not decide(x != whole, 0, level + ZERO, mass, WHOLE, channel, decode, heads, words, coder):
+    other, all_mass = np.int64(x != whole), np.int64(WHOLE)
+    if not decide(other, np.int64(ZERO), level + ZERO, mass, all_mass, channel, decode, heads, words, coder):
         return whole
-    up = decide(x > whole, 1, level + SIGN, above, mass, channel, decode, heads, words, coder)
+    higher = np.int64(x > whole)
+    up = decide(higher, np.int64(SIGN), level + SIGN, above, mass, channel, decode, heads, words, coder)
     sign, mass = (1, above) if up else (-1, below)
     return whole + sign * code_size(abs(x - whole), sign * off, rate, level, mass, channel, decode, heads, words, coder)
 
 
 @inlined
-def remember(coder, channel, i, j, error, activity):
+def remember(coder, channel, i, j, error, kind):
     """An error, in 1/16, and its size, of which there are FORGET or less, the older ones counting half."""
     coder.errors[i % 3, j + 4] = error
     coder.past[i, j] = error
     sizes = coder.sizes[channel]
-    sizes[0, activity] += abs(error)
-    sizes[1, activity] += 1
-    if sizes[1, activity] > FORGET:
-        sizes[0, activity] >>= 1
-        sizes[1, activity] >>= 1
+    sizes[0, kind] += abs(error)
+    sizes[1, kind] += 1
+    if sizes[1, kind] > FORGET:
+        sizes[0, kind] >>= 1
+        sizes[1, kind] >>= 1
 
 
 @compiled
@@ -189,41 +208,54 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
     """
     _, channels, height, width = values.shape
     coder.position[0] = n
+    predictor, refinement = coder.predictor, coder.refinement
     for row in range(first, last):
         number, channel, i = row // (channels * height), row // height % channels, row % height
         plane, before = values[number, channel], values[max(number - 1, 0), channel]
         if channel > 0:
             before = values[number, channel - 1]
         back = number > 0 or channel > 0
-        begin_row(coder.predictor, i)
+        begin_row(predictor, i)
         if i == 0:
             coder.errors[:] = 0
         here, above, top = coder.errors[i % 3], coder.errors[(i - 1) % 3], coder.errors[(i - 2) % 3]
         here[:] = 0
         for j in range(width):
-            guess = predict(coder.predictor, before, back, channel, i, j, most[channel])
+            fill_predictions(predictor, before, back, channel, i, j, most[channel])
+            if coder.wide:
+                predict_by_neighbours(refinement, predictor, back, channel, most[channel])
+            guess = mean = blend(predictor, i, j)
             near = 2 * (abs(here[j + 3]) + abs(above[j + 4])) + abs(above[j + 3]) + abs(above[j + 5])
-            activity = quarters(near + abs(here[j + 2]) + abs(top[j + 4]) >> 3)
+            near = near + abs(here[j + 2]) + abs(top[j + 4]) >> 3
+            activity = kind = quarters(near)
+            if coder.wide:
+                guess = corrected(refinement, predictor, here, above, top, channel, j, mean, most[channel])
+                kind = quarters(surroundings(here, above, top, j) >> 4) * VALUES
+                kind += VALUES * guess // (16 * most[channel] + 1)
             fill_contexts(coder, i, j, guess, activity)
             next_sample(coder.mixer)
-            x = code_sample(np.int64(plane[i, j]), guess, activity, channel, decode, heads, words, coder)
+            x = code_sample(np.int64(plane[i, j]), guess, activity, kind, channel, decode, heads, words, coder)
             if decode:
                 if not 0 <= x <= most[channel] or coder.position[0] < 0:
                     return UNDERFLOW
                 plane[i, j] = x
-            remember(coder, channel, i, j, 16 * x - guess, activity)
-            follow(coder.predictor, back, channel, i, j, x)
+            if coder.wide:
+                refine(refinement, predictor, back, channel, x, mean, guess, near)
+            remember(coder, channel, i, j, 16 * x - guess, kind)
+            follow(predictor, back, channel, i, j, x)
         for j in range(4):
             here[width + 4 + j] = here[width + 3]
-        end_row(coder.predictor, i, width)
+        end_row(predictor, i, width)
     return coder.position[0]
 
 
-def encode(values: Values, most: Most) -> bytes:
-    """Messages of the groups of rows of images (N, C, H, W)."""
-    return encode_groups(code_rows, Coder.of(*values.shape[1:]), values, most, STEPS_A_SAMPLE)
+def encode(values: Values, most: Most, wide: bool) -> bytes:
+    """Messages of the groups of rows of images (N, C, H, W), wide: of 16 bits."""
+    _, channels, height, width = values.shape
+    return encode_groups(code_rows, Coder.of(channels, height, width, wide), values, most, STEPS_A_SAMPLE)
 
 
-def decode(data: bytes, shape: tuple[int, int, int, int], most: Most) -> Values:
+def decode(data: bytes, shape: tuple[int, int, int, int], most: Most, wide: bool) -> Values:
     """The images of `encode`. Raises DamagedArchive."""
-    return decode_groups(code_rows, Coder.of(*shape[1:]), data, shape, most)
+    _, channels, height, width = shape
+    return decode_groups(code_rows, Coder.of(channels, height, width, wide), data, shape, most)

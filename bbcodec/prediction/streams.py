@@ -71,7 +71,7 @@ def _pack_errors(images: Samples, parts: int) -> bytes:
     ranks = np.stack([values.ranks(plane) for values, plane in zip(used, planes, strict=True)], 1)
     most = np.array([values.most for values in used])
     head = bytes([taken[0] | _wide(images.dtype)]) + taken[1:] + pack_varint(parts)
-    return head + b"".join(values.pack() for values in used) + residuals.encode(ranks, most)
+    return head + b"".join(values.pack() for values in used) + residuals.encode(ranks, most, images.dtype == np.uint16)
 
 
 def _unpack_errors(head: bytes, data: bytes, shape: Shape) -> Samples:
@@ -81,7 +81,7 @@ def _unpack_errors(head: bytes, data: bytes, shape: Shape) -> Samples:
         values, position = UsedValues.take(data, position)
         used.append(values)
     most = np.array([values.most for values in used])
-    ranks = residuals.decode(data[position:], (count, channels, height, width), most)
+    ranks = residuals.decode(data[position:], (count, channels, height, width), most, bool(head[0] & WIDE))
     planes = np.stack([values.values(ranks[:, channel]) for channel, values in enumerate(used)])
     return from_planes(planes, bytes([head[0] & ~WIDE]) + head[1:], _dtype(head[0]))
 
