@@ -32,7 +32,7 @@ LONGEST_WAIT: Final = 60.0  # seconds that a process waits for code that another
 
 # Without numba's reference counts (`_nrt`): they are atomic and surround every call of a function that takes arrays,
 # which made pushes five times slower. So kernels allocate nothing. And without what would make a function callable from
-# C and, of inlined ones, from Python, which took a third of the time of compiling.
+# C and, of inlined ones, from Python, which took up to a third of the time of compiling.
 _OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
