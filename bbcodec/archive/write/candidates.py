@@ -22,6 +22,7 @@ from bbcodec.archive.write.trials import (
     EVEN,
     EVEN_MIXED,
     PictureTrials,
+    drawn,
     least_sheet,
     middle_strips,
     repetition,
@@ -53,7 +54,7 @@ NEW_SLACK: Final = 1.05
 LARGE_GAIN: Final = 0.98
 REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
-HARD_LEAST: Final = 0.75  # and it gets no shorter than this
+HARD_LEAST: Final = 0.85  # and it gets no shorter than this
 PLACE_BYTES: Final = 4  # about what directories need for one more place
 
 Costs = NDArray[np.float64]
@@ -335,7 +336,8 @@ def encode_sheets(images: Pixels, options: StorageOptions, best: Candidate) -> I
         if most[coding] < 2 or (settle and least_sheet(coding.name, few, limit) > limit):
             continue
         size = len(coding.encode_sheet(few, hard=False))
-        may_shrink = coding.hard_sheets and (not settle or HARD_LEAST * size < bar)
+        near = HARD_LEAST * size < (bar if settle else SAMPLE_SLACK * bar)
+        may_shrink = coding.hard_sheets and (options.thorough or (near and drawn(few)))
         untold = all_of_them and (may_shrink or options.thorough)
         if size < limit or untold or (learned and not settle):
             hard = may_shrink and len(coding.encode_sheet(few, hard=True)) < HARD_GAIN * size

@@ -177,9 +177,14 @@ def middle_strips(images: Pixels) -> Pixels | None:
     height, width, channels = images.shape[1:]
     rows = max(height // 8, -(-STRIP_SAMPLES // (width * channels)))
     some = images[:: -(-len(images) // MANY_STRIPS)]
-    if 4 * rows > height or any(residuals(image)[0] >= FEW_ALIKE for image in some):
+    if 4 * rows > height or any(map(drawn, some[:, None])):
         return None
     return np.ascontiguousarray(some[:, (height - rows) // 2 :][:, :rows])
+
+
+def drawn(images: Pixels) -> bool:
+    """Whether images (N, H, W, C) are drawings: many pixels are as those beside them, or colours are few."""
+    return residuals(images.reshape(-1, *images.shape[2:]))[0] >= FEW_ALIKE
 
 
 def residuals(image: Samples) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from bbcodec.archive.write.trials import (
     FEW_ALIKE,
     OF_ENTROPY,
     PictureTrials,
+    drawn,
     least_lzma,
     least_sheet,
     middle_strips,
@@ -22,7 +23,7 @@ from bbcodec.images.codings import coding_named
 RANDOM = np.random.default_rng(0)
 
 
-def drawn(side, colours):
+def rectangles(side, colours):
     """Rectangles in a few colours."""
     image = np.zeros((side, side, 3), np.uint8)
     for _ in range(30):
@@ -38,14 +39,14 @@ IMAGES = {
     "smooth RGBA": (smooth(90, 120, 4), 256),
     "noise": (noise(50, 60, 3), 256),
     "little noise": (noise(6, 10, 3), 256),
-    "drawn": (drawn(200, 3), 256),
-    "drawn grey": (drawn(200, 8)[..., :1], 256),
+    "drawn": (rectangles(200, 3), 256),
+    "drawn grey": (rectangles(200, 8)[..., :1], 256),
     "tiny": (natural(1, 9, 7, 3)[0], 256),
     "one pixel": (noise(1, 1, 1), 256),
     "flat": (np.full((60, 60, 3), 9, np.uint8), 256),
     "repeated": (np.tile(noise(40, 40, 3), (4, 4, 1)), 256),
     "strokes": (strokes(1)[0], 2),
-    "two levels": (drawn(100, 2)[..., :1] & 1, 2),
+    "two levels": (rectangles(100, 2)[..., :1] & 1, 2),
 }
 
 
@@ -159,6 +160,14 @@ def test_strips_are_the_middle_of_photos(shape, strips, rows):
     assert np.array_equal(found, images[:: -(-len(images) // 8), rows])
 
 
-@pytest.mark.parametrize("images", [natural(2, 80, 60, 3), drawn(300, 9)[None], np.full((1, 200, 200, 3), 7, np.uint8)])
+@pytest.mark.parametrize(
+    "images", [natural(2, 80, 60, 3), rectangles(300, 9)[None], np.full((1, 200, 200, 3), 7, np.uint8)]
+)
 def test_small_images_and_drawings_have_no_strips(images):
     assert middle_strips(images) is None
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_repeats_pixels_or_has_few_colours_is_drawn(name):
+    photos = ("natural", "natural grey", "smooth", "smooth RGBA", "noise", "repeated")
+    assert drawn(IMAGES[name][0][None]) == (name not in photos)
