@@ -52,7 +52,7 @@ SAMPLE_SLACK: Final = 1.25  # a larger sheet is shorter than its sample says,
 # by at most 4 % (LZMA by 12 %, but it is no rival there) where images do not repeat each other.
 NEW_SLACK: Final = 1.05
 LARGE_GAIN: Final = 0.98
-REPETITION: Final = 0.1, 0.3  # from which they do; and from which all codings are tried on all images
+REPETITION: Final = 0.05, 0.3  # from which they do; and from which all codings are tried on all images
 HARD_GAIN: Final = 0.95  # sheets are coded hard where a sample gets so much shorter: 0.83 on sprites, 0.98 on digits
 HARD_LEAST: Final = 0.85  # and it gets no shorter than this
 PLACE_BYTES: Final = 4  # about what directories need for one more place
