@@ -200,10 +200,10 @@ def sixteen_bits(top: Path) -> None:
 
 
 @pinned(
-    "f556988932adc3a33002641b8706b240", "DSSSBB",
+    "73cdfd1177a9babb1c5630a3ec8e4bf0", "DSSSBB",
     {"raw L1: sheet predicted": 2, "segments L1: sheet predicted": 1, "segments L16: predicted": 1,
-     "raw L8: sheet predicted": 2, "segments L8: sheet predicted": 1, "raw RGB8: sheet webp": 3,
-     "segments RGB8: sheet webp": 1},
+     "raw L8: sheet predicted": 2, "segments L8: sheet predicted": 1, "raw RGB8: sheet lzma-planar": 3,
+     "segments RGB8: sheet lzma-planar": 1},
 )  # fmt: skip
 def raw_layouts(top: Path) -> None:
     pixels = natural(1, 30, 41, 3)[0]
