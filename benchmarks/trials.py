@@ -25,7 +25,17 @@ from bbcodec.archive.summary import FileReport
 from bbcodec.codec.catalogue import find_codec
 from bbcodec.options import RunOptions, StorageOptions
 
-SETS = ("kodak", "photos", "bundled", "microscopy", "sprites", "strange", "digits", "small photos", "arrays")
+SETS = {
+    "kodak": "Kodak, 24 photos",
+    "photos": "50 photos of the validation set",
+    "bundled": "pictures of scikit-image",
+    "microscopy": "microscopy, every third image of the test set",
+    "sprites": "Dungeon Crawl tiles",
+    "strange": "images made by tests/strange.py",
+    "digits": "MNIST digits as files",
+    "small photos": "CIFAR-10 images as files",
+    "arrays": "arrays of MNIST, CIFAR-10, and microscopy",
+}
 
 
 def fill(name: str, data: Path, folder: Path, few: int) -> bool:
@@ -116,8 +126,9 @@ def main() -> None:
     codecs = ["photo-3", "grey-3", "mnist-binary-3"]
     parser.add_argument("--codecs", nargs="*", default=codecs, help="names or files of codecs")
     options = parser.parse_args()
-    data = "Kodak, 50 photos, pictures of scikit-image, microscopy, sprites, tests/strange.py, MNIST, CIFAR-10"
-    save(options, parser, data, {"codecs": [Path(one).stem for one in options.codecs], "sets": dict(rows(options))})
+    found = dict(rows(options))
+    result = {"codecs": [Path(one).stem for one in options.codecs], "sets": found}
+    save(options, parser, "; ".join(SETS[name] for name in found), result)
 
 
 if __name__ == "__main__":
