@@ -115,7 +115,7 @@ def encode_plane(
 def settled_by_strips(
     pool: CodecPool, images: Pixels, levels: int, options: StorageOptions
 ) -> Literal["learned", "predicted"] | None:
-    """Which of a learned codec and `predicted` takes fewer bytes for photos, if strips of all leave no doubt."""
+    """Which of a learned codec and `predicted` takes fewer bytes for photos, if their strips leave no doubt."""
     if options.thorough or options.fast or levels != 256 or not pool.fitting(images, levels):
         return None
     strips = middle_strips(images)

@@ -28,6 +28,7 @@ from bbcodec.archive.write.coded import SharedPiece
 from bbcodec.archive.write.trials import PictureTrials
 from bbcodec.codec.pool import CodecPool, CodecSource
 from bbcodec.images.codings import base, coding_named
+from bbcodec.images.codings.webp import WebPCoding
 from bbcodec.options import StorageOptions
 
 PLAIN = StorageOptions()
@@ -123,6 +124,26 @@ def test_a_coding_that_is_far_from_the_best_on_a_few_is_not_tried_on_all(monkeyp
     encode_plane(pool_of(GREY, load=Watching), flat, 256, PLAIN)
     encode_plane(pool_of(GREY, load=Watching), familiar(count=9), 256, PLAIN)
     assert seen == [2, 2, 9]
+
+
+def test_sheets_of_photos_are_not_coded_hard(monkeypatch):
+    """Drawings are where they come near: patterns that repeat at odd places, which predictions do not see."""
+    efforts = []
+    encode = WebPCoding.encode_picture
+
+    def watched(self, pixels, effort):
+        efforts.append(effort)
+        return encode(self, pixels, effort)
+
+    monkeypatch.setattr(WebPCoding, "encode_picture", watched)
+    pieces = noise(40, 4, 4, 3).repeat(2, 1).repeat(2, 2)
+    chosen = np.random.default_rng(0).integers(0, 40, (9, 4, 4))
+    drawings = pieces[chosen].transpose(0, 1, 3, 2, 4, 5).reshape(9, 32, 32, 3)
+    for images, hard in ((drawings, True), (natural(9, 32, 32, 3), False)):
+        efforts.clear()
+        best = replace(encode_each(images, 256, PLAIN), costs=np.full(9, 1e6))
+        list(encode_sheets(images, PLAIN, best))
+        assert ("hard sheet" in efforts) == hard
 
 
 def rival_of_predictions(share, seen):
