@@ -75,7 +75,7 @@ class PlainPredictor:
         for m in range(5):
             self.wrong[i, j, m] = abs(16 * x - self.p[m])
         for m, a in enumerate(self.weights):
-            d, count = 16 * x - self.p[m], self.COUNTS[m]
+            d, count = min(max(16 * x - self.p[m], -(2**17)), 2**17), self.COUNTS[m]
             energy = 4 * count + count * d * d // 6400 + sum(self.f[k] ** 2 for k in self.sees(m))
             step = 2**20 * self.GAINS[m] * d // energy
             for k in self.sees(m):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.vectors import LANES
 from bbcodec.distributions.coding import Integers
 from bbcodec.distributions.gaussian import Gaussian
-from bbcodec.engine.vectors import LANES
 
 
 class GroupedGaussian(Gaussian):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.vectors import LANES
 from bbcodec.distributions.coding import Integers, log2s, whole
 from bbcodec.distributions.logistic import PRECISION_BITS, LogisticMixture
 from bbcodec.engine.compiling import choose
 from bbcodec.engine.logistic import Mixture, mixture, mixture_intervals, mixture_pop, mixture_push, room
-from bbcodec.engine.vectors import LANES
 from bbcodec.errors import CoderError
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.coder.tables import BERNOULLI
+from bbcodec.coder.vectors import LANES
 from bbcodec.engine.compiling import inlined, part
 from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, slot_of, take
-from bbcodec.engine.vectors import LANES
 
 PRECISION: Final = 24  # bits
 LOGIT_BOUND: Final = 2047

@@ -24,9 +24,9 @@ from bbcodec.coder.tables import (
     QUANTILE,
     QUANTILES,
 )
+from bbcodec.coder.vectors import LANES
 from bbcodec.engine.compiling import inlined, part
 from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, slot_of, take
-from bbcodec.engine.vectors import LANES
 
 PRECISION: Final = 28  # bits
 MEAN_BOUND: Final = 2047

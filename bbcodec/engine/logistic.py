@@ -29,23 +29,20 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bbcodec.engine.compiling import address, compiled, inlined, part
-from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, put_all, slot_of, take
-from bbcodec.engine.vectors import (
+from bbcodec.coder.vector_memory import gather, load, store, transpose
+from bbcodec.coder.vectors import (
     LANES,
     clamp,
-    gather,
     greatest,
     leading_zeros,
-    load,
     quotient,
     select,
     shift_logical,
     smallest,
     spread,
-    store,
-    transpose,
 )
+from bbcodec.engine.compiling import address, compiled, inlined, part
+from bbcodec.engine.rans import OUTSIDE, UNDERFLOW, put_all, slot_of, take
 from bbcodec.errors import InexactArithmetic
 
 DIGEST: Final = "d68e1f067d5dbbbac2acfdce6076686a"

@@ -23,10 +23,11 @@ import numpy.typing as npt
 from bbcodec.coder.kernels.arithmetic import INFORMATION_BITS, log2_of
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import LOG2
+from bbcodec.coder.vector_memory import load, store
+from bbcodec.coder.vectors import LANES, clamp
 from bbcodec.engine.compiling import address, clear, compiled, inlined, part
 from bbcodec.engine.local_net import SKEW
 from bbcodec.engine.logistic import PRECISION, Mixture, learn, prepare, starts_of, turn
-from bbcodec.engine.vectors import LANES, clamp, load, store
 from bbcodec.engine.waves import (
     NO_COSTS,
     LocalCoder,
@@ -38,7 +39,7 @@ from bbcodec.engine.waves import (
     wave_of,
 )
 from bbcodec.prediction.groups import GROUP, code, code_bits, pack_group, take_group
-from bbcodec.prediction.mixing import INPUT_BOUND, PROBABILITY_BITS, Mixer, next_sample, probability
+from bbcodec.prediction.mixing import INPUT_BOUND, PROBABILITY_BITS, Mixer, find_counters, next_sample, probability
 from bbcodec.prediction.mixing import learn as learn_decision
 from bbcodec.prediction.residuals import coarse, quarters
 
@@ -206,6 +207,7 @@ def code_sample(x, pixels, errors, c, i, j, pixel, decode, heads, words, family,
     doubt = min((PRECISION << INFORMATION_BITS) - log2_of(nearest, mixing.log2) >> INFORMATION_BITS - 2, DOUBTS - 1)
     fill_contexts(mixing, pixels, errors, c, i, j, whole, doubt)
     next_sample(mixing.mixer)
+    find_counters(mixing.mixer)
     level = 4 * doubt
     if decide(np.int64(x != whole), 0, level + ZERO, below + above, nearest, c, decode, heads, words, mixing):
         up = decide(np.int64(x > whole), 1, level + SIGN, above, below, c, decode, heads, words, mixing)

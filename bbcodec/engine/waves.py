@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from bbcodec.coder.kernels.arithmetic import INFORMATION_BITS, log2_of
 from bbcodec.coder.tables import LOG2
+from bbcodec.coder.vectors import LANES
 from bbcodec.engine.compiling import Kernels, address, choose, clear, compiled, inlined, part
 from bbcodec.engine.families import Family, Nothing, note, pop_pixels, room, support
 from bbcodec.engine.local_net import SKEW, Integers, Packed, padded
@@ -32,7 +33,6 @@ from bbcodec.engine.products import (
     wide_to_words,
 )
 from bbcodec.engine.rans import put_all
-from bbcodec.engine.vectors import LANES
 from bbcodec.errors import CoderError
 
 if TYPE_CHECKING:

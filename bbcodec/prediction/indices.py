@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bbcodec.coder.compilation import compiled, inlined
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.prediction.groups import Most, Values, code, decode_groups, encode_groups
-from bbcodec.prediction.mixing import CONTEXT_ROWS, Mixer, learn, next_sample, probability
+from bbcodec.prediction.mixing import CONTEXT_ROWS, Mixer, find_counters, learn, next_sample, probability
 from bbcodec.prediction.predictor import NEIGHBOURS
 
 NEAR: Final = 12  # neighbours that are looked at, the first of those of the predictor
@@ -140,6 +140,7 @@ def code_index(x, before, back, i, j, equal, bits, decode, heads, words, coder):
     """Code an index of so many bits, or decode it; returns it."""
     near, level = coder.near, KINDS * (equal & (1 << FEW_PAIRS) - 1)
     fill_contexts(coder, before, back, i, j, equal)
+    find_counters(coder.mixer)
     for k in range(LIKE):
         asked = False
         for m in range(k):
@@ -147,6 +148,7 @@ def code_index(x, before, back, i, j, equal, bits, decode, heads, words, coder):
         if not asked and decide(x == near[k], k, level + k, decode, heads, words, coder):
             return near[k]
     fill_bit_contexts(coder, before, back, i, j)
+    find_counters(coder.mixer)
     known = np.int64(1)
     for k in range(bits):
         bit = x >> bits - 1 - k & 1

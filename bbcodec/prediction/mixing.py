@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from bbcodec.coder.compilation import inlined
 from bbcodec.coder.tables import BERNOULLI, BERNOULLI_BITS, LOGIT_BOUND
+from bbcodec.coder.vector_memory import gather, gather_at, load_eight, scatter_at, store
+from bbcodec.coder.vectors import clamp, insert, multiply_shift, small_quotient, smallest, total
 
 CONTEXTS: Final = 7
 INPUTS: Final = CONTEXTS + 1
@@ -42,30 +44,34 @@ def _stretch() -> npt.NDArray[np.int32]:
     return np.clip(np.searchsorted(probabilities, odd) - LOGIT_BOUND, -INPUT_BOUND, INPUT_BOUND).astype(np.int32)
 
 
-_COUNTS = np.arange(COUNT_MOST + 1, dtype=np.int64)
+def _squash() -> npt.NDArray[np.uint16]:
+    """The probability, 2**-16, of a logit + 2047 in 1/128 nat."""
+    probabilities = BERNOULLI[::-1] >> BERNOULLI_BITS - PROBABILITY_BITS
+    return np.asarray(np.clip(probabilities, 1, (1 << PROBABILITY_BITS) - 1), np.uint16)
+
+
 STRETCH: Final = _stretch()
-CONFIDENCE: Final = 512 * _COUNTS // (2 * _COUNTS + 3)  # 1/256: n / (n + 3/2)
-STEPS: Final = 131072 // (2 * _COUNTS + 3)  # 2**-16: 1 / (n + 3/2)
-SQUASH: Final = np.ascontiguousarray(BERNOULLI[::-1])
+SQUASH: Final = _squash()
 
 
 class Mixer(NamedTuple):
     """Tables; what is learned; and memory.
 
-    counters (C, CONTEXTS, CONTEXT_ROWS, decisions); weights of both mixtures, by_decision (C, decisions, INPUTS) and
-    by_level (C, levels, INPUTS). rows (CONTEXTS,): the value of each context, 0 to CONTEXT_ROWS - 1. inputs (INPUTS,):
-    of a decision, in 1/128 nat. outputs (2,): probabilities of the mixtures, 2**-16. rate (3,): of learning, now and in
-    the end, and how many samples there were.
+    counters (C, CONTEXTS * CONTEXT_ROWS * decisions and more); weights of both mixtures, by_decision (C, decisions,
+    INPUTS) and by_level (C, levels, INPUTS). rows (CONTEXTS,): the value of each context, 0 to CONTEXT_ROWS - 1; places
+    (INPUTS,): where its counters are; that of the last input is in vain. Of a decision: counted (INPUTS,), its
+    counters; inputs (INPUTS,), in 1/128 nat; and outputs (2,), probabilities of the mixtures, 2**-16. rate (3,): of
+    learning, now and in the end, and how many samples there were.
     """
 
     stretch: npt.NDArray[np.int32]
-    squash: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.int64]
-    steps: npt.NDArray[np.int64]
+    squash: npt.NDArray[np.uint16]
     counters: npt.NDArray[np.int32]
     by_decision: npt.NDArray[np.int32]
     by_level: npt.NDArray[np.int32]
     rows: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    counted: npt.NDArray[np.int32]
     inputs: npt.NDArray[np.int32]
     outputs: npt.NDArray[np.int64]
     rate: npt.NDArray[np.int64]
@@ -73,21 +79,22 @@ class Mixer(NamedTuple):
     @classmethod
     def of(cls, channels: int, decisions: int, levels: int, start: tuple[int, int], rate: int = RATE) -> Self:
         """One that knows nothing yet. start: weights, 2**-16, of each context and of the logit that the caller has."""
-        counters = np.zeros((channels, CONTEXTS, CONTEXT_ROWS, decisions), np.int32)
+        end = CONTEXTS * CONTEXT_ROWS * decisions
+        counters = np.zeros((channels, end + decisions), np.int32)
         weights = np.array([start[0]] * CONTEXTS + [start[1]], np.int32)
         by_decision = np.tile(weights, (channels, decisions, 1))
         by_level = np.tile(weights, (channels, levels, 1))
-        rows, inputs = np.zeros(CONTEXTS, np.int64), np.zeros(INPUTS, np.int32)
+        rows, places = np.zeros(CONTEXTS, np.int64), np.full(INPUTS, end)
+        counted, inputs = np.zeros((2, INPUTS), np.int32)
         outputs, rates = np.zeros(2, np.int64), np.array([0, rate, 0])
-        tables = STRETCH, SQUASH, CONFIDENCE, STEPS
-        return cls(*tables, counters, by_decision, by_level, rows, inputs, outputs, rates)
+        learned = counters, by_decision, by_level
+        return cls(STRETCH, SQUASH, *learned, rows, places, counted, inputs, outputs, rates)
 
 
 @inlined
 def squashed(mixer, logit):
     """The probability of a logit in 1/128 nat, 2**-16: 1 to 65,535."""
-    p = mixer.squash[min(max(logit, -LOGIT_BOUND), LOGIT_BOUND) + LOGIT_BOUND] >> BERNOULLI_BITS - PROBABILITY_BITS
-    return min(max(p, 1), (1 << PROBABILITY_BITS) - 1)
+    return np.int64(mixer.squash[min(max(logit, -LOGIT_BOUND), LOGIT_BOUND) + LOGIT_BOUND])
 
 
 @inlined
@@ -98,48 +105,50 @@ def next_sample(mixer):
 
 
 @inlined
-def product(weights, inputs):
-    """The sum of inputs by weights, in 32 bits."""
-    total = np.int32(0)
-    for k in range(INPUTS):
-        total = np.int32(total + np.int32(weights[k] * inputs[k]))
-    return np.int64(total)
-
-
-@inlined
-def move(weights, inputs, step):
-    """Move weights along the inputs. step: below 2**18, so that products are below 2**28."""
-    for k in range(INPUTS):
-        moved = np.int32(np.int32(inputs[k] * step) + np.int32(1 << RATE_BITS[1] - 1)) >> RATE_BITS[1]
-        weights[k] = min(max(np.int32(weights[k] + moved), np.int32(-WEIGHT_BOUND)), np.int32(WEIGHT_BOUND))
+def find_counters(mixer):
+    """After the contexts have their values, before the decisions that see these."""
+    decisions = mixer.by_decision.shape[1]
+    for c in range(CONTEXTS):
+        mixer.places[c] = (c * CONTEXT_ROWS + mixer.rows[c]) * decisions
 
 
 @inlined
 def probability(mixer, channel, decision, level, own):
-    """The probability of a one, 2**-16, 1 to 65,535. own: the logit that the caller has, +-INPUT_BOUND."""
-    inputs = mixer.inputs
-    for c in range(CONTEXTS):
-        counter = np.int64(mixer.counters[channel, c, mixer.rows[c], decision])
-        logit = np.int64(mixer.stretch[(counter >> COUNT_BITS) + HALF >> 24 - STRETCH_BITS])
-        inputs[c] = logit * mixer.confidence[counter & COUNT_MOST] >> 8
-    inputs[CONTEXTS] = own
-    first = product(mixer.by_decision[channel, decision], inputs)
-    second = product(mixer.by_level[channel, level], inputs)
+    """The probability of a one, 2**-16, 1 to 65,535. own: the logit that the caller has, +-INPUT_BOUND.
+
+    A logit counts n / (n + 3/2) of itself where its counter was moved n times.
+    """
+    counters = gather_at(mixer.counters[channel], mixer.places, decision)
+    count = counters & COUNT_MOST
+    logits = gather(mixer.stretch, (counters >> COUNT_BITS) + HALF >> 24 - STRETCH_BITS)
+    inputs = insert(logits * small_quotient(count << 9, (count << 1) + 3) >> 8, CONTEXTS, own)
+    store(mixer.counted, 0, counters)
+    store(mixer.inputs, 0, inputs)
+    first = np.int64(total(load_eight(mixer.by_decision[channel, decision], 0) * inputs))
+    second = np.int64(total(load_eight(mixer.by_level[channel, level], 0) * inputs))
     mixer.outputs[0] = squashed(mixer, first >> WEIGHT_BITS)
     mixer.outputs[1] = squashed(mixer, second >> WEIGHT_BITS)
     return squashed(mixer, first + second >> WEIGHT_BITS + 1)
 
 
 @inlined
+def move(weights, inputs, error):
+    """Move weights along the inputs. error: below 2**18, so that products are below 2**28."""
+    step = inputs * error + (1 << RATE_BITS[1] - 1) >> RATE_BITS[1]
+    store(weights, 0, clamp(load_eight(weights, 0) + step, -WEIGHT_BOUND, WEIGHT_BOUND))
+
+
+@inlined
 def learn(mixer, channel, decision, level, bit):
-    """Learn what was decided, after `probability` of the same decision and level."""
-    first = ((bit << PROBABILITY_BITS) - mixer.outputs[0]) * mixer.rate[0] >> RATE_BITS[0]
-    second = ((bit << PROBABILITY_BITS) - mixer.outputs[1]) * mixer.rate[0] >> RATE_BITS[0]
-    move(mixer.by_decision[channel, decision], mixer.inputs, np.int32(first))
-    move(mixer.by_level[channel, level], mixer.inputs, np.int32(second))
-    target = HALF - 1 if bit else -HALF
-    for c in range(CONTEXTS):
-        counter = np.int64(mixer.counters[channel, c, mixer.rows[c], decision])
-        count, p = counter & COUNT_MOST, counter >> COUNT_BITS
-        p += (target - p) * mixer.steps[count] >> 16
-        mixer.counters[channel, c, mixer.rows[c], decision] = p << COUNT_BITS | min(count + 1, COUNT_MOST)
+    """Learn what was decided, after `probability` of the same decision and level.
+
+    A counter that was moved n times before is moved by 1 / (n + 3/2) of what it lacks.
+    """
+    inputs, counters, rate = load_eight(mixer.inputs, 0), load_eight(mixer.counted, 0), mixer.rate[0]
+    one, target = bit << PROBABILITY_BITS, HALF - 1 if bit else -HALF
+    move(mixer.by_decision[channel, decision], inputs, (one - mixer.outputs[0]) * rate >> RATE_BITS[0])
+    move(mixer.by_level[channel, level], inputs, (one - mixer.outputs[1]) * rate >> RATE_BITS[0])
+    count, p = counters & COUNT_MOST, counters >> COUNT_BITS
+    p = p + multiply_shift(target - p, small_quotient(1 << 17, (count << 1) + 3), 16)
+    counters = (p << COUNT_BITS) + smallest(count + 1, COUNT_MOST)
+    scatter_at(mixer.counters[channel], mixer.places, decision, counters)

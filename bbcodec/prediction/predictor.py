@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.coder.compilation import compiled, inlined
+from bbcodec.coder.vector_memory import gather_at, load, load_eight, store
+from bbcodec.coder.vectors import EIGHT, as_float, as_int, clamp, floor, insert, lane, least, size, total, totals
 
 # Rows and columns of the neighbours, nearest first.
 NEIGHBOURS: Final = np.array(
@@ -28,57 +30,59 @@ NEIGHBOURS: Final = np.array(
 )  # fmt: skip
 NEAR: Final = 24  # neighbours in the image itself
 BEFORE: Final = 6  # inputs from the image before
-COUNTS: Final = np.array([24, 14, 6, 24])  # neighbours of each linear prediction
-LOOKS_BACK: Final = np.array([True, False, True, True])  # whether it sees the image before
-GAINS: Final = np.array([16384, 4096, 24576, 2048])  # how fast its weights follow
+INPUTS: Final = 32  # these, and two that are always 0: four vectors
+FEWER: Final = np.array([1.0] * 6 + [0.0] * 2)  # of the inputs of a vector
 LINEAR: Final = 4
 PREDICTIONS: Final = 5
+COUNTS: Final = np.array([24.0, 14.0, 6.0, 24.0])  # neighbours of each linear prediction
+GAINS: Final = np.array([16384.0, 4096.0, 24576.0, 2048.0])  # how fast its weights follow
 WEIGHT_BITS: Final = 20
 WEIGHT_BOUND: Final = 2**22
+ERROR_BOUND: Final = 2**17  # 1/16: of what weights follow
 START: Final = 2**18  # of the weight of the corner at the right, and less that of the one at the left: a quarter
 PAD: Final = 4  # columns beside a row
 ROWS: Final = 5  # that are looked at
 ERROR_ROWS: Final = 3
-LEAST_ERROR: Final = 10  # 1/16, added to errors nearby
+LEAST_ERROR: Final = 10.0  # 1/16, added to errors nearby
+NO_PREDICTION: Final = 2.0**40  # added to those of the other lanes, so that these have no share
 
 Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 class Predictor(NamedTuple):
-    """What predictions are made of, int64: constants; what is learned; and memory of the rows above.
+    """What predictions are made of: constants; what is learned; and memory of the rows above.
 
-    weights (C, LINEAR, NEAR + BEFORE); rows (ROWS, W + 2 PAD): samples; errors (ERROR_ROWS, PREDICTIONS, W + 4): of
-    each prediction, in 1/16, absolute; nearby (PREDICTIONS,): sums of these; seen (NEAR + BEFORE,): inputs; predictions
-    (PREDICTIONS,), in 1/16; around (4,): left, above, corner, and above at the right.
+    Vectors of eight hold a number for each prediction in their first lanes; float64 are whole numbers below 2**53.
+    weights (C, LINEAR, INPUTS); rows (ROWS * (W + 2 PAD),): samples; places (NEAR,): where neighbours of the first
+    sample of a row are in these; errors (ERROR_ROWS, W + 4, 8): of each prediction, in 1/16, absolute; seen (INPUTS,):
+    inputs; predictions (8,), in 1/16; around (4,): left, above, corner, and above at the right.
     """
 
     neighbours: Integers
-    counts: Integers
-    looks_back: npt.NDArray[np.bool_]
-    gains: Integers
-    weights: Integers
-    rows: Integers
-    errors: Integers
-    nearby: Integers
-    seen: Integers
-    predictions: Integers
+    fewer: Floats
+    counts: Floats
+    gains: Floats
+    least_errors: Floats
+    weights: Floats
+    rows: npt.NDArray[np.int32]
+    places: Integers
+    errors: npt.NDArray[np.int32]
+    seen: Floats
+    predictions: Floats
     around: Integers
 
     @classmethod
-    def of(cls, width: int, channels: int = 1, linear: int = LINEAR) -> Self:
-        """One that has seen nothing yet, for images of a width. linear: how many of the linear predictions it makes."""
-        weights = np.zeros((channels, LINEAR, NEAR + BEFORE), np.int64)
+    def of(cls, width: int, channels: int = 1) -> Self:
+        """One that has seen nothing yet, for images of a width."""
+        least_errors = np.where(np.arange(EIGHT) < PREDICTIONS, LEAST_ERROR, NO_PREDICTION)
+        constants = NEIGHBOURS, FEWER, np.resize(COUNTS, EIGHT), np.resize(GAINS, EIGHT), least_errors
+        weights = np.zeros((channels, LINEAR, INPUTS))
         weights[..., 2], weights[..., 3] = -START, START
-        sizes = (
-            (ROWS, width + 2 * PAD),
-            (ERROR_ROWS, PREDICTIONS, width + 4),
-            PREDICTIONS,
-            NEAR + BEFORE,
-            PREDICTIONS,
-            4,
-        )
-        memory = [np.zeros(size, np.int64) for size in sizes]
-        return cls(NEIGHBOURS, COUNTS[:linear], LOOKS_BACK[:linear], GAINS[:linear], weights, *memory)
+        rows = np.zeros(ROWS * (width + 2 * PAD), np.int32)
+        errors = np.zeros((ERROR_ROWS, width + 4, EIGHT), np.int32)
+        places, around = np.zeros(NEAR, np.int64), np.zeros(4, np.int64)
+        return cls(*constants, weights, rows, places, errors, np.zeros(INPUTS), np.zeros(EIGHT), around)
 
 
 @inlined
@@ -89,11 +93,15 @@ def median(w, n, corner):
 
 @inlined
 def begin_row(predictor, i):
-    """Before the samples of row i."""
-    rows = predictor.rows
-    first = rows[(i - 1) % ROWS, PAD] if i > 0 else np.int64(0)
+    """Before the samples of row i. Above the first row, there is what is at the left."""
+    rows, places, neighbours = predictor.rows, predictor.places, predictor.neighbours
+    width = len(rows) // ROWS
+    here, above = i % ROWS * width, (i - 1) % ROWS * width
     for j in range(PAD):
-        rows[i % ROWS, j] = first
+        rows[here + j] = rows[above + PAD] if i > 0 else 0
+    for k in range(NEAR):
+        nearest = k if i + neighbours[k, 0] >= 0 else 0
+        places[k] = (i + neighbours[nearest, 0]) % ROWS * width + PAD + neighbours[nearest, 1]
     if i == 0:
         predictor.errors[:] = 0
 
@@ -101,24 +109,20 @@ def begin_row(predictor, i):
 @inlined
 def end_row(predictor, i, width):
     """After the samples of row i."""
-    here = predictor.rows[i % ROWS]
+    end = i % ROWS * (width + 2 * PAD) + PAD + width
     for j in range(PAD):
-        here[width + PAD + j] = here[width + PAD - 1]
+        predictor.rows[end + j] = predictor.rows[end - 1]
 
 
 @inlined
-def look(predictor, i, j):
+def look(predictor, j):
     """Samples nearest to a place to `around`, and neighbours to `seen`: twice what they are, less left and above."""
-    rows, seen, around = predictor.rows, predictor.seen, predictor.around
-    w = rows[i % ROWS, j + PAD - 1]
-    n, corner, right = w, w, w
-    if i > 0:
-        above = rows[(i - 1) % ROWS]
-        n, corner, right = above[j + PAD], above[j + PAD - 1], above[j + PAD + 1]
-    around[0], around[1], around[2], around[3] = w, n, corner, right
-    for k in range(NEAR):
-        up = i + predictor.neighbours[k, 0]
-        seen[k] = 2 * (w if up < 0 else rows[up % ROWS, j + PAD + predictor.neighbours[k, 1]]) - w - n
+    rows, places, around = predictor.rows, predictor.places, predictor.around
+    for k in range(4):
+        around[k] = rows[places[k] + j]
+    for k in range(NEAR // EIGHT):
+        neighbours = gather_at(rows, places[EIGHT * k :], j)
+        store(predictor.seen, k, as_float((neighbours << 1) - (around[0] + around[1])))
 
 
 @inlined
@@ -138,39 +142,45 @@ def look_back(predictor, before, i, j):
 @inlined
 def blend(predictor, i, j):
     """The mean of all predictions of a sample, in 1/16. Powers are at most 2**24, and predictions below 2**20."""
-    errors, nearby = predictor.errors, predictor.nearby
+    errors = predictor.errors
     here, above, top = errors[i % ERROR_ROWS], errors[(i - 1) % ERROR_ROWS], errors[(i - 2) % ERROR_ROWS]
-    least = np.int64(2**40)
-    for m in range(PREDICTIONS):
-        near = 2 * (here[m, j + 1] + above[m, j + 2]) + above[m, j + 1] + above[m, j + 3] + here[m, j] + top[m, j + 2]
-        nearby[m] = near + LEAST_ERROR
-        least = min(least, nearby[m])
-    total = parts = np.int64(0)
-    for m in range(PREDICTIONS):
-        share = (least << 8) // nearby[m]
-        power = share * share * share
-        total += power
-        parts += power * predictor.predictions[m]
-    return parts // total
+    near = (load_eight(here, j + 1) + load_eight(above, j + 2) << 1) + load_eight(above, j + 1)
+    near = near + load_eight(above, j + 3) + load_eight(here, j) + load_eight(top, j + 2)
+    nearby = as_float(near) + load(predictor.least_errors, 0)
+    share = floor(256 * least(nearby) / nearby)
+    power = share * share * share
+    return np.int64(np.floor(total(power * load(predictor.predictions, 0)) / total(power)))
+
+
+@inlined
+def inputs_of(predictor):
+    """All inputs, in four vectors, and the first two of these without the last two inputs of each."""
+    seen, fewer = predictor.seen, load(predictor.fewer, 0)
+    first, second = load(seen, 0), load(seen, 1)
+    return first, second, load(seen, 2), load(seen, 3), first * fewer, second * fewer
+
+
+@inlined
+def heeded(weights, a, b, c, d):
+    """All inputs by the weights of a linear prediction, summed lane by lane."""
+    return load(weights, 0) * a + load(weights, 1) * b + (load(weights, 2) * c + load(weights, 3) * d)
 
 
 @inlined
 def fill_predictions(predictor, before, back, channel, i, j, most):
     """Predictions of a sample of a channel, from those before it and, if `back`, the image before."""
-    weights, seen, predictions = predictor.weights[channel], predictor.seen, predictor.predictions
-    look(predictor, i, j)
+    weights, around = predictor.weights[channel], predictor.around
+    look(predictor, j)
     if back:
         look_back(predictor, before, i, j)
-    w, n = predictor.around[0], predictor.around[1]
-    for m in range(len(predictor.counts)):
-        total = np.int64(0)
-        for k in range(predictor.counts[m]):
-            total += weights[m, k] * seen[k]  # below 2**40
-        if back and predictor.looks_back[m]:
-            for k in range(NEAR, NEAR + BEFORE):
-                total += weights[m, k] * seen[k]
-        predictions[m] = min(max(8 * (w + n) + (total >> WEIGHT_BITS - 3), 0), 16 * most)
-    predictions[LINEAR] = 16 * min(max(median(w, n, predictor.around[2]), 0), most)
+    a, b, c, d, six, fourteen = inputs_of(predictor)
+    second = load(weights[1], 0) * a + load(weights[1], 1) * fourteen
+    third = load(weights[2], 0) * six + load(weights[2], 3) * d
+    sums = totals(heeded(weights[0], a, b, c, d), second, third, heeded(weights[3], a, b, c, d))
+    w, n, corner = around[0], around[1], around[2]
+    linear = clamp(floor(sums * 2.0 ** (3 - WEIGHT_BITS)) + 8 * (w + n), 0, 16 * most)
+    other = 16 * min(max(median(w, n, corner), 0), most)
+    store(predictor.predictions, 0, insert(linear, LINEAR, other))
 
 
 @inlined
@@ -181,35 +191,48 @@ def predict(predictor, before, back, channel, i, j, most):
 
 
 @inlined
-def move(weights, seen, first, last, step):
-    """Weights of inputs first to last by a step."""
-    for k in range(first, last):
-        weights[k] = min(max(weights[k] + (step * seen[k] >> WEIGHT_BITS), -WEIGHT_BOUND), WEIGHT_BOUND)
+def move(weights, k, inputs, step):
+    """Eight weights of a linear prediction, by a step for their inputs."""
+    moved = load(weights, k) + floor(inputs * (step * 2.0**-WEIGHT_BITS))
+    store(weights, k, clamp(moved, -WEIGHT_BOUND, WEIGHT_BOUND))
 
 
 @inlined
-def follow(predictor, back, channel, i, j, x):
+def move_all(weights, a, b, c, d, step):
+    """All weights of a linear prediction, by a step for their inputs."""
+    move(weights, 0, a, step)
+    move(weights, 1, b, step)
+    move(weights, 2, c, step)
+    move(weights, 3, d, step)
+
+
+@inlined
+def follow(predictor, channel, x):
     """Learn from a sample x that was predicted.
 
-    Errors are below 2**21 and inputs below 2**18; a step is below 2**37, as the energy grows with the error, too.
+    Inputs are below 2**18, and the energy grows with them and with the error, so a step by an input is below 2**39.
     """
-    seen, errors = predictor.seen, predictor.errors[i % ERROR_ROWS]
-    predictor.rows[i % ROWS, j + PAD] = x
-    for m in range(PREDICTIONS):
-        errors[m, j + 2] = abs(16 * x - predictor.predictions[m])
-    for m in range(len(predictor.counts)):
-        error, count = 16 * x - predictor.predictions[m], predictor.counts[m]
-        looks = back and predictor.looks_back[m]
-        energy = 4 * count + count * error * error // 6400
-        for k in range(count):
-            energy += seen[k] * seen[k]
-        if looks:
-            for k in range(NEAR, NEAR + BEFORE):
-                energy += seen[k] * seen[k]
-        step = (predictor.gains[m] * error << WEIGHT_BITS) // energy
-        move(predictor.weights[channel, m], seen, 0, count, step)
-        if looks:
-            move(predictor.weights[channel, m], seen, NEAR, NEAR + BEFORE, step)
+    weights, counts = predictor.weights[channel], load(predictor.counts, 0)
+    a, b, c, d, six, fourteen = inputs_of(predictor)
+    error = clamp(16 * x - load(predictor.predictions, 0), -ERROR_BOUND, ERROR_BOUND)
+    of_all = a * a + b * b + (c * c + d * d)
+    energy = totals(of_all, a * a + fourteen * fourteen, six * six + d * d, of_all)
+    energy = energy + 4 * counts + floor(counts * error * error / 6400)
+    step = floor(load(predictor.gains, 0) * error * 2.0**WEIGHT_BITS / energy)
+    move_all(weights[0], a, b, c, d, lane(step, 0))
+    move(weights[1], 0, a, lane(step, 1))
+    move(weights[1], 1, fourteen, lane(step, 1))
+    move(weights[2], 0, six, lane(step, 2))
+    move(weights[2], 3, d, lane(step, 2))
+    move_all(weights[3], a, b, c, d, lane(step, 3))
+
+
+@inlined
+def keep(predictor, i, j, x):
+    """A sample x, and how wrong each prediction of it was."""
+    predictor.rows[predictor.places[0] + j + 1] = x
+    error = 16 * x - load(predictor.predictions, 0)
+    store(predictor.errors[i % ERROR_ROWS], j + 2, as_int(size(error)))
 
 
 @compiled
@@ -229,7 +252,8 @@ def run(values, errors_of, most, decode, predictor):
                 else:
                     x = np.int64(values[image, i, j])
                     errors_of[image, i, j] = x - guess
-                follow(predictor, image > 0, 0, i, j, x)
+                follow(predictor, 0, x)
+                keep(predictor, i, j, x)
             end_row(predictor, i, width)
     return True
 

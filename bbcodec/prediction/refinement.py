@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Self
 
+import numpy as np
+
 from bbcodec.coder.compilation import inlined
 from bbcodec.prediction.least_squares import LeastSquares, estimate, improve
 from bbcodec.prediction.predictor import BEFORE, LINEAR, NEAR, PREDICTIONS
@@ -37,7 +39,7 @@ def predict_by_neighbours(refinement, predictor, back, channel, most):
     least, w, n = refinement.neighbours, predictor.around[0], predictor.around[1]
     count = NEAR + BEFORE if back else NEAR
     for k in range(count):
-        least.inputs[k] = 8 * predictor.seen[k]
+        least.inputs[k] = 8 * np.int64(predictor.seen[k])
     least.inputs[SAME] = 0
     predictor.predictions[OWN] = min(max(8 * (w + n) + estimate(least, channel, count), 0), 16 * most)
 
@@ -48,7 +50,7 @@ def corrected(refinement, predictor, here, above, top, channel, j, guess, most):
     least = refinement.predictions
     inputs = least.inputs
     for m in range(PREDICTIONS):
-        inputs[m] = predictor.predictions[m] - guess
+        inputs[m] = np.int64(predictor.predictions[m]) - guess
     inputs[PREDICTIONS], inputs[PREDICTIONS + 1] = here[j + 3], above[j + 4]
     inputs[PREDICTIONS + 2], inputs[PREDICTIONS + 3] = above[j + 3], above[j + 5]
     inputs[PREDICTIONS + 4], inputs[PREDICTIONS + 5] = here[j + 2], top[j + 4]
@@ -58,7 +60,7 @@ def corrected(refinement, predictor, here, above, top, channel, j, guess, most):
 @inlined
 def refine(refinement, predictor, back, channel, x, mean, guess, size):
     """Learn from a sample x. mean, guess: its prediction, and this corrected; size: of errors nearby, all in 1/16."""
-    own, middle = predictor.predictions[OWN], 8 * (predictor.around[0] + predictor.around[1])
+    own, middle = np.int64(predictor.predictions[OWN]), 8 * (predictor.around[0] + predictor.around[1])
     count = NEAR + BEFORE if back else NEAR
     improve(refinement.neighbours, channel, count, 16 * x - middle, size + abs(16 * x - own))
     improve(refinement.predictions, channel, PREDICTIONS + ERRORS, 16 * x - mean, size + abs(16 * x - guess))

@@ -20,8 +20,8 @@ from bbcodec.coder.kernels.arithmetic import cubic
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
 from bbcodec.prediction.groups import Most, Values, code, code_bits, decode_groups, encode_groups
-from bbcodec.prediction.mixing import RATE, STRETCH_BITS, Mixer, learn, next_sample, probability
-from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, blend, end_row, fill_predictions, follow
+from bbcodec.prediction.mixing import RATE, STRETCH_BITS, Mixer, find_counters, learn, next_sample, probability
+from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, blend, end_row, fill_predictions, follow, keep
 from bbcodec.prediction.refinement import (
     VALUES,
     Refinement,
@@ -75,7 +75,7 @@ class Coder(NamedTuple):
         memory = [np.zeros(shape, np.int64) for shape in ((3, width + 8), (height, width), 1)]
         return cls(
             wide,
-            Predictor.of(width, channels, LINEAR - 1 if wide else LINEAR),
+            Predictor.of(width, channels),
             Refinement.of(channels if wide else 0),
             Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS, WIDE_RATE if wide else RATE),
             LOGISTIC,
@@ -114,7 +114,7 @@ def fill_contexts(coder, i, j, guess, activity):
     ahead = abs(past[i, min(j + 1, past.shape[1] - 1)]) + abs(past[min(i + 1, past.shape[0] - 1), j])
     rows[0] = (w - whole & 63) << 6 | (n - whole & 63)
     rows[1] = coarse(here[j + 3]) << 4 | coarse(above[j + 4])
-    rows[2] = coarse(predictions[0] - guess) << 4 | coarse(predictions[LINEAR] - guess)
+    rows[2] = coarse(np.int64(predictions[0]) - guess) << 4 | coarse(np.int64(predictions[LINEAR]) - guess)
     rows[3] = coarse(above[j + 3]) << 4 | coarse(above[j + 5])
     rows[4] = whole & 4095
     rows[5] = quarters(4 * (abs(w - corner) + abs(n - corner) + abs(n - right))) << 4 | activity // 5
@@ -234,6 +234,7 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
                 kind += VALUES * guess // (16 * most[channel] + 1)
             fill_contexts(coder, i, j, guess, activity)
             next_sample(coder.mixer)
+            find_counters(coder.mixer)
             x = code_sample(np.int64(plane[i, j]), guess, activity, kind, channel, decode, heads, words, coder)
             if decode:
                 if not 0 <= x <= most[channel] or coder.position[0] < 0:
@@ -242,7 +243,8 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
             if coder.wide:
                 refine(refinement, predictor, back, channel, x, mean, guess, near)
             remember(coder, channel, i, j, 16 * x - guess, kind)
-            follow(predictor, back, channel, i, j, x)
+            follow(predictor, channel, x)
+            keep(predictor, i, j, x)
         for j in range(4):
             here[width + 4 + j] = here[width + 3]
         end_row(predictor, i, width)

@@ -97,7 +97,7 @@ def test_known_streams():
     assert found == [*KNOWN["walk"], *KNOWN["areas"]]
 
 
-KNOWN = {"walk": [2909313897, 1487966745], "areas": [4237059975, 4176366281]}
+KNOWN = {"walk": [2909313897, 3950821251], "areas": [4237059975, 4176366281]}
 
 
 @pytest.mark.parametrize("kind", ["walk", "areas"])
