@@ -158,7 +158,8 @@ def r_of(z):
 class PlainMixing:
     """Intervals of decisions: 15.6; memory is in dictionaries with defaults."""
 
-    start, rate = [2**14] * 8, 40  # weights; of learning, in the end
+    # Weights; of learning, in the end; and how many moves of a counter are counted.
+    start, rate, most = [2**14] * 8, 40, 255
 
     def __init__(self):
         self.channel, self.counters, self.weights, self.intervals, self.samples = 0, {}, {}, [], 0
@@ -166,9 +167,13 @@ class PlainMixing:
     def decide(self, bit, decision, level, b, a):
         self.mix(bit, decision, level, STRETCH[min(2**12 * b // max(1, a), 4095)])
 
+    def cells(self, decision):
+        """Where the counters of a decision are: dictionaries and keys."""
+        return [(self.counters, (self.channel, number, h, decision)) for number, h in enumerate(self.contexts)]
+
     def mix(self, bit, decision, level, own):
-        keys = [(self.channel, number, h, decision) for number, h in enumerate(self.contexts)]
-        counters = [self.counters.get(key, (0, 0)) for key in keys]
+        cells = self.cells(decision)
+        counters = [memory.get(key, (0, 0)) for memory, key in cells]
         inputs = [STRETCH[v + 2**23 >> 12] * (512 * m // (2 * m + 3)) >> 8 for v, m in counters] + [own]
         sums = []
         for key in ((self.channel, "decision", decision), (self.channel, "level", level)):
@@ -181,9 +186,9 @@ class PlainMixing:
             g = (2**16 * bool(bit) - self.squash(total >> 16)) * rate >> 6
             moved = [w + (i * g + 2**13 >> 14) for w, i in zip(weights, inputs, strict=True)]
             weights[:] = [min(max(w, -(2**18) + 1), 2**18 - 1) for w in moved]
-        for key, (v, m) in zip(keys, counters, strict=True):
+        for (memory, key), (v, m) in zip(cells, counters, strict=True):
             target = 2**23 - 1 if bit else -(2**23)
-            self.counters[key] = v + ((target - v) * (131072 // (2 * m + 3)) >> 16), min(m + 1, 255)
+            memory[key] = v + ((target - v) * (131072 // (2 * m + 3)) >> 16), min(m + 1, self.most)
 
     @staticmethod
     def squash(logit):

@@ -139,9 +139,9 @@ def decide(bit, decision, level, yes, no, c, decode, heads, words, mixing):
         return np.int64(yes > 0)
     odds = log2_of(np.int64(yes), mixing.log2) - log2_of(np.int64(no), mixing.log2)
     own = min(max(odds * LOGIT[0] >> LOGIT[1], -INPUT_BOUND), INPUT_BOUND)
-    p = probability(mixing.mixer, c, decision, level, own)
+    p = probability(mixing.mixer, c, decision, level, own, 1)
     bit = code(bit, p, decode, heads, words, mixing.position)
-    learn_decision(mixing.mixer, c, decision, level, bit)
+    learn_decision(mixing.mixer, c, decision, level, bit, 1)
     return bit
 
 

@@ -11,6 +11,7 @@ from bbcodec.errors import DamagedArchive
 
 ORDER: Final = {1: (0,), 2: (0, 1), 3: (1, 0, 2), 4: (1, 0, 2, 3)}  # green first, which is most like the others
 ZERO: Final = 2**15  # what stands for no difference; differences are taken modulo 2**16
+BYTES: Final = {1: (0,), 2: (1, 0), 3: (1, 0, 2), 4: (3, 1, 0, 2)}  # of pixels, the highest first
 MEAN: Final = 2  # what is taken from a channel: 0 nothing, 1 the first in order, 2 the mean of the first two
 
 Samples = NDArray[Any]  # uint8 or uint16 (N, H, W, C)
@@ -41,6 +42,22 @@ def from_planes(planes: Planes, taken: bytes, dtype: Any) -> Samples:
     if images.max() > np.iinfo(dtype).max:
         raise DamagedArchive("images have values that are out of range")
     return images.astype(dtype)
+
+
+def joined(images: Samples) -> NDArray[np.uint32]:
+    """The pixels (N, H, W) of images uint8, as numbers: alpha in the highest byte, then green, red and blue."""
+    pixels = np.zeros(images.shape[:3], np.uint32)
+    for channel in BYTES[images.shape[3]]:
+        pixels = pixels << np.uint32(8) | images[..., channel]
+    return pixels
+
+
+def parted(pixels: NDArray[np.uint32], channels: int) -> Samples:
+    """The images uint8 of `joined`."""
+    images = np.empty((*pixels.shape, channels), np.uint8)
+    for number, channel in enumerate(reversed(BYTES[channels])):
+        images[..., channel] = pixels >> np.uint32(8 * number) & np.uint32(255)
+    return images
 
 
 def _others(images: Samples, most: int) -> list[Samples]:

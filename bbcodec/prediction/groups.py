@@ -22,7 +22,7 @@ from bbcodec.prediction.mixing import PROBABILITY_BITS
 
 GROUP: Final = 2**17  # samples of a group of rows, about
 
-Values = npt.NDArray[np.uint16]  # (N, C, H, W)
+Values = npt.NDArray[Any]  # uint16 or uint32 (N, C, H, W)
 Most = npt.NDArray[np.int64]  # (C,): the greatest value of each channel that there may be, which none is above
 
 
@@ -103,16 +103,13 @@ def encode_groups(code_rows: Callable[..., Any], coder: Any, values: Values, mos
     return b"".join(parts)
 
 
-def decode_groups(
-    code_rows: Callable[..., Any], coder: Any, data: bytes, shape: tuple[int, int, int, int], most: Most
-) -> Values:
-    """The values of `encode_groups`. Raises DamagedArchive."""
-    values, position = np.empty(shape, np.uint16), 0
-    for first, last in groups_of(shape):
+def decode_groups(code_rows: Callable[..., Any], coder: Any, data: bytes, values: Values, most: Most) -> None:
+    """Fill values with those of `encode_groups`. Raises DamagedArchive."""
+    position = 0
+    for first, last in groups_of(values.shape):
         try:
             position = take_group(data, position, code_rows, values, first, last, most, True, coder)
         except CoderError as error:
             raise DamagedArchive(f"predicted images are damaged: {error}") from None
     if position != len(data):
         raise DamagedArchive("bytes follow predicted images")
-    return values

@@ -19,9 +19,8 @@ from bbcodec.coder.tables import BERNOULLI, BERNOULLI_BITS, LOGIT_BOUND
 from bbcodec.coder.vector_memory import gather, gather_at, load_eight, scatter_at, store
 from bbcodec.coder.vectors import clamp, insert, multiply_shift, small_quotient, smallest, total
 
-CONTEXTS: Final = 7
-INPUTS: Final = CONTEXTS + 1
-CONTEXT_ROWS: Final = 4096  # values that a context may have
+CONTEXTS: Final = 7  # of one vector of inputs
+CONTEXT_ROWS: Final = 4096  # values that each of these may have
 PROBABILITY_BITS: Final = 16
 STRETCH_BITS: Final = 12  # of probabilities whose logits are looked up
 COUNT_BITS: Final = 8
@@ -55,13 +54,14 @@ SQUASH: Final = _squash()
 
 
 class Mixer(NamedTuple):
-    """Tables; what is learned; and memory.
+    """Tables; what is learned; and memory. There are K inputs: contexts, and the last one.
 
-    counters (C, CONTEXTS * CONTEXT_ROWS * decisions and more); weights of both mixtures, by_decision (C, decisions,
-    INPUTS) and by_level (C, levels, INPUTS). rows (CONTEXTS,): the value of each context, 0 to CONTEXT_ROWS - 1; places
-    (INPUTS,): where its counters are; that of the last input is in vain. Of a decision: counted (INPUTS,), its
-    counters; inputs (INPUTS,), in 1/128 nat; and outputs (2,), probabilities of the mixtures, 2**-16. rate (3,): of
-    learning, now and in the end, and how many samples there were.
+    counters (C, any number): how often each was moved and, above that, its probability; weights of both mixtures,
+    by_decision (C, decisions, K) and by_level (C, levels, K). rows (K - 1,): the value of each context, 0 to
+    CONTEXT_ROWS - 1; places (K,): where its counters are, of which decision 0 is the first; that of the last input is
+    in vain. Of a decision: counted (K,), its counters; inputs (K,), in 1/128 nat; and outputs (2,), probabilities of
+    the mixtures, 2**-16. rate (4,): of learning, now and in the end; how many samples there were; and how many moves of
+    a counter are counted.
     """
 
     stretch: npt.NDArray[np.int32]
@@ -77,17 +77,30 @@ class Mixer(NamedTuple):
     rate: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, channels: int, decisions: int, levels: int, start: tuple[int, int], rate: int = RATE) -> Self:
-        """One that knows nothing yet. start: weights, 2**-16, of each context and of the logit that the caller has."""
-        end = CONTEXTS * CONTEXT_ROWS * decisions
-        counters = np.zeros((channels, end + decisions), np.int32)
-        weights = np.array([start[0]] * CONTEXTS + [start[1]], np.int32)
+    def of(
+        cls,
+        channels: int,
+        decisions: int,
+        levels: int,
+        start: tuple[int, int],
+        rate: int = RATE,
+        most: int = COUNT_MOST,
+        counters: int = 0,
+        vectors: int = 1,
+    ) -> Self:
+        """One that knows nothing yet. start: weights, 2**-16, of each context and of the logit that the caller has.
+
+        most: how many moves of a counter are counted. counters: how many there are of each channel, but for those that
+        are in vain; 0: one for each decision and value of a context. vectors: of eight inputs.
+        """
+        contexts, end = 8 * vectors - 1, counters or CONTEXTS * CONTEXT_ROWS * decisions
+        weights = np.array([start[0]] * contexts + [start[1]], np.int32)
         by_decision = np.tile(weights, (channels, decisions, 1))
         by_level = np.tile(weights, (channels, levels, 1))
-        rows, places = np.zeros(CONTEXTS, np.int64), np.full(INPUTS, end)
-        counted, inputs = np.zeros((2, INPUTS), np.int32)
-        outputs, rates = np.zeros(2, np.int64), np.array([0, rate, 0])
-        learned = counters, by_decision, by_level
+        rows, places = np.zeros(contexts, np.int64), np.full(contexts + 1, end)
+        counted, inputs = np.zeros((2, contexts + 1), np.int32)
+        outputs, rates = np.zeros(2, np.int64), np.array([0, rate, 0, most])
+        learned = np.zeros((channels, end + decisions), np.int32), by_decision, by_level
         return cls(STRETCH, SQUASH, *learned, rows, places, counted, inputs, outputs, rates)
 
 
@@ -113,42 +126,50 @@ def find_counters(mixer):
 
 
 @inlined
-def probability(mixer, channel, decision, level, own):
+def probability(mixer, channel, decision, level, own, vectors):
     """The probability of a one, 2**-16, 1 to 65,535. own: the logit that the caller has, +-INPUT_BOUND.
 
-    A logit counts n / (n + 3/2) of itself where its counter was moved n times.
+    A logit counts n / (n + 3/2) of itself where its counter was moved n times. vectors: of eight inputs, a constant.
     """
-    counters = gather_at(mixer.counters[channel], mixer.places, decision)
-    count = counters & COUNT_MOST
-    logits = gather(mixer.stretch, (counters >> COUNT_BITS) + HALF >> 24 - STRETCH_BITS)
-    inputs = insert(logits * small_quotient(count << 9, (count << 1) + 3) >> 8, CONTEXTS, own)
-    store(mixer.counted, 0, counters)
-    store(mixer.inputs, 0, inputs)
-    first = np.int64(total(load_eight(mixer.by_decision[channel, decision], 0) * inputs))
-    second = np.int64(total(load_eight(mixer.by_level[channel, level], 0) * inputs))
+    by_decision, by_level = mixer.by_decision[channel, decision], mixer.by_level[channel, level]
+    first = second = np.int64(0)
+    for v in range(vectors):
+        counters = gather_at(mixer.counters[channel], mixer.places[8 * v :], decision)
+        count = counters & COUNT_MOST
+        logits = gather(mixer.stretch, (counters >> COUNT_BITS) + HALF >> 24 - STRETCH_BITS)
+        inputs = logits * small_quotient(count << 9, (count << 1) + 3) >> 8
+        if v == vectors - 1:
+            inputs = insert(inputs, 7, own)
+        store(mixer.counted, v, counters)
+        store(mixer.inputs, v, inputs)
+        first += np.int64(total(load_eight(by_decision, v) * inputs))
+        second += np.int64(total(load_eight(by_level, v) * inputs))
     mixer.outputs[0] = squashed(mixer, first >> WEIGHT_BITS)
     mixer.outputs[1] = squashed(mixer, second >> WEIGHT_BITS)
     return squashed(mixer, first + second >> WEIGHT_BITS + 1)
 
 
 @inlined
-def move(weights, inputs, error):
-    """Move weights along the inputs. error: below 2**18, so that products are below 2**28."""
+def move(weights, v, inputs, error):
+    """Move eight weights along their inputs. error: below 2**18, so that products are below 2**28."""
     step = inputs * error + (1 << RATE_BITS[1] - 1) >> RATE_BITS[1]
-    store(weights, 0, clamp(load_eight(weights, 0) + step, -WEIGHT_BOUND, WEIGHT_BOUND))
+    store(weights, v, clamp(load_eight(weights, v) + step, -WEIGHT_BOUND, WEIGHT_BOUND))
 
 
 @inlined
-def learn(mixer, channel, decision, level, bit):
+def learn(mixer, channel, decision, level, bit, vectors):
     """Learn what was decided, after `probability` of the same decision and level.
 
     A counter that was moved n times before is moved by 1 / (n + 3/2) of what it lacks.
     """
-    inputs, counters, rate = load_eight(mixer.inputs, 0), load_eight(mixer.counted, 0), mixer.rate[0]
     one, target = bit << PROBABILITY_BITS, HALF - 1 if bit else -HALF
-    move(mixer.by_decision[channel, decision], inputs, (one - mixer.outputs[0]) * rate >> RATE_BITS[0])
-    move(mixer.by_level[channel, level], inputs, (one - mixer.outputs[1]) * rate >> RATE_BITS[0])
-    count, p = counters & COUNT_MOST, counters >> COUNT_BITS
-    p = p + multiply_shift(target - p, small_quotient(1 << 17, (count << 1) + 3), 16)
-    counters = (p << COUNT_BITS) + smallest(count + 1, COUNT_MOST)
-    scatter_at(mixer.counters[channel], mixer.places, decision, counters)
+    first = (one - mixer.outputs[0]) * mixer.rate[0] >> RATE_BITS[0]
+    second = (one - mixer.outputs[1]) * mixer.rate[0] >> RATE_BITS[0]
+    for v in range(vectors):
+        inputs, counters = load_eight(mixer.inputs, v), load_eight(mixer.counted, v)
+        move(mixer.by_decision[channel, decision], v, inputs, first)
+        move(mixer.by_level[channel, level], v, inputs, second)
+        count, p = counters & COUNT_MOST, counters >> COUNT_BITS
+        p = p + multiply_shift(target - p, small_quotient(1 << 17, (count << 1) + 3), 16)
+        counters = (p << COUNT_BITS) + smallest(count + 1, mixer.rate[3])
+        scatter_at(mixer.counters[channel], mixer.places[8 * v :], decision, counters)

@@ -128,8 +128,8 @@ def decide(bit, decision, level, beyond, mass, channel, decode, heads, words, co
     All are int64, so that this is compiled once.
     """
     own = coder.mixer.stretch[min((beyond << STRETCH_BITS) // max(mass, 1), (1 << STRETCH_BITS) - 1)]
-    bit = code(bit, probability(coder.mixer, channel, decision, level, own), decode, heads, words, coder.position)
-    learn(coder.mixer, channel, decision, level, bit)
+    bit = code(bit, probability(coder.mixer, channel, decision, level, own, 1), decode, heads, words, coder.position)
+    learn(coder.mixer, channel, decision, level, bit, 1)
     return bit
 
 
@@ -260,4 +260,6 @@ def encode(values: Values, most: Most, wide: bool) -> bytes:
 def decode(data: bytes, shape: tuple[int, int, int, int], most: Most, wide: bool) -> Values:
     """The images of `encode`. Raises DamagedArchive."""
     _, channels, height, width = shape
-    return decode_groups(code_rows, Coder.of(channels, height, width, wide), data, shape, most)
+    values = np.empty(shape, np.uint16)
+    decode_groups(code_rows, Coder.of(channels, height, width, wide), data, values, most)
+    return values

@@ -1,4 +1,4 @@
-"""Images as one stream: into what parts they fall, and their colours, if these are few, or errors of predictions."""
+"""Images as one stream: into what parts they fall, and colours, if these are few, pixels, or errors of predictions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 
 from bbcodec.binary import pack_varint, take_varint
 from bbcodec.errors import DamagedArchive
-from bbcodec.prediction import indices, residuals
-from bbcodec.prediction.channels import from_planes, to_planes
+from bbcodec.prediction import pixels, residuals
+from bbcodec.prediction.channels import from_planes, joined, parted, to_planes
 from bbcodec.prediction.colours import Colours, all_grey, few_colours, indices_of, pack_colours, take_colours
 from bbcodec.prediction.stacks import parts_of
 from bbcodec.prediction.used_values import UsedValues
 
 WIDE: Final = 0x80  # in the first byte: samples of 16 bits
 COLOURED: Final = 0x40  # in the first byte: few colours
+BY_PIXELS: Final = 0x20  # in the first byte: many colours, pixel by pixel
+
+SAMPLE: Final = 2**13  # samples that tell whether images are drawn
+CLEARLY: Final = 0.9
 
 Samples = NDArray[Any]  # uint8 or uint16 (N, H, W, C)
 Shape = tuple[int, int, int, int]
@@ -28,7 +32,7 @@ def pack_images(images: Samples) -> bytes:
     images = images.reshape(count * parts, height // parts, width, channels)
     colours = few_colours(images)
     if colours is None:
-        return _pack_errors(images, parts)
+        return (_pack_pixels if _drawn(images) else _pack_errors)(images, parts)
     by_colours = _pack_colours(images, colours, parts)
     if len(colours) <= 2 or not all_grey(colours):
         return by_colours
@@ -38,21 +42,32 @@ def pack_images(images: Samples) -> bytes:
 def unpack_images(data: bytes, shape: Shape) -> Samples:
     """The images of `pack_images`, of their type. Raises DamagedArchive."""
     count, height, width, channels = shape
-    coloured = bool(data) and data[0] & COLOURED
-    head = 1 if coloured else channels
+    kind = data[0] & (COLOURED | BY_PIXELS) if data else 0
+    head = 1 if kind else channels
     if len(data) < head:
         raise DamagedArchive("predicted images are cut short")
     parts, position = take_varint(data, head)
     if parts == 0 or height % parts:
         raise DamagedArchive("predicted images fall into parts that are not of equal height")
     own = count * parts, height // parts, width, channels
-    unpack = _unpack_colours if coloured else _unpack_errors
+    unpack = {0: _unpack_errors, COLOURED: _unpack_colours}.get(kind, _unpack_pixels)
     return unpack(data[:head], data[position:], own).reshape(shape)
 
 
+def _drawn(images: Samples) -> bool:
+    """Whether images of many colours are clearly shorter pixel by pixel, by a few of them or rows of one."""
+    if images.dtype != np.uint8 or images.shape[3] == 1:
+        return False
+    some = images[: max(SAMPLE // images[0].size, 1)]
+    if some.size > SAMPLE:
+        rows = max(SAMPLE // some[0, 0].size, 1)
+        some = some[:, (some.shape[1] - rows) // 2 :][:, :rows]
+    return len(_pack_pixels(some, 1)) < CLEARLY * len(_pack_errors(some, 1))
+
+
 def _pack_colours(images: Samples, colours: Colours, parts: int) -> bytes:
-    kind, found = COLOURED | _wide(images.dtype), indices_of(images, colours)[:, None]
-    return bytes([kind]) + pack_varint(parts) + pack_colours(colours) + indices.encode(found, len(colours) - 1)
+    kind, found = COLOURED | _wide(images.dtype), indices_of(images, colours).astype(np.uint32)
+    return bytes([kind]) + pack_varint(parts) + pack_colours(colours) + pixels.encode(found, 1, len(colours) - 1)
 
 
 def _unpack_colours(head: bytes, data: bytes, shape: Shape) -> Samples:
@@ -60,9 +75,18 @@ def _unpack_colours(head: bytes, data: bytes, shape: Shape) -> Samples:
         raise DamagedArchive("images of few colours are less others")
     count, height, width, channels = shape
     colours, position = take_colours(data, 0, channels, _dtype(head[0]))
-    found = indices.decode(data[position:], (count, 1, height, width), len(colours) - 1)
-    images: Samples = colours[found[:, 0]]
+    images: Samples = colours[pixels.decode(data[position:], (count, height, width), 1, len(colours) - 1)]
     return images
+
+
+def _pack_pixels(images: Samples, parts: int) -> bytes:
+    return bytes([BY_PIXELS]) + pack_varint(parts) + pixels.encode(joined(images), images.shape[3])
+
+
+def _unpack_pixels(head: bytes, data: bytes, shape: Shape) -> Samples:
+    if head[0] != BY_PIXELS:
+        raise DamagedArchive("pixels are of few colours, of 16 bits, or less others")
+    return parted(pixels.decode(data, shape[:3], shape[3]), shape[3])
 
 
 def _pack_errors(images: Samples, parts: int) -> bytes:

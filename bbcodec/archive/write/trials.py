@@ -106,7 +106,7 @@ class PictureTrials:
             return None
         if coding == "predicted" and bar * NOTHING < self.image.size > SMALL:
             return bar + 1
-        if coding == "predicted" and few_colours(self.image[None]) is not None:
+        if coding == "predicted" and self._drawn:
             return None
         of_entropy = OF_ENTROPY[coding] * self._entropy
         if of_entropy > bar:
@@ -158,6 +158,12 @@ class PictureTrials:
         """Bytes by the entropy of residuals; 0 where they do not tell what a WebP or PNG takes."""
         alike, size = self._residuals
         return min(size, self.image.nbytes) if alike < FEW_ALIKE else 0.0
+
+    @cached_property
+    def _drawn(self) -> bool:
+        """Whether colours are few, or pixels often as those nearby: then `predicted` finds what is repeated."""
+        alike = self.levels == 256 and self._residuals[0] >= FEW_ALIKE
+        return alike or few_colours(self.image[None]) is not None
 
     @cached_property
     def _residuals(self) -> tuple[float, float]:

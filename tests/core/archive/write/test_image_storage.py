@@ -142,7 +142,7 @@ def test_files_that_are_shorter_as_they_are_are_kept(tmp_path):
     reports = []
     squeeze(tmp_path / "in", tmp_path / "a.bb", report=reports.append)
     about = {report.name: report for report in reports}
-    assert {name: report.how for name, report in about.items()} == {"good.webp": "original", "poor.webp": "webp"}
+    assert {name: report.how for name, report in about.items()} == {"good.webp": "original", "poor.webp": "predicted"}
     assert about["good.webp"].stored_bytes <= good < about["good.webp"].tried["webp"] - 100
     assert about["poor.webp"].stored_bytes < poor - 100
 
