@@ -1,15 +1,8 @@
 """Images pixel by pixel, once more: plain Python from docs/coding.md 15.7, one number at a time."""
 
-from plain_prediction import PlainMixing, PlainPredictor, messages
+from plain_prediction import PlainLines, PlainMixing, PlainPredictor, hashed, messages
 
 PAIRS = (0, 1), (0, 2), (1, 2), (1, 3), (0, 4), (1, 5), (3, 6), (2, 7), (0, 3), (5, 9), (2, 8), (4, 7)
-
-
-def hashed(*numbers):
-    z = 0
-    for number in numbers:
-        z = (z ^ number + 1) * 0x2545F4914F6CDD1D % 2**64 >> 6
-    return z
 
 
 class PlainMatches:
@@ -54,20 +47,15 @@ class PlainPixels(PlainMixing):
         count, _, self.width = shape
         self.number, self.channels, self.bits = -1, channels, max(1, most.bit_length())
         self.rate, self.most = (40, 255) if channels == 1 and most < 32 else (120, 15)
-        self.line_bits = min(max((count * shape[1] * shape[2] * channels).bit_length(), 10), 16)
-        self.places, self.matches, self.lines = PlainPredictor(), PlainMatches(shape), {}
+        self.lines = PlainLines(count * shape[1] * shape[2] * channels, 16)
+        self.places, self.matches = PlainPredictor(), PlainMatches(shape)
 
     def cells(self, decision):
         return [(line, decision - self.first) for line in self.current]
 
     def take_lines(self, hashes, first):
         """Make the lines of contexts current; first: the decision whose counter is the first of a line."""
-        self.current, self.first = [], first
-        for k, z in enumerate(hashes):
-            at, owner = (k, z >> 58 - self.line_bits), z % 2**31
-            if at not in self.lines or self.lines[at][0] != owner:
-                self.lines[at] = owner, {}
-            self.current.append(self.lines[at][1])
+        self.current, self.first = [self.lines.take(k, z) for k, z in enumerate(hashes)], first
 
     def image(self, rows, before):
         """Code an image, lists of rows; returns how many intervals there are after each row."""

@@ -155,6 +155,27 @@ def r_of(z):
     return 8 + (1 if z >= 0 else -1) * min(7, log2(abs(z) | 4) - 2)
 
 
+def hashed(*numbers):
+    z = 0
+    for number in numbers:
+        z = (z ^ number + 1) * 0x2545F4914F6CDD1D % 2**64 >> 6
+    return z
+
+
+class PlainLines:
+    """Lines of counters: 15.6. `most` bits of their number, of so many samples, for each context."""
+
+    def __init__(self, samples, most):
+        self.bits, self.lines = min(max(samples.bit_length(), 10), most), {}
+
+    def take(self, context, z):
+        """The counters of the line of a context that has a hash."""
+        place, owner = (context, z >> 58 - self.bits), z % 2**31
+        if self.lines.get(place, (None,))[0] != owner:
+            self.lines[place] = owner, {}
+        return self.lines[place][1]
+
+
 class PlainMixing:
     """Intervals of decisions: 15.6; memory is in dictionaries with defaults."""
 
@@ -163,13 +184,25 @@ class PlainMixing:
 
     def __init__(self):
         self.channel, self.counters, self.weights, self.intervals, self.samples = 0, {}, {}, [], 0
+        self.joint = {}  # contexts that see other channels: the counters of a line, and the decision that has the first
 
     def decide(self, bit, decision, level, b, a):
         self.mix(bit, decision, level, STRETCH[min(2**12 * b // max(1, a), 4095)])
 
     def cells(self, decision):
         """Where the counters of a decision are: dictionaries and keys."""
-        return [(self.counters, (self.channel, number, h, decision)) for number, h in enumerate(self.contexts)]
+        cells = [(self.counters, (self.channel, number, h, decision)) for number, h in enumerate(self.contexts)]
+        for number, (line, first) in self.joint.items():
+            cells[number] = line, decision - first
+        return cells
+
+    def take_joint(self, numbers, lines, last, whole, first, count=0, decision=0):
+        """Contexts of the channel that see those before: of an error, or of its bits if it has `count`."""
+        both = [last, whole], [last, whole, first]
+        self.joint = {
+            number: (lines.take((self.channel, number), hashed(*seen, count)), decision)
+            for number, seen in zip(numbers, both, strict=True)
+        }
 
     def mix(self, bit, decision, level, own):
         cells = self.cells(decision)
@@ -198,16 +231,16 @@ class PlainMixing:
 class PlainCoder(PlainMixing):
     """Intervals of the samples of planes, 15.5 and 15.6."""
 
-    def __init__(self, channels):
+    classes, wide = 1, False
+
+    def __init__(self, channels, pixels):
         super().__init__()
         self.predictors = [PlainPredictor() for _ in range(channels)]
-        self.sizes, self.errors, self.past = {}, {}, {}
+        self.sizes, self.errors, self.past, self.lines = {}, {}, {}, PlainLines(pixels, 17)
 
-    classes = 1
-
-    def plane(self, rows, before, channel, most):
-        """Code a plane; returns how many intervals there are after each of its rows."""
-        predictor, ends = self.predictors[channel], []
+    def plane(self, image, before, channel, most):
+        """Code a plane of an image; returns how many intervals there are after each of its rows."""
+        predictor, ends, rows, self.image = self.predictors[channel], [], image[channel], image
         predictor.begin(rows, before, most)
         self.channel, self.errors, self.width, self.height = channel, {}, len(rows[0]), len(rows)
         for i, row in enumerate(rows):
@@ -255,7 +288,14 @@ class PlainCoder(PlainMixing):
         def tail(d):
             return cubic((320 << 24) - d * rate)
 
-        self.code(x - whole, 16 * whole - guess, tail, 4 * min(39, u // 2))
+        def joint(*bits):
+            if self.channel and not self.wide:
+                last, first = (self.image[k][i][j] for k in (self.channel - 1, 0))
+                self.take_joint((4, 2), self.lines, last, whole, first, *bits)
+
+        self.joint = {}
+        joint()
+        self.code(x - whole, 16 * whole - guess, tail, 4 * min(39, u // 2), joint)
         found = 16 * x - guess
         size, count = size + abs(found), count + 1
         self.sizes[self.channel, kind] = (size >> 1, count >> 1) if count > 400 else (size, count)
@@ -263,7 +303,7 @@ class PlainCoder(PlainMixing):
         self.samples += 1
         self.follow(i, j, near)
 
-    def code(self, e, o, tail, level):
+    def code(self, e, o, tail, level, joint):
         below, above = tail(8 - o), tail(8 + o)
         self.decide(e != 0, 0, level, below + above, 2**44)
         if e == 0:
@@ -278,6 +318,8 @@ class PlainCoder(PlainMixing):
                 break
             mass, c = z, c + 1
         mass, k, j = mass - z, 1, c - 1
+        if c > 1:
+            joint(c, 17 + 7 * (c - 2))
         while j and k < 8:
             j -= 1
             upper = tail(16 * (2 * k + 1) * 2**j - 8 + t * o) - z
@@ -291,10 +333,10 @@ class PlainCoder(PlainMixing):
 class PlainWideCoder(PlainCoder):
     """The same of samples of 16 bits."""
 
-    rate, classes = 10, 64
+    rate, classes, wide = 10, 64, True
 
-    def __init__(self, channels):
-        super().__init__(channels)
+    def __init__(self, channels, pixels):
+        super().__init__(channels, pixels)
         for predictor in self.predictors:
             predictor.weights.pop()
         self.neighbours = [PlainLeastSquares() for _ in range(channels)]
@@ -329,10 +371,11 @@ class PlainWideCoder(PlainCoder):
 
 def plain_stream(planes, most, wide):
     """Groups of rows of planes [number][channel], lists of rows, as 15.4 has them. wide: samples of 16 bits."""
-    coder, ends, before = (PlainWideCoder if wide else PlainCoder)(len(most)), [], None
+    pixels = len(planes) * len(planes[0][0]) * len(planes[0][0][0])
+    coder, ends, before = (PlainWideCoder if wide else PlainCoder)(len(most), pixels), [], None
     for image in planes:
         for channel, rows in enumerate(image):
-            ends += coder.plane(rows, before, channel, most[channel])
+            ends += coder.plane(image, before, channel, most[channel])
             before = rows
         before = image[0]
     return messages(coder.intervals, ends, len(planes[0][0][0]))

@@ -97,7 +97,7 @@ def codec_left_out(top: Path) -> None:
 
 
 @pinned(
-    "f02a8e6ce59dea8d7420e467a0685f26", "DB",
+    "701bd9b51bb38308861a1fdb96e2c501", "DB",
     {"png L1: predicted": 1, "png L8: predicted": 1, "png L8 black and white: predicted": 1,
      "png L16: predicted": 1, "png RGB8: predicted": 1, "png RGBA8: predicted": 1},
 )  # fmt: skip
@@ -129,7 +129,7 @@ def alone(top: Path) -> None:
 
 
 @pinned(
-    "d931fb453602839f2366ae511acf5004", "DSSS",
+    "e1a69893afad61aaadeb21a524171bcc", "DSSS",
     {"folder": 3, "png RGB8: sheet lzma": 8, "png RGB8: sheet lzma-planar": 8, "png RGB8: sheet predicted": 6},
 )  # fmt: skip
 def sheets(top: Path) -> None:
@@ -160,7 +160,7 @@ def jpegxl(top: Path) -> None:
 
 
 @pinned(
-    "7dbd973c3107ab68597e28a8f7943985", "DBB",
+    "d865c36336492a6efa07b8b81af95440", "DBB",
     {"png P1: predicted": 1, "png P2 zero and one: predicted": 1, "png P4: predicted": 1, "png P8: predicted": 2,
      "png P8 colours: predicted": 1},
 )  # fmt: skip
@@ -217,7 +217,7 @@ def raw_layouts(top: Path) -> None:
 
 
 @pinned(
-    "096762b4489d77a0873db25872b8b87d", "DBB",
+    "955f5b40f76cfe630ef872579eafb2f7", "DBB",
     {"segments L8: predicted": 1, "segments L16 split: predicted + webp": 1, "segments RGB8: predicted": 2,
      "segments RGB16: predicted": 1},
 )  # fmt: skip
@@ -234,7 +234,7 @@ def segments(top: Path) -> None:
 
 
 @pinned(
-    "9e2b4fbe5b17ce7e21190f5b4f33a7c5", "DBB",
+    "ab47b9e883947e7b4d41984b7dde1020", "DBB",
     {"bytes: original": 1, "webp RGB8: predicted": 1, "webp RGBA8: predicted": 1},
 )  # fmt: skip
 def webp_files(top: Path) -> None:
@@ -268,7 +268,7 @@ def jpeg_files(top: Path) -> None:
 
 
 @pinned(
-    "334febaacf9ba10f8a1e3b5c9b0f1c3c", "DSBB",
+    "10bc3163e0402fe8916f23495010ba21", "DSBB",
     {"raw RGB8: sheet webp": 1, "png RGB8: sheet webp": 1, "bytes: original": 1}, exact_files=True,
 )  # fmt: skip
 def exact_files(top: Path) -> None:
@@ -312,7 +312,7 @@ def arrays(top: Path) -> None:
 
 
 @pinned(
-    "186e61c6609964e73f7a9da42a750ce3", "DBBBB",
+    "d156a37a6a351da58e8d6fd0d1512c4c", "DBBBB",
     {"folder": 4, "bytes: original": 4, "link: original": 2, "png RGB8: predicted": 2, "bytes": 1},
     exclude=["*.tmp", "cache/"],
 )  # fmt: skip

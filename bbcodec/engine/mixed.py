@@ -39,7 +39,17 @@ from bbcodec.engine.waves import (
     wave_of,
 )
 from bbcodec.prediction.groups import GROUP, code, code_bits, pack_group, take_group
-from bbcodec.prediction.mixing import INPUT_BOUND, PROBABILITY_BITS, Mixer, find_counters, next_sample, probability
+from bbcodec.prediction.joint import MOST_LINES, Joint, find_joint, find_joint_lines
+from bbcodec.prediction.mixing import (
+    COUNT_MOST,
+    INPUT_BOUND,
+    PROBABILITY_BITS,
+    RATE,
+    Mixer,
+    find_counters,
+    next_sample,
+    probability,
+)
 from bbcodec.prediction.mixing import learn as learn_decision
 from bbcodec.prediction.residuals import coarse, quarters
 
@@ -53,6 +63,7 @@ ZERO, SIGN, SIZE, BIT = range(4)  # kinds of decisions
 DOUBTS: Final = 64  # of the net about the nearest level: quarters of bits
 START_WEIGHTS: Final = 0, 2**16  # the net alone
 LOGIT: Final = 90852, 34  # from 2**-24 bits to 1/128 nat: a factor and a shift
+REPLACED: Final = 3, 2  # contexts, in channels after the first, by those that see the others
 LEFT: Final = 2  # columns of zeros before errors
 ABOVE: Final = 2  # rows of zeros
 
@@ -70,6 +81,7 @@ class Mixing(NamedTuple):
     """
 
     mixer: Mixer
+    joint: Joint
     errors: npt.NDArray[np.int32]
     reaches: npt.NDArray[np.int32]
     means: npt.NDArray[np.int32]
@@ -78,14 +90,14 @@ class Mixing(NamedTuple):
     position: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, mixer: Mixer, shape: tuple[int, ...]) -> Self:
+    def of(cls, mixer: Mixer, joint: Joint, shape: tuple[int, ...]) -> Self:
         """For batches of images of a shape (B, C, H, W)."""
         batch, channels, height, width = shape
         errors = np.zeros((batch, channels, height + ABOVE, LEFT + width + 1), np.int32)
         bits = 1 << np.arange(LEVEL_BITS)
         reaches = np.stack([np.concatenate([1 - bits, bits]), np.arange(LANES)]).astype(np.int32)
         means, tails = np.zeros((2, LANES), np.int32)
-        return cls(mixer, errors, reaches, means, tails, LOG2, np.zeros(1, np.int64))
+        return cls(mixer, joint, errors, reaches, means, tails, LOG2, np.zeros(1, np.int64))
 
 
 @inlined
@@ -157,6 +169,8 @@ def code_size(size, up, whole, level, c, pixel, decode, heads, words, family, ro
     left = count - 1
     if left == 0:
         return np.int64(1)
+    if c > 0:
+        find_joint_lines(mixing.joint, mixing.mixer, c, np.int64(count), np.int64(BITS + (count - 2) * 7))
     known, modelled = np.int64(1), min(left, MODELLED_BITS)
     find_bounds(whole, up, left, modelled, pixel, family, room, mixing)
     low, high = 0, 1 << modelled
@@ -208,6 +222,9 @@ def code_sample(x, pixels, errors, c, i, j, pixel, decode, heads, words, family,
     fill_contexts(mixing, pixels, errors, c, i, j, whole, doubt)
     next_sample(mixing.mixer)
     find_counters(mixing.mixer)
+    if c > 0:
+        first_one, last_one = np.int64(pixels[0, i, j]), np.int64(pixels[c - 1, i, j])
+        find_joint(mixing.joint, mixing.mixer, c, first_one, last_one, whole)
     level = 4 * doubt
     if decide(np.int64(x != whole), 0, level + ZERO, below + above, nearest, c, decode, heads, words, mixing):
         up = decide(np.int64(x > whole), 1, level + SIGN, above, below, c, decode, heads, words, mixing)
@@ -308,7 +325,9 @@ class MixedCoder:
         if not isinstance(coder.family, Mixture):
             raise ValueError("contexts are mixed with mixtures of logistics only")
         self.coder = coder
-        self.mixer = Mixer.of(coder.family.channels, DECISIONS, 4 * DOUBTS, START_WEIGHTS)
+        channels, self.joint = coder.family.channels, Joint.of(REPLACED, DECISIONS, MOST_LINES)
+        counters = self.joint.counters if channels > 1 else 0
+        self.mixer = Mixer.of(channels, DECISIONS, 4 * DOUBTS, START_WEIGHTS, RATE, COUNT_MOST, counters)
         self.memory: tuple[tuple[int, ...], Work, Mixing] | None = None
 
     def push(self, images: Pixels, costs: npt.NDArray[np.int64]) -> bytes:
@@ -354,5 +373,5 @@ class MixedCoder:
         if self.memory is None or self.memory[0] != shape:
             batch, _, height, width = shape
             work = make_work(self.coder.net, self.coder.family, (batch, height, width))
-            self.memory = shape, work, Mixing.of(self.mixer, shape)
+            self.memory = shape, work, Mixing.of(self.mixer, self.joint, shape)
         return self.memory[1:]

@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bbcodec.coder.compilation import inlined
+from bbcodec.prediction.lines import bits_of, hashed
 
 FEWER: Final = 6  # neighbours
 ALL: Final = 12
-TABLE_BITS: Final = 10, 18  # at least and at most
+TABLE_BITS: Final = 18  # at most
 SHORT: Final = 16  # pixels
 FOUND: Final = 4  # the length with which a match by all neighbours begins
 LENGTHS: Final = 15  # classes of lengths
-HASH_BITS: Final = 58
-MULTIPLIER: Final = 0x2545F4914F6CDD1D  # of Vigna's xorshift64*, odd, with bits in all places
 
 
 class Matches(NamedTuple):
@@ -39,19 +38,9 @@ class Matches(NamedTuple):
     @classmethod
     def of(cls, shape: tuple[int, int, int]) -> Self:
         """Nothing yet, of images of a shape (N, H, W)."""
-        least, greatest = TABLE_BITS
-        bits = min(max((shape[0] * shape[1] * shape[2]).bit_length(), least), greatest)
+        bits = bits_of(shape[0] * shape[1] * shape[2], TABLE_BITS)
         places, lengths = np.zeros((2, *shape[1:]), np.int64)
         return cls(np.full((2, 1 << bits), -1), places, lengths, np.zeros(4, np.int64))
-
-
-@inlined
-def hashed(known, value):
-    """The hash of one more whole number, below 2**63, of those that are known, 0 at first; below 2**HASH_BITS.
-
-    Products are unsigned, so that they may overflow.
-    """
-    return np.int64(np.uint64(known ^ (value + 1)) * np.uint64(MULTIPLIER) >> np.uint64(64 - HASH_BITS))
 
 
 @inlined

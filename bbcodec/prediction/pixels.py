@@ -6,8 +6,8 @@ right, each asked once; else by the bits of its channels, the highest first. The
 (`mixing`) from counters in fifteen contexts: which pixels are nearby, what the image has had, what followed where
 pixels before were like those here, and, of bits, how large samples nearby are.
 
-Contexts are many, so their counters lie in lines of a table, by hashes; a line is cleared when another context takes
-it. A pixel is one whole number, its channels being its bytes, the first one in the highest.
+Contexts have many values, so their counters lie in lines (`lines`). A pixel is one whole number, its channels being its
+bytes, the first one in the highest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy.typing as npt
 from bbcodec.coder.compilation import compiled, inlined
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.prediction.groups import code, decode_groups, encode_groups
-from bbcodec.prediction.matches import HASH_BITS, LENGTHS, Matches, follow_match, hashed, look_for_match
+from bbcodec.prediction.lines import LINE_BITS, bits_of, hashed, line_of
+from bbcodec.prediction.matches import LENGTHS, Matches, follow_match, look_for_match
 from bbcodec.prediction.mixing import Mixer, learn, next_sample, probability
 from bbcodec.prediction.predictor import NEIGHBOURS
 
@@ -38,8 +39,7 @@ FEW_PAIRS: Final = 6
 NODES: Final = 16 + 256  # decisions of a channel: of its first four bits, and of the others
 LIKE_LEVELS: Final = LIKE << FEW_PAIRS
 MATCH_LEVELS: Final = 1 + LENGTHS  # without a match, or how long it is
-LINE: Final = 16  # counters of a line: which context it is of, and those of four bits
-LINE_BITS: Final = 10, 16  # of lines of a context, at least and at most
+MOST_LINES: Final = 16  # bits of their number, for each context
 START_WEIGHTS: Final = 2**13, 2**13  # of contexts and of nothing
 START: Final = np.int64(0)  # the hash of no numbers
 NO_LOGIT: Final = 2048  # of a probability of a half: nothing is known beside the contexts
@@ -69,11 +69,10 @@ class Coder(NamedTuple):
     @classmethod
     def of(cls, shape: tuple[int, int, int], channels: int, most: int) -> Self:
         """One that has seen nothing yet, for images of a shape (N, H, W) and channels up to `most`."""
-        least, greatest = LINE_BITS
-        line_bits = min(max((shape[0] * shape[1] * shape[2] * channels).bit_length(), least), greatest)
+        line_bits = bits_of(shape[0] * shape[1] * shape[2] * channels, MOST_LINES)
         rate, limit = SLOW if channels == 1 and most < FEW_VALUES else QUICK
         decisions, levels = channels * NODES + LIKE, LIKE_LEVELS + 8 * channels * MATCH_LEVELS
-        mixer = Mixer.of(1, decisions, levels, START_WEIGHTS, rate, limit, CONTEXTS * LINE << line_bits, VECTORS)
+        mixer = Mixer.of(1, decisions, levels, START_WEIGHTS, rate, limit, CONTEXTS << line_bits + LINE_BITS, VECTORS)
         bits = np.array([max(most.bit_length(), 1), line_bits])
         near, hashes, position = (np.zeros(size, np.int64) for size in (NEAR, CONTEXTS, 1))
         return cls(NEIGHBOURS[:NEAR].copy(), PAIRS, mixer, Matches.of(shape), bits, near, hashes, position)
@@ -97,16 +96,10 @@ def look(coder, values, row, height, j):
 
 
 @inlined
-def line_of(coder, context, known):
-    """Where the line of a context begins that has a hash; it is cleared if it was another's."""
-    counters, bits = coder.mixer.counters[0], coder.bits[1]
-    place = (context << bits) + (known >> HASH_BITS - bits) << 4
-    owner = np.int32(known & 0x7FFFFFFF)
-    if counters[place] != owner:
-        counters[place] = owner
-        for k in range(1, LINE):
-            counters[place + k] = 0
-    return place
+def line(coder, context, known):
+    """Where the counters of a context begin that has a hash."""
+    bits = coder.bits[1]
+    return line_of(coder.mixer.counters[0], context << bits + LINE_BITS, bits, known)
 
 
 @inlined
@@ -132,7 +125,7 @@ def find_like_lines(coder, values, row, height, j, equal, decision):
     hashes[13] = hashed(hashed(hashed(START, i), j), few)
     hashes[MATCHED] = hashed(hashed(hashed(START, coder.matches.now[1]), like_match(coder)), few)
     for k in range(CONTEXTS):
-        coder.mixer.places[k] = line_of(coder, k, hashed(hashes[k], LIKE)) + 1 - decision
+        coder.mixer.places[k] = line(coder, k, hashed(hashes[k], LIKE)) - decision
 
 
 @inlined
@@ -198,7 +191,7 @@ def find_lines(coder, known, channel, half, match, decision):
     hashes[MATCHED] = hashed(START, match)
     for k in range(CONTEXTS):
         context = hashed(hashes[k], known if k < OF_PIXELS else np.int64(0))
-        coder.mixer.places[k] = line_of(coder, k, hashed(hashed(context, channel), half)) - decision
+        coder.mixer.places[k] = line(coder, k, hashed(hashed(context, channel), half)) - 1 - decision
 
 
 @inlined

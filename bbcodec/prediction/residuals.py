@@ -20,7 +20,18 @@ from bbcodec.coder.kernels.arithmetic import cubic
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
 from bbcodec.prediction.groups import Most, Values, code, code_bits, decode_groups, encode_groups
-from bbcodec.prediction.mixing import RATE, STRETCH_BITS, Mixer, find_counters, learn, next_sample, probability
+from bbcodec.prediction.joint import MOST_LINES, Joint, find_joint, find_joint_lines
+from bbcodec.prediction.lines import bits_of
+from bbcodec.prediction.mixing import (
+    COUNT_MOST,
+    RATE,
+    STRETCH_BITS,
+    Mixer,
+    find_counters,
+    learn,
+    next_sample,
+    probability,
+)
 from bbcodec.prediction.predictor import LINEAR, Predictor, begin_row, blend, end_row, fill_predictions, follow, keep
 from bbcodec.prediction.refinement import (
     VALUES,
@@ -45,6 +56,7 @@ LEAST_SCALE: Final = 179  # 1/256 of 1/16
 FORGET: Final = 400  # samples
 START_WEIGHTS: Final = 2**14, 2**14  # of contexts and of the logistic distribution
 WIDE_RATE: Final = 10  # of the mixer, for samples of 16 bits: much of their errors is noise
+REPLACED: Final = 4, 2  # contexts, in channels after the first, of 8 bits, by those that see the others
 WHOLE: Final = 1 << CUMULATIVE_BITS
 
 
@@ -64,23 +76,30 @@ class Coder(NamedTuple):
     sizes: npt.NDArray[np.int64]
     errors: npt.NDArray[np.int64]
     past: npt.NDArray[np.int64]
+    joint: Joint
     position: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, channels: int, height: int, width: int, wide: bool) -> Self:
-        """One that has seen nothing yet: errors are first as large as those around."""
+    def of(cls, shape: tuple[int, ...], wide: bool) -> Self:
+        """One that has seen nothing yet, for images (N, C, H, W): errors are first as large as those around."""
+        count, channels, height, width = shape
         q = np.arange(ACTIVITIES, dtype=np.int64)
         first = np.stack([np.maximum((4 + q % 4 << q // 4) * 45 >> 8, 1), np.ones_like(q)])
         sizes = np.stack([first.repeat(VALUES if wide else 1, 1)] * channels)
-        memory = [np.zeros(shape, np.int64) for shape in ((3, width + 8), (height, width), 1)]
+        joint = Joint.of(REPLACED, DECISIONS, bits_of(count * height * width, MOST_LINES))
+        counters, rate = 0 if wide or channels == 1 else joint.counters, WIDE_RATE if wide else RATE
+        errors, past = (np.zeros(size, np.int64) for size in ((3, width + 8), (height, width)))
         return cls(
             wide,
             Predictor.of(width, channels),
             Refinement.of(channels if wide else 0),
-            Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS, WIDE_RATE if wide else RATE),
+            Mixer.of(channels, DECISIONS, LEVELS, START_WEIGHTS, rate, COUNT_MOST, counters),
             LOGISTIC,
             sizes,
-            *memory,
+            errors,
+            past,
+            joint,
+            np.zeros(1, np.int64),
         )
 
 
@@ -154,6 +173,8 @@ def code_size(size, off, rate, level, mass, channel, decode, heads, words, coder
         beyond = tail((16 << count) - 8 + off, rate, coder)
     mass -= beyond
     known, left = np.int64(1), count - 1
+    if left > 0 and channel > 0 and not coder.wide:
+        find_joint_lines(coder.joint, coder.mixer, channel, np.int64(count), np.int64(BITS + (count - 2) * 7))
     while left > 0 and known < 1 << MODELLED_BITS:
         left -= 1
         upper = tail((16 * (2 * known + 1) << left) - 8 + off, rate, coder) - beyond
@@ -235,6 +256,9 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
             fill_contexts(coder, i, j, guess, activity)
             next_sample(coder.mixer)
             find_counters(coder.mixer)
+            if channel > 0 and not coder.wide:
+                first_one, last_one = np.int64(values[number, 0, i, j]), np.int64(before[i, j])
+                find_joint(coder.joint, coder.mixer, channel, first_one, last_one, guess + 8 >> 4)
             x = code_sample(np.int64(plane[i, j]), guess, activity, kind, channel, decode, heads, words, coder)
             if decode:
                 if not 0 <= x <= most[channel] or coder.position[0] < 0:
@@ -253,13 +277,11 @@ def code_rows(heads, words, n, values, first, last, most, decode, coder):
 
 def encode(values: Values, most: Most, wide: bool) -> bytes:
     """Messages of the groups of rows of images (N, C, H, W), wide: of 16 bits."""
-    _, channels, height, width = values.shape
-    return encode_groups(code_rows, Coder.of(channels, height, width, wide), values, most, STEPS_A_SAMPLE)
+    return encode_groups(code_rows, Coder.of(values.shape, wide), values, most, STEPS_A_SAMPLE)
 
 
 def decode(data: bytes, shape: tuple[int, int, int, int], most: Most, wide: bool) -> Values:
     """The images of `encode`. Raises DamagedArchive."""
-    _, channels, height, width = shape
     values = np.empty(shape, np.uint16)
-    decode_groups(code_rows, Coder.of(channels, height, width, wide), data, values, most)
+    decode_groups(code_rows, Coder.of(shape, wide), data, values, most)
     return values

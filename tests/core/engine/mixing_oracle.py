@@ -1,7 +1,7 @@
 """Mixed messages from docs/coding.md 16, in plain Python; parameters and mixtures are those of the other oracles."""
 
 from mixture_oracle import mixtures
-from plain_prediction import PlainMixing, message, q_of, r_of
+from plain_prediction import PlainLines, PlainMixing, message, q_of, r_of
 
 from bbcodec.coder.tables import LOG2
 
@@ -20,6 +20,10 @@ class PlainMixed(PlainMixing):
     """Intervals of the samples of batches of images (B, C, H, W)."""
 
     start = [0] * 7 + [2**16]
+
+    def __init__(self):
+        super().__init__()
+        self.lines = PlainLines(2**17, 17)
 
     def batch(self, images, params, joint):
         """Messages of groups, each behind its length; params: (B, H, W, P)."""
@@ -48,7 +52,15 @@ class PlainMixed(PlainMixing):
         whole = mean + 128 >> 8
         doubt = min((24 << 24) - log2(sums[whole + 1] - sums[whole]) >> 22, 63)
         self.contexts = self.contexts_of(images[b].astype(int), self.errors[b], i, j, whole, doubt)
-        self.code(x - whole, whole, [sums[min(max(k, 0), 256)] for k in range(-256, 768)], 4 * doubt)
+
+        def see_others(*bits):
+            if self.channel:
+                last, first = (int(images[b][k, i, j]) for k in (self.channel - 1, 0))
+                self.take_joint((3, 2), self.lines, last, whole, first, *bits)
+
+        self.joint = {}
+        see_others()
+        self.code(x - whole, whole, [sums[min(max(k, 0), 256)] for k in range(-256, 768)], 4 * doubt, see_others)
         self.errors[b][self.channel, i, j] = 16 * x - (mean + 8 >> 4)
         self.samples += 1
 
@@ -82,7 +94,7 @@ class PlainMixed(PlainMixing):
             min(doubt // 2, 31) * 64 + min(u, 63),
         )
 
-    def code(self, e, whole, sums, level):
+    def code(self, e, whole, sums, level, see_others):
         """sums: start of k at k + 256."""
 
         def beyond(size):
@@ -96,6 +108,8 @@ class PlainMixed(PlainMixing):
         a, bits = abs(e), abs(e).bit_length()
         for c in range(1, min(bits + 1, 8)):
             self.choose(bits > c, 1 + c, level + 2, beyond(2**c), beyond(2 ** (c - 1)) - beyond(2**c))
+        if bits > 1:
+            see_others(bits, 9 + 7 * (bits - 2))
         left, low, high = bits - 1, 2 ** (bits - 1), 2**bits
         for known in range(min(left, 3)):
             middle = low + high >> 1
