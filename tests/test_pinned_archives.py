@@ -269,7 +269,7 @@ def jpeg_files(top: Path) -> None:
 
 @pinned(
     "10bc3163e0402fe8916f23495010ba21", "DSBB",
-    {"raw RGB8: sheet webp": 1, "png RGB8: sheet webp": 1, "bytes: original": 1}, exact_files=True,
+    {"raw RGB8: sheet predicted": 1, "png RGB8: sheet predicted": 1, "bytes: original": 1}, exact_files=True,
 )  # fmt: skip
 def exact_files(top: Path) -> None:
     save(top / "same.png", natural(1, 40, 40, 3)[0])
