@@ -174,7 +174,7 @@ def rival_of_predictions(share, seen):
         (0.97, PLAIN, [22, 180], {"learned", "predicted"}),
         (1.1, StorageOptions(mix=True), [22], {"predicted"}),
         (0.9, StorageOptions(mix=True), [22, 180], {"learned"}),
-        (1.0, StorageOptions(mix=True), [22, 180], {"learned", "predicted"}),
+        (0.98, StorageOptions(mix=True), [22, 180], {"learned", "predicted"}),
         (0.9, StorageOptions(fast=True), [180], {"learned"}),
     ],
 )
