@@ -228,11 +228,13 @@ def chunks() -> Seeds:
 
 
 def predicted() -> Seeds:
-    """Streams of images of 8 and 16 bits: smooth, noisy, with a table of values, in parts, and of few colours."""
+    """Streams of images of 8 and 16 bits: smooth, noisy, with a table, in parts, of few colours, and drawn."""
     random = np.random.default_rng(0)
     tall, slope = np.tile(random.integers(0, 256, (16, 9)), (3, 1)), ramp(3, 6, 9, 4)
     areas = random.integers(0, 256, (9, 3))[np.arange(120).reshape(1, 10, 12) // 7 % 9]
+    drawn = np.tile(random.integers(0, 256, (1, 17, 17, 4)), (1, 1, 3, 1))
     found = {
+        "drawn": drawn,
         "smooth": slope[..., :1], "channels": slope ^ 3, "two": slope[..., 2:], "noise": tall[None, :16, :, None],
         "parts": tall[None, ..., None], "levels": slope[:1, ..., :1] & 1, "colours": areas, "labels": areas[..., :1],
         "pages": areas[..., :1].repeat(3, 0),
