@@ -87,7 +87,7 @@ FORMATS = {
 }
 
 
-ADAPTED = {"kodak": "", "kodak, mixed": " --mix"}  # rows of adapting.json, and further options of their command
+ADAPTED = {"kodak, mixed": " --mix"}  # rows of adapting.json, and further options of their command
 
 
 def photos(kodak: Result, speed: Result, published: Result, sets: Result) -> Iterator[str]:
@@ -117,11 +117,8 @@ def photos(kodak: Result, speed: Result, published: Result, sets: Result) -> Ite
         told = [name, f"{8 * size / dims:.3f}", f"{size:,}", *cells]
         yield "| " + " | ".join(f"**{cell}**" if mine and cell else cell for cell in told) + " |"
     yield ""
-    minutes = sets["kodak"]["minutes"]
-    note = (
-        f"\\*\\* After {minutes} minutes of learning from these very photos; what it learned is counted. Its rates "
-        "were measured on another machine."
-    )
+    minutes = sets["kodak, mixed"]["minutes"]
+    note = f"\\*\\* After {minutes} minutes of learning from these very photos; what it learned is counted."
     yield " ".join([*photo_notes(speed, threads), published_note(published), note])
 
 
