@@ -10,7 +10,7 @@ from bbcodec.images.codings.base import Shape, SheetShape, StorageCoding
 if TYPE_CHECKING:
     from bbcodec.images.samples import Samples
 
-SHEET_SAMPLES = 2**21  # in a sheet: a second or two of decoding
+SHEET_SAMPLES = 2**21  # in a sheet: a second of decoding, or up to four of drawings that hardly repeat themselves
 
 
 class PredictedCoding(StorageCoding):
@@ -27,7 +27,7 @@ class PredictedCoding(StorageCoding):
         return 1 <= channels <= 4 if levels in (256, 65536) else (channels, levels) == (1, 2)
 
     def sheet_images(self, shape: Shape) -> int:
-        """As many as are decoded within a second or two."""
+        """As many as are decoded within a few seconds."""
         return max(SHEET_SAMPLES // (shape[0] * shape[1] * shape[2]), 1)
 
     def _encode(self, image: Samples, levels: int) -> bytes:
