@@ -1,38 +1,59 @@
 """What parts of the models are for: the same budget with and without them, beside what the papers found.
 
-    python benchmarks/ablations.py --data PREPARED [--times 1] [--only EXPERIMENT...]
+    python benchmarks/ablations.py --data PREPARED [--times 1] [--only EXPERIMENT...] [--missing]
 
 PREPARED is what benchmarks/prepare.py wrote. Every arm of an experiment is trained for the same number of steps on the
-same batches of binarised MNIST (the last experiment: of Omniglot), whose pixels are drawn anew at each use, and
-measured on the first test images. Steps and not minutes, so that other work on the machine changes nothing: on one CPU
-the same command gives the same weights. The decoder alone is an arm of each experiment: where a model leaves its
-latents idle, that is as good. A decoder that does not see its surroundings can then but know how often each pixel is 1.
-Arms that are not measured now stay as they are in the result.
+same batches, several times with other seeds, and measured on the first test images. Pixels of two levels are drawn
+anew at each use, where grey ones say how likely they are. Steps and not minutes, so that other work on the machine
+changes nothing: on one CPU the same command gives the same weights. The decoder alone is an arm of most experiments:
+where a model leaves its latents idle, that is as good. A decoder that does not see its surroundings can then but know
+how often each pixel is 1.
+Arms that are not measured now stay as they are in the result; with --missing, those are measured that it lacks.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, bbcodec, command, environment, needed
+from common import Pixels, arguments, bbcodec, command, environment, needed
 
-TRAIN, TEST = "mnist_train.npy", "mnist_binary_test.npy"
-IWAE_IMAGES = "25"  # on which the gap between the bounds is measured
-OMNIGLOT = "omniglot28_train.npy", "omniglot28_binary_test.npy"
+from bbcodec.codec.device import one_thread
+from bbcodec.codec.file import load_codec
+from bbcodec.model.bounds import iwae
+from bbcodec.report.coding_costs import UNITS_PER_BIT, importance_weights_of, measure_message
+
+IWAE_IMAGES, IWAE_DRAWS = 25, 100  # on which the gap between the bounds is measured
 FREQUENCIES: dict[str, Any] = {"pixels": "frequencies"}  # an arm that needs no training
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A question: what the papers found, settings that all arms have, and those in which each differs.
+class Images:
+    """Files of training and of test images. drawn: training images are grey, and made two-level by chance."""
 
-    images: files of training images, grey, and of test images, of two levels.
-    """
+    train: str
+    test: str
+    drawn: bool = False
+
+
+MNIST = Images("mnist_train.npy", "mnist_binary_test.npy", drawn=True)
+OMNIGLOT = Images("omniglot28_train.npy", "omniglot28_binary_test.npy", drawn=True)
+CALTECH = Images("caltech101_train.npy", "caltech101_test.npy")
+GREY_MNIST = Images("mnist_train.npy", "mnist_test.npy")
+CIFAR = Images("cifar10_train.npy", "cifar10_test.npy")
+FACES = Images("freyfaces_train.npy", "freyfaces_test.npy")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question: what the papers found, settings that all arms have, and those in which each differs."""
 
     name: str
     question: str
@@ -41,7 +62,8 @@ class Experiment:
     epochs: float
     common: dict[str, Any]
     arms: dict[str, dict[str, Any]]
-    images: tuple[str, str] = (TRAIN, TEST)
+    images: Images = MNIST
+    seeds: int = 3
 
 
 DELTA = {"hidden": 32, "layers": 4, "attentions": 1, "heads": 1, "width": 16, "blocks": 2, "batch": 16}
@@ -58,6 +80,19 @@ WORTH_ARMS: dict[str, dict[str, Any]] = {
     "decoder alone, the same": {"hidden": 32, "inner": 64, "latent_channels": 0},
     "decoder alone, of as many multiply-adds": {"hidden": 36, "inner": 68, "latent_channels": 0},
 }
+# Of 36,600 multiply-adds a pixel of the decoder, all else has 1,400 more.
+COLOUR_ARMS: dict[str, dict[str, Any]] = {
+    "with latents": {
+        **{"hidden": 32, "inner": 64, "latent_channels": 2, "latent_stride": 8, "context_stride": 4, "width": 24},
+        **{"blocks": 1, "prior_hidden": 16, "prior_layers": 2, "free_nats": 0.5},
+    },
+    "decoder alone, the same": {"hidden": 32, "inner": 64, "latent_channels": 0},
+    "decoder alone, of as many multiply-adds": {"hidden": 33, "inner": 65, "latent_channels": 0},
+}
+GREY_WORTH = {**WORTH, "components": 5}
+COLOUR_WORTH = {"layers": 2, "radius": 2, "batch": 16, "components": 5, "joint": True}
+COMMITTED = {"prior": "independent", "rows": 28}
+FLOW = {**WORTH, **WORTH_ARMS["with latents"]}
 GLOBAL = "what a local decoder cannot see, latents tell for fewer bits (Chen et al. 2017, sections 2.3 and 4)"
 
 EXPERIMENTS = (
@@ -131,33 +166,128 @@ EXPERIMENTS = (
             "8 layers, decoder alone": {"layers": 8, "radius": 3, "hidden": 24, "latent_channels": 0},
         },
     ),
+    Experiment(
+        "flow",
+        "is an autoregressive flow a better prior of a VLAE than a standard normal?",
+        "it is, and as good as an inverse flow as posterior or better (Chen et al. 2017, section 3.2)",
+        "vlae",
+        1.0,
+        FLOW,
+        {"autoregressive flow": {}, "standard normal": {"prior_layers": 0}, "decoder alone": {"latent_channels": 0}},
+    ),
+    Experiment(
+        "rate and distortion",
+        "what do committed rates, weights of rates, free bits and word dropout buy?",
+        "at any rate, committed ones are as good as free bits or beta, or better, and more stable (Razavi et al. 2019, "
+        "section 4.3 and figure 4)",
+        "delta-vae",
+        0.16,
+        {**DELTA, "prior": "standard"},
+        {
+            **{f"committed, {bits} bits": COMMITTED | {"rate_bits": bits} for bits in (6, 12, 24)},
+            **{f"beta {beta}": {"rate_weight": beta} for beta in (0.3, 0.6)},
+            **{f"free, {nats} nats a latent": {"free_nats": nats} for nats in (0.03, 0.1)},
+            **{f"word dropout, {share:.0%}": {"word_dropout": share} for share in (0.1, 0.3)},
+        },
+    ),
+    Experiment(
+        "pseudo-inputs",
+        "how many pseudo-inputs does a VampPrior need?",
+        "some hundred; more do not help (Tomczak & Welling 2018, section 5 and figure 2)",
+        "vamp",
+        0.68,
+        {**VAMP, "prior": "vamp"},
+        {f"{count} pseudo-inputs": {"components": count} for count in (10, 50, 500)},
+    ),
+    Experiment(
+        "depth",
+        "does attention over depth let a deeper hierarchy do better?",
+        "it helps at any depth (Apostolopoulou et al. 2022, table 5)",
+        "attentive",
+        0.25,
+        {**ATTENTIVE, "nonlocal_blocks": False},
+        {
+            f"{layers} layers, {told}": {"layers": layers, "depth_prior": depth, "depth_posterior": depth}
+            for layers in (3, 6, 12)
+            for told, depth in (("with it", True), ("without", False))
+        },
+    ),
     Experiment("worth on MNIST", "what are latents worth on digits?", GLOBAL, "vlae", 1.0, WORTH, WORTH_ARMS),
     Experiment(
         "worth on Omniglot", "what are latents worth on glyphs?", GLOBAL, "vlae", 3.0, WORTH, WORTH_ARMS, OMNIGLOT
     ),
+    Experiment(
+        "worth on Caltech", "what are latents worth on silhouettes?", GLOBAL, "vlae", 12.0, WORTH, WORTH_ARMS, CALTECH
+    ),
+    Experiment(
+        "worth on grey MNIST",
+        "what are latents worth on digits of 256 levels?",
+        GLOBAL,
+        "vlae",
+        0.6,
+        GREY_WORTH,
+        WORTH_ARMS,
+        GREY_MNIST,
+        seeds=2,
+    ),
+    Experiment(
+        "worth on Frey faces",
+        "what are latents worth on faces of one person?",
+        GLOBAL,
+        "vlae",
+        15.0,
+        GREY_WORTH,
+        WORTH_ARMS,
+        FACES,
+        seeds=2,
+    ),
+    Experiment(
+        "worth on CIFAR-10",
+        "what are latents worth on small photos?",
+        GLOBAL,
+        "vlae",
+        0.25,
+        COLOUR_WORTH,
+        COLOUR_ARMS,
+        CIFAR,
+        seeds=2,
+    ),
 )
 
 
-def measure(experiment: Experiment, changes: dict[str, Any], train: Path, test: Path, times: float) -> dict[str, Any]:
-    """The row of an arm."""
-    settings = {"binarise": True, "epochs": experiment.epochs * times, **experiment.common, **changes}
+def settings_of(experiment: Experiment, changes: dict[str, Any], seed: int, times: float) -> dict[str, Any]:
+    """The settings of a run; those of an arm that needs no training as they are."""
+    if changes is FREQUENCIES:
+        return FREQUENCIES
+    drawn = {"binarise": True} if experiment.images.drawn else {}
+    return {**drawn, "epochs": experiment.epochs * times, "seed": seed, **experiment.common, **changes}
+
+
+def measure(model: str, settings: dict[str, Any], train: Path, test: Path) -> dict[str, Any]:
+    """The row of a run."""
     words = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items()]
     assignments = [part for word in words for part in ("--set", word)]
     with tempfile.TemporaryDirectory(prefix="bbcodec-ablations-") as folder:
         codec = Path(folder) / "arm.bbc"
-        about = ("--model", experiment.model, "--threads", "1", "--json")
+        about = ("--model", model, "--threads", "1", "--json")
         summary = json.loads(bbcodec("train", train, "-o", codec, *about, *assignments)[0])
-        how = ("--json", "--iwae", "100", "--iwae-images", IWAE_IMAGES, "--no-peers", "--jobs", "1")
-        report = json.loads(bbcodec("evaluate", codec, test, *how)[0])
+        return {"parameters": summary["parameters"], "steps": summary["steps"], **bounds(codec, np.load(test))}
+
+
+def bounds(path: Path, images: Pixels) -> dict[str, Any]:
+    """What a codec makes of images (N, H, W) or (N, H, W, C): all of them one message, in no archive."""
+    images = images if images.ndim == 4 else images[..., None]
+    codec = load_codec(path, "cpu", engine=False)
+    with one_thread():
+        costs = measure_message(codec, images, codec.encode_message(images))
+        weights = importance_weights_of(codec, images[:IWAE_IMAGES], IWAE_DRAWS, seed=0)
+    nats = {name: float(site.elbo.mean()) / UNITS_PER_BIT * math.log(2) for name, site in costs.sites.items()}
+    gap = float((iwae(weights, IWAE_DRAWS) - iwae(weights, 1)).mean())
     return {
-        "settings": settings,
-        "parameters": summary["parameters"],
-        "steps": summary["steps"],
-        "rate_nats": {row["name"]: round(row["nats_per_image"], 3) for row in report["layers"] if row["latent"]},
-        "negative_elbo_nats": round(report["nats_per_image"]["negative_elbo"], 3),
-        "iwae_nats": round(report["nats_per_image"]["iwae_100"], 3),
-        "file_bits_per_dim": round(report["measured_bits_per_dim"], 5),
-        "environment": environment(),
+        "rate_nats": {name: round(nats[name], 3) for name, site in costs.sites.items() if site.latent},
+        "negative_elbo_nats": round(sum(nats.values()), 3),
+        "iwae_nats": round(sum(nats.values()) - gap, 3),
+        "message_bits_per_dim": round(8 * costs.message_bytes / images.size, 5),
     }
 
 
@@ -168,62 +298,78 @@ def frequencies(train: Path, test: Path) -> dict[str, Any]:
     x = np.load(test)
     nats = -np.log(np.where(x == 1, share, 1 - share)).sum() / len(x)
     return {
-        "settings": FREQUENCIES,
         "parameters": share.size,
         "steps": 0,
         "rate_nats": {},
         "negative_elbo_nats": round(float(nats), 3),
         "iwae_nats": round(float(nats), 3),
-        "file_bits_per_dim": None,
-        "environment": environment(),
+        "message_bits_per_dim": None,
     }
 
 
-def measured_before(path: Path, times: float) -> dict[tuple[str, str], Any]:
+Key = tuple[str, str, int]  # experiment, arm, seed
+
+
+def measured_before(path: Path, times: float) -> dict[Key, Any]:
     """The rows of a result, if it is of runs of the same length."""
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {(row["experiment"], row["arm"]): row for row in before.get("rows", ()) if before["times"] == times}
+    rows = before.get("rows", ()) if before.get("times") == times else ()
+    return {(row["experiment"], row["arm"], row["seed"]): row for row in rows}
+
+
+def runs(only: list[str] | None) -> Iterator[tuple[Experiment, str, int]]:
+    """Experiments, arms and seeds, all arms with the first seed first."""
+    chosen = [one for one in EXPERIMENTS if not only or one.name in only]
+    for seed in range(max(one.seeds for one in chosen)):
+        for experiment in (one for one in chosen if seed < one.seeds):
+            for arm, changes in experiment.arms.items():
+                if seed == 0 or changes is not FREQUENCIES:
+                    yield experiment, arm, seed
 
 
 def main() -> None:
-    """Measure, and write the result after each arm."""
+    """Measure, and write the result after each run."""
     parser = arguments(__doc__, "ablations")
     parser.add_argument("--times", type=float, default=1, help="so many times as long as each experiment says")
     parser.add_argument("--images", type=int, default=1000, help="first images of the test set that are measured")
     parser.add_argument("--only", nargs="+", choices=[one.name for one in EXPERIMENTS], help="experiments (all)")
+    parser.add_argument(
+        "--missing", action="store_true", help="only runs of which the result has none with the same settings"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         test = Path(folder) / "test.npy"
-        for experiment in EXPERIMENTS:
-            if options.only and experiment.name not in options.only:
+        for experiment, arm, seed in runs(options.only):
+            key, settings = (
+                (experiment.name, arm, seed),
+                settings_of(experiment, experiment.arms[arm], seed, options.times),
+            )
+            known = measured_before(options.out, options.times).get(key)
+            if options.missing and known and known["settings"] == settings:
                 continue
-            train, whole = (needed(options.data / name) for name in experiment.images)
+            train, whole = (needed(options.data / name) for name in (experiment.images.train, experiment.images.test))
             np.save(test, np.load(whole)[: options.images])
-            for arm, changes in experiment.arms.items():
-                if changes is FREQUENCIES:
-                    row = frequencies(train, test)
-                else:
-                    row = measure(experiment, changes, train, test, options.times)
-                keep(options, parser, (experiment.name, arm), row)
-                told = f"rates {row['rate_nats']}, negative ELBO {row['negative_elbo_nats']} nats"
-                print(f"{experiment.name}, {arm}: {told}", flush=True)
+            simple = settings is FREQUENCIES
+            row = frequencies(train, test) if simple else measure(experiment.model, settings, train, test)
+            keep(options, parser, key, {"settings": settings, **row, "environment": environment()})
+            told = f"rates {row['rate_nats']}, negative ELBO {row['negative_elbo_nats']} nats"
+            print(f"{experiment.name}, {arm}, seed {seed}: {told}", flush=True)
 
 
-def keep(options: Any, parser: Any, key: tuple[str, str], row: dict[str, Any]) -> None:
-    """Write the result with this arm in it."""
+def keep(options: Any, parser: Any, key: Key, row: dict[str, Any]) -> None:
+    """Write the result with this run in it."""
     rows = measured_before(options.out, options.times)
-    rows[key] = {"experiment": key[0], "arm": key[1], **row}
-    order = [(one.name, arm) for one in EXPERIMENTS for arm in one.arms]
-    options.only, chosen = None, options.only  # the command that is recorded makes all rows
+    rows[key] = dict(zip(("experiment", "arm", "seed"), key, strict=True)) | row
+    order = [(one.name, arm, seed) for one in EXPERIMENTS for arm in one.arms for seed in range(one.seeds)]
+    given = argparse.Namespace(**vars(options) | {"only": None, "missing": False})  # the command that makes all rows
     record = {
-        "command": command(options, parser, "PREPARED"),
-        "data": f"binarised MNIST, and Omniglot where it is named; the first {options.images:,} test images",
+        "command": command(given, parser, "PREPARED"),
+        "data": f"the first {options.images:,} test images of binarised MNIST, or of what is named",
         "environment": environment(),
         "times": options.times,
         "experiments": {one.name: {"question": one.question, "paper": one.paper} for one in EXPERIMENTS},
         "rows": [rows[one] for one in order if one in rows],
     }
-    options.only = chosen
     options.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -29,6 +29,7 @@ from folder_tables import (
     tiffs,
     zarr_arrays,
 )
+from model_tables import ablations, curves, families, latents
 from reliability_tables import fuzzing, reliability
 from speed_tables import (
     device,
@@ -279,86 +280,6 @@ def presets(result: Result) -> Iterator[str]:
     if any(row.get("nets") == "gated" for row in result["rows"]):
         yield "† By an earlier version, whose presets made gated nets of 12 bits; nothing was tried first."
     yield f"After {result['minutes']:g} minutes of training each. Bits/dim of whole archives, without the codec."
-
-
-def families(result: Result) -> Iterator[str]:
-    """What the model families cost besides their bound."""
-    yield (
-        "| codec | parameters | images/s in | out | MB/s in | out | network | coder | "
-        "100 images, over the ELBO | initial bits | popped by an image |"
-    )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for row in result["rows"]:
-        rates = [row[key][way] for key in ("images_per_second", "mb_per_second") for way in ("encode", "decode")]
-        few = row["first_100"]
-        over = f"+{few['message_over_negative_elbo_percent']:.2f} % | {few['of_which_initial_percent']:.2f} %"
-        told = " | ".join(f"{rate:,g}" for rate in rates)
-        shares = " | ".join(
-            ", ".join(f"{100 * row['shares_of_time'][way][room]:.0f}" for way in ("encode", "decode")) + " %"
-            for room in ("network", "coder kernels")
-        )
-        popped = f"{few['popped_over_image']:.2f} images"
-        yield f"| {row['codec']} ({row['model']}) | {row['parameters']:,} | {told} | {shares} | {over} | {popped} |"
-    yield ""
-    yield (
-        "One thread. *Network* and *coder* are shares of the time, encoding and decoding; files, checks and Python "
-        "take the rest. *Popped by an image*: the bits its latents pop, in units of an average image. The bound has "
-        "latents without a grid; a decoder trained on a coarse grid can do a little better with it."
-    )
-
-
-def ablations(result: Result) -> Iterator[str]:
-    """What parts of the models are for: a table for each question."""
-    for name, about in result["experiments"].items():
-        rows = [row for row in result["rows"] if row["experiment"] == name]
-        if not rows:
-            continue
-        yield f"**{about['question'][0].upper()}{about['question'][1:]}** The papers: {about['paper']}."
-        yield ""
-        yield "| arm | parameters | steps | rate, nats | negative ELBO | IWAE (100 draws) |"
-        yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-        for row in rows:
-            rate = " + ".join(f"{nats:.2f}" for nats in row["rate_nats"].values()) or "none"
-            bounds = f"{row['negative_elbo_nats']:.2f} | {row['iwae_nats']:.2f}"
-            yield f"| {row['arm']} | {row['parameters']:,} | {row['steps']:,} | {rate} | {bounds} |"
-        yield ""
-        ranked = sorted(rows, key=lambda row: row["negative_elbo_nats"])
-        yield f"Measured, best first: {'; '.join(row['arm'] for row in ranked)}."
-        given = [row["negative_elbo_nats"] for row in rows if row["arm"] == "with latents"]
-        if given:
-            rest = [(row["arm"], row["negative_elbo_nats"] - given[0]) for row in rows if row["arm"] != "with latents"]
-            yield f"Worth of latents in nats: {'; '.join(f'{worth:+.2f} ({arm})' for arm, worth in rest)}."
-        yield ""
-    yield (
-        f"Nats an image after short training, {result['data']}. All arms of a table took the same number of steps, "
-        "once each: small differences may be chance. Rates are as coded: the delta-VAE uses its auxiliary prior, "
-        "so that its rate is below the committed one where latents are idle."
-    )
-
-
-def latents(result: Result) -> Iterator[str]:
-    """What latents know of digits."""
-    yield "| codec | latents | digits a linear probe names | pixels shared by reconstructions | by those of others |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for row in result["rows"]:
-        shared = f"{100 * row['pixels_shared']:.1f} % | {100 * row['pixels_shared_with_others']:.1f} %"
-        yield f"| {row['codec']} ({row['model']}) | {row['latents']} | **{100 * row['probe']:.1f} %** | {shared} |"
-    yield ""
-    yield f"The same probe, on the pixels: {100 * result['probe_on_pixels']:.1f} %."
-
-
-def curves(result: Result) -> Iterator[str]:
-    """Bits/dim over training."""
-    yield "| codec | minutes | after a quarter | half | three quarters | all | gain of the last quarter |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for row in result["rows"]:
-        quarters = " | ".join(f"{bits:.4f}" for bits in row["quarters"])
-        gain = 100 * (row["quarters"][-1] / row["quarters"][-2] - 1)
-        yield f"| {row['codec']} ({row['model']}) | {row['minutes']:g} | {quarters} | {gain:+.1f} % |"
-    yield ""
-    yield "Bits/dim on held-out images. Learning rates fall at the end: a longer run gains more than the tail shows."
-    yield ""
-    yield "![bits/dim over the minutes of each run](curves.png)"
 
 
 def roundtrips(result: Result) -> Iterator[str]:

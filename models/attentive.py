@@ -300,7 +300,7 @@ class Attentive(TrainableModel):
         if not self.config.local_layers:
             return Pixels(self.family(output.permute(0, 2, 3, 1)))
         size = batch, channels, height, width
-        return Autoregressive(self.local, self.family, self.embed, size, output, self.config.context_stride)
+        return Autoregressive(self.local, self.family, self.shown(self.embed), size, output, self.config.context_stride)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z1 .. zL from the top down, then pixels x."""

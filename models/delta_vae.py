@@ -253,7 +253,7 @@ class DeltaVae(TrainableModel):
         """p(x | z), or p(x) without latents."""
         batch, channels, height, width = shape
         memory = None if z is None else memory_rows(activation(z, self.config.steps_per_unit))
-        return Autoregressive(self.local, self.family, self.embed, (batch, channels, height, width), memory)
+        return Autoregressive(self.local, self.family, self.shown(self.embed), (batch, channels, height, width), memory)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, if there are any, then pixels x."""

@@ -32,6 +32,12 @@ class TrainableModel(LatentModel):
     """A model with its config, and hooks for training, which do nothing by default."""
 
     config: Any  # of the family's config class
+    seen: Tensor | None = None  # (B, 1, H, W) of 0 and 1: pixels that the decoder sees, in training; None: all
+
+    def shown(self, embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """`embed`, the decoder's input from images (B, C, H, W), but for pixels that it does not see: as if outside."""
+        seen = self.seen
+        return embed if seen is None else lambda images: embed(images) * seen
 
     def start_at_errors(self) -> None:
         """Begin with what is known of pixels that are tokens of prediction errors, before weights are loaded."""

@@ -1,7 +1,7 @@
 """The variational lossy autoencoder (Chen et al. 2017): global structure in latents, local detail in the decoder.
 
 Latents z live on a map `latent_stride` times coarser than the image, with an autoregressive-flow prior
-z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2). The decoder of masked convolutions has a receptive field that is
+z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2), or a standard normal one. The decoder of masked convolutions has a receptive field that is
 local by design (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from
 1 x 1 up.
 """
@@ -79,9 +79,10 @@ class Vlae(TrainableModel):
         if c.inner:
             latents, hidden = c.latent_channels, c.prior_hidden
             self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
-            self.prior_net: WaveNet = QuantisedLocalNet(
-                latents + 1, hidden, 2 * hidden, c.prior_radii, 2 * latents, PRIOR_RADIUS
-            )
+            if c.prior_layers:
+                self.prior_net: WaveNet = QuantisedLocalNet(
+                    latents + 1, hidden, 2 * hidden, c.prior_radii, 2 * latents, PRIOR_RADIUS
+                )
             self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
             return
         self.halvings = nn.ModuleList(
@@ -132,9 +133,12 @@ class Vlae(TrainableModel):
         mean, log_sigma = params.chunk(2, 1)
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
-    def prior(self, shape: tuple[int, int, int, int]) -> Autoregressive:
-        """p(z), an autoregressive flow over the latent map."""
+    def prior(self, shape: tuple[int, int, int, int]) -> Distribution:
+        """p(z), an autoregressive flow over the latent map, or standard normal."""
         steps = self.config.steps_per_unit
+        if not self.config.prior_layers:
+            zero = self.local.stem.weight.new_zeros(shape)
+            return Gaussian(zero, zero, steps)
         normals = GroupedGaussian if self.config.inner else Gaussian
         family = partial(normals.from_params, steps_per_unit=steps)
         return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
@@ -158,7 +162,7 @@ class Vlae(TrainableModel):
         batch, channels, height, width = shape
         context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
-        return Autoregressive(self.local, self.family, self.embed, size, context, self.config.context_stride)
+        return Autoregressive(self.local, self.family, self.shown(self.embed), size, context, self.config.context_stride)
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, if there are any, then pixels x."""

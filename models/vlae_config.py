@@ -9,6 +9,7 @@ from bbcodec.models.configs import PixelSizes, check_config, check_joint, check_
 
 RANGES: Final = {  # other integers: 1 to 256
     "latent_channels": (0, 256), "components": (1, 32), "inner": (0, 256), "between": (0, 16),
+    "prior_layers": (0, 256),
 }  # fmt: skip
 PRIOR_RADIUS: Final = 2  # of the stem of the prior
 
@@ -35,13 +36,15 @@ class VlaeConfig(PixelSizes):
     width: int = 32  # channels of the encoder and of the context net
     blocks: int = 2  # residual blocks of each, at the latents' resolution
     prior_hidden: int = 32  # channels of the prior's local net
-    prior_layers: int = 2
+    prior_layers: int = 2  # 0 for a standard normal prior, with 8-bit blocks
     steps_per_unit: int = 8  # of the latents' grid
 
     def __post_init__(self) -> None:
         check_config(self, RANGES)
         check_joint(self)
         check_strides(self.latent_stride, self.context_stride)
+        if not self.inner and not self.prior_layers:
+            raise ValueError("prior_layers is 0, expected at least 1 where inner is 0")
 
     @property
     def params(self) -> int:
@@ -66,7 +69,9 @@ class VlaeConfig(PixelSizes):
     @property
     def part_names(self) -> tuple[str, ...]:
         """Parts of a model of 8 bits, as codec files name them."""
-        return ("local", "prior_net", "encoder", "context_net") if self.latent_channels else ("local",)
+        if not self.latent_channels:
+            return ("local",)
+        return ("local", *(("prior_net",) if self.prior_layers else ()), "encoder", "context_net")
 
     @property
     def halvings(self) -> int:

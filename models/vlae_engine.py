@@ -54,9 +54,10 @@ class VlaeEngine:
         """Encoder, prior, and the net from latents to the decoder's context."""
         c, latents = self.config, self.config.latent_channels
         self.step = ACTIVATION_UNIT // c.steps_per_unit  # of the latents' grid, as nets see it
-        prior = gaussian(latents, c.steps_per_unit)
-        grid = (np.arange(-prior.bound, prior.bound + 1) * self.step).astype(np.int16)
-        self.prior_net = _coder(tensors, "prior_net", c.prior_radii, PRIOR_RADIUS, grid, prior)
+        if c.prior_layers:
+            prior = gaussian(latents, c.steps_per_unit)
+            grid = (np.arange(-prior.bound, prior.bound + 1) * self.step).astype(np.int16)
+            self.prior_net = _coder(tensors, "prior_net", c.prior_radii, PRIOR_RADIUS, grid, prior)
         sizes = c.channels + 1, c.width, 2 * latents
         self.encoder = MapEncoder(_part(tensors, "encoder"), sizes, c.halvings, c.blocks, c.bound)
         sizes = latents, c.width, c.hidden
@@ -69,9 +70,13 @@ class VlaeEngine:
         means, log_sigmas = np.split(params, 2, 1)
         return normals(means, log_sigmas, c.steps_per_unit)
 
-    def prior(self, shape: Shape) -> LocalDistribution:
+    def prior(self, shape: Shape) -> Coded:
         """p(z) of latents of images of this shape."""
-        return LocalDistribution(self.prior_net, (shape[0], self.config.latent_channels, *self.sizes(shape)[-1]))
+        size = shape[0], self.config.latent_channels, *self.sizes(shape)[-1]
+        if not self.config.prior_layers:
+            zero = np.zeros(size, np.int32)
+            return normals(zero, zero, self.config.steps_per_unit)
+        return LocalDistribution(self.prior_net, size)
 
     def likelihood(self, z: Values | None, shape: Shape) -> LocalDistribution:
         """p(x | z), or p(x) without latents."""

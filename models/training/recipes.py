@@ -46,6 +46,8 @@ RULES: Final = {
     "muon_rate": ABOVE_ZERO,
     "warm_up": COUNT_FROM_ZERO,
     "free_nats": FROM_ZERO,
+    "rate_weight": FROM_ZERO,
+    "word_dropout": Rule("a share from 0 to below 1", lambda value: 0 <= value < 1),
     "rounding_from": Rule("a share from 0 to 2/3", lambda value: 0 <= value <= LATEST_ROUNDING),
     "average": Rule("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "clip": ABOVE_ZERO,
@@ -68,6 +70,8 @@ class TrainingSettings:
     muon_rate: float = 0.02  # of Muon: inner weights
     warm_up: int = 200  # steps in which the rates rise
     free_nats: float = 0.05  # of each latent: a rate below this costs nothing while the network does not round
+    rate_weight: float = 1.0  # of the rates of latents in the loss (Higgins et al. 2017)
+    word_dropout: float = 0.0  # share of pixels hidden from the decoder while the network does not round
     rounding_from: float = 0.6  # share of the run after which the network rounds
     average: float = 0.998  # decay of the weights' moving average, a step
     clip: float = 1.0  # largest norm of a gradient

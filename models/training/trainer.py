@@ -51,16 +51,24 @@ def compiler_failures() -> tuple[type[Exception], ...]:
 class Objective(nn.Module):
     """The loss of a model as a module, which DistributedDataParallel needs."""
 
-    def __init__(self, model: TrainableModel, free_nats: float) -> None:
-        """free_nats: a latent's mean rate in a batch costs nothing below this while the network does not round."""
+    def __init__(
+        self, model: TrainableModel, free_nats: float, rate_weight: float = 1.0, word_dropout: float = 0.0
+    ) -> None:
+        """free_nats: a latent's mean rate in a batch costs nothing below this while the network does not round.
+
+        rate_weight: of rates in the loss. word_dropout: share of pixels that a decoder does not see in that time
+        (Bowman et al. 2016, section 3.1).
+        """
         super().__init__()
-        self.model, self.free_nats = model, free_nats
+        self.model, self.free_nats, self.rate_weight, self.word_dropout = model, free_nats, rate_weight, word_dropout
 
     def forward(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss in nats per dimension, and the cost of each site in bits/dim. images: (B, C, H, W)."""
         drawn: dict[str, Tensor] = {}
         rates: dict[str, Tensor] | None = None if exact or not self.free_nats else {}
+        self.model.seen = None if exact or not self.word_dropout else self._seen(images, generator)
         terms = elbo(self.model, images, generator, drawn, rates)
+        self.model.seen = None
         dims = images[0].numel()
         loss = images.new_zeros(())
         for name, nats in terms.items():
@@ -69,10 +77,15 @@ class Objective(nn.Module):
                 cost = rates[name].mean(0).clamp_min(self.free_nats).sum()
             elif rates is not None and name in drawn:  # of all its latents together, where they have no rates
                 cost = cost.clamp_min(self.free_nats * drawn[name][0].numel())
-            loss = loss + cost / dims
+            loss = loss + cost / dims * (self.rate_weight if name in drawn else 1)
         for nats in self.model.auxiliary_losses(images, drawn).values():
             loss = loss + nats.mean() / dims
         return loss, {name: -nats.detach().mean() / dims / math.log(2) for name, nats in terms.items()}
+
+    def _seen(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Which pixels a decoder sees: (B, 1, H, W) of 0 and 1."""
+        size = len(images), 1, *images.shape[2:]
+        return (torch.rand(size, generator=generator, device=images.device) >= self.word_dropout).to(images.dtype)
 
 
 class Trainer:
@@ -110,7 +123,7 @@ class Trainer:
         self.compiled = compiled
         if compiled:
             self.model.compile_for_training()
-        self.objective = self.process.data_parallel(Objective(self.model, settings.free_nats))
+        self.objective = self.process.data_parallel(Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout))
         self.optimisers = self._optimisers()
         self.step, self.spent, self.tick = 0, 0.0, 0  # steps, seconds, and shares of the run that were logged
         self.best = math.inf  # bits/dim on held-out images of the best codec so far

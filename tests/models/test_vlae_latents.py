@@ -58,10 +58,11 @@ def test_the_engine_computes_the_numbers_of_torch(strides, size, count):
     assert np.array_equal(compiled.prior(rows.shape).coder.parameters(latents), prior)
 
 
+@pytest.mark.parametrize("prior_layers", [1, 0])
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("shape", [(5, 9, 7), (50, 5, 4)])
-def test_both_write_and_read_the_same_messages(kind, shape):
-    model = model_of(config_of(kind))
+def test_both_write_and_read_the_same_messages(kind, shape, prior_layers):
+    model = model_of(config_of(kind, prior_layers=prior_layers))
     content = save_codec(model, "vlae", model.config, pixel_format(kind), {})
     fast, slow = (load_codec(content, "cpu", engine=engine) for engine in (True, False))
     assert isinstance(fast.backend, EngineBackend)
@@ -73,6 +74,16 @@ def test_both_write_and_read_the_same_messages(kind, shape):
     assert np.array_equal(*costs)
     for codec in (fast, slow):
         assert np.array_equal(codec.decode_message(messages[0], *shape), images)
+
+
+def test_a_prior_without_layers_is_standard_normal():
+    model = model_of(config_of("grey", prior_layers=0))
+    z = torch.tensor([-3.0, 0.0, 8.0, 5.0]).reshape(1, 1, 2, 2).expand(1, 2, 2, 2)
+    density = torch.distributions.Normal(0, 8).log_prob(z).sum()  # a unit has eight steps
+    assert model.prior(tuple(z.shape)).log_prob(z).item() == pytest.approx(density.item(), abs=0.02)
+    assert not any(name.startswith("prior_net") for name in frozen_tensors(model))
+    with pytest.raises(ValueError, match="prior_layers is 0, expected at least 1 where inner is 0"):
+        replace(CONFIGS["grey"], prior_layers=0)
 
 
 def test_tensors_that_are_not_of_the_model():

@@ -146,6 +146,31 @@ def test_layers_without_rates_of_latents_have_their_free_nats_together(monkeypat
     assert loss.item() == pytest.approx(math.log(2) * sum(part.item() for part in parts.values()), rel=1e-5)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_rates_count_by_their_weight(exact):
+    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
+    loss, parts = Objective(model, 0.0, rate_weight=3.0)(images, torch.Generator().manual_seed(1), exact)
+    assert loss.item() == pytest.approx(math.log(2) * (3 * parts["z"].item() + parts["x"].item()), rel=1e-5)
+
+
+def test_a_decoder_sees_no_hidden_pixels_until_the_network_rounds():
+    """Where all are hidden, but for one in a million, an image costs what it would if it were the first pixel of many."""
+    model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
+    costs = {}
+    for share in (0.0, 0.5, 1 - 1e-6):
+        for exact in (False, True):
+            objective = Objective(model, 0.0, word_dropout=share)
+            costs[share, exact] = objective(images, torch.Generator().manual_seed(1), exact)[1]["x"].item()
+            assert model.seen is None
+    assert costs[0.5, True] == costs[1 - 1e-6, True] == costs[0.0, True]
+    assert len({costs[share, False] for share in (0.0, 0.5, 1 - 1e-6)}) == 3
+    model.seen = torch.zeros(4, 1, 8, 8)
+    blind = elbo(model, images, torch.Generator().manual_seed(1))["x"]
+    likelihood = model.likelihood(model.posterior(images).rsample(torch.Generator().manual_seed(1)), images.shape)
+    params = model.local(torch.zeros(4, 2, 8, 8), likelihood.context, likelihood.stride)
+    assert torch.equal(blind, likelihood.family(params.permute(0, 2, 3, 1)).log_prob(images.permute(0, 2, 3, 1)))
+
+
 def test_what_a_model_learns_beside_the_elbo_is_added_to_the_loss_alone(monkeypatch):
     model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
     plain, parts = Objective(model, 0.0)(images, torch.Generator().manual_seed(1), True)
