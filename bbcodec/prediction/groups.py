@@ -8,6 +8,7 @@ The decisions of a group are found from the first to the last and pushed from th
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -91,6 +92,20 @@ def groups_of(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """First and last rows of the groups of images (N, C, H, W), counted through all channels of all images."""
     rows, size = shape[0] * shape[1] * shape[2], max(GROUP // shape[3], 1)
     return [(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
+def bits_of_last(
+    code_rows: Callable[..., Any], coder: Any, values: Values, most: Most, steps_a_sample: int, rows: int
+) -> float:
+    """What the last rows of the images cost, in bits, so many of each channel, after those above."""
+    count, channels, height, width = values.shape
+    steps, bits = np.empty(height * width * steps_a_sample, np.uint32), 0.0
+    for plane in range(count * channels):
+        ends = plane * height, (plane + 1) * height - rows, (plane + 1) * height
+        for first, last in pairwise(ends):
+            found = code_rows(np.zeros(1, np.uint64), steps, 0, values, first, last, most, False, coder)
+        bits += float((PROBABILITY_BITS - np.log2(steps[:found] & 0xFFFF)).sum())
+    return bits
 
 
 def encode_groups(code_rows: Callable[..., Any], coder: Any, values: Values, most: Most, steps_a_sample: int) -> bytes:

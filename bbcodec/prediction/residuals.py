@@ -19,7 +19,7 @@ from bbcodec.coder.compilation import compiled, inlined
 from bbcodec.coder.kernels.arithmetic import cubic
 from bbcodec.coder.kernels.rans import UNDERFLOW
 from bbcodec.coder.tables import CUMULATIVE_BITS, FRACTION_BITS, LOGISTIC, LOGISTIC_RANGE
-from bbcodec.prediction.groups import Most, Values, code, code_bits, decode_groups, encode_groups
+from bbcodec.prediction.groups import Most, Values, bits_of_last, code, code_bits, decode_groups, encode_groups
 from bbcodec.prediction.joint import MOST_LINES, Joint, find_joint, find_joint_lines
 from bbcodec.prediction.lines import bits_of
 from bbcodec.prediction.mixing import (
@@ -285,3 +285,8 @@ def decode(data: bytes, shape: tuple[int, int, int, int], most: Most, wide: bool
     values = np.empty(shape, np.uint16)
     decode_groups(code_rows, Coder.of(shape, wide), data, values, most)
     return values
+
+
+def bits_of_last_rows(values: Values, most: Most, wide: bool, rows: int) -> float:
+    """What `encode` needs for the last rows of images, in bits, so many of each channel, after those above."""
+    return bits_of_last(code_rows, Coder.of(values.shape, wide), values, most, STEPS_A_SAMPLE, rows)

@@ -89,11 +89,22 @@ def _unpack_pixels(head: bytes, data: bytes, shape: Shape) -> Samples:
     return parted(pixels.decode(data, shape[:3], shape[3]), shape[3])
 
 
-def _pack_errors(images: Samples, parts: int) -> bytes:
-    planes, taken = to_planes(images)
+def bits_of_last_rows(images: Samples, rows: int) -> float:
+    """What the last rows of images uint8 (N, H, W, C) cost as errors of predictions, in bits, after those above."""
+    ranks, most = _ranks(to_planes(images)[0])[1:]
+    return residuals.bits_of_last_rows(ranks, most, False, rows)
+
+
+def _ranks(planes: Any) -> tuple[list[UsedValues], NDArray[Any], NDArray[np.int64]]:
+    """Values that planes (C, N, H, W) have; which of them samples are, (N, C, H, W); and the greatest of these."""
     used = [UsedValues.of(plane) for plane in planes]
     ranks = np.stack([values.ranks(plane) for values, plane in zip(used, planes, strict=True)], 1)
-    most = np.array([values.most for values in used])
+    return used, ranks, np.array([values.most for values in used])
+
+
+def _pack_errors(images: Samples, parts: int) -> bytes:
+    planes, taken = to_planes(images)
+    used, ranks, most = _ranks(planes)
     head = bytes([taken[0] | _wide(images.dtype)]) + taken[1:] + pack_varint(parts)
     return head + b"".join(values.pack() for values in used) + residuals.encode(ranks, most, images.dtype == np.uint16)
 

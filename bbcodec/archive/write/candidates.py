@@ -25,6 +25,7 @@ from bbcodec.archive.write.trials import (
     drawn,
     least_sheet,
     middle_strips,
+    predicted_by_less,
     repetition,
 )
 from bbcodec.binary import FRAME_BYTES
@@ -119,8 +120,17 @@ def settled_by_strips(
     if options.thorough or options.fast or levels != 256 or not pool.fitting(images, levels):
         return None
     strips = middle_strips(images)
-    learned = None if strips is None else encode_learned(pool, strips, levels, mix=options.mix)
-    if strips is None or learned is None:
+    if strips is None:
+        return None
+
+    def learned_bytes(rows: Pixels) -> float | None:
+        learned = encode_learned(pool, rows, levels)
+        return learned.total if learned else None
+
+    if not options.mix and predicted_by_less(strips, learned_bytes):
+        return "predicted"
+    learned = encode_learned(pool, strips, levels, mix=options.mix)
+    if learned is None:
         return None
     predicted = np.array([len(coding_named("predicted").encode(strip, levels)) + PLACE_BYTES for strip in strips])
     ratios, even = predicted / learned.costs, EVEN_MIXED if options.mix else EVEN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -62,6 +62,10 @@ SMALL: Final = 2**15  # samples
 STRIP_SAMPLES: Final = 2**14
 MANY_STRIPS: Final = 8
 EVEN: Final = Even(1.015, 1.03, 1.045)
+# Before that, a few of these rows tell where `predicted` takes much fewer: what it takes for the last ones, as those
+# above have taught it, has this share, or less, of what a codec takes for them alone.
+CLEARLY_FEWER: Final = 0.93
+LAST: Final = 4  # rows of a strip, one in so many
 EVEN_MIXED: Final = Even(1.0, 1.02, 1.035)
 
 # Of flat images, so many samples are as those to the left; an image that takes so few bytes for its samples is left as
@@ -186,6 +190,21 @@ def middle_strips(images: Pixels) -> Pixels | None:
     if 4 * rows > height or any(map(drawn, some[:, None])):
         return None
     return np.ascontiguousarray(some[:, (height - rows) // 2 :][:, :rows])
+
+
+def predicted_by_less(strips: Pixels, learned: Callable[[Pixels], float | None]) -> bool:
+    """Whether `predicted` takes clearly fewer bytes than a codec for the last rows of each of some strips.
+
+    learned: the bytes in which the codec has images; None if it cannot have them.
+    """
+    from bbcodec.prediction.streams import bits_of_last_rows
+
+    rows = max(strips.shape[1] // LAST, STRIP)
+    for strip in strips[:, None]:
+        codec = learned(np.ascontiguousarray(strip[:, -rows:]))
+        if codec is None or bits_of_last_rows(strip, rows) / 8 > CLEARLY_FEWER * codec:
+            return False
+    return True
 
 
 def drawn(images: Pixels) -> bool:

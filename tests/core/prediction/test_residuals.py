@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plain_pixels import plain_pixels
+from pinned_inputs import natural
 from plain_prediction import plain_stream
 
 from bbcodec.binary import pack_varint, shortest
@@ -16,7 +17,7 @@ from bbcodec.errors import DamagedArchive
 from bbcodec.prediction import groups, residuals
 from bbcodec.prediction.channels import from_planes, to_planes
 from bbcodec.prediction.stacks import parts_of
-from bbcodec.prediction.streams import pack_images, unpack_images
+from bbcodec.prediction.streams import bits_of_last_rows, pack_images, unpack_images
 from bbcodec.prediction.used_values import UsedValues
 
 
@@ -140,6 +141,17 @@ def test_channels_are_less_others_where_that_is_smoother(channels, dtype):
         assert taken[0] == 0
         assert (max(taken) > 0) == (kind == "alike" and channels > 1 and dtype == np.uint8)
         assert np.array_equal(from_planes(planes, taken, dtype), images)
+
+
+def test_the_last_rows_cost_what_they_add():
+    """Of one channel, what an image costs more than its rows above; of several, together the whole message."""
+    grey, colour = natural(1, 40, 30, 1), natural(2, 30, 40, 3)
+    whole, last = (bits_of_last_rows(grey, rows) for rows in (40, 9))
+    assert bits_of_last_rows(grey[:, :31], 31) == pytest.approx(whole - last, rel=1e-6)
+    assert 0.7 * whole < last * 40 / 9 < 1.3 * whole
+    said = 8 * len(pack_images(colour))
+    assert said - 8 * 100 < bits_of_last_rows(colour, 30) < said
+    assert 0 < bits_of_last_rows(colour, 10) < said / 2
 
 
 def test_least_squares_pay():
