@@ -1,8 +1,9 @@
-"""Training of a `QuantisedLocalNet` on CPUs with bfloat16 products: few passes over memory, several times as quick.
+"""Training of a `QuantisedLocalNet` on CPUs in few passes over memory, with narrow products where these are quick.
 
-Inner activations and weights are whole numbers of 7 bits and a sign, which bfloat16 holds exactly; what it rounds are
-sums (to 8 bits) and gradients. So the network that learns differs a little from the coded one: in a block, by up to
-1/512 of what it adds. Wide layers are computed in float32, their gradients in bfloat16. Tensors are (B, H, W, C).
+Products of inner layers are of bfloat16 on CPUs that multiply these quickly, else of float32. Inner activations and
+weights are whole numbers of 7 bits and a sign, which bfloat16 holds exactly; what it rounds are sums (to 8 bits) and
+gradients. So the network that learns with it differs a little from the coded one: in a block, by up to 1/512 of what it
+adds. Wide layers are computed in float32; gradients are of the type of products. Tensors are (B, H, W, C).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.extending import intrinsic
+from numba.core import types
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,17 +27,21 @@ from bbcodec.exact.quantised import INNER_BOUND, InnerMaskedConv
 from bbcodec.models.fused_mixture import as_float
 
 Floats = NDArray[np.float32]
-Halves = NDArray[np.uint16]  # bits of bfloat16
-BFLOAT = torch.bfloat16
+Narrow = NDArray[Any]  # float32, or uint16: bits of bfloat16
 JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 ZERO, HALF, SIXTEENTH = np.float32(0), np.float32(0.5), np.float32(1 / 16)
 INNER_MOST, STREAM_MOST = np.float32(INNER_BOUND), np.float32(BOUND)
 ENTERING_MOST = np.float32(INNER_BOUND * 16)  # of the stream, where inner activations saturate
 
 
-def available() -> bool:
-    """Whether this CPU multiplies bfloat16 quickly."""
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU does so quickly."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def product_type() -> torch.dtype:
+    """The type of products that is quickest on this CPU."""
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -48,18 +54,34 @@ def as_bits(typing: Any, x: Any) -> Any:
     return nb.uint32(nb.float32), generate
 
 
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def widened(x: np.uint16) -> Any:
-    """bfloat16 to float32."""
-    return as_float(np.uint32(np.uint32(x) << np.uint32(16)))
+def wide(x: Any) -> Any:
+    """A narrow number as float32."""
+    raise NotImplementedError("for compiled code")
 
 
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def narrowed(x: np.float32) -> np.uint16:
-    """The nearest bfloat16, ties to even."""
-    bits = as_bits(np.float32(x))
-    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
-    return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+def narrowed(x: np.float32, like: Any) -> Any:
+    """x as the nearest number of the type of another, ties to even."""
+    raise NotImplementedError("for compiled code")
+
+
+@overload(wide, strict=False)  # type: ignore[untyped-decorator]
+def _wide(x: Any) -> Any:
+    if x == types.float32:
+        return lambda x: x
+    return lambda x: as_float(np.uint32(np.uint32(x) << np.uint32(16)))
+
+
+@overload(narrowed, strict=False)  # type: ignore[untyped-decorator]
+def _narrowed(x: Any, like: Any) -> Any:
+    if like == types.float32:
+        return lambda x, like: np.float32(x)
+
+    def rounded_to_even(x: np.float32, like: Any) -> np.uint16:
+        bits = as_bits(np.float32(x))
+        odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+    return rounded_to_even
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
@@ -72,64 +94,66 @@ def rounded(x: np.float32, exact: bool) -> np.float32:
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def enter(h: Floats, a: Halves, exact: bool) -> None:
+def enter(h: Floats, a: Narrow, exact: bool) -> None:
     """a (n,) = h (n,), the stream, as inner activations."""
     for n in range(h.size):
-        a[n] = narrowed(rounded(min(max(h[n] * SIXTEENTH, ZERO), INNER_MOST), exact))
+        a[n] = narrowed(rounded(min(max(h[n] * SIXTEENTH, ZERO), INNER_MOST), exact), a[n])
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def requantise(y: Halves, bias: Floats, z: Halves, exact: bool) -> None:
+def requantise(y: Narrow, bias: Floats, z: Narrow, exact: bool) -> None:
     """z (B, H, W C) = y (B, H or more, W C) + bias (W C,) as inner activations."""
     for b in range(z.shape[0]):
         for i in range(z.shape[1]):
             for n in range(z.shape[2]):
-                z[b, i, n] = narrowed(rounded(min(max(widened(y[b, i, n]) + bias[n], ZERO), INNER_MOST), exact))
+                total = min(max(wide(y[b, i, n]) + bias[n], ZERO), INNER_MOST)
+                z[b, i, n] = narrowed(rounded(total, exact), z[b, i, n])
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_requantise(y: Halves, bias: Floats, dz: Halves, dy: Halves) -> None:
+def back_through_requantise(y: Narrow, bias: Floats, dz: Narrow, dy: Narrow) -> None:
     """The gradient of y: that of z where z is within its range; 0 in rows of y that z does not have."""
     for b in range(dz.shape[0]):
         for i in range(dz.shape[1]):
             for n in range(dz.shape[2]):
-                total = widened(y[b, i, n]) + bias[n]
-                dy[b, i, n] = dz[b, i, n] if (total > ZERO) & (total < INNER_MOST) else np.uint16(0)
+                total = wide(y[b, i, n]) + bias[n]
+                within = (total > ZERO) & (total < INNER_MOST)
+                dy[b, i, n] = narrowed(wide(dz[b, i, n]) if within else ZERO, dy[b, i, n])
         for i in range(dz.shape[1], dy.shape[1]):
             for n in range(dz.shape[2]):
-                dy[b, i, n] = np.uint16(0)
+                dy[b, i, n] = narrowed(ZERO, dy[b, i, n])
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def add(h: Floats, y: Halves, bias: Floats, out: Floats, exact: bool) -> None:
+def add(h: Floats, y: Narrow, bias: Floats, out: Floats, exact: bool) -> None:
     """out (N, C) = h + y + bias, clamped: the stream after a block."""
     for n in range(h.shape[0]):
         for c in range(h.shape[1]):
-            total = h[n, c] + rounded(widened(y[n, c]) + bias[c], exact)
+            total = h[n, c] + rounded(wide(y[n, c]) + bias[c], exact)
             out[n, c] = min(max(total, -STREAM_MOST), STREAM_MOST)
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def narrow_within(out: Floats, gradient: Floats, narrow: Halves) -> None:
-    """The gradient where the stream is not at its bounds, as bfloat16."""
+def narrow_within(out: Floats, gradient: Floats, narrow: Narrow) -> None:
+    """The gradient where the stream is not at its bounds."""
     for n in range(out.size):
-        narrow[n] = narrowed(gradient[n] if abs(out[n]) < STREAM_MOST else ZERO)
+        narrow[n] = narrowed(gradient[n] if abs(out[n]) < STREAM_MOST else ZERO, narrow[n])
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_block(out: Floats, h: Floats, gradient: Floats, da: Halves, dh: Floats) -> None:
+def back_through_block(out: Floats, h: Floats, gradient: Floats, da: Narrow, dh: Floats) -> None:
     """The gradient of the stream before a block, from that after it and that of what entered the block."""
     for n in range(h.size):
         beside = gradient[n] if abs(out[n]) < STREAM_MOST else ZERO
-        through = widened(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
+        through = wide(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
         dh[n] = beside + through
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_enter(h: Floats, da: Halves, dh: Floats) -> None:
+def back_through_enter(h: Floats, da: Narrow, dh: Floats) -> None:
     """The gradient of the stream from that of what entered a layer."""
     for n in range(h.size):
-        dh[n] = widened(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
+        dh[n] = wide(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
 
 
 @nb.njit(**JIT)  # type: ignore[untyped-decorator]
@@ -164,7 +188,7 @@ def gather(x: Floats, taps: NDArray[np.int64], out: Floats) -> None:
 def flat(x: Tensor) -> NDArray[Any]:
     """All numbers of a contiguous tensor, bfloat16 as bits."""
     x = x.detach().view(-1)
-    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == BFLOAT else x.numpy()
+    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
 
 
 def rows(x: Tensor) -> NDArray[Any]:
@@ -178,7 +202,7 @@ def pixels(x: Tensor) -> NDArray[Any]:
 
 
 def product(a: Tensor, weight: Tensor) -> Tensor:
-    """Sums (B, H or more, W, C') of a (B, H, W, C) with weight (C', C, r + 1, 2 r + 1), bfloat16."""
+    """Sums (B, H or more, W, C') of a (B, H, W, C) with weight (C', C, r + 1, 2 r + 1)."""
     radius = weight.shape[2] - 1
     if radius:
         return F.conv2d(a.permute(0, 3, 1, 2), weight, padding=radius).permute(0, 2, 3, 1).contiguous()
@@ -208,14 +232,14 @@ def back_through_product(a: Tensor, weight: Tensor, dy: Tensor) -> tuple[Tensor,
 
 
 def sums(gradient: Tensor) -> Tensor:
-    """Sums over all pixels of a gradient (..., C), bfloat16: (C,) float32."""
+    """Sums over all pixels of a gradient (..., C): (C,) float32."""
     narrow = gradient.view(-1, gradient.shape[-1])
     return (narrow.new_ones(1, len(narrow)) @ narrow)[0].float()
 
 
-def narrow_weight(weight: Tensor) -> Tensor:
-    """As bfloat16, which holds it exactly once it is rounded."""
-    return weight.to(BFLOAT).contiguous(memory_format=torch.channels_last)
+def narrow_weight(weight: Tensor, narrow: torch.dtype) -> Tensor:
+    """As a type that holds it exactly once it is rounded."""
+    return weight.detach().to(narrow).contiguous(memory_format=torch.channels_last)
 
 
 def requantised(a: Tensor, weight: Tensor, bias: Tensor, exact: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -239,25 +263,32 @@ class Start(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, patches: Tensor, weight: Tensor, bias: Tensor, context: Tensor, hidden: int, exact: bool
+        ctx: Any,
+        patches: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        context: Tensor,
+        hidden: int,
+        exact: bool,
+        narrow: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """h and parameters."""
         y = torch.addmm(bias, patches, weight.t())
         h, skip = y.new_empty(len(y), hidden), y.new_empty(len(y), y.shape[1] - hidden)
         part(pixels(y), pixels(context), pixels(h), pixels(skip), exact)
         ctx.save_for_backward(patches, h)
-        ctx.with_context = len(context) > 0
+        ctx.with_context, ctx.narrow = len(context) > 0, narrow
         return h, skip
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor, dskip: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of weight, bias and context."""
         patches, h = ctx.saved_tensors
-        narrow = torch.empty(h.shape, dtype=BFLOAT)
+        narrow = torch.empty(h.shape, dtype=ctx.narrow)
         narrow_within(flat(h), flat(dh.contiguous()), flat(narrow))
-        both = torch.cat([narrow, dskip.to(BFLOAT)], 1)
+        both = torch.cat([narrow, dskip.to(ctx.narrow)], 1)
         dcontext = narrow.float() if ctx.with_context else h.new_zeros(0, h.shape[1])
-        return None, (both.t() @ patches.to(BFLOAT)).float(), sums(both), dcontext, None, None
+        return None, (both.t() @ patches.to(ctx.narrow)).float(), sums(both), dcontext, None, None, None
 
 
 class Block(torch.autograd.Function):
@@ -265,11 +296,18 @@ class Block(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, weight_back: Tensor, bias_back: Tensor, exact: bool
+        ctx: Any,
+        h: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        weight_back: Tensor,
+        bias_back: Tensor,
+        exact: bool,
+        narrow: torch.dtype,
     ) -> Tensor:
         """The stream."""
-        first, second = narrow_weight(weight), narrow_weight(weight_back)
-        a = torch.empty(h.shape, dtype=BFLOAT)
+        first, second = narrow_weight(weight, narrow), narrow_weight(weight_back, narrow)
+        a = torch.empty(h.shape, dtype=narrow)
         enter(flat(h), flat(a), exact)
         y, tiled, z = requantised(a, first, bias, exact)
         out = torch.empty_like(h)
@@ -282,27 +320,26 @@ class Block(torch.autograd.Function):
         """Gradients of the stream, weights and biases."""
         h, a, first, y, tiled, z, second, out = ctx.saved_tensors
         gradient = gradient.contiguous()
-        narrow = torch.empty(h.shape, dtype=BFLOAT)
+        narrow = torch.empty(h.shape, dtype=a.dtype)
         narrow_within(flat(out), flat(gradient), flat(narrow))
         dz, dsecond = back_through_product(z, second, narrow)
         dy = back_through_requantised(y, tiled, dz)
         da, dfirst = back_through_product(a, first, dy)
         dh = torch.empty_like(h)
         back_through_block(flat(out), flat(h), flat(gradient), flat(da), flat(dh))
-        return dh, dfirst, sums(dy), dsecond, sums(narrow), None
+        return dh, dfirst, sums(dy), dsecond, sums(narrow), None, None
 
 
 class Neck(torch.autograd.Function):
     """Inner activations (B, H, W, C') of a pointwise layer on the stream (B, H, W, C)."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, exact: bool) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, exact: bool, narrow: torch.dtype) -> Tensor:
         """Inner activations."""
-        narrow = narrow_weight(weight)
-        a = torch.empty(h.shape, dtype=BFLOAT)
+        weight, a = narrow_weight(weight, narrow), torch.empty(h.shape, dtype=narrow)
         enter(flat(h), flat(a), exact)
-        y, tiled, z = requantised(a, narrow, bias, exact)
-        ctx.save_for_backward(h, a, narrow, y, tiled)
+        y, tiled, z = requantised(a, weight, bias, exact)
+        ctx.save_for_backward(h, a, weight, y, tiled)
         return z
 
     @staticmethod
@@ -313,7 +350,7 @@ class Neck(torch.autograd.Function):
         da, dweight = back_through_product(a, weight, dy)
         dh = torch.empty_like(h)
         back_through_enter(flat(h), flat(da), flat(dh))
-        return dh, dweight, sums(dy), None
+        return dh, dweight, sums(dy), None, None
 
 
 class Head(torch.autograd.Function):
@@ -329,8 +366,8 @@ class Head(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inner activations, weight and bias."""
         n, weight = ctx.saved_tensors
-        narrow = gradient.to(BFLOAT)
-        return narrow @ weight.to(BFLOAT), (narrow.t() @ n).float(), sums(narrow)
+        narrow = gradient.to(n.dtype)
+        return narrow @ weight.to(n.dtype), (narrow.t() @ n).float(), sums(narrow)
 
 
 def by_tap(layer: MaskedConv, weight: Tensor, taps: list[tuple[int, int]]) -> Tensor:
@@ -340,8 +377,18 @@ def by_tap(layer: MaskedConv, weight: Tensor, taps: list[tuple[int, int]]) -> Te
     return torch.cat(columns, 1)
 
 
-def params_of(net: QuantisedLocalNet, x: Tensor, context: Tensor | None = None, stride: int = 1) -> Tensor:
-    """What `net(x, context, stride)` gives, nearly, with gradients for the weights and the context."""
+def params_of(
+    net: QuantisedLocalNet,
+    x: Tensor,
+    context: Tensor | None = None,
+    stride: int = 1,
+    *,
+    narrow: torch.dtype,
+) -> Tensor:
+    """What `net(x, context, stride)` gives, nearly, with gradients for the weights and the context.
+
+    narrow: the type of products, float32 or bfloat16.
+    """
     exact = net.stem.exact
     batch, channels, height, width = x.shape
     patches = torch.empty(batch * height * width, len(net.stem.taps) * channels)
@@ -353,11 +400,11 @@ def params_of(net: QuantisedLocalNet, x: Tensor, context: Tensor | None = None, 
     given = x.new_zeros(0, hidden)
     if context is not None:
         given = spread(context, stride, 0, height, width).permute(0, 2, 3, 1).reshape(-1, hidden).contiguous()
-    h, skip = apply(Start, patches, torch.cat(tapped), torch.cat(biases), given, hidden, exact)
+    h, skip = apply(Start, patches, torch.cat(tapped), torch.cat(biases), given, hidden, exact, narrow)
     h = h.view(batch, height, width, hidden)
     for block in net.blocks:
-        h = apply(Block, h, *numbers(block.spatial), *numbers(block.pointwise), exact)
-    n = apply(Neck, h, *numbers(net.neck), exact)
+        h = apply(Block, h, *numbers(block.spatial), *numbers(block.pointwise), exact, narrow)
+    n = apply(Neck, h, *numbers(net.neck), exact, narrow)
     weight, bias = net.head.parameters_now()
     y = net.head.finished(apply(Head, n.flatten(0, 2), weight.flatten(1), bias)) + skip
     params: Tensor = y.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -328,7 +328,9 @@ class Vamp(TrainableModel):
         if self.config.decoder != "pixelcnn":
             return Pixels(self.family(output))
         batch, channels, height, width = shape
-        return Autoregressive(self.local, self.family, self.shown(self.embed), (batch, channels, height, width), output, 2)
+        return Autoregressive(
+            self.local, self.family, self.shown(self.embed), (batch, channels, height, width), output, 2
+        )
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents from the top down, then pixels. Raises InputError for images of another size."""

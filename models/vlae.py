@@ -1,9 +1,9 @@
 """The variational lossy autoencoder (Chen et al. 2017): global structure in latents, local detail in the decoder.
 
 Latents z live on a map `latent_stride` times coarser than the image, with an autoregressive-flow prior
-z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2), or a standard normal one. The decoder of masked convolutions has a receptive field that is
-local by design (section 3.1), so that z has to carry what it cannot see. Fully convolutional: any image from
-1 x 1 up.
+z_i = mu_i(z_<i) + sigma_i(z_<i) eps_i (section 3.2), or a standard normal one. The decoder of masked convolutions has a
+receptive field that is local by design (section 3.1), so that z has to carry what it cannot see. Fully convolutional:
+any image from 1 x 1 up.
 """
 
 from __future__ import annotations
@@ -107,10 +107,12 @@ class Vlae(TrainableModel):
     def compile_for_training(self) -> None:
         """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
         on_cpu = self.local.stem.weight.device.type == "cpu"
-        if self.config.inner and on_cpu and fused_blocks.available():
+        if self.config.inner and on_cpu:
+            narrow = fused_blocks.product_type()
             for net in (net for net in self.children() if isinstance(net, QuantisedLocalNet)):
-                net.forward = partial(fused_blocks.params_of, net)  # type: ignore[method-assign]
-            quicken(self)
+                net.forward = partial(fused_blocks.params_of, net, narrow=narrow)  # type: ignore[method-assign]
+            if narrow == torch.bfloat16:
+                quicken(self)
         else:
             self.local.compile()
         if self.config.levels == 256:
@@ -162,7 +164,9 @@ class Vlae(TrainableModel):
         batch, channels, height, width = shape
         context = None if z is None else self.context(z, height, width)
         size = batch, channels, height, width
-        return Autoregressive(self.local, self.family, self.shown(self.embed), size, context, self.config.context_stride)
+        return Autoregressive(
+            self.local, self.family, self.shown(self.embed), size, context, self.config.context_stride
+        )
 
     def program(self, shape: torch.Size, images: Tensor | None = None) -> TorchProgram:
         """Latents z, if there are any, then pixels x."""
@@ -216,4 +220,4 @@ def variants(pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> 
     return {"without latents": {"latent_channels": 0, "radius": 3}, LATENTS: latents}
 
 
-FAMILY = Family("vlae", VlaeConfig, Vlae, preset, variants)
+FAMILY = Family("vlae", VlaeConfig, Vlae, preset, variants, fused=lambda config: config.inner > 0)

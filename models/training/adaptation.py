@@ -23,7 +23,6 @@ from bbcodec.codec.stored import as_difference
 from bbcodec.codec.torch_backend import torch_of
 from bbcodec.exact.layers import exact_layers
 from bbcodec.exact.quantised import InnerLayer, ShiftedLayer
-from bbcodec.models import fused_blocks
 from bbcodec.models.families import TrainableModel, find_family
 from bbcodec.models.training.cards import packed
 from bbcodec.models.training.data import Dataset
@@ -105,9 +104,7 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
         minutes=max(seconds, 1) / 60, crop=crop, batch=max(1, CROP_PIXELS // crop**2), warm_up=50, rounding_from=0.0,
         average=0.99,
     )  # fmt: skip
-    trainer = Trainer(
-        find_family(base.family), model.config, settings, dataset, start=model, compiled=fused_blocks.available()
-    )
+    trainer = Trainer(find_family(base.family), model.config, settings, dataset, start=model)
     step = 2 * INNER_STEP if few else INNER_STEP
     for model in (trainer.model, trainer.average):
         for name, layer in exact_layers(model).items():

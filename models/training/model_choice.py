@@ -17,7 +17,6 @@ import numpy as np
 from bbcodec.codec.catalogue import CodecFile, shipped_codecs
 from bbcodec.codec.file import load_codec
 from bbcodec.codec.pool import CodecSource
-from bbcodec.models import fused_blocks
 from bbcodec.models.families import find_family
 from bbcodec.models.training.batches import held_out_images, steps_per_epoch
 from bbcodec.models.training.cards import coded_bits_per_dim, measured_images, packed
@@ -115,7 +114,7 @@ def choose(plans: Sequence[TrainingPlan], process: Process, watch: Watcher) -> t
 
 def tried(plan: TrainingPlan, process: Process, watch: Watcher) -> Trial:
     """Train for the length of a plan, and measure the codec on held-out images."""
-    trainer = plan.trainer(process, process.device.type == "cpu" and fused_blocks.available())
+    trainer = plan.trainer(process, compiled=False)
     try:
         trainer.advance(0.0)  # compiles, which does not count
         while (share := trainer.share()) < 1:

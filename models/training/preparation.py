@@ -167,7 +167,9 @@ def _model_of(codec: Codec, family: Family) -> TrainableModel:
 
 
 def can_compile(device: torch.device, plan: TrainingPlan) -> tuple[bool, list[str]]:
-    """Whether to compile parts of the model, and a note if that would help but is not possible."""
+    """Whether to compile parts of the model that are not fused, and a note if that would help but is not possible."""
+    if device.type == "cpu" and plan.family.fused(plan.config):
+        return False, []
     settings = plan.settings
     steps = settings.epochs * steps_per_epoch(plan.dataset, settings)
     if steps < COMPILED_STEPS if settings.epochs else settings.minutes < COMPILED_MINUTES:

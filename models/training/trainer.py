@@ -102,7 +102,9 @@ class Trainer:
         process: Process | None = None,
         compiled: bool = False,
     ) -> None:
-        """config: of the family; start: a model with the initial weights; compiled: on CPUs needs a C++ compiler.
+        """config: of the family; start: a model with the initial weights.
+
+        compiled: compile parts of the model, which on CPUs needs a C++ compiler; what can be fused there always is.
 
         Raises ValueError where a layer would have too many inputs, or where the model takes images of another size.
         """
@@ -121,9 +123,11 @@ class Trainer:
         self.model.initialise_from(torch.cat(first).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
         self.compiled = compiled
-        if compiled:
+        if compiled or (self.device.type == "cpu" and family.fused(config)):
             self.model.compile_for_training()
-        self.objective = self.process.data_parallel(Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout))
+        self.objective = self.process.data_parallel(
+            Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout)
+        )
         self.optimisers = self._optimisers()
         self.step, self.spent, self.tick = 0, 0.0, 0  # steps, seconds, and shares of the run that were logged
         self.best = math.inf  # bits/dim on held-out images of the best codec so far

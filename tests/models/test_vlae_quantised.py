@@ -37,8 +37,9 @@ def test_images_come_back_from_a_codec_file(name):
     assert np.array_equal(codec.decode(codec.encode(images)), images)
 
 
-@pytest.mark.skipif(not fused_blocks.available(), reason="this CPU has no fast bfloat16")
-def test_a_model_sped_up_learns_nearly_the_same():
+@pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
+def test_a_model_sped_up_learns_nearly_the_same(monkeypatch, narrow):
+    monkeypatch.setattr(fused_blocks, "product_type", lambda: narrow)
     model = quantised("RGB", latent_channels=0)
     x = tensor(pictures("RGB", 2, 16, 16))
     losses = []
@@ -47,5 +48,5 @@ def test_a_model_sped_up_learns_nearly_the_same():
         loss.backward()
         losses.append(loss.item())
         model.compile_for_training()
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
-    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02 if narrow == torch.bfloat16 else 1e-4)
+    assert "forward" in vars(model.local)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from plain_pixels import plain_pixels
 from pinned_inputs import natural
+from plain_pixels import plain_pixels
 from plain_prediction import plain_stream
 
 from bbcodec.binary import pack_varint, shortest

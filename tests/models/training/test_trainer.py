@@ -154,7 +154,7 @@ def test_rates_count_by_their_weight(exact):
 
 
 def test_a_decoder_sees_no_hidden_pixels_until_the_network_rounds():
-    """Where all are hidden, but for one in a million, an image costs what it would if it were the first pixel of many."""
+    """Parameters of a pixel are then those of one that has nothing but what lies outside around it."""
     model, images = tiny("grey"), torch.from_numpy(pictures("grey", 4, 8, 8)).permute(0, 3, 1, 2).float()
     costs = {}
     for share in (0.0, 0.5, 1 - 1e-6):
