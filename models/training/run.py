@@ -33,7 +33,7 @@ from bbcodec.models.training.distributed import Process, torchrun_process
 from bbcodec.models.training.loop import TICKS, TrainingLoop
 from bbcodec.models.training.model_choice import TRIAL_SHARE, choose, plans_to_try, shortened
 from bbcodec.models.training.preparation import TrainingPlan, can_compile, load_images
-from bbcodec.models.training.recipes import Recipe
+from bbcodec.models.training.recipes import Recipe, TrainingSettings
 from bbcodec.models.training.trainer import Trainer
 from bbcodec.models.training.watcher import SilentWatcher, Watcher
 from bbcodec.remote import check_output, is_url, local_inputs, local_target, upload
@@ -199,7 +199,10 @@ def _start_or_resume(trainer: Trainer, folder: WorkFolder, resuming: bool, wante
 def restore(trainer: Trainer, state: Mapping[str, Any], folder: WorkFolder) -> None:
     """Continue from the state of a checkpoint. Raises InputError if it is of another run."""
     try:
-        difference = _difference(json.loads(state["identity"]), trainer.identity())
+        before, now = json.loads(state["identity"]), trainer.identity()
+        later = {name: value for name, value in asdict(TrainingSettings()).items() if name in now["settings"]}
+        before["settings"] = later | before["settings"]  # the run may have begun before there were some of them
+        difference = _difference(before, now)
         if not difference:
             trainer.restore(dict(state))
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:

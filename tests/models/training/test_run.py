@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from small_runs import TINY, RecordingWatcher, trained_tensors
 from tiny_models import pictures
 
@@ -110,6 +111,19 @@ def test_a_checkpoint_of_another_run_is_refused(images, tmp_path):
     np.save(tmp_path / "others.npy", pictures("grey", 44, 12, 10, 5)[..., 0])
     with pytest.raises(InputError, match="with other training or held-out images: only the length"):
         train([tmp_path / "others.npy"], tmp_path / "my.bbc", overrides=TINY, threads=1, resume=True)
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(images, tmp_path):
+    train([images], tmp_path / "my.bbc", overrides=TINY, threads=1)
+    checkpoint = tmp_path / "my.training" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    identity = json.loads(state["identity"])
+    del identity["settings"]["word_dropout"]
+    torch.save(state | {"identity": json.dumps(identity)}, checkpoint)
+    longer = {**TINY, "epochs": 4.0}
+    with pytest.raises(InputError, match=r"word_dropout=0.0, not 0.1"):
+        train([images], tmp_path / "my.bbc", overrides=longer | {"word_dropout": 0.1}, threads=1, resume=True)
+    assert train([images], tmp_path / "my.bbc", overrides=longer, threads=1, resume=True).steps == 24
 
 
 def test_to_resume_what_is_not_there_overwrites_nothing(images, tmp_path):
