@@ -10,28 +10,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 import torch.nn.functional as F
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.local_net import QuantisedLocalNet
 from bbcodec.exact.masked_conv import MaskedConv, spread
-from bbcodec.exact.quantised import INNER_BOUND, InnerMaskedConv
-from bbcodec.models.fused_mixture import as_float
-
-Floats = NDArray[np.float32]
-Narrow = NDArray[Any]  # float32, or uint16: bits of bfloat16
-JIT: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
-ZERO, HALF, SIXTEENTH = np.float32(0), np.float32(0.5), np.float32(1 / 16)
-INNER_MOST, STREAM_MOST = np.float32(INNER_BOUND), np.float32(BOUND)
-ENTERING_MOST = np.float32(INNER_BOUND * 16)  # of the stream, where inner activations saturate
+from bbcodec.exact.quantised import InnerMaskedConv
+from bbcodec.models.fused_steps import (
+    add,
+    back_through_block,
+    back_through_enter,
+    back_through_requantise,
+    enter,
+    gather,
+    in_parts,
+    narrow_within,
+    part,
+    requantise,
+)
 
 
 def multiplies_bfloat16() -> bool:
@@ -42,147 +41,6 @@ def multiplies_bfloat16() -> bool:
 def product_type() -> torch.dtype:
     """The type of products that is quickest on this CPU."""
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def as_bits(typing: Any, x: Any) -> Any:
-    """The 32 bits of this float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return nb.uint32(nb.float32), generate
-
-
-def wide(x: Any) -> Any:
-    """A narrow number as float32."""
-    raise NotImplementedError("for compiled code")
-
-
-def narrowed(x: np.float32, like: Any) -> Any:
-    """x as the nearest number of the type of another, ties to even."""
-    raise NotImplementedError("for compiled code")
-
-
-@overload(wide, strict=False)  # type: ignore[untyped-decorator]
-def _wide(x: Any) -> Any:
-    if x == types.float32:
-        return lambda x: x
-    return lambda x: as_float(np.uint32(np.uint32(x) << np.uint32(16)))
-
-
-@overload(narrowed, strict=False)  # type: ignore[untyped-decorator]
-def _narrowed(x: Any, like: Any) -> Any:
-    if like == types.float32:
-        return lambda x, like: np.float32(x)
-
-    def rounded_to_even(x: np.float32, like: Any) -> np.uint16:
-        bits = as_bits(np.float32(x))
-        odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
-        return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
-
-    return rounded_to_even
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def rounded(x: np.float32, exact: bool) -> np.float32:
-    """Half up, if `exact`."""
-    return np.floor(x + HALF) if exact else x
-
-
-# --- the steps between products, forwards and backwards --------------------------------------------------------------
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def enter(h: Floats, a: Narrow, exact: bool) -> None:
-    """a (n,) = h (n,), the stream, as inner activations."""
-    for n in range(h.size):
-        a[n] = narrowed(rounded(min(max(h[n] * SIXTEENTH, ZERO), INNER_MOST), exact), a[n])
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def requantise(y: Narrow, bias: Floats, z: Narrow, exact: bool) -> None:
-    """z (B, H, W C) = y (B, H or more, W C) + bias (W C,) as inner activations."""
-    for b in range(z.shape[0]):
-        for i in range(z.shape[1]):
-            for n in range(z.shape[2]):
-                total = min(max(wide(y[b, i, n]) + bias[n], ZERO), INNER_MOST)
-                z[b, i, n] = narrowed(rounded(total, exact), z[b, i, n])
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_requantise(y: Narrow, bias: Floats, dz: Narrow, dy: Narrow) -> None:
-    """The gradient of y: that of z where z is within its range; 0 in rows of y that z does not have."""
-    for b in range(dz.shape[0]):
-        for i in range(dz.shape[1]):
-            for n in range(dz.shape[2]):
-                total = wide(y[b, i, n]) + bias[n]
-                within = (total > ZERO) & (total < INNER_MOST)
-                dy[b, i, n] = narrowed(wide(dz[b, i, n]) if within else ZERO, dy[b, i, n])
-        for i in range(dz.shape[1], dy.shape[1]):
-            for n in range(dz.shape[2]):
-                dy[b, i, n] = narrowed(ZERO, dy[b, i, n])
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def add(h: Floats, y: Narrow, bias: Floats, out: Floats, exact: bool) -> None:
-    """out (N, C) = h + y + bias, clamped: the stream after a block."""
-    for n in range(h.shape[0]):
-        for c in range(h.shape[1]):
-            total = h[n, c] + rounded(wide(y[n, c]) + bias[c], exact)
-            out[n, c] = min(max(total, -STREAM_MOST), STREAM_MOST)
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def narrow_within(out: Floats, gradient: Floats, narrow: Narrow) -> None:
-    """The gradient where the stream is not at its bounds."""
-    for n in range(out.size):
-        narrow[n] = narrowed(gradient[n] if abs(out[n]) < STREAM_MOST else ZERO, narrow[n])
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_block(out: Floats, h: Floats, gradient: Floats, da: Narrow, dh: Floats) -> None:
-    """The gradient of the stream before a block, from that after it and that of what entered the block."""
-    for n in range(h.size):
-        beside = gradient[n] if abs(out[n]) < STREAM_MOST else ZERO
-        through = wide(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
-        dh[n] = beside + through
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def back_through_enter(h: Floats, da: Narrow, dh: Floats) -> None:
-    """The gradient of the stream from that of what entered a layer."""
-    for n in range(h.size):
-        dh[n] = wide(da[n]) * SIXTEENTH if (h[n] > ZERO) & (h[n] < ENTERING_MOST) else ZERO
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def part(y: Floats, context: Floats, h: Floats, skip: Floats, exact: bool) -> None:
-    """y (N, S + P) into the stream h (N, S), to which the context (N or 0, S) is added, and parameters (N, P)."""
-    for n in range(y.shape[0]):
-        for c in range(h.shape[1]):
-            total = rounded(y[n, c], exact)
-            if len(context):
-                total += context[n, c]
-            h[n, c] = min(max(total, -STREAM_MOST), STREAM_MOST)
-        for c in range(skip.shape[1]):
-            skip[n, c] = rounded(y[n, h.shape[1] + c], exact)
-
-
-@nb.njit(**JIT)  # type: ignore[untyped-decorator]
-def gather(x: Floats, taps: NDArray[np.int64], out: Floats) -> None:
-    """out (B H W, taps C): what a masked convolution sees of x (B, H, W, C)."""
-    batch, height, width, channels = x.shape
-    for m in range(batch * height * width):
-        b, i, j = m // (height * width), m // width % height, m % width
-        for t in range(len(taps)):
-            row, column = i + taps[t, 0], j + taps[t, 1]
-            inside = row >= 0 and column >= 0 and column < width
-            for c in range(channels):
-                out[m, t * channels + c] = x[b, row, column, c] if inside else ZERO
-
-
-# --- the same with gradients -----------------------------------------------------------------------------------------
 
 
 def flat(x: Tensor) -> NDArray[Any]:
@@ -247,14 +105,14 @@ def requantised(a: Tensor, weight: Tensor, bias: Tensor, exact: bool) -> tuple[T
     y = product(a, weight)
     tiled = bias.detach().repeat(a.shape[2])
     z = a.new_empty(*a.shape[:3], len(bias))
-    requantise(rows(y), flat(tiled), rows(z), exact)
+    in_parts(requantise, rows(y), rows(z), shared=(flat(tiled), exact))
     return y, tiled, z
 
 
 def back_through_requantised(y: Tensor, tiled: Tensor, dz: Tensor) -> Tensor:
     """The gradient of the sums from that of the outputs."""
     dy = torch.empty_like(y)
-    back_through_requantise(rows(y), flat(tiled), rows(dz.contiguous()), rows(dy))
+    in_parts(back_through_requantise, rows(y), rows(dz.contiguous()), rows(dy), shared=(flat(tiled),))
     return dy
 
 
@@ -275,7 +133,7 @@ class Start(torch.autograd.Function):
         """h and parameters."""
         y = torch.addmm(bias, patches, weight.t())
         h, skip = y.new_empty(len(y), hidden), y.new_empty(len(y), y.shape[1] - hidden)
-        part(pixels(y), pixels(context), pixels(h), pixels(skip), exact)
+        in_parts(part, pixels(y), pixels(context), pixels(h), pixels(skip), shared=(exact,))
         ctx.save_for_backward(patches, h)
         ctx.with_context, ctx.narrow = len(context) > 0, narrow
         return h, skip
@@ -285,7 +143,7 @@ class Start(torch.autograd.Function):
         """Gradients of weight, bias and context."""
         patches, h = ctx.saved_tensors
         narrow = torch.empty(h.shape, dtype=ctx.narrow)
-        narrow_within(flat(h), flat(dh.contiguous()), flat(narrow))
+        in_parts(narrow_within, flat(h), flat(dh.contiguous()), flat(narrow))
         both = torch.cat([narrow, dskip.to(ctx.narrow)], 1)
         dcontext = narrow.float() if ctx.with_context else h.new_zeros(0, h.shape[1])
         return None, (both.t() @ patches.to(ctx.narrow)).float(), sums(both), dcontext, None, None, None
@@ -308,10 +166,10 @@ class Block(torch.autograd.Function):
         """The stream."""
         first, second = narrow_weight(weight, narrow), narrow_weight(weight_back, narrow)
         a = torch.empty(h.shape, dtype=narrow)
-        enter(flat(h), flat(a), exact)
+        in_parts(enter, flat(h), flat(a), shared=(exact,))
         y, tiled, z = requantised(a, first, bias, exact)
         out = torch.empty_like(h)
-        add(pixels(h), pixels(product(z, second)), flat(bias_back), pixels(out), exact)
+        in_parts(add, pixels(h), pixels(product(z, second)), pixels(out), shared=(flat(bias_back), exact))
         ctx.save_for_backward(h, a, first, y, tiled, z, second, out)
         return out
 
@@ -321,12 +179,12 @@ class Block(torch.autograd.Function):
         h, a, first, y, tiled, z, second, out = ctx.saved_tensors
         gradient = gradient.contiguous()
         narrow = torch.empty(h.shape, dtype=a.dtype)
-        narrow_within(flat(out), flat(gradient), flat(narrow))
+        in_parts(narrow_within, flat(out), flat(gradient), flat(narrow))
         dz, dsecond = back_through_product(z, second, narrow)
         dy = back_through_requantised(y, tiled, dz)
         da, dfirst = back_through_product(a, first, dy)
         dh = torch.empty_like(h)
-        back_through_block(flat(out), flat(h), flat(gradient), flat(da), flat(dh))
+        in_parts(back_through_block, flat(out), flat(h), flat(gradient), flat(da), flat(dh))
         return dh, dfirst, sums(dy), dsecond, sums(narrow), None, None
 
 
@@ -337,7 +195,7 @@ class Neck(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, exact: bool, narrow: torch.dtype) -> Tensor:
         """Inner activations."""
         weight, a = narrow_weight(weight, narrow), torch.empty(h.shape, dtype=narrow)
-        enter(flat(h), flat(a), exact)
+        in_parts(enter, flat(h), flat(a), shared=(exact,))
         y, tiled, z = requantised(a, weight, bias, exact)
         ctx.save_for_backward(h, a, weight, y, tiled)
         return z
@@ -349,7 +207,7 @@ class Neck(torch.autograd.Function):
         dy = back_through_requantised(y, tiled, dz)
         da, dweight = back_through_product(a, weight, dy)
         dh = torch.empty_like(h)
-        back_through_enter(flat(h), flat(da), flat(dh))
+        in_parts(back_through_enter, flat(h), flat(da), flat(dh))
         return dh, dweight, sums(dy), None, None
 
 
@@ -391,8 +249,9 @@ def params_of(
     """
     exact = net.stem.exact
     batch, channels, height, width = x.shape
-    patches = torch.empty(batch * height * width, len(net.stem.taps) * channels)
-    gather(x.detach().permute(0, 2, 3, 1).contiguous().numpy(), np.array(net.stem.taps), patches.numpy())
+    patches = torch.empty(batch, height * width, len(net.stem.taps) * channels)
+    seen = x.detach().permute(0, 2, 3, 1).contiguous().numpy()
+    in_parts(gather, seen, patches.numpy(), shared=(np.array(net.stem.taps),))
     layers = net.stem, net.skip
     weights, biases = zip(*(layer.parameters_now() for layer in layers), strict=True)
     tapped = [by_tap(layer, weight, net.stem.taps) for layer, weight in zip(layers, weights, strict=True)]
@@ -400,7 +259,7 @@ def params_of(
     given = x.new_zeros(0, hidden)
     if context is not None:
         given = spread(context, stride, 0, height, width).permute(0, 2, 3, 1).reshape(-1, hidden).contiguous()
-    h, skip = apply(Start, patches, torch.cat(tapped), torch.cat(biases), given, hidden, exact, narrow)
+    h, skip = apply(Start, patches.flatten(0, 1), torch.cat(tapped), torch.cat(biases), given, hidden, exact, narrow)
     h = h.view(batch, height, width, hidden)
     for block in net.blocks:
         h = apply(Block, h, *numbers(block.spatial), *numbers(block.pointwise), exact, narrow)

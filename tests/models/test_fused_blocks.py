@@ -7,7 +7,8 @@ import torch
 
 from bbcodec.exact.layers import set_exact
 from bbcodec.exact.local_net import QuantisedLocalNet
-from bbcodec.models import fused_blocks
+from bbcodec.models import fused_blocks, fused_steps
+from bbcodec.models.fused_steps import pool
 
 
 def outputs_and_gradients(function, net, x, context):
@@ -50,3 +51,22 @@ def test_no_context_and_a_context_of_zeros_are_the_same(narrow):
     x = torch.randint(-128, 128, (1, 3, 5, 8)).float() * 8
     params = partial(fused_blocks.params_of, net, x, narrow=narrow)
     assert torch.equal(params(), params(torch.zeros(1, 16, 5, 8)))
+
+
+def test_threads_share_the_work(monkeypatch):
+    monkeypatch.setattr(fused_steps, "LEAST_OF_A_THREAD", 1)
+    torch.manual_seed(2)
+    net = QuantisedLocalNet(3, 16, 8, (1,), 5, bound=1024)
+    x = torch.randint(-128, 128, (5, 3, 6, 8)).float() * 8
+    context = torch.randn(5, 16, 3, 4).requires_grad_()
+    before, results, parts = torch.get_num_threads(), [], []
+    monkeypatch.setattr(fused_steps, "pool", lambda threads: parts.append(threads) or pool(threads))
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        params = partial(fused_blocks.params_of, net, narrow=torch.float32)
+        results.append(outputs_and_gradients(params, net, x, context))
+    torch.set_num_threads(before)
+    assert set(parts) == {3}
+    assert torch.allclose(results[0][0], results[1][0], atol=1e-3)
+    for name, slope in results[0][1].items():
+        assert torch.allclose(slope, results[1][1][name], rtol=1e-4, atol=1e-4 * float(slope.abs().max())), name
