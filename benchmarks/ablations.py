@@ -171,7 +171,7 @@ EXPERIMENTS = (
         "is an autoregressive flow a better prior of a VLAE than a standard normal?",
         "it is, and as good as an inverse flow as posterior or better (Chen et al. 2017, section 3.2)",
         "vlae",
-        1.0,
+        0.4,
         FLOW,
         {"autoregressive flow": {}, "standard normal": {"prior_layers": 0}, "decoder alone": {"latent_channels": 0}},
     ),
@@ -212,19 +212,19 @@ EXPERIMENTS = (
             for told, depth in (("with it", True), ("without", False))
         },
     ),
-    Experiment("worth on MNIST", "what are latents worth on digits?", GLOBAL, "vlae", 1.0, WORTH, WORTH_ARMS),
+    Experiment("worth on MNIST", "what are latents worth on digits?", GLOBAL, "vlae", 0.4, WORTH, WORTH_ARMS),
     Experiment(
-        "worth on Omniglot", "what are latents worth on glyphs?", GLOBAL, "vlae", 3.0, WORTH, WORTH_ARMS, OMNIGLOT
+        "worth on Omniglot", "what are latents worth on glyphs?", GLOBAL, "vlae", 1.2, WORTH, WORTH_ARMS, OMNIGLOT
     ),
     Experiment(
-        "worth on Caltech", "what are latents worth on silhouettes?", GLOBAL, "vlae", 12.0, WORTH, WORTH_ARMS, CALTECH
+        "worth on Caltech", "what are latents worth on silhouettes?", GLOBAL, "vlae", 6.0, WORTH, WORTH_ARMS, CALTECH
     ),
     Experiment(
         "worth on grey MNIST",
         "what are latents worth on digits of 256 levels?",
         GLOBAL,
         "vlae",
-        0.6,
+        0.3,
         GREY_WORTH,
         WORTH_ARMS,
         GREY_MNIST,
@@ -235,7 +235,7 @@ EXPERIMENTS = (
         "what are latents worth on faces of one person?",
         GLOBAL,
         "vlae",
-        15.0,
+        12.0,
         GREY_WORTH,
         WORTH_ARMS,
         FACES,
@@ -246,7 +246,7 @@ EXPERIMENTS = (
         "what are latents worth on small photos?",
         GLOBAL,
         "vlae",
-        0.25,
+        0.2,
         COLOUR_WORTH,
         COLOUR_ARMS,
         CIFAR,
