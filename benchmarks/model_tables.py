@@ -9,6 +9,28 @@ from typing import Any
 Result = dict[str, Any]
 
 
+def training_steps(result: Result) -> Iterator[str]:
+    """How long a training step takes."""
+
+    def most(way: str) -> float:
+        return max(float(row["first_steps_seconds"][way]) for row in result["rows"])
+
+    yield "| net | images of a step | threads | torch, ms | compiled by torch, ms | **fused, ms** |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for row in result["rows"]:
+        batch, channels, height, width = row["images"]
+        images = f"{batch} of {height} x {width}, {'RGB' if channels == 3 else 'one channel'}"
+        took = row["milliseconds"]
+        each = f"{took['torch']:.0f} | {took['torch, compiled']:.0f} | **{took['fused']:.0f}**"
+        yield f"| {row['net']} | {images} | {row['threads']} | {each} |"
+    yield ""
+    yield (
+        "The loss of a batch and its gradients, the best of some steps. Products of fused steps are of "
+        f"{result['products']}. Before them, the first two steps took {most('torch, compiled')} s at most where torch "
+        f"compiles, {most('fused')} s where they are fused."
+    )
+
+
 def families(result: Result) -> Iterator[str]:
     """What the model families cost besides their bound."""
     yield (

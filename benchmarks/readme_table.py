@@ -29,7 +29,7 @@ from folder_tables import (
     tiffs,
     zarr_arrays,
 )
-from model_tables import ablations, curves, families, latents
+from model_tables import ablations, curves, families, latents, training_steps
 from reliability_tables import fuzzing, reliability
 from speed_tables import (
     device,
@@ -309,6 +309,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], Iterator[str]]]] = {
     "kodak_8bit": ("Photos, with an 8-bit net and its codec in the archive", kodak),
     "trained": ("Codecs of data sets", trained),
     "presets": ("Twenty minutes of training", presets),
+    "training_steps": ("A training step", training_steps),
     "adapting": ("Codecs that learn from a folder first", adapting),
     "mixing": ("Codecs that learn while they code", mixing),
     "folders": ("Folders of any files", folders),

@@ -143,7 +143,7 @@ encoders = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 90)),
     st.sampled_from([1, 3, 5]),
