@@ -78,7 +78,8 @@ def test_images_of_several_sizes_have_a_message_each():
 
 
 PAGES = ("README.md", "docs/results.md")
-RENDERERS = ("folder_tables.py", "cluster_tables.py", "readme_table.py", "reliability_tables.py", "speed_tables.py")
+TABLES = ("cluster_tables.py", "folder_tables.py", "model_tables.py", "reliability_tables.py", "speed_tables.py")
+RENDERERS = ("readme_table.py", *TABLES)
 
 
 @pytest.mark.parametrize("name", PAGES)
