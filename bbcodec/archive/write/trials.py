@@ -62,11 +62,11 @@ SMALL: Final = 2**15  # samples
 STRIP_SAMPLES: Final = 2**14
 MANY_STRIPS: Final = 8
 EVEN: Final = Even(1.015, 1.03, 1.045)
+EVEN_MIXED: Final = Even(1.0, 1.02, 1.035)
 # Before that, a few of these rows tell where `predicted` takes much fewer: what it takes for the last ones, as those
 # above have taught it, has this share, or less, of what a codec takes for them alone.
 CLEARLY_FEWER: Final = 0.93
 LAST: Final = 4  # rows of a strip, one in so many
-EVEN_MIXED: Final = Even(1.0, 1.02, 1.035)
 
 # Of flat images, so many samples are as those to the left; an image that takes so few bytes for its samples is left as
 # it is: `predicted` could save no more than them, and takes a second for a million samples.
