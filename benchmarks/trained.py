@@ -86,8 +86,8 @@ OTHER_HOURS = (
 
 ENTRIES = (
     *(
-        Entry(name, "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS)
-        for name in ("cifar10-3", "cifar10-2", "cifar10-delta-vae-1", "cifar10-attentive-1")
+        Entry(name, "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS, iwae=iwae)
+        for name, iwae in (("cifar10-4", 0), ("cifar10-delta-vae-1", 100), ("cifar10-attentive-1", 100))
     ),
     Entry(
         "mnist-1",

@@ -99,12 +99,14 @@ def bits_of_last(
 ) -> float:
     """What the last rows of the images cost, in bits, so many of each channel, after those above."""
     count, channels, height, width = values.shape
-    steps, bits = np.empty(height * width * steps_a_sample, np.uint32), 0.0
+    size, bits = max(GROUP // width, 1), 0.0
+    steps = np.empty(size * width * steps_a_sample, np.uint32)
     for plane in range(count * channels):
-        ends = plane * height, (plane + 1) * height - rows, (plane + 1) * height
-        for first, last in pairwise(ends):
+        end = (plane + 1) * height
+        for first, last in pairwise([*range(end - height, end - rows, size), *range(end - rows, end, size), end]):
             found = code_rows(np.zeros(1, np.uint64), steps, 0, values, first, last, most, False, coder)
-        bits += float((PROBABILITY_BITS - np.log2(steps[:found] & 0xFFFF)).sum())
+            if first >= end - rows:
+                bits += float((PROBABILITY_BITS - np.log2(steps[:found] & 0xFFFF)).sum())
     return bits
 
 

@@ -143,13 +143,17 @@ def test_channels_are_less_others_where_that_is_smoother(channels, dtype):
         assert np.array_equal(from_planes(planes, taken, dtype), images)
 
 
-def test_the_last_rows_cost_what_they_add():
+@pytest.mark.parametrize("group", [groups.GROUP, 100])
+def test_the_last_rows_cost_what_they_add(monkeypatch, group):
     """Of one channel, what an image costs more than its rows above; of several, together the whole message."""
+    monkeypatch.setattr(groups, "GROUP", group)
     grey, colour = natural(1, 40, 30, 1), natural(2, 30, 40, 3)
     whole, last = (bits_of_last_rows(grey, rows) for rows in (40, 9))
     assert bits_of_last_rows(grey[:, :31], 31) == pytest.approx(whole - last, rel=1e-6)
     assert 0.7 * whole < last * 40 / 9 < 1.3 * whole
+    monkeypatch.undo()
     said = 8 * len(pack_images(colour))
+    monkeypatch.setattr(groups, "GROUP", group)
     assert said - 8 * 100 < bits_of_last_rows(colour, 30) < said
     assert 0 < bits_of_last_rows(colour, 10) < said / 2
 
