@@ -1,8 +1,8 @@
 """Batches of a training run. Any step can be repeated without the steps before it.
 
-What a step draws (the order of the images, crops, mirror images, binarisation) depends on the seed and the number of
-the step alone. Images come in a fresh order in each epoch, and a batch that reaches beyond the end of one continues
-with the next, so that all are used equally often.
+What a step draws (the order of the images, crops, mirror images, turns, binarisation) depends on the seed and the
+number of the step alone. Images come in a fresh order in each epoch, and a batch that reaches beyond the end of one
+continues with the next, so that all are used equally often.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def batch(dataset: Dataset, settings: TrainingSettings, step: int, rank: int = 0
     images = cropped(dataset.train, which, settings.crop, random)
     if settings.flips:
         images = np.where(random.random(len(images))[:, None, None, None] < 0.5, images[:, :, ::-1], images)
+    if settings.turns:
+        images = turned(images, random)
     if dataset.binarise:
         images = binarised(images, random)
     share = settings.batch // ranks
@@ -71,6 +73,14 @@ def cropped(images: Images, which: NDArray[np.intp], side: int, random: np.rando
         top, left = (int(s * (length - side + 1)) for s, length in zip(share, image.shape[:2], strict=True))
         out.append(image[top : top + side, left : left + side])
     return np.stack(out)
+
+
+def turned(images: Pixels, random: np.random.Generator) -> Pixels:
+    """Images (B, H, W, C), each turned by 0 to 3 quarters of a circle, or by 0 or 2 where they are not square."""
+    quarters = random.integers(4, size=len(images))
+    if images.shape[1] != images.shape[2]:
+        quarters &= 2
+    return np.stack([np.rot90(image, quarter) for image, quarter in zip(images, quarters, strict=True)])
 
 
 def binarised(images: Pixels, random: np.random.Generator) -> Pixels:

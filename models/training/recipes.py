@@ -41,6 +41,7 @@ RULES: Final = {
     "batch": BATCH,
     "crop": COUNT_FROM_ZERO,
     "flips": Rule("true or false", lambda value: True),
+    "turns": Rule("true or false", lambda value: True),
     "binarise": Rule("true or false", lambda value: True),
     "learning_rate": ABOVE_ZERO,
     "muon_rate": ABOVE_ZERO,
@@ -65,6 +66,7 @@ class TrainingSettings:
     batch: int = 16  # images a step, of all processes together
     crop: int = 0  # side of random square crops, in pixels; 0: whole images, all of one size
     flips: bool = False  # mirror images left to right with probability 1/2
+    turns: bool = False  # turn images by quarters of a circle, each as likely; by halves if they are not square
     binarise: bool = False  # two-level models of grey images: pixel = uniform(0, 1) < value / 255, drawn at each use
     learning_rate: float = 2e-3  # of Adam: biases, first and last layers
     muon_rate: float = 0.02  # of Muon: inner weights

@@ -64,7 +64,7 @@ def test_a_step_needs_no_steps_before_it():
 @pytest.mark.parametrize("ranks", [1, 2, 3, 6])
 def test_ranks_share_one_batch(ranks):
     dataset = replace(some(9, 12, 12), pixels=BINARY, binarise=True)
-    settings = TrainingSettings(batch=6, crop=8, flips=True)
+    settings = TrainingSettings(batch=6, crop=8, flips=True, turns=True)
     parts = [batch(dataset, settings, 4, rank, ranks) for rank in range(ranks)]
     assert torch.equal(torch.cat(parts), batch(dataset, settings, 4))
     with pytest.raises(InputError, match="expected a multiple of 4, the number of processes"):
@@ -94,6 +94,20 @@ def test_whole_images_are_mirrored_too():
     turned = np.array([np.array_equal(image, plain[:, ::-1]) for image in x])
     assert 25 < turned.sum() < 75
     assert all(np.array_equal(image, plain) for image in x[~turned])
+
+
+@pytest.mark.parametrize(("size", "crop", "quarters"), [((5, 6), 3, 4), ((4, 4), 0, 4), ((4, 5), 0, 2)])
+def test_images_are_turned_each_way_as_often(size, crop, quarters):
+    """By halves alone where whole images are not square."""
+    image = np.arange(size[0] * size[1] * 2, dtype=np.uint8).reshape(1, *size, 2)[..., :1]
+    dataset = Dataset(image, image, GREY)
+    x = batch(dataset, TrainingSettings(batch=400, crop=crop, turns=True), 0).numpy()[:, 0].astype(int)
+    ways = [(int(np.sign(one[0, 1] - one[0, 0])), int(abs(one[0, 1] - one[0, 0]))) for one in x]
+    counts = {way: ways.count(way) for way in set(ways)}
+    assert len(counts) == quarters
+    assert all(0.6 < quarters * count / 400 < 1.4 for count in counts.values())
+    plain = [one for one, way in zip(x, ways, strict=True) if way == (1, 2)]
+    assert all(one[1, 0] - one[0, 0] == 2 * size[1] for one in plain)
 
 
 def test_validation_is_the_centres_of_all_held_out_images():
