@@ -87,12 +87,7 @@ OTHER_HOURS = (
 ENTRIES = (
     *(
         Entry(name, "cifar10_test.npy", "CIFAR-10 test, 9,980 of 10,000 images", CIFAR_FIGURES, OTHER_HOURS, iwae=iwae)
-        for name, iwae in (
-            ("cifar10-4", 0),
-            ("cifar10-2", 100),
-            ("cifar10-delta-vae-1", 100),
-            ("cifar10-attentive-1", 100),
-        )
+        for name, iwae in (("cifar10-4", 0), ("cifar10-delta-vae-1", 100), ("cifar10-attentive-1", 100))
     ),
     Entry(
         "mnist-1",
