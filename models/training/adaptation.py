@@ -102,7 +102,7 @@ def _trainer(images: Sequence[Pixels], base: CodecFile, seconds: float, threads:
     dataset = Dataset(often, large[:1], codec.pixels)
     settings = TrainingSettings(
         minutes=max(seconds, 1) / 60, crop=crop, batch=max(1, CROP_PIXELS // crop**2), warm_up=50, rounding_from=0.0,
-        average=0.99,
+        average=0.99, weight_decay=0.0,
     )  # fmt: skip
     trainer = Trainer(find_family(base.family), model.config, settings, dataset, start=model)
     step = 2 * INNER_STEP if few else INNER_STEP

@@ -33,11 +33,18 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal: weights (C', ...) are matrices of C' rows. lr: of a square matrix."""
+    """Nesterov momentum, made orthogonal: weights (C', ...) are matrices of C' rows. lr: of a square matrix.
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    A step that is orthogonal to what is there makes weights grow, and the larger they are, the less a further one
+    changes: they lose the share lr * weight_decay in each step (Liu et al. 2025, section 2.2).
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         """params: of two dimensions or more."""
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.weight_decay = weight_decay
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -50,6 +57,7 @@ class Muon(torch.optim.Optimizer):
                 momentum.lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(momentum, group["momentum"]).flatten(1)
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                weight.mul_(1 - group["lr"] * self.weight_decay)
                 weight.add_(orthogonalised(update).view_as(weight), alpha=-group["lr"] * scale)
 
 

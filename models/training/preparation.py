@@ -21,6 +21,7 @@ from bbcodec.models.training.distributed import Process
 from bbcodec.models.training.recipes import RULES, Recipe, TrainingSettings, configure
 from bbcodec.models.training.trainer import Trainer
 
+MUON_RATE_OF_CODECS = 0.06  # where a run begins with a codec: its inner weights have grown, and move less for a step
 COMPILED_MINUTES, COMPILED_STEPS = 3.0, 500  # shorter runs end before compilation pays off
 DEFAULT_FAMILY, DEFAULT_PRESET = "vlae", "balanced"
 
@@ -107,7 +108,7 @@ def plan_for(
     if codec is not None:
         check_codec(dataset, codec.name, codec.pixels)
         start = _model_of(codec, family)
-        defaults |= asdict(start.config)
+        defaults |= asdict(start.config) | {"muon_rate": MUON_RATE_OF_CODECS}
     try:
         config, settings = configure(family.config, defaults, wanted)
     except InputError as error:

@@ -45,6 +45,7 @@ RULES: Final = {
     "binarise": Rule("true or false", lambda value: True),
     "learning_rate": ABOVE_ZERO,
     "muon_rate": ABOVE_ZERO,
+    "weight_decay": Rule("a number from 0 to 10", lambda value: 0 <= value <= 10),
     "warm_up": COUNT_FROM_ZERO,
     "free_nats": FROM_ZERO,
     "rate_weight": FROM_ZERO,
@@ -70,6 +71,7 @@ class TrainingSettings:
     binarise: bool = False  # two-level models of grey images: pixel = uniform(0, 1) < value / 255, drawn at each use
     learning_rate: float = 2e-3  # of Adam: biases, first and last layers
     muon_rate: float = 0.02  # of Muon: inner weights
+    weight_decay: float = 0.2  # of these, times muon_rate, a step
     warm_up: int = 200  # steps in which the rates rise
     free_nats: float = 0.05  # of each latent: a rate below this costs nothing while the network does not round
     rate_weight: float = 1.0  # of the rates of latents in the loss (Higgins et al. 2017)

@@ -155,7 +155,9 @@ class Trainer:
         pairs: list[tuple[torch.optim.Optimizer, float]] = [
             (torch.optim.Adam(others, rate, betas=(0.9, 0.98), fused=True), rate)
         ]
-        return [*pairs, (Muon(inner, muon_rate), muon_rate)] if inner else pairs
+        if inner:
+            pairs.append((Muon(inner, muon_rate, weight_decay=self.settings.weight_decay), muon_rate))
+        return pairs
 
     # --- progress ----------------------------------------------------------------------------------------------------
 

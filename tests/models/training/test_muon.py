@@ -51,6 +51,21 @@ def test_momentum_smooths_what_alternates():
     assert wavering.abs().max() < 0.25 * steady.abs().max()
 
 
+def test_weights_lose_a_share_in_each_step():
+    """So that they do not grow without end: what is never updated goes, and the rest stays within 1 / weight_decay."""
+    weight = nn.Parameter(torch.diag(torch.tensor([100.0, 0.0, 0.0, 0.0])))
+    optimiser = Muon([weight], lr=0.1, weight_decay=0.5)
+    gradient = torch.diag(torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    weight.grad = torch.zeros(4, 4)
+    optimiser.step()
+    assert weight[0, 0].item() == pytest.approx(95)
+    for _ in range(400):
+        weight.grad = gradient.clone()
+        optimiser.step()
+    assert abs(weight[0, 0].item()) < 1e-3
+    assert -2.6 < weight[1, 1].item() < -1.3  # steps are of 0.7 to 1.2 times the rate
+
+
 def test_weights_that_did_not_take_part_stay():
     weight = nn.Parameter(torch.ones(4, 4))
     Muon([weight], lr=0.01).step()

@@ -26,7 +26,8 @@ BAD = [
     ("minutes", 0), ("minutes", -1.0), ("minutes", float("nan")), ("minutes", float("inf")), ("minutes", "20"),
     ("epochs", -0.1), ("epochs", None), ("batch", 0), ("batch", 1.0), ("batch", True), ("crop", -1), ("crop", 64.0),
     ("flips", 1), ("flips", "true"), ("turns", 1), ("binarise", 0), ("learning_rate", 0.0), ("muon_rate", -0.02),
-    ("warm_up", -1), ("free_nats", -1e-9), ("rate_weight", -0.1), ("word_dropout", -0.1), ("word_dropout", 1.0),
+    ("weight_decay", -0.1), ("warm_up", -1), ("free_nats", -1e-9), ("rate_weight", -0.1), ("word_dropout", -0.1),
+    ("word_dropout", 1.0),
     ("rounding_from", 0.67), ("rounding_from", -0.1), ("average", 1.0), ("average", -0.5), ("clip", 0),
     ("valid_images", 0), ("seed", -1), ("seed", 2**63),
 ]  # fmt: skip
