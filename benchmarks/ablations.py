@@ -212,6 +212,17 @@ EXPERIMENTS = (
             for told, depth in (("with it", True), ("without", False))
         },
     ),
+    Experiment(
+        "weight decay",
+        "do inner weights that decay learn better?",
+        "so they do in large language models, above all in long runs (Liu et al. 2025, section 2.2)",
+        "vlae",
+        16.0,
+        {**GREY_WORTH, **WORTH_ARMS["decoder alone, the same"]},
+        {f"{decay} of the rate": {"weight_decay": decay} for decay in (0.0, 0.1, 0.2, 0.4)},
+        FACES,
+        seeds=2,
+    ),
     Experiment("worth on MNIST", "what are latents worth on digits?", GLOBAL, "vlae", 0.4, WORTH, WORTH_ARMS),
     Experiment(
         "worth on Omniglot", "what are latents worth on glyphs?", GLOBAL, "vlae", 1.2, WORTH, WORTH_ARMS, OMNIGLOT
