@@ -114,7 +114,7 @@ ENTRIES = (
     ),
     *(
         Entry(name, "freyfaces_test.npy", "Frey faces, 200 test images", FREY_BOUNDS, OTHER_SPLIT, iwae=1000)
-        for name in ("freyfaces-1", "freyfaces-vamp-1")
+        for name in ("freyfaces-2", "freyfaces-vamp-1")
     ),
     Entry("microscopy-1", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256"),
     Entry("grey-2", "microscopy_test.npy", "microscopy (DSB 2018), 60 test images of 256 x 256", iwae=0),
