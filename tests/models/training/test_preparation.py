@@ -1,7 +1,7 @@
 """What a run is made of: options, recipes and codecs to start from; and what is refused before the first step."""
 
 import pytest
-from small_runs import TINY
+from small_runs import TINY, RecordingWatcher
 from tiny_models import SIZES
 
 from bbcodec.codec.file import load_codec
@@ -25,6 +25,17 @@ def test_training_goes_on_from_a_codec(images, tmp_path):
         train([images], tmp_path / "x.bbc", overrides={"hidden": 4}, init_from=tmp_path / "first.bbc")
     with pytest.raises(InputError, match="photo-3 takes RGB images, got grey ones"):
         train([images], tmp_path / "x.bbc", init_from="photo-3")
+
+
+def test_runs_that_begin_with_a_codec_take_longer_steps_unless_told_otherwise(images, tmp_path):
+    rates = {}
+    for name, about in (("first", {}), ("second", {}), ("third", {"muon_rate": 0.01})):
+        watcher, output = RecordingWatcher(), tmp_path / name / "my.bbc"
+        output.parent.mkdir()
+        begun = {"init_from": tmp_path / "first" / "my.bbc"} if rates else {}
+        train([images], output, overrides={**TINY, "epochs": 1.0, **about}, threads=1, watch=watcher, **begun)
+        rates[name] = watcher.facts["settings"]["muon_rate"]
+    assert rates == {"first": 0.02, "second": 0.06, "third": 0.01}
 
 
 @pytest.mark.parametrize(
