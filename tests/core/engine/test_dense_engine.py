@@ -31,7 +31,8 @@ def random_net(name: str, seed: int) -> dict[str, np.ndarray]:
     for n, layer in enumerate(names):
         cin, cout, most = widths[n], widths[n + 1], bound if n == 0 else 127
         weight = rng.choice([-2047, 2047], (cout, cin)) if seed % 2 else rng.integers(-300, 301, (cout, cin))
-        weight = np.trunc(weight * np.minimum(1, 2**23 / most / np.abs(weight).sum(1, keepdims=True))).astype(np.int64)
+        sums = np.maximum(1, np.abs(weight).sum(1, keepdims=True))  # a layer of one weight may be 0
+        weight = np.trunc(weight * np.minimum(1, 2**23 / most / sums)).astype(np.int64)
         shift = rng.integers(1, 17, cout) if seed % 2 else rng.integers(4, 9, cout)
         room = 2**24 - 1 - most * np.abs(weight).sum(1) - (1 << (shift - 1))
         bias = room * rng.choice([-1, 1], cout) if seed % 2 else rng.integers(-2000, 2000, cout)
