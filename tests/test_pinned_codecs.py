@@ -17,9 +17,9 @@ import bbcodec
 
 CODECS = Path(__file__).parents[1] / "benchmarks" / "codecs"
 ATTENTIVE = {"layers": 3, "latent_channels": 2, "latent_stride": 4, "width": 6, "key_channels": 3, "tile": 2,
-             "hidden": 5, "inner": 7, "radius": 1, "components": 2}  # fmt: skip
+             "hidden": 5, "radius": 1, "components": 2}  # fmt: skip
 VAMP = {"height": 9, "width": 6, "latents": 5, "components": 13, "hidden": 12, "features": 6, "local_layers": 1,
-        "inner": 7, "radius": 1, "logistics": 2}  # fmt: skip
+        "radius": 1, "logistics": 2}  # fmt: skip
 DELTA = {"hidden": 8, "layers": 2, "attentions": 1, "radius": 1, "components": 2, "heads": 2, "head_size": 4,
          "window": 20, "width": 8, "blocks": 1, "latent_channels": 2, "rows": 9, "auxiliary": 4}  # fmt: skip
 VAE = {"height": 9, "width": 6, "latents": 5, "hidden": 12}
@@ -39,51 +39,51 @@ TINY = {
     "vlae-two-levels": Tiny(
         "vlae",
         TINY_VLAE | TWO,
-        "87962364adf12091e8c32323712d6998",
-        "e078360a055b635d0d3479e3ad0f3ea8",
+        "e75591d37b10a01f400e96fb078e0113",
+        "5754472c7a75dc844da5165109bf4978",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "5435ea585358b0a0ff63b9109fc95909", "195033a07f2d0269efd8fa76bbfe4055"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "099fdca64dbf37f7509df7a9b3d379b5", "76991623b844b90b4ef8701d11789ce9"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "b3fbe923c3de2eb5f775f1ab490543a4", "11e3e17caf5d64dcfd37d8c58b80eb37"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "6505aac459610b7d69d1f6ccd0d563f2", "760137fd8630cc6420c7dfc38a6be2ec"),
     "vlae-rgb-joint": Tiny(
         "vlae",
         TINY_VLAE | RGB | {"joint": True},
-        "8eb5b2ec441dd01947a1b4818d4d8c10",
-        "69bec239ce04cf5349f3981214c280d2",
+        "d32b2e36fa126f224f0506c29181bba9",
+        "8938a5c1b458b05e917a987d67878ae3",
     ),
     "attentive-two-levels": Tiny(
         "attentive",
         ATTENTIVE | TWO,
-        "b7f85b1fea928031752a25d714409fe1",
+        "b32eea5aa00f2736527fce6dcd089bb1",
         "a022a6f58f89f3c9bd414c0b1cc0d62a",
     ),
     "attentive-grey-local": Tiny(
         "attentive",
         ATTENTIVE | {"local_layers": 1},
-        "33da18010f35641b813d64aa09c0b4c8",
-        "00727da4565425d8f8533dd02e1b2083",
+        "e3db69e0ae4bafe671ad47cdf0b6a1f8",
+        "73aa0cdff8644f52c2601cb432dea99a",
     ),
     "attentive-rgb-joint": Tiny(
         "attentive",
         ATTENTIVE | RGB | {"local_layers": 1, "joint": True},
-        "6b0758ae76f16a56e8b1d2b30ccee00d",
-        "c020f8cd33daaaa3f09746db5e631a7c",
+        "b1aedb7abc56936f7825b49839104890",
+        "b5277711a34fbe4f3bde3fb2f1e452ed",
     ),
     "vamp-two-levels-two-layers": Tiny(
         "vamp",
         VAMP | TWO | {"layers": 2, "prior": "weighted"},
-        "1564e2da632ffff8b4f85be053e06fef",
+        "d31c938477ad639c4a36178d5ea9f835",
         "afefcc6079234bf3fb92ce8bb0897128",
     ),
     "vamp-grey-pixelcnn": Tiny(
         "vamp",
         VAMP | {"decoder": "pixelcnn"},
-        "89db6e352d0f1ef5165eb3ead5740f49",
-        "66d31d3ee172fa5c06f6ad241065064b",
+        "9b85f988963e05d053d74da206edd2d0",
+        "e529153a1227166ca8c5f845a8545307",
     ),
     "vamp-rgb-conv": Tiny(
         "vamp",
         VAMP | RGB | {"decoder": "conv", "prior": "mog"},
-        "060ae71dccdddab21b43e87e15d32449",
+        "7196b906540c4881c8955c9f8b715a72",
         "36a52799fd6f8f42ea1c73952b1ee742",
     ),
     "delta-vae-two-levels": Tiny(
