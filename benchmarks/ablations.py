@@ -31,6 +31,7 @@ from bbcodec.model.bounds import iwae
 from bbcodec.report.coding_costs import UNITS_PER_BIT, importance_weights_of, measure_message
 
 IWAE_IMAGES, IWAE_DRAWS = 25, 100  # on which the gap between the bounds is measured
+WEIGHT_DECAY = 0.2  # as by default; rows of runs from before there was any do not say it
 FREQUENCIES: dict[str, Any] = {"pixels": "frequencies"}  # an arm that needs no training
 
 
@@ -271,7 +272,8 @@ def settings_of(experiment: Experiment, changes: dict[str, Any], seed: int, time
     if changes is FREQUENCIES:
         return FREQUENCIES
     drawn = {"binarise": True} if experiment.images.drawn else {}
-    return {**drawn, "epochs": experiment.epochs * times, "seed": seed, **experiment.common, **changes}
+    always = {"epochs": experiment.epochs * times, "seed": seed, "weight_decay": WEIGHT_DECAY}
+    return {**drawn, **always, **experiment.common, **changes}
 
 
 def measure(model: str, settings: dict[str, Any], train: Path, test: Path) -> dict[str, Any]:
