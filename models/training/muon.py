@@ -35,8 +35,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, made orthogonal: weights (C', ...) are matrices of C' rows. lr: of a square matrix.
 
-    A step that is orthogonal to what is there makes weights grow, and the larger they are, the less a further one
-    changes: they lose the share lr * weight_decay in each step (Liu et al. 2025, section 2.2).
+    Steps are as long whatever the weights, which grow in long runs until a step changes little: so they lose the share
+    lr * weight_decay in each step (Liu et al. 2025, section 2.2).
     """
 
     def __init__(
