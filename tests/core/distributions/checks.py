@@ -70,8 +70,11 @@ def check_masses(d, symbols, precision, channel=...):
     assert (end == 1 << precision).all()
 
 
-def check_log_prob(d, value, precision, exact):
-    """Promise 3: exact, the probabilities of an independent implementation in float64, against masses and log_prob."""
+def check_log_prob(d, value, precision, exact, outliers=0.0):
+    """Promise 3: exact, the probabilities of an independent implementation in float64, against masses and log_prob.
+
+    outliers: the share of images whose log_prob may be further off in float32.
+    """
     _, masses = intervals(d, value, precision)
     off = np.abs(masses - exact * 2.0**precision)
     assert off.max() <= 2
@@ -81,7 +84,8 @@ def check_log_prob(d, value, precision, exact):
     assert np.allclose(nats, np.log(exact).reshape(len(value), -1).sum(1), rtol=1e-9, atol=1e-7)
     coarse = d.log_prob(value)
     assert coarse.dtype == torch.float32
-    assert np.allclose(coarse, nats, rtol=1e-5, atol=1e-5 * value[0].numel())
+    close = np.isclose(coarse, nats, rtol=1e-5, atol=1e-5 * value[0].numel())
+    assert close.mean() >= 1 - outliers
 
 
 def check_push_pop(d, value, lanes=1, seed=0):

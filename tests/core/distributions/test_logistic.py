@@ -111,9 +111,11 @@ def test_masses_of_three_channels(channel):
     st.integers(0, 2**32), st.sampled_from([1, 3]), st.sampled_from([1, 2, 5, 10]), st.sampled_from([50.0, 500, 3000])
 )
 def test_log_prob_is_that_of_the_masses(seed, channels, components, scale):
+    """In float32, products of large coefficients are not exact, so that a mean may be off by one unit."""
+    outliers = 0.02 if channels == 3 and scale > 50 else 0.0
     d = some(channels, components, 300, 1, seed=seed, scale=scale)
     for value in (likely(d, seed), anything(300, 1, channels, seed=seed), torch.full((300, 1, channels), 255.0)):
-        check_log_prob(d, value, 24, exact(d.params, channels, value))
+        check_log_prob(d, value, 24, exact(d.params, channels, value), outliers)
 
 
 @settings(deadline=None, max_examples=25)
