@@ -21,7 +21,6 @@ from bbcodec.distributions.base import Distribution
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.grouped_gaussian import GroupedGaussian
-from bbcodec.distributions.grouped_mixture import GroupedMixture
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.exact.activations import silu
 from bbcodec.exact.layers import Conv, TransposedConv
@@ -68,8 +67,7 @@ class Vlae(TrainableModel):
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
-            family = GroupedMixture if c.inner else LogisticMixture
-            self.family = partial(family, channels=c.channels, joint=c.joint)
+            self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
             start_predictors(self.local, c.channels, c.components, c.joint)
 
     def _make_latents(self) -> None:

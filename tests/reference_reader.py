@@ -151,7 +151,7 @@ def gaussian(mean: int, log_sigma: int, steps: int) -> Callable[[int], int]:
 
 @cache
 def geometric(scale: int) -> Callable[[int], int]:
-    """C 3.6."""
+    """C 3.5."""
     a, tails = (4 + scale % 4) << scale // 4, []
     tail = (a << 32) // (2 * a + 256)
     for m in range(2047):

@@ -16,9 +16,12 @@ from bbcodec.codec.codec import SEED, PixelFormat, batch_widths
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.coder import tables
 from bbcodec.coder.ans import AnsStack, filler
-from bbcodec.coder.kernels import bernoulli, gaussian, logistic
+from bbcodec.coder.kernels import bernoulli, gaussian
 from bbcodec.distributions import Gaussian, LogisticMixture, Mixture
 from bbcodec.distributions.rowwise import FirstOrder
+from bbcodec.engine import logistic
+from bbcodec.engine.compiling import choose
+from bbcodec.engine.logistic import mixture_intervals, room
 from bbcodec.exact import activations, attention
 from bbcodec.exact.dense import Wide, product_gate
 from bbcodec.exact.layers import Conv, exact_layers
@@ -180,24 +183,17 @@ ROWS = {  # parameters of mixtures of two components, and a pixel
 
 
 def example_logistic() -> Example:
-    out: Example = {}
-    fill_components, cumulative = called(logistic.fill_components), called(logistic.cumulative)
-    condition_weights = called(logistic.condition_weights)
+    out: Example = {"digest of tables": logistic.digest()}
     for kind, (row, pixel) in ROWS.items():
         out[f"{kind}: row"] = list(row)
-        joint = kind == "joint"
-        mixture = LogisticMixture(torch.tensor([row]).float(), len(pixel), joint)
-        _, table, exp_fraction, exp_whole, inverse_scale, _, components, _ = mixture.shared()
+        mixture = LogisticMixture(torch.tensor([row]).float(), len(pixel), kind == "joint")
+        memory, starts, masses = room(mixture.mixture), *np.empty((2, len(pixel)), np.int32)
+        values = np.array([pixel], np.int32)
+        mixture_intervals(choose(), mixture.mixture, *mixture.rows(), np.arange(1), values, memory, starts, masses)
         for c, k in enumerate(pixel):
-            red, green = pixel[0], pixel[min(1, len(pixel) - 1)]
-            about = np.array(row, np.int32), c, len(pixel), 2, joint, red, green, components
-            fill_components(*about, exp_fraction, exp_whole, inverse_scale)
-            out[f"{kind}: weights, means of channel {c}"] = components[:, :2].T.flatten().tolist()
-            out[f"{kind}: F({k}), F({k + 1}) of channel {c}"] = [
-                int(cumulative(edge, 2, components, table)) for edge in (k, k + 1)
-            ]
-            if joint:
-                condition_weights(k, 2, components, table)
+            end = int(starts[c] + masses[c])
+            out[f"{kind}: start({k}), start({k + 1}) of channel {c}"] = [int(starts[c]), end]
+        out[f"{kind}: weights, D of channel {c}"] = [*memory.weight[:, 0].tolist(), *memory.distance[:, 0].tolist()]
     return out
 
 

@@ -278,7 +278,7 @@ def exact_files(top: Path) -> None:
 
 
 @pinned(
-    "aa23dff1112ac4afed83300ec6567976", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False,
+    "2d83badfec97911f85eac86442c8b9b2", "DLL", {"png L8: learned + learned": 1}, codec=GREY_2, embed_codec=False,
     predicted=False,
 )  # fmt: skip
 def tiles(top: Path) -> None:
@@ -287,7 +287,7 @@ def tiles(top: Path) -> None:
 
 
 @pinned(
-    "cc62408f03f612831caaebc4ce0c046a", "LLDB", {"png L16 split: learned + learned + webp + webp": 1}, codec=GREY_2,
+    "83741539a9071f2c61001773eba86777", "LLDB", {"png L16 split: learned + learned + webp + webp": 1}, codec=GREY_2,
     embed_codec=False, predicted=False,
 )  # fmt: skip
 def tiles_of_two_planes(top: Path) -> None:

@@ -42,13 +42,13 @@ TINY = {
         "e75591d37b10a01f400e96fb078e0113",
         "5754472c7a75dc844da5165109bf4978",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "b3fbe923c3de2eb5f775f1ab490543a4", "11e3e17caf5d64dcfd37d8c58b80eb37"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "6505aac459610b7d69d1f6ccd0d563f2", "760137fd8630cc6420c7dfc38a6be2ec"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "d0fe23fae5cd619708e8e1065357d881", "c9ff4fa8f22e9abb3151fc6759f6efa2"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "ed2fd344488fd2738553d379549dbdf0", "f41d07a3bb85d8fc0081d5185254fdc8"),
     "vlae-rgb-joint": Tiny(
         "vlae",
         TINY_VLAE | RGB | {"joint": True},
-        "d32b2e36fa126f224f0506c29181bba9",
-        "8938a5c1b458b05e917a987d67878ae3",
+        "6280c98e7bca345aba085c4a3b4fba48",
+        "a25fed5fba3cf052fc882b376a5eca20",
     ),
     "attentive-two-levels": Tiny(
         "attentive",
@@ -59,14 +59,14 @@ TINY = {
     "attentive-grey-local": Tiny(
         "attentive",
         ATTENTIVE | {"local_layers": 1},
-        "e3db69e0ae4bafe671ad47cdf0b6a1f8",
-        "73aa0cdff8644f52c2601cb432dea99a",
+        "90fbe9350f1db0dbfadc304ee906ee07",
+        "fb7a1aba3a49ac07a456a85316ad96e5",
     ),
     "attentive-rgb-joint": Tiny(
         "attentive",
         ATTENTIVE | RGB | {"local_layers": 1, "joint": True},
-        "b1aedb7abc56936f7825b49839104890",
-        "b5277711a34fbe4f3bde3fb2f1e452ed",
+        "9fc7175d4110c23d8a3da1c1b79b46ea",
+        "5f4acae2a64e0ffe17506d4e186b1890",
     ),
     "vamp-two-levels-two-layers": Tiny(
         "vamp",
@@ -77,14 +77,14 @@ TINY = {
     "vamp-grey-pixelcnn": Tiny(
         "vamp",
         VAMP | {"decoder": "pixelcnn"},
-        "9b85f988963e05d053d74da206edd2d0",
-        "e529153a1227166ca8c5f845a8545307",
+        "7a9bd0e096c12bc7d6dd2483181b1ab2",
+        "4df00aa2ea9841787a85914aed349e0a",
     ),
     "vamp-rgb-conv": Tiny(
         "vamp",
         VAMP | RGB | {"decoder": "conv", "prior": "mog"},
-        "7196b906540c4881c8955c9f8b715a72",
-        "36a52799fd6f8f42ea1c73952b1ee742",
+        "de0f8b04e5ee3dcb3c2ed2fa8a6ea687",
+        "046d7be4ad6e5ef3e6cda63fde8df62c",
     ),
     "delta-vae-two-levels": Tiny(
         "delta-vae",
@@ -95,14 +95,14 @@ TINY = {
     "delta-vae-grey": Tiny(
         "delta-vae",
         DELTA | {"prior": "standard", "auxiliary": 0},
-        "42f6f874cc610ffb012ab4a68e946fe9",
-        "e68d6211e18e11fcffb55d81dc8d4260",
+        "2c3260bfe725faa096c8084e8c096da0",
+        "af250a04a9544de112fd7564aedcc57d",
     ),
     "delta-vae-rgb": Tiny(
         "delta-vae",
         DELTA | RGB | {"encoder": "non-causal"},
-        "572e8988f7215ae1c65139ef701ecf58",
-        "6625ea827c5229f777d69b219f1031c4",
+        "c75d717fe3c2bb74ff63b32016f4dec0",
+        "52d38bf277a7a819d9677c9a4edbacbb",
     ),
     "vae": Tiny("vae", VAE | TWO, "cd2bc7adbe36eed3a8d125e9c54bcb40", "6f18629752f89e959d0adfe12901b2a2"),
     "vae-deep": Tiny(
@@ -141,9 +141,9 @@ TRAINED = {
     "mnist-binary-fast-1": "4a3f119ca9b65c514e97dc0398979ad5",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",
     "mnist-binary-delta-vae-2.bbc": "85caad7ae75ec15e6a4133a72df4d6c9",
-    "freyfaces-vamp-1.bbc": "c97cc07a617834f7ac18dc492700134a",
-    "cifar10-attentive-1.bbc": "4ec4b6ca6268b1e2a69b6b612d78ae66",
-    "cifar10-delta-vae-1.bbc": "59abde647f57723ff45942cb18259083",
+    "freyfaces-vamp-1.bbc": "39ee9e8f79b145e20df9c0b65c119ea2",
+    "cifar10-attentive-1.bbc": "607e377f9d363e36cd80e25c223c2f7f",
+    "cifar10-delta-vae-1.bbc": "b4ce93e948a2571302b356a772db11d7",
 }
 
 

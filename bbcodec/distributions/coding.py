@@ -1,4 +1,4 @@
-"""Distributions coded by kernels, and what their families share: whole numbers, and clamps and floors for the loss."""
+"""What families share: parameters that are whole numbers, kernels, and clamps and floors for the loss."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ class Kernels(Protocol):
     information: Callable[..., int]
 
 
-class KernelDistribution(Distribution):
-    """A distribution coded by compiled kernels, from parameters that are whole numbers."""
+class WholeDistribution(Distribution):
+    """A distribution whose parameters are whole numbers."""
 
-    kernels: ClassVar[Kernels]
     site: tuple[int, ...] = ()  # shape of what one row of parameters codes: () for one symbol, (C,) for a pixel
 
     @abstractmethod
@@ -61,11 +60,7 @@ class KernelDistribution(Distribution):
 
     @abstractmethod
     def rows(self) -> tuple[Integers, ...]:
-        """Parameters of the kernels: arrays of integers with one row a site, sites in C order."""
-
-    @abstractmethod
-    def shared(self) -> tuple[Any, ...]:
-        """Arguments of the kernels that are the same for all sites."""
+        """Parameters as they are coded with: arrays of integers with one row a site, sites in C order."""
 
     def select(self, images: Tensor) -> Self:
         """The distribution of the images of the batch with these indices, (N,) int64."""
@@ -79,6 +74,16 @@ class KernelDistribution(Distribution):
         if value.shape != self.shape:
             raise ValueError(f"value has shape {tuple(value.shape)}, the distribution {tuple(self.shape)}")
         return whole(value).reshape(-1, *self.site)
+
+
+class KernelDistribution(WholeDistribution):
+    """A distribution coded symbol by symbol, in C order, by the kernels of its family."""
+
+    kernels: ClassVar[Kernels]
+
+    @abstractmethod
+    def shared(self) -> tuple[Any, ...]:
+        """Arguments of the kernels that are the same for all sites."""
 
     def push(self, stack: AnsStack, value: Tensor) -> None:
         """Put `value` on the stack. Raises CoderError for a value outside the support."""

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbcodec.coder import tables
-from bbcodec.coder.kernels import logistic
+from bbcodec.coder.ans import AnsStack
+from bbcodec.coder.vectors import LANES
 from bbcodec.distributions.coding import (
     Integers,
-    KernelDistribution,
-    Kernels,
+    WholeDistribution,
     bounded,
     floor,
     floored,
+    log2s,
     per_image,
     real,
     whole,
 )
+from bbcodec.engine.compiling import choose
+from bbcodec.engine.logistic import (
+    PARAMETER_BOUND,
+    PRECISION,
+    Mixture,
+    mixture,
+    mixture_intervals,
+    mixture_pop,
+    mixture_push,
+    room,
+)
+from bbcodec.errors import CoderError
 
-PRECISION_BITS = logistic.PRECISION_BITS  # 24
 LEVELS = 256
 LOGIT_UNIT = 256  # logits and log scales are worth 1/LOGIT_UNIT nat
 LEVEL_UNIT = 256  # means are computed in 1/LEVEL_UNIT level
@@ -37,7 +47,7 @@ _CENTRE = 128  # levels
 _LEAST = -30 * math.log(2)  # is added to the probability of a channel under a component, so that none vanishes
 
 
-class LogisticMixture(KernelDistribution):
+class LogisticMixture(WholeDistribution):
     """Pixels of 256 levels, each channel a mixture of K logistics of its own.
 
     params: (B, ..., P) whole numbers in floats; P = 3 C K for C = 1 channel, 3 C K + 3 K for C = 3; K up to 32. Along
@@ -49,12 +59,11 @@ class LogisticMixture(KernelDistribution):
     0..255; the first and last level take the tails. Masses sum to 2**24.
 
     joint: all channels of a pixel come from one component (PixelCNN++, Salimans et al. 2017, eq. 3): there is one row
-    of logits, (K), and P = 10 K for C = 3. Weights for a channel are conditioned on the channels before it, and known
-    to about 2**-29 of their probability; promise 3 is weaker by as much.
-    Raises ValueError where P does not fit the channels.
-    """
+    of logits, (K), and P = 10 K for C = 3. Weights for a channel are conditioned on the channels before it.
 
-    kernels: ClassVar[Kernels] = logistic
+    Coded as `bbcodec.engine.logistic` says, sixteen pixels at a time. There, weights have 12 bits and cumulatives 20,
+    so that promise 3 holds on average only. Raises ValueError where P does not fit the channels.
+    """
 
     def __init__(self, params: Tensor, channels: int, joint: bool = False) -> None:
         """params: (B, ..., P); channels: 1 or 3."""
@@ -113,7 +122,7 @@ class LogisticMixture(KernelDistribution):
             - above * F.softplus(-centre - inverse / 2)
             - below * F.softplus(centre - inverse / 2)
         )
-        return per_image(floored(torch.logsumexp(self._weights(logits, log_p) + log_p, -1), LEVELS, PRECISION_BITS))
+        return per_image(floored(torch.logsumexp(self._weights(logits, log_p) + log_p, -1), LEVELS, PRECISION))
 
     def _weights(self, logits: Tensor, log_p: Tensor) -> Tensor:
         """Log weights of the components of each channel, given the channels before it. log_p: (..., C, K)."""
@@ -149,12 +158,68 @@ class LogisticMixture(KernelDistribution):
         (params,) = parameters
         return LogisticMixture(params, self.channels, self.joint)
 
-    def rows(self) -> tuple[Integers, ...]:
-        """Parameters of the pixels, (N, P)."""
-        return (whole(self.params).reshape(-1, self.params.shape[-1]),)
+    @property
+    def mixture(self) -> Mixture:
+        """The mixture as compiled code knows it."""
+        return mixture(self.channels, self.components, self.joint)
 
-    def shared(self) -> tuple[Any, ...]:
-        """Whether the channels are joint, the tables, and scratch for the components and the channels' intervals."""
-        joint = self.joint and self.channels > 1
-        tables_used = tables.LOGISTIC, tables.EXP_FRACTION, tables.EXP_WHOLE, tables.INVERSE_SCALE, tables.LOG2
-        return joint, *tables_used, np.empty((self.components, 3), np.int64), np.empty((self.channels, 2), np.int64)
+    def rows(self) -> tuple[Integers, ...]:
+        """Parameters of the pixels, (N, P) int32, P rounded up to a multiple of 16."""
+        rows = whole(self.params).reshape(-1, self.params.shape[-1]).clip(-PARAMETER_BOUND, PARAMETER_BOUND)
+        return (np.pad(rows, ((0, 0), (0, -rows.shape[1] % LANES))),)
+
+    def push(self, stack: AnsStack, value: Tensor) -> None:
+        """Put `value` on the stack. Raises CoderError for a value outside the support."""
+        self._push(stack, self._symbols(value))
+
+    def push_measured(self, stack: AnsStack, value: Tensor) -> np.ndarray:
+        """`push`, and what it costs each image: the `information` of the value. Raises as `push`."""
+        symbols = self._symbols(value)
+        return self._bits(symbols, self._push(stack, symbols))
+
+    def _push(self, stack: AnsStack, symbols: Integers) -> Integers:
+        """Put symbols (N, C) on the stack. Their masses, in the order of coding."""
+        family, kernels = self.mixture, choose()
+        starts, masses = np.empty(symbols.size, np.int32), np.empty(symbols.size, np.int32)
+
+        def kernel(heads: Integers, words: Integers, n: int, values: Integers, params: Integers) -> int:
+            order, space = np.arange(len(values)), room(family)
+            return int(mixture_push(kernels, heads, words, n, values, family, params, order, space, starts, masses))
+
+        stack.push(kernel, symbols, self.rows())
+        return masses
+
+    def pop(self, stack: AnsStack) -> Tensor:
+        """Take a value off the stack. Raises StackUnderflow, and leaves the stack as it was, if it holds too little."""
+        family, kernels = self.mixture, choose()
+        symbols = np.empty((self.shape.numel() // self.channels, self.channels), np.int32)
+
+        def kernel(heads: Integers, words: Integers, n: int, values: Integers, params: Integers) -> int:
+            order = np.arange(len(values))
+            return int(mixture_pop(kernels, heads, words, n, values, family, params, order, room(family)))
+
+        stack.pop(kernel, symbols, self.rows())
+        return torch.from_numpy(symbols.astype(np.float32)).view(self.shape).to(self.params.device)
+
+    def information(self, value: Tensor) -> np.ndarray:
+        """What `push` costs each image: (B,) int64, in whole units of 2**-24 bits. Raises CoderError as `push` does."""
+        family, symbols = self.mixture, self._symbols(value)
+        starts, masses = np.empty(symbols.size, np.int32), np.empty(symbols.size, np.int32)
+        order = np.arange(len(symbols))
+        if mixture_intervals(choose(), family, *self.rows(), order, symbols, room(family), starts, masses) < 0:
+            raise CoderError("a symbol lies outside the support of its distribution")
+        return self._bits(symbols, masses)
+
+    def _bits(self, symbols: Integers, masses: Integers) -> np.ndarray:
+        """What symbols (N, C) of these masses, in the order of coding, cost each image, 2**-24 bits."""
+        bits = (PRECISION << 24) - log2s(masses.astype(np.int64))
+        each = np.bincount(_pixels(*symbols.shape), bits).astype(np.int64)
+        total: np.ndarray = each.reshape(self.shape[0], -1).sum(1)
+        return total
+
+
+def _pixels(count: int, channels: int) -> Integers:
+    """The pixel of each symbol in the order of coding: groups of sixteen, in a group channel by channel."""
+    pixels = np.arange(count)
+    full = pixels[: count - count % LANES].reshape(-1, 1, LANES).repeat(channels, 1)
+    return np.concatenate([full.reshape(-1), np.tile(pixels[count - count % LANES :], channels)])

@@ -59,6 +59,7 @@ OCTAVE: Final = 256  # entries of POWERS
 POWER_BITS: Final = 16
 MANTISSA_BITS: Final = 13
 NAT: Final = 23637  # 2**14 log2(e): from nats to octaves
+PARAMETER_BOUND: Final = 2**24 - 1
 LOG_SCALE_MIN, LOG_SCALE_MAX = -1065, 1408  # 1/256 nat
 COEFFICIENT_BOUND: Final = 1023
 MEAN_MIN, MEAN_MAX = -256 * 256, 512 * 256  # 1/256 level
@@ -170,7 +171,7 @@ def octaves(x):
 
 @part
 def prepare(family, room, c):
-    """Components of channel c from its parameters and the errors of the channels before. |parameters| < 2**24.
+    """Components of channel c from its parameters, at most PARAMETER_BOUND, and the errors of the channels before.
 
     Means are below 2**28 before they are clamped: 8 * 2**24 and twice 1023 * 2**17 / 2**8.
     """

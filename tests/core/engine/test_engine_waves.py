@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from nets import EMBEDDING, INSIDE, oracle, random_net
 
 from bbcodec.coder.ans import AnsStack
-from bbcodec.distributions import Bernoulli, Gaussian
-from bbcodec.distributions.grouped_mixture import GroupedMixture
+from bbcodec.distributions import Bernoulli, Gaussian, LogisticMixture
 from bbcodec.engine.bernoulli import bernoulli
 from bbcodec.engine.compiling import Kernels, available, choose
 from bbcodec.engine.gaussian import gaussian
@@ -114,7 +113,7 @@ def test_the_order_of_symbols_is_that_of_the_format(lanes):
         )
     assert np.array_equal(stack.flatten(), expected.flatten())
     pixels = torch.from_numpy(images).permute(0, 2, 3, 1).float()
-    bits = GroupedMixture(torch.from_numpy(params).float(), 3).information(pixels)
+    bits = LogisticMixture(torch.from_numpy(params).float(), 3).information(pixels)
     assert np.array_equal(costs, bits)
 
 
