@@ -40,7 +40,7 @@ BATCHES = [1, 15, 16, 64, 200]  # from 16 on, other kernels may be taken
 CODECS = {
     "photos": "photo-3",
     "photos-8bit": "photo-8bit-1",
-    "digits": "mnist-binary-4",
+    "digits": "mnist-binary-3",
     "digits-delta-vae": "mnist-binary-delta-vae-2",
     "digits-vamp": "mnist-binary-vamp-2",
     "digits-attentive": "mnist-binary-attentive-2",

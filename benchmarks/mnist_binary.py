@@ -74,7 +74,7 @@ def excess_of_orders(name: str, images: Pixels, expected: float, orders: int) ->
 def main() -> None:
     """Measure and write the result."""
     parser = arguments(__doc__, "mnist_binary")
-    parser.add_argument("--codec", default="mnist-binary-4", help="name or file")
+    parser.add_argument("--codec", default="mnist-binary-3", help="name or file")
     parser.add_argument("--draws", type=int, default=5, help="samples of the latents for the ELBO")
     parser.add_argument("--orders", type=int, default=0, help="random orders in which the images are coded, too")
     parser.add_argument("--count", type=int, default=10_000, help="how many test images")

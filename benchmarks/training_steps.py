@@ -29,7 +29,7 @@ from bbcodec.models.vlae import Vlae
 SHAPES = {  # of the images of a step: (B, C, H, W)
     "photo-3": (4, 3, 64, 64),
     "grey-3": (4, 1, 64, 64),
-    "mnist-binary-4": (64, 1, 28, 28),
+    "mnist-binary-3": (64, 1, 28, 28),
 }
 
 

@@ -123,7 +123,7 @@ def main() -> None:
     parser = arguments(__doc__ or "", "trials")
     parser.add_argument("--few", type=int, default=8, help="take every so manieth file of large sets")
     parser.add_argument("--sets", nargs="*", help="of " + ", ".join(SETS))
-    codecs = ["photo-3", "grey-3", "mnist-binary-4"]
+    codecs = ["photo-3", "grey-3", "mnist-binary-3"]
     parser.add_argument("--codecs", nargs="*", default=codecs, help="names or files of codecs")
     options = parser.parse_args()
     found = dict(rows(options))

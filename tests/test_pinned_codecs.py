@@ -136,7 +136,7 @@ def test_codec_files_and_messages_of_tiny_models(name: str, capsys: pytest.Captu
 TRAINED = {
     "photo-3": "2481aa348563b628dbe100156728d625",
     "grey-3": "cd4833c48f95319766bd5f115e717c0b",
-    "mnist-binary-4": "cc9c8bfe404b8acaaa5687962d08c6d4",
+    "mnist-binary-3": "cc9c8bfe404b8acaaa5687962d08c6d4",
     "mnist-binary-2.bbc": "f8533bd47df226b07a1e6ae84e8ec1fd",
     "mnist-binary-fast-1": "4a3f119ca9b65c514e97dc0398979ad5",
     "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",

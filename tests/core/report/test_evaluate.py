@@ -200,7 +200,7 @@ def test_wrong_codecs_are_errors(tmp_path, array):
     with pytest.raises(BadCodecFile):
         evaluate(tmp_path / "x.bbc", array)
     with pytest.raises(InputError, match="no file or folder"):
-        evaluate("mnist-binary-4", tmp_path / "nowhere")
+        evaluate("mnist-binary-3", tmp_path / "nowhere")
 
 
 def test_images_that_the_codec_takes_may_all_be_shorter_classically(codec, tmp_path):
@@ -259,7 +259,7 @@ def test_npz_members_are_seen(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.txt", "no array")
     with pytest.raises(InputError, match="no image"):
-        evaluate("mnist-binary-4", tmp_path / "a.npz")
+        evaluate("mnist-binary-3", tmp_path / "a.npz")
 
 
 def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
@@ -274,8 +274,8 @@ def test_a_shipped_codec_writes_what_compress_writes_by_default(tmp_path):
     np.save(tmp_path / "strokes.npy", np.array(images))
     with pytest.MonkeyPatch.context() as patch, without_predicted():
         patch.setattr(workers, "load_content", LOAD_INSTALLED)
-        report = evaluate("mnist-binary-4", tmp_path / "strokes.npy", iwae=10, iwae_images=3, baselines=False)
-        bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-4")
+        report = evaluate("mnist-binary-3", tmp_path / "strokes.npy", iwae=10, iwae_images=3, baselines=False)
+        bbcodec.compress(tmp_path / "strokes.npy", tmp_path / "a.bb", codec="mnist-binary-3")
     assert report.archive_bytes == (tmp_path / "a.bb").stat().st_size
     assert report.learned_images == 60
     assert sum(steps(report).values()) == report.archive_bytes * UNITS_PER_BYTE
