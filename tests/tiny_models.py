@@ -19,7 +19,6 @@ from bbcodec.models.vlae_config import VlaeConfig
 
 SIZES = {
     "hidden": 8,
-    "inner": 8,
     "layers": 1,
     "radius": 1,
     "components": 2,

@@ -104,7 +104,7 @@ class Trainer:
     ) -> None:
         """config: of the family; start: a model with the initial weights.
 
-        compiled: compile parts of the model on accelerators; on CPUs they are always fused.
+        compiled: compile parts of the model, which on CPUs needs a C++ compiler; what can be fused there always is.
 
         Raises ValueError where a layer would have too many inputs, or where the model takes images of another size.
         """
@@ -123,7 +123,7 @@ class Trainer:
         self.model.initialise_from(torch.cat(first).to(self.device))
         self.average.load_state_dict(self.model.state_dict())
         self.compiled = compiled
-        if compiled or self.device.type == "cpu":
+        if compiled or (self.device.type == "cpu" and family.fused(config)):
             self.model.compile_for_training()
         self.objective = self.process.data_parallel(
             Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout)
