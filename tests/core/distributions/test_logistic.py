@@ -186,8 +186,8 @@ def test_information_is_that_of_the_log_probability(channels, jointly):
 
 
 def test_parameters_beyond_24_bits_are_those_of_24_bits():
-    params = torch.tensor([[3e8, -3e8, 0, 0, 0, 0], [0, 0, -(2.0**30), 2.0**25, 0, 0]])
-    value = torch.tensor([[100.0], [3.0]])
+    params = torch.tensor([[2e9, -2e9, 0, 3200, 0, 0], [0, 0, 2.0**30, 0, 0, 0]])  # 8 times the mean would wrap
+    value = torch.tensor([[100.0], [255.0]])
     bound = 2.0**24 - 1
     one, other = (LogisticMixture(p, 1).information(value) for p in (params, params.clamp(-bound, bound)))
     assert np.array_equal(one, other)
