@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from bbcodec.codec.device import check_device
 
@@ -45,9 +44,33 @@ class Process:
             dist.all_reduce(value)
         return value.item() / self.ranks
 
-    def data_parallel(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over all ranks."""
-        return DistributedDataParallel(module) if self.ranks > 1 else module
+    # DistributedDataParallel keeps the group's threads until Python ends, which aborts some processes then.
+
+    @torch.no_grad()
+    def share_weights(self, module: nn.Module) -> None:
+        """Give a module the weights of rank 0."""
+        if self.ranks == 1:
+            return
+        weights = list(module.parameters())
+        flat = torch.cat([weight.flatten() for weight in weights])
+        dist.broadcast(flat, 0)
+        for weight, shared in zip(weights, _apart(flat, weights), strict=True):
+            weight.copy_(shared)
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Replace gradients by their means over all ranks, which must have them for the same weights."""
+        if self.ranks == 1:
+            return
+        weights = [weight for weight in module.parameters() if weight.grad is not None]
+        flat = torch.cat([weight.grad.flatten() for weight in weights])
+        dist.all_reduce(flat)
+        for weight, mean in zip(weights, _apart(flat / self.ranks, weights), strict=True):
+            weight.grad = mean
+
+
+def _apart(flat: Tensor, like: list[nn.Parameter]) -> list[Tensor]:
+    parts = flat.split([tensor.numel() for tensor in like])
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
 @contextmanager

@@ -48,8 +48,8 @@ def compiler_failures() -> tuple[type[Exception], ...]:
     return (TorchDynamoException,)
 
 
-class Objective(nn.Module):
-    """The loss of a model as a module, which DistributedDataParallel needs."""
+class Objective:
+    """The loss of a model."""
 
     def __init__(
         self, model: TrainableModel, free_nats: float, rate_weight: float = 1.0, word_dropout: float = 0.0
@@ -59,10 +59,9 @@ class Objective(nn.Module):
         rate_weight: of rates in the loss. word_dropout: share of pixels that a decoder does not see in that time
         (Bowman et al. 2016, section 3.1).
         """
-        super().__init__()
         self.model, self.free_nats, self.rate_weight, self.word_dropout = model, free_nats, rate_weight, word_dropout
 
-    def forward(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, images: Tensor, generator: torch.Generator, exact: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss in nats per dimension, and the cost of each site in bits/dim. images: (B, C, H, W)."""
         drawn: dict[str, Tensor] = {}
         rates: dict[str, Tensor] | None = None if exact or not self.free_nats else {}
@@ -121,13 +120,12 @@ class Trainer:
         self._check_image_size()
         first = [batch(dataset, settings, step) for step in range(-(-INITIAL_IMAGES // settings.batch))]
         self.model.initialise_from(torch.cat(first).to(self.device))
+        self.process.share_weights(self.model)
         self.average.load_state_dict(self.model.state_dict())
         self.compiled = compiled
         if compiled or (self.device.type == "cpu" and family.fused(config)):
             self.model.compile_for_training()
-        self.objective = self.process.data_parallel(
-            Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout)
-        )
+        self.objective = Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout)
         self.optimisers = self._optimisers()
         self.step, self.spent, self.tick = 0, 0.0, 0  # steps, seconds, and shares of the run that were logged
         self.best = math.inf  # bits/dim on held-out images of the best codec so far
@@ -218,6 +216,7 @@ class Trainer:
         for optimiser, _ in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.process.average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
         self.check_loss(self.process.mean(torch.stack(list(parts.values())).sum()), bool(torch.isfinite(norm)))
         if torch.isfinite(norm):
