@@ -55,9 +55,19 @@ def importance_weights(
     model: LatentModel, images: Tensor, draws: int, generator: torch.Generator | None = None
 ) -> np.ndarray:
     """log p(x, z) - log q(z | x) of `draws` draws of the latents: (draws, B) float64, nats; see `iwae`."""
-    draw = drawn_between(generator)
-    terms = ([one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()] for _ in range(draws))
-    return np.stack([np.sum(parts, axis=0) for parts in terms])
+    between = drawn_between(generator)
+    latents: set[str] = set()
+
+    def draw(name: str, q: Distribution) -> Tensor:
+        latents.add(name)
+        return between(name, q)
+
+    def weights() -> np.ndarray:
+        terms = [one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()]
+        return np.sum(terms, axis=0)
+
+    first = weights()
+    return np.stack([first, *(weights() if latents else first for _ in range(draws - 1))])
 
 
 def iwae(log_weights: np.ndarray, k: int) -> np.ndarray:

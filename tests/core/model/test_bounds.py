@@ -9,6 +9,8 @@ from small_programs import OneLatent
 
 from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.model.bounds import importance_weights, iwae
+from bbcodec.model.latent_model import LatentModel
+from bbcodec.model.program import Observed
 
 
 def test_importance_weights_of_every_latent_give_the_evidence():
@@ -23,6 +25,24 @@ def test_importance_weights_of_every_latent_give_the_evidence():
     assert iwae(weights, 4000) == pytest.approx(expected, abs=0.05)
     assert (iwae(weights, 1) < iwae(weights, 10)).all()
     assert (iwae(weights, 10) < iwae(weights, 4000)).all()
+
+
+class Alone(LatentModel):
+    """Pixels whose log odds are 2, and how often they were asked for."""
+
+    asked = 0
+
+    def program(self, shape, images=None):
+        self.asked += 1
+        yield Observed("x", likelihood=lambda: Bernoulli(torch.full(shape, 256.0)), value=images)
+
+
+def test_without_latents_one_draw_stands_for_all():
+    model, images = Alone(), torch.tensor([[0.0, 1.0], [1.0, 1.0]]).reshape(2, 1, 1, 2)
+    weights = importance_weights(model, images, 7)
+    assert model.asked == 1
+    expected = Bernoulli(torch.full((2, 2), 256.0)).log_prob(images.reshape(2, 2)).numpy()
+    assert np.array_equal(weights, [expected] * 7)
 
 
 def test_the_bound_of_one_draw_is_the_mean_of_the_weights():
