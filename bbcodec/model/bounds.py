@@ -64,7 +64,8 @@ def importance_weights(
 
     def weights() -> np.ndarray:
         terms = [one.cpu().numpy() for one in continuous_elbo(model, images, draw).values()]
-        return np.sum(terms, axis=0)
+        result: np.ndarray = np.sum(terms, axis=0)
+        return result
 
     first = weights()
     return np.stack([first, *(weights() if latents else first for _ in range(draws - 1))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,15 +61,15 @@ class Process:
         """Replace gradients by their means over all ranks, which must have them for the same weights."""
         if self.ranks == 1:
             return
-        weights = [weight for weight in module.parameters() if weight.grad is not None]
-        flat = torch.cat([weight.grad.flatten() for weight in weights])
+        gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        for weight, mean in zip(weights, _apart(flat / self.ranks, weights), strict=True):
-            weight.grad = mean
+        for gradient, mean in zip(gradients, _apart(flat / self.ranks, gradients), strict=True):
+            gradient.copy_(mean)
 
 
-def _apart(flat: Tensor, like: list[nn.Parameter]) -> list[Tensor]:
-    parts = flat.split([tensor.numel() for tensor in like])
+def _apart(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    parts = torch.split(flat, [tensor.numel() for tensor in like])
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 

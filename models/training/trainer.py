@@ -215,7 +215,7 @@ class Trainer:
             loss, parts = self.objective(images, self.latent_generator(), exact)
         for optimiser, _ in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.process.average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip, foreach=True)
         self.check_loss(self.process.mean(torch.stack(list(parts.values())).sum()), bool(torch.isfinite(norm)))
