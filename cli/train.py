@@ -226,10 +226,15 @@ def report_line(event: Mapping[str, Any]) -> str:
     >>> event = {"step": 1200, "share": 0.25, "train_bits_per_dim": 3.2, "valid_bits_per_dim": 3.31}
     >>> report_line({**event, "rate_bits_per_dim": 0.012, "exact": False, "best": True})
     'step 1,200 (25 %): 3.2000 bits/dim, held out 3.3100 (latents 0.0120), the best so far'
+
+    Before the first step of a run that begins with a codec, there is no training loss:
+
+    >>> report_line({**event, "step": 0, "share": 0.0, "rate_bits_per_dim": 0.012, "best": True})
+    'step 0 (0 %): held out 3.3100 (latents 0.0120), the best so far'
     """
     line = f"step {event['step']:,} ({event['share']:.0%}): ".replace("%", " %")
-    line += f"{event['train_bits_per_dim']:.4f} bits/dim, held out {event['valid_bits_per_dim']:.4f} "
-    line += f"(latents {event['rate_bits_per_dim']:.4f})"
+    line += f"{event['train_bits_per_dim']:.4f} bits/dim, " if event["step"] else ""
+    line += f"held out {event['valid_bits_per_dim']:.4f} (latents {event['rate_bits_per_dim']:.4f})"
     return line + (", the best so far" if event["best"] else "")
 
 
@@ -244,6 +249,8 @@ def closing_lines(summary: TrainingSummary) -> Iterator[str]:
         f"{summary.output}: {summary.bits_per_dim:.4f} bits/dim on {held_out} ({rates}), "
         f"{format_size(summary.codec_bytes)}, {format_duration(60 * summary.minutes)}"
     )
+    if not summary.kept_step:
+        yield "no step made them shorter: these are the weights that the run began with (a smaller muon_rate may help)"
     best = min(others, key=lambda name: others[name])
     if summary.bits_per_dim >= others[best]:
         yield f"{best} is shorter: train longer, e.g. with --init-from {summary.output} -o better.bbc --minutes 120"

@@ -42,10 +42,15 @@ class TrainingLoop:
     def run(self) -> None:
         """Run to the end. Raises TrainingDiverged."""
         trainer = self.trainer
+        first = trainer.process.rank == 0
         with self.compiler_stance:
+            if first and self.plan.start is not None and trainer.step == 0:
+                with trainer.timed():
+                    self.validate(0.0)  # the codec that the run begins with may stay the best
+                self.save()
             while trainer.tick < TICKS:
                 self._iterate()
-            if trainer.process.rank == 0 and math.isinf(trainer.best):  # a finished run whose best codec was lost
+            if first and math.isinf(trainer.best):  # a finished run whose best codec was lost
                 self.validate(trainer.share())
 
     def _iterate(self) -> None:
@@ -145,8 +150,9 @@ class TrainingLoop:
             write_whole(folder.best, packed(trainer.average, trainer.family, trainer.config, pixels, self.card()))
         pixel_site = list(valid)[-1]
         event = {
-            "step": trainer.step, "share": share, "train_bits_per_dim": trainer.recent, "valid_bits_per_dim": bits,
-            "rate_bits_per_dim": bits - valid[pixel_site], "exact": trainer.rounds(share), "best": best,
+            "step": trainer.step, "share": share, "train_bits_per_dim": trainer.recent if trainer.step else None,
+            "valid_bits_per_dim": bits, "rate_bits_per_dim": bits - valid[pixel_site],
+            "exact": trainer.rounds(share), "best": best,
         }  # fmt: skip
         folder.append({"kind": "valid", **event, **{f"valid_{name}": round(value, 5) for name, value in valid.items()}})
         self.watch.report(event)

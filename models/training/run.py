@@ -59,6 +59,7 @@ class TrainingSummary:
     png_bits_per_dim: float = 0.0
     archive_bits_per_dim: float | None = 0.0  # None: not measurable
     pays_after_images: int | None = None  # of the size of the held-out ones; None: it never does
+    kept_step: int = 0  # after which the codec was best; 0: it has the weights that the run began with
 
 
 def train(
@@ -259,4 +260,5 @@ def _finish(trainer: Trainer, folder: WorkFolder, target: Path, plan: TrainingPl
         png_bits_per_dim=round(others[1], 4),
         archive_bits_per_dim=archived and round(archived, 4),
         pays_after_images=math.ceil(8 * len(content) / (saved * values)) if saved > 0 else None,
+        kept_step=codec.card["steps"],
     )

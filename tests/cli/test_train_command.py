@@ -26,7 +26,7 @@ from bbcodec.models.training.run import TrainingSummary
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
 TINY = [word for name, value in {**SIZES, "inner": 8}.items() for word in ("--set", f"{name}={value}")]
-SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4, 1204)
+SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4, 1204, 300)
 STEP = {"step": 1, "share": 0.25, "bits_per_dim": 3.25, "images_per_second": 27.44, "seconds_left": 83}
 REPORT = {
     "step": 100, "share": 0.25, "train_bits_per_dim": 3.2, "valid_bits_per_dim": 3.3, "rate_bits_per_dim": 0.01,
@@ -150,6 +150,12 @@ def test_a_codec_that_does_not_pay_is_told(asked, capsys, monkeypatch, rate, oth
     monkeypatch.setattr("bbcodec.models.training.run.train", lambda *_, **__: worse)
     assert main(["train", "a", "-o", "my.bbc"]) == 0
     assert told in capsys.readouterr().err
+
+
+def test_a_run_that_learned_nothing_is_told(asked, capsys, monkeypatch):
+    monkeypatch.setattr("bbcodec.models.training.run.train", lambda *_, **__: replace(SUMMARY, kept_step=0))
+    assert main(["train", "a", "-o", "my.bbc"]) == 0
+    assert "no step made them shorter" in capsys.readouterr().err
 
 
 def test_what_is_not_known_of_others_is_not_told(asked, capsys, monkeypatch):

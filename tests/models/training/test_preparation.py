@@ -1,6 +1,7 @@
 """What a run is made of: options, recipes and codecs to start from; and what is refused before the first step."""
 
 import pytest
+import torch
 from small_runs import TINY, RecordingWatcher
 from tiny_models import SIZES
 
@@ -36,6 +37,21 @@ def test_runs_that_begin_with_a_codec_take_longer_steps_unless_told_otherwise(im
         train([images], output, overrides={**TINY, "epochs": 1.0, **about}, threads=1, watch=watcher, **begun)
         rates[name] = watcher.facts["settings"]["muon_rate"]
     assert rates == {"first": 0.02, "second": 0.06, "third": 0.01}
+
+
+def test_no_run_makes_a_codec_worse(images, tmp_path):
+    """Steps so long that they spoil the codec."""
+    first, second, watcher = tmp_path / "first.bbc", tmp_path / "second.bbc", RecordingWatcher()
+    assert train([images], first, overrides=TINY, threads=1).kept_step > 0
+    long = {"epochs": 1.0, "batch": 8, "learning_rate": 0.2, "muon_rate": 2.0}
+    summary = train([images], second, overrides=long, init_from=first, threads=1, watch=watcher)
+    assert summary.kept_step == 0
+    assert [report["step"] for report in watcher.reports if report["best"]] == [0]
+    assert len(watcher.reports) > 1
+    before, after = (load_codec(path, "cpu", engine=False) for path in (first, second))
+    assert after.card["bits_per_dim"] == before.card["bits_per_dim"]
+    weights = after.backend.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in before.backend.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
