@@ -44,7 +44,7 @@ class Process:
             dist.all_reduce(value)
         return value.item() / self.ranks
 
-    # DistributedDataParallel keeps the group's threads until Python ends, which aborts some processes then.
+    # DistributedDataParallel keeps the group's threads until Python ends, which can abort a process.
 
     @torch.no_grad()
     def share_weights(self, module: nn.Module) -> None:

@@ -97,7 +97,7 @@ import sys
 from bbcodec.codec.pool import CodecPool
 from bbcodec.parallel import Workers, run_tasks
 from test_parallel import much
-for _ in range(4):
+for _ in range(8):
     results = run_tasks(much, range(100), CodecPool(), Workers(2))
     next(results)
     results.close()

@@ -12,7 +12,7 @@ from tiny_models import CARD, CONFIGS, KINDS, edited_codec_file, header_of, pict
 from bbcodec.codec import known_answers
 from bbcodec.codec.codec import SEED
 from bbcodec.codec.file import load_codec, save_codec
-from bbcodec.codec.known_answers import KNOWN_ANSWERS, known_images
+from bbcodec.codec.known_answers import KNOWN_ANSWERS, answers, difference, known_images
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import BadCodecFile, CoderError, InexactArithmetic
 from bbcodec.exact.layers import exact_layers
@@ -39,7 +39,9 @@ def test_every_weight_matters_to_the_known_answers(contents):
     tensors = tensors_of(contents["RGB"])
     names = [name for name in tensors if not name.endswith("scale")]
     assert len(names) == 2 * len(exact_layers(tiny("RGB")))
-    backend = load_codec(contents["RGB"], "cpu").backend
+    codec = load_codec(contents["RGB"], "cpu")
+    backend, known = codec.backend, header_of(contents["RGB"])["known_answers"]
+    assert answers(backend, codec.pixels) == known
     images = next(known_images(pixel_format("RGB")))
 
     def words():
@@ -49,7 +51,7 @@ def test_every_weight_matters_to_the_known_answers(contents):
         return stack.flatten().astype("<u4").tobytes()
 
     expected = words()
-    assert hashlib.blake2b(expected, digest_size=16).hexdigest() == header_of(contents["RGB"])["known_answers"][0]
+    assert hashlib.blake2b(expected, digest_size=16).hexdigest() == known[0]
     for name in names:
         layer_name, part = name.rsplit(".", 1)
         layer = exact_layers(backend.model)[layer_name]
@@ -58,7 +60,9 @@ def test_every_weight_matters_to_the_known_answers(contents):
         assert stored[part].any()
         assert words() != expected, name
         layer.load_stored(**stored)
-    assert words() == expected
+    assert difference(backend, codec.pixels, known) is None
+    layer.load_stored(**{**stored, part: -stored[part]})
+    assert difference(backend, codec.pixels, known) is not None
 
 
 def test_changed_weights_are_refused(contents):
