@@ -34,7 +34,10 @@ Key = tuple[str, Chunk]  # path of an archive, and a chunk of it
 
 @dataclass
 class KeptChunks:
-    """The contents of the chunks decoded last, what is wrong with others, and how much was decoded in some work."""
+    """The contents of the chunks decoded last, what is wrong with others, and how much was decoded in some work.
+
+    Several threads may use it, each in work of its own: they share the counts, which any that begins sets back.
+    """
 
     contents: dict[Key, Content] = field(default_factory=dict)
     damage: dict[Key, str] = field(default_factory=dict)
@@ -63,8 +66,9 @@ class KeptChunks:
             return found
         if key in self.damage:
             raise DamagedArchive(self.damage[key])
-        if key in self.sizes:
-            self.again += self.sizes[key]
+        size = self.sizes.get(key)  # looked up once: other threads may begin some work at any time
+        if size is not None:
+            self.again += size
             if self.again > self.once // 4 + AGAIN_BYTES:
                 raise DamagedArchive("files take turns in chunks that are too large to be kept")
         try:
@@ -77,8 +81,8 @@ class KeptChunks:
 
     def _keep(self, key: Key, content: Content) -> None:
         if key not in self.sizes:
-            self.sizes[key] = _size(content)
-            self.once += self.sizes[key]
+            size = self.sizes[key] = _size(content)
+            self.once += size
         self.contents[key] = content
         for old in list(self.contents)[:-KEPT_CHUNKS]:
             if sum(map(_size, list(self.contents.values()))) <= KEPT_BYTES:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 import warnings
 
@@ -11,7 +12,7 @@ from fake_codec import familiar, load_fake, squeeze
 from folders import ALL, FAKE, GREY, make_folder, noise, read_all, restore, save, smooth, text, write_archive
 from PIL import Image
 
-from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, SheetBody, pack_bytes
+from bbcodec.archive.format.chunks import BYTES, LEARNED, SHEET, Chunk, SheetBody, pack_bytes
 from bbcodec.archive.format.index import Entry, Place
 from bbcodec.archive.read import decode as decoding
 from bbcodec.archive.read import kept_chunks
@@ -249,6 +250,36 @@ def test_threads_may_read_one_archive(tmp_path, monkeypatch):
                 thread.join()
     assert failures == []
     assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+def test_threads_may_begin_while_others_keep_chunks(monkeypatch):
+    """As each does that reads the next file of an archive."""
+    monkeypatch.setattr(kept_chunks, "KEPT_BYTES", 0)  # all are decoded again
+    kept, failures, stop = KeptChunks(), [], threading.Event()
+    keys = [("a.bb", Chunk(BYTES, offset, 1)) for offset in range(2 * kept_chunks.KEPT_CHUNKS)]
+
+    def use(chosen):
+        try:
+            while not stop.is_set():
+                for key in chosen:
+                    assert kept.content(key, lambda: b"some") == b"some"
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(keys,)), threading.Thread(target=use, args=(keys[::-1],))]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100_000):
+            kept.begin()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []
 
 
 def read_in_child(archive, names, pipe):
