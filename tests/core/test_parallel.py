@@ -105,7 +105,7 @@ for _ in range(8):
 
 
 def much(pool, number):
-    return bytes(2**26)
+    return bytes(2**24)
 
 
 def test_a_process_ends_whose_workers_were_killed_in_the_middle_of_a_result():

@@ -27,6 +27,7 @@ from bbcodec.codec import pool as workers
 from bbcodec.errors import DamagedArchive, InputError, NoSuchName
 from bbcodec.images.display import image_shown
 
+pytestmark = pytest.mark.usefixtures("unpredicted")
 RANDOM = np.random.default_rng(0)
 
 

@@ -32,6 +32,8 @@ from bbcodec.cli.main import main
 from bbcodec.errors import BBCodecError, DamagedArchive, InputError, NotAnArchive, UnsafePath, UnsupportedVersion
 from bbcodec.report.byte_counts import count_bytes
 
+pytestmark = pytest.mark.usefixtures("unpredicted")
+
 
 @pytest.fixture
 def folder(tmp_path) -> Path:

@@ -79,26 +79,35 @@ def test_guard_keeps_reduced_precision_away(precision):
     check_equal(found, conv(whole, x))
 
 
-@pytest.mark.parametrize("owner", ["backends", "backends.mkldnn", "backends.mkldnn.matmul", "backends.mkldnn.conv"])
-def test_guard_overrules_the_newer_switches(owner):
-    """In a process of its own: once set, they cannot be brought back to their first state."""
-    code = (
-        "import sys, torch\n"
-        "sys.path.insert(0, sys.argv[1])\n"
-        "from bbcodec.exact.arithmetic import guard\n"
-        "from bbcodec.exact.layers import Conv\n"
-        "from oracle import conv\n"
-        "from whole_numbers import activations, check_equal, fill, tensor\n"
-        f"torch.{owner}.fp32_precision = 'bf16'\n"
-        "for k in (1, 3):\n"
-        "    layer = Conv(64, 64, k)\n"
-        "    whole, x = fill(layer, 0), activations((4, 64, 16, 16), 2047, 0)\n"
-        "    with torch.no_grad(), guard():\n"
-        "        found = layer(tensor(x))\n"
-        "    check_equal(found, conv(whole, x))\n"
-        f"assert torch.{owner}.fp32_precision == 'bf16'\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True)
+SWITCHES = """
+import os, sys, torch
+sys.path.insert(0, sys.argv[1])
+from bbcodec.exact.arithmetic import guard
+from bbcodec.exact.layers import Conv
+from oracle import conv
+from whole_numbers import activations, check_equal, fill, tensor
+
+backends = torch.backends
+for owner in (backends, backends.mkldnn, backends.mkldnn.matmul, backends.mkldnn.conv):
+    process = os.fork()
+    if process:
+        assert os.waitpid(process, 0)[1] == 0, owner
+        continue
+    owner.fp32_precision = "bf16"
+    for k in (1, 3):
+        layer = Conv(64, 64, k)
+        whole, x = fill(layer, 0), activations((4, 64, 16, 16), 2047, 0)
+        with torch.no_grad(), guard():
+            found = layer(tensor(x))
+        check_equal(found, conv(whole, x))
+    assert owner.fp32_precision == "bf16"
+    sys.exit()
+"""
+
+
+def test_guard_overrules_the_newer_switches():
+    """Each in a process of its own: once set, they cannot be brought back to their first state."""
+    run = subprocess.run([sys.executable, "-c", SWITCHES, str(Path(__file__).parent)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 

@@ -51,7 +51,7 @@ def stacks(draw):
     return made(kind, shape, draw(st.sampled_from([np.uint8, np.uint16])), draw(st.integers(0, 999)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(stacks())
 @example(np.zeros((1, 1, 1, 1), np.uint8))
 @example(np.full((2, 3, 4, 3), 65535, np.uint16))

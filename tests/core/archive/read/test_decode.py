@@ -219,7 +219,7 @@ def make_many(top):
     return top
 
 
-def test_threads_may_read_one_archive(tmp_path, monkeypatch):
+def test_threads_may_read_one_archive(tmp_path, monkeypatch, every_coding):
     """They get what is right, and leave the settings of the process as they were."""
     squeeze(make_many(tmp_path / "in"), tmp_path / "a.bb", ALL)
     whole = read_all(tmp_path / "a.bb")
@@ -243,7 +243,7 @@ def test_threads_may_read_one_archive(tmp_path, monkeypatch):
 
     for _ in range(2):
         with Archive(tmp_path / "a.bb", run=FAKE) as archive:
-            threads = [threading.Thread(target=read, args=(archive, seed)) for seed in range(8)]
+            threads = [threading.Thread(target=read, args=(archive, seed)) for seed in range(4)]
             for thread in threads:
                 thread.start()
             for thread in threads:

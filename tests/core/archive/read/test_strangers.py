@@ -201,8 +201,8 @@ def test_an_array_longer_than_its_file_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("files", [["black.png"], ["black.bmp"], ["black.webp"], ["black.npy"], ["black.npz"]])
-def test_the_smallest_files_of_many_pixels_are_restored(tmp_path, files):
-    """What honest files are at most: bounds are beyond what deflate and WebP can do."""
+def test_the_smallest_files_of_many_pixels_are_restored(tmp_path, files, every_coding):
+    """What honest files are at most: bounds are beyond what deflate, WebP and predictions can do."""
     pixels = np.zeros((3000, 3000, 1), np.uint8)
     (tmp_path / "in").mkdir()
     for name in files:
