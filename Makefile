@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 # Three workers even on two cores: one often waits for machine code that another compiles. Each collects all tests, which
 # is quicker from bytecode of the last run.
 test: $(INSTALLED)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # mypy runs in another folder: here, `-p bbcodec` would find the core alone, as models/ and cli/ lie beside it.
 lint: $(INSTALLED)

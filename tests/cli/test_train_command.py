@@ -262,7 +262,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_codec(images, tmp_path, capsys):
     while not best.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.01)
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (143, ""), err
     assert err.splitlines()[-1].endswith(f"--force; the best codec so far is {best}")
     assert load_codec(best, "cpu").pixels.channels == 1
