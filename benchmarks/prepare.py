@@ -112,6 +112,26 @@ def grey(data: Path, out: Path) -> None:
                 image.convert("L").save(folder / f"{path.stem}.png")
 
 
+def glyphs(data: Path, out: Path) -> None:
+    """Silhouettes as greys, to be binarised beside digits and drawings, and masks of sprites, each once."""
+    silhouettes = np.load(needed(data / "caltech101_train.npy"))
+    np.save(out / "glyphs_silhouettes_train.npy", np.ascontiguousarray(255 * silhouettes))
+    sprites(data, out)
+    seen: set[bytes] = set()
+    for part in ("train", "test"):
+        masks = {mask.tobytes(): mask for mask in map(opaque, sorted((out / f"sprites_{part}").iterdir()))}
+        new = [mask for words, mask in masks.items() if words not in seen]
+        np.save(out / f"glyphs_masks_{part}.npy", np.ascontiguousarray(np.stack(new)))
+        seen.update(masks)
+
+
+def opaque(path: Path) -> Pixels:
+    """255 where a sprite is not transparent, else 0: (H, W)."""
+    with Image.open(path) as image:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    return np.where(alpha > 0, 255, 0).astype(np.uint8)
+
+
 SETS: dict[str, Callable[[Path, Path], None]] = {
     "cifar10": as_it_is("cifar10_train", "cifar10_test"),
     "mnist": with_binary_test("mnist"),
@@ -120,6 +140,7 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
     "freyfaces": freyfaces,
     "microscopy": microscopy,
     "sprites": sprites,
+    "glyphs": glyphs,
     "photos": photos,
     "grey": grey,
 }
@@ -158,8 +179,11 @@ def written(out: Path, name: str) -> list[str]:
 
 def has_data(data: Path, name: str) -> bool:
     """Whether there seem to be the data of a set."""
-    needs = {"sprites": "sprites", "photos": "photos", "grey": "photos", "freyfaces": "freyfaces.npy"}
-    return (data / needs.get(name, f"{name}_train.npy")).exists()
+    folders = {"sprites": "sprites", "photos": "photos", "grey": "photos"}
+    needs = {**folders, "freyfaces": "freyfaces.npy"}.get(name, f"{name}_train.npy")
+    if name == "glyphs":
+        return all(has_data(data, one) for one in ("caltech101", "sprites"))
+    return (data / needs).exists()
 
 
 def main() -> None:
