@@ -15,7 +15,8 @@ demo: $(INSTALLED)
 	$(BIN)/python benchmarks/demo.py
 
 # Three workers even on two cores: one often waits for machine code that another compiles. Each collects all tests, which
-# is quicker from bytecode of the last run.
+# is quicker from bytecode of the last run. Files go in their order: xdist would keep those of few tests, some of them
+# long, for the end, when other workers have nothing left to do.
 test: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
