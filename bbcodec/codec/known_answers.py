@@ -14,7 +14,7 @@ import numpy as np
 
 from bbcodec.codec.backend import Backend, Images
 from bbcodec.codec.codec import SEED, PixelFormat
-from bbcodec.coder.ans import AnsStack, filler
+from bbcodec.coder.ans import AnsStack, Words, filler
 from bbcodec.errors import CoderError
 
 KNOWN_ANSWERS = ((1, 40, 56), (16, 16, 16), (64, 8, 8))  # count, height, width of the test's images
@@ -37,9 +37,9 @@ def known_images(pixels: PixelFormat, size: tuple[int, int] | None = None) -> It
 def answers(backend: Backend, pixels: PixelFormat) -> list[str]:
     """Digests of the words of each batch of fixed images, on a stack of one head and on one of all.
 
-    Raises CoderError for a batch that does not come back.
+    Nothing is decoded: `difference` does that. Raises CoderError where wrong parameters pop more than the stack holds.
     """
-    return [_answer(backend, lanes, images) for lanes, images in _questions(backend, pixels)]
+    return [_digest(_words(backend, lanes, images)) for lanes, images in _questions(backend, pixels)]
 
 
 class Difference(NamedTuple):
@@ -76,14 +76,22 @@ def _questions(backend: Backend, pixels: PixelFormat) -> Iterator[tuple[int, Ima
             yield lanes, images
 
 
-def _answer(backend: Backend, lanes: int, images: Images) -> str:
+def _words(backend: Backend, lanes: int, images: Images) -> Words:
     stack = AnsStack.seeded(SEED, lanes)
     backend.encode(stack, images)
-    words = stack.flatten()
+    return stack.flatten()
+
+
+def _digest(words: Words) -> str:
+    return hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=16).hexdigest()
+
+
+def _answer(backend: Backend, lanes: int, images: Images) -> str:
+    words = _words(backend, lanes, images)
     decoded = backend.decode(AnsStack.unflatten(words, lanes), images.shape)
     if not np.array_equal(decoded, images):
         raise CoderError(f"images of shape {images.shape} were decoded to others")
-    return hashlib.blake2b(words.astype("<u4").tobytes(), digest_size=16).hexdigest()
+    return _digest(words)
 
 
 def _tried(backend: Backend, lanes: int, images: Images) -> str:

@@ -2,20 +2,36 @@
 
 import hashlib
 from contextlib import suppress
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import CARD, CONFIGS, KINDS, edited_codec_file, header_of, pictures, pixel_format, tensors_of, tiny
+from tiny_models import (
+    CARD,
+    CONFIGS,
+    KINDS,
+    SIZES,
+    edited_codec_file,
+    header_of,
+    pictures,
+    pixel_format,
+    tensors_of,
+    tiny,
+)
 
 from bbcodec.codec import known_answers
-from bbcodec.codec.codec import SEED
+from bbcodec.codec.codec import SEED, PixelFormat
+from bbcodec.codec.engine_backend import EngineBackend
 from bbcodec.codec.file import load_codec, save_codec
 from bbcodec.codec.known_answers import KNOWN_ANSWERS, answers, difference, known_images
+from bbcodec.codec.torch_backend import TorchBackend
 from bbcodec.coder.ans import AnsStack
 from bbcodec.errors import BadCodecFile, CoderError, InexactArithmetic
 from bbcodec.exact.layers import exact_layers
+from bbcodec.models.vlae import Vlae
+from bbcodec.models.vlae_config import VlaeConfig
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -149,6 +165,27 @@ def test_no_codec_is_saved_on_a_machine_on_which_nothing_is_right(monkeypatch):
     monkeypatch.setattr(F, "unfold", slightly_wrong(F.unfold))
     with pytest.raises(InexactArithmetic, match="not even the safe path"):
         save_codec(tiny("grey"), "vlae", CONFIGS["grey"], pixel_format("grey"), CARD)
+
+
+def test_what_is_saved_was_restored_by_the_engine_or_else_by_the_network(monkeypatch):
+    """By the network alone where the engine is wrong, and then on the safe path."""
+    config = VlaeConfig(channels=1, inner=8, **SIZES)
+    model = Vlae(config)
+
+    def save():
+        return save_codec(deepcopy(model), "vlae", config, PixelFormat(1, 256), CARD)
+
+    asked = []
+    in_engine, in_network = EngineBackend.decode, TorchBackend.decode
+    monkeypatch.setattr(TorchBackend, "decode", lambda one, *about: asked.append(one.safe) or in_network(one, *about))
+    content = save()
+    assert asked == []
+    monkeypatch.setattr(EngineBackend, "decode", lambda *about: 255 - in_engine(*about))
+    assert save() == content
+    assert asked == [True] * len(header_of(content)["known_answers"])
+    monkeypatch.setattr(TorchBackend, "decode", lambda *about: 255 - in_network(*about))
+    with pytest.raises(InexactArithmetic, match="not even the safe path"):
+        save()
 
 
 def test_a_machine_on_which_nothing_is_right_is_refused(contents, monkeypatch):
