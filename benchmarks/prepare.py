@@ -179,11 +179,14 @@ def written(out: Path, name: str) -> list[str]:
 
 def has_data(data: Path, name: str) -> bool:
     """Whether there seem to be the data of a set."""
-    folders = {"sprites": "sprites", "photos": "photos", "grey": "photos"}
-    needs = {**folders, "freyfaces": "freyfaces.npy"}.get(name, f"{name}_train.npy")
-    if name == "glyphs":
-        return all(has_data(data, one) for one in ("caltech101", "sprites"))
-    return (data / needs).exists()
+    needs = {
+        "freyfaces": ["freyfaces.npy"],
+        "sprites": ["sprites"],
+        "glyphs": ["sprites", "caltech101_train.npy"],
+        "photos": ["photos"],
+        "grey": ["photos"],
+    }
+    return all((data / one).exists() for one in needs.get(name, [f"{name}_train.npy"]))
 
 
 def main() -> None:
