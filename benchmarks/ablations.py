@@ -71,7 +71,7 @@ DELTA = {"hidden": 32, "layers": 4, "attentions": 1, "heads": 1, "width": 16, "b
 VAMP = {"layers": 2, "decoder": "conv", "features": 16, "components": 200, "batch": 100, "free_nats": 0.05}
 ATTENTIVE = {"local_layers": 0, "latent_channels": 2, "free_nats": 0.02, "batch": 32}
 VLAE = {"latent_channels": 1, "latent_stride": 4, "context_stride": 1, "prior_layers": 3, "free_nats": 0.2, "batch": 21}
-# 8-bit nets. Multiply-adds a pixel of a digit: 26,336 of the decoder, 5,270 more of encoder, prior and context net.
+# Multiply-adds a pixel of a digit: 26,336 of the decoder, 5,270 more of encoder, prior and context net.
 WORTH = {"layers": 2, "radius": 2, "batch": 32}
 WORTH_ARMS: dict[str, dict[str, Any]] = {
     "with latents": {
@@ -161,10 +161,10 @@ EXPERIMENTS = (
         0.32,
         VLAE,
         {
-            "2 layers, radius 1": {"layers": 2, "radius": 1, "hidden": 40},
-            "4 layers, radius 2": {"layers": 4, "radius": 2, "hidden": 32},
-            "8 layers, radius 3": {"layers": 8, "radius": 3, "hidden": 24},
-            "8 layers, decoder alone": {"layers": 8, "radius": 3, "hidden": 24, "latent_channels": 0},
+            "2 layers, radius 1": {"layers": 2, "radius": 1, "hidden": 40, "inner": 80},
+            "4 layers, radius 2": {"layers": 4, "radius": 2, "hidden": 32, "inner": 64},
+            "8 layers, radius 3": {"layers": 8, "radius": 3, "hidden": 24, "inner": 48},
+            "8 layers, decoder alone": {"layers": 8, "radius": 3, "hidden": 24, "inner": 48, "latent_channels": 0},
         },
     ),
     Experiment(

@@ -1,4 +1,4 @@
-"""A start for further training, made of an 8-bit VLAE: with more blocks, or for grey images.
+"""A start for further training, made of a VLAE: with more blocks, or for grey images.
 
     python benchmarks/grow.py CODEC OUT --layers N      # new blocks add next to nothing at first
     python benchmarks/grow.py CODEC OUT --grey          # sees three equal channels, and codes the first of an RGB codec
@@ -25,8 +25,8 @@ FAINT = 0.05  # of what a new block's initial weights would add
 def grown(codec: Codec, layers: int) -> Vlae:
     """The network of a codec with `layers` blocks, the last of them new."""
     old = codec.backend.model  # type: ignore[attr-defined]  # of a codec that was loaded without its engine
-    if not isinstance(old, Vlae) or not old.config.inner or layers <= old.config.layers:
-        sys.exit(f"expected an 8-bit VLAE of fewer than {layers} blocks")
+    if not isinstance(old, Vlae) or layers <= old.config.layers:
+        sys.exit(f"expected a VLAE of fewer than {layers} blocks")
     torch.manual_seed(0)
     new = Vlae(replace(old.config, layers=layers))
     with torch.no_grad():
@@ -40,8 +40,8 @@ def grown(codec: Codec, layers: int) -> Vlae:
 def greyed(codec: Codec) -> Vlae:
     """The network of an RGB codec, for grey images: red's parameters, from inputs that are all equal."""
     old = codec.backend.model  # type: ignore[attr-defined]  # of a codec that was loaded without its engine
-    if not isinstance(old, Vlae) or not old.config.inner or not old.config.joint or old.config.latent_channels:
-        sys.exit("expected an 8-bit VLAE for RGB, with joint components and without latents")
+    if not isinstance(old, Vlae) or not old.config.joint or old.config.latent_channels:
+        sys.exit("expected a VLAE for RGB, with joint components and without latents")
     torch.manual_seed(0)
     new = Vlae(replace(old.config, channels=1, joint=False))
     count = old.config.components

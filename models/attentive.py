@@ -28,19 +28,20 @@ from bbcodec.exact.activations import silu
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT, clamped
 from bbcodec.exact.attention import DepthAttention, Lift, NonLocal
 from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.model.latent_model import TorchProgram
 from bbcodec.model.program import Latent, Observed
 from bbcodec.models.configs import PixelSizes, check_config, check_joint, check_strides, halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
+from bbcodec.models.fused_blocks import fuse
 from bbcodec.models.pixel_nets import (
     Block,
-    compiled_mixture,
     embed_binary,
     embed_levels,
     start_levels,
     start_posterior,
     start_predictors,
+    training_mixture,
 )
 
 RANGES: Final = {  # of integer fields, since an archive from anywhere may hold a config
@@ -53,6 +54,7 @@ RANGES: Final = {  # of integer fields, since an archive from anywhere may hold 
     "tile": (1, 64),
     "local_layers": (0, 32),
     "hidden": (1, 128),
+    "inner": (1, 256),
     "radius": (1, 8),
     "context_stride": (1, 64),
     "components": (1, 32),
@@ -76,8 +78,9 @@ class AttentiveConfig(PixelSizes):
     nonlocal_blocks: bool = True  # at the end of residual cells
     key_channels: int = 8  # Q, of queries and keys over depth
     tile: int = 16  # side of the squares of latents within which non-local blocks attend
-    local_layers: int = 0  # gated layers of a local decoder; 0: pixels are independent given z, as in the paper
+    local_layers: int = 0  # blocks of a local decoder; 0: pixels are independent given z, as in the paper
     hidden: int = 32  # channels of the local decoder
+    inner: int = 64  # channels inside its blocks
     radius: int = 2  # of the local decoder's stem
     context_stride: int = 1  # image pixels a value of its context, each way: a power of two, at most `latent_stride`
     components: int = 5  # of the mixture that codes a pixel of 256 levels
@@ -247,7 +250,8 @@ class Attentive(TrainableModel):
             self.family = partial(LogisticMixture, channels=c.channels, joint=c.joint)
         if c.local_layers:
             self.context_head = Conv(w, c.hidden, 3, gain=0.5)
-            self.local = LocalNet(c.channels + 1, c.hidden, c.local_layers, c.params, c.radius, c.bound)
+            radii = [1] * c.local_layers
+            self.local = LocalNet(c.channels + 1, c.hidden, c.inner, radii, c.params, c.radius, c.bound)
             if c.levels == 256:
                 start_predictors(self.local, c.channels, c.components, c.joint)
         else:
@@ -256,11 +260,14 @@ class Attentive(TrainableModel):
                 start_levels(self.pixel_head, c.channels, c.components, c.joint)
 
     def compile_for_training(self) -> None:
-        """Compile the local decoder and the mixture's likelihood, the most expensive parts of a training step."""
-        if self.config.local_layers:
+        """Compile or fuse the local decoder and the mixture's likelihood, where a step spends its time."""
+        device = self.start.bias.device
+        if device.type == "cpu":
+            fuse(self)
+        elif self.config.local_layers:
             self.local.compile()
         if self.config.levels == 256:
-            self.family = partial(compiled_mixture(), channels=self.config.channels, joint=self.config.joint)
+            self.family = partial(training_mixture(device), channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the image, and after each halving."""
@@ -337,9 +344,9 @@ CROP: Final = 64  # side of training crops of larger images
 BATCH_PIXELS: Final = 2**14  # of all images of a step
 FREE_NATS: Final = 0.2  # of all latents at a position together
 SIZES: Final[dict[PresetName, dict[str, int]]] = {
-    "fast": {"layers": 3, "width": 24, "hidden": 24, "local_layers": 3},
-    "balanced": {"layers": 4, "width": 32, "hidden": 32, "local_layers": 4},
-    "strong": {"layers": 6, "width": 40, "hidden": 48, "local_layers": 5},
+    "fast": {"layers": 3, "width": 24, "hidden": 24, "inner": 48, "local_layers": 3},
+    "balanced": {"layers": 4, "width": 32, "hidden": 32, "inner": 64, "local_layers": 4},
+    "strong": {"layers": 6, "width": 40, "hidden": 48, "inner": 96, "local_layers": 5},
 }
 
 

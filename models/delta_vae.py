@@ -45,10 +45,10 @@ from bbcodec.models.committed_rate import (
 from bbcodec.models.configs import PixelSizes, check_config
 from bbcodec.models.families import Family, PresetName, TrainableModel
 from bbcodec.models.pixel_nets import (
-    compiled_mixture,
     embed_binary,
     embed_levels,
     start_predictors,
+    training_mixture,
 )
 from bbcodec.models.row_nets import LstmPrior, PriorChoice, RowEncoder
 
@@ -187,9 +187,10 @@ class DeltaVae(TrainableModel):
         self.posterior_head.bias[self.config.latent_channels :] = torch.tensor(best)
 
     def compile_for_training(self) -> None:
-        """Compile the mixture's likelihood; attention is always compiled."""
+        """Compile or fuse the mixture's likelihood; attention is always compiled."""
         if self.config.levels == 256:
-            self.family = partial(compiled_mixture(), channels=self.config.channels)
+            device = self.local.stem.weight.device
+            self.family = partial(training_mixture(device), channels=self.config.channels)
 
     # --- the committed rate ------------------------------------------------------------------------------------------
 

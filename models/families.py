@@ -58,7 +58,7 @@ class TrainableModel(LatentModel):
         return None
 
     def compile_for_training(self) -> None:
-        """Compile the most expensive parts of a training step."""
+        """Make training steps quicker: fuse their most expensive parts on CPUs, and compile them on accelerators."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ class Family:
     preset: (name, pixels, (height, width) of the smallest image, whether all images have that size) -> fields of the
         config and of `bbcodec.models.training.recipes.TrainingSettings`.
     variants: (pixels, size, whether all have it) -> changes of a preset that are worth a trial, by their names.
-    fused: config -> whether training steps on CPUs are fused at once, so that no C++ compiler is of use.
     """
 
     name: str
@@ -78,7 +77,6 @@ class Family:
     model: Callable[[Any], TrainableModel]
     preset: Preset
     variants: Variants = field(default=lambda *_: {})
-    fused: Callable[[Any], bool] = field(default=lambda config: False)
 
     def build(self, config: Mapping[str, Any], /) -> TrainableModel:
         """A model from the config in a codec file. Raises TypeError for unknown keys, ValueError for bad values."""

@@ -1,4 +1,4 @@
-"""Training of a `QuantisedLocalNet` on CPUs in few passes over memory, with narrow products where these are quick.
+"""Training of a `LocalNet` on CPUs in few passes over memory, with narrow products where these are quick.
 
 Products of inner layers are of bfloat16 on CPUs that multiply these quickly, else of float32. Inner activations and
 weights are whole numbers of 7 bits and a sign, which bfloat16 holds exactly; what it rounds are sums (to 8 bits) and
@@ -8,15 +8,16 @@ adds. Wide layers are computed in float32; gradients are of the type of products
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.exact.masked_conv import MaskedConv, spread
 from bbcodec.exact.quantised import InnerMaskedConv
 from bbcodec.models.fused_steps import (
@@ -235,8 +236,16 @@ def by_tap(layer: MaskedConv, weight: Tensor, taps: list[tuple[int, int]]) -> Te
     return torch.cat(columns, 1)
 
 
+def fuse(model: nn.Module) -> torch.dtype:
+    """Let the local nets among a model's parts learn in fused steps from now on. Returns the type of their products."""
+    narrow = product_type()
+    for net in (child for child in model.children() if isinstance(child, LocalNet)):
+        net.forward = partial(params_of, net, narrow=narrow)  # type: ignore[method-assign]
+    return narrow
+
+
 def params_of(
-    net: QuantisedLocalNet,
+    net: LocalNet,
     x: Tensor,
     context: Tensor | None = None,
     stride: int = 1,

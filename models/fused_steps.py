@@ -1,4 +1,4 @@
-"""The steps between products of a `QuantisedLocalNet` that learns, forwards and backwards, in compiled code.
+"""The steps between products of a `LocalNet` that learns, forwards and backwards, in compiled code.
 
 Numbers of products are narrow: float32, or bfloat16 as its bits. Arrays may be parts of those of a batch.
 """

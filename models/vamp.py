@@ -35,18 +35,19 @@ from bbcodec.exact.arithmetic import rounded
 from bbcodec.exact.components import Components
 from bbcodec.exact.dense import GatedLinear, product_gate
 from bbcodec.exact.layers import Conv, Linear, TransposedConv
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.model.latent_model import TorchProgram
 from bbcodec.model.program import Latent, Observed
 from bbcodec.models.configs import GRIDS, PixelSizes, check_config, halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
+from bbcodec.models.fused_blocks import fuse
 from bbcodec.models.pixel_nets import (
     Block,
-    compiled_mixture,
     embed_binary,
     embed_levels,
     start_levels,
     start_predictors,
+    training_mixture,
 )
 
 PRIORS: Final = ("standard", "mog", "vamp", "vamp-data", "weighted")
@@ -60,6 +61,7 @@ RANGES: Final = {  # of integer fields, since an archive from anywhere may hold 
     "hidden": (1, 1024),
     "features": (1, 64),
     "local_layers": (1, 32),
+    "inner": (1, 256),
     "radius": (1, 8),
     "logistics": (1, 32),
     "low_steps_per_unit": (0, 64),
@@ -85,7 +87,8 @@ class VampConfig(PixelSizes):
     decoder: str = "mlp"  # mlp, conv or pixelcnn; the encoder is convolutional for the last two
     hidden: int = 300  # units of the dense layers
     features: int = 32  # channels of the convolutions
-    local_layers: int = 4  # gated layers of the PixelCNN
+    local_layers: int = 4  # blocks of the PixelCNN
+    inner: int = 64  # channels inside them
     radius: int = 3  # of the PixelCNN's stem
     logistics: int = 5  # of the mixture that codes a pixel of 256 levels
     steps_per_unit: int = 8  # of the latents' grid
@@ -240,7 +243,8 @@ class Vamp(TrainableModel):
             self.family = partial(LogisticMixture, channels=c.channels)
         self.painter = DenseDecoder(c) if c.decoder == "mlp" else ConvDecoder(c, 1 if c.decoder == "pixelcnn" else 2)
         if c.decoder == "pixelcnn":
-            self.local = LocalNet(c.channels + 1, c.features, c.local_layers, c.params, c.radius, c.bound)
+            radii = [1] * c.local_layers
+            self.local = LocalNet(c.channels + 1, c.features, c.inner, radii, c.params, c.radius, c.bound)
             if c.levels == 256:
                 start_predictors(self.local, c.channels, c.logistics)
         self._make_prior()
@@ -279,11 +283,14 @@ class Vamp(TrainableModel):
         return (255 * shares).round().to(torch.uint8).numpy()
 
     def compile_for_training(self) -> None:
-        """Compile the local decoder and the mixture's likelihood, where the model has them."""
-        if self.config.decoder == "pixelcnn":
+        """Compile or fuse the local decoder and the mixture's likelihood, where the model has them."""
+        device = self.posterior_head.bias.device
+        if device.type == "cpu":
+            fuse(self)
+        elif self.config.decoder == "pixelcnn":
             self.local.compile()
         if self.config.levels == 256:
-            self.family = partial(compiled_mixture(), channels=self.config.channels)
+            self.family = partial(training_mixture(device), channels=self.config.channels)
 
     # --- distributions -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bbcodec.codec.codec import PixelFormat
 from bbcodec.distributions.autoregressive import Autoregressive
@@ -22,35 +22,22 @@ from bbcodec.distributions.bernoulli import Bernoulli
 from bbcodec.distributions.gaussian import Gaussian, activation
 from bbcodec.distributions.grouped_gaussian import GroupedGaussian
 from bbcodec.distributions.logistic import LogisticMixture
-from bbcodec.exact.activations import silu
-from bbcodec.exact.layers import Conv, TransposedConv
-from bbcodec.exact.local_net import QuantisedLocalNet
-from bbcodec.exact.masked_conv import LocalNet, WaveNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.model.latent_model import TorchProgram
 from bbcodec.model.program import Latent, Observed
-from bbcodec.models import fused_blocks
 from bbcodec.models.configs import halved_sizes
 from bbcodec.models.families import Family, PresetName, TrainableModel
-from bbcodec.models.fused_mixture import FusedMixture
+from bbcodec.models.fused_blocks import fuse
 from bbcodec.models.latent_maps import ContextNet, Encoder, quicken
 from bbcodec.models.pixel_nets import (
-    Block,
-    compiled_mixture,
     embed_binary,
     embed_levels,
     start_errors,
-    start_posterior,
     start_predictors,
+    training_mixture,
     with_inside,
 )
 from bbcodec.models.vlae_config import PRIOR_RADIUS, VlaeConfig
-
-
-def local_net(c: VlaeConfig) -> WaveNet:
-    """The decoder of a config."""
-    if not c.inner:
-        return LocalNet(c.channels + 1, c.hidden, c.layers, c.params, c.radius, c.bound)
-    return QuantisedLocalNet(c.channels + 1, c.hidden, c.inner, c.radii, c.params, c.radius, c.bound)
 
 
 class Vlae(TrainableModel):
@@ -63,7 +50,7 @@ class Vlae(TrainableModel):
         self.lanes = c.lanes
         if c.latent_channels:
             self._make_latents()
-        self.local = local_net(c)
+        self.local = LocalNet(c.channels + 1, c.hidden, c.inner, c.radii, c.params, c.radius, c.bound)
         self.embed = embed_binary if c.levels == 2 else embed_levels
         self.family: Callable[[Tensor], Distribution] = Bernoulli
         if c.levels == 256:
@@ -73,29 +60,11 @@ class Vlae(TrainableModel):
     def _make_latents(self) -> None:
         """Encoder, prior, and the net from latents to the decoder's context."""
         c = self.config
-        w = c.width
-        if c.inner:
-            latents, hidden = c.latent_channels, c.prior_hidden
-            self.encoder = Encoder(c.channels + 1, w, c.halvings, c.blocks, 2 * latents, c.bound)
-            if c.prior_layers:
-                self.prior_net: WaveNet = QuantisedLocalNet(
-                    latents + 1, hidden, 2 * hidden, c.prior_radii, 2 * latents, PRIOR_RADIUS
-                )
-            self.context_net = ContextNet(latents, w, c.doublings, c.blocks, c.hidden)
-            return
-        self.halvings = nn.ModuleList(
-            Conv(c.channels + 1 if n == 0 else w, w, 3, 2, c.bound if n == 0 else 2047) for n in range(c.halvings)
-        )
-        self.look = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
-        self.posterior_head = Conv(w, 2 * c.latent_channels, 1, gain=0.3)
-        self.prior_net = LocalNet(
-            c.latent_channels + 1, c.prior_hidden, c.prior_layers, 2 * c.latent_channels, PRIOR_RADIUS
-        )
-        self.lift = Conv(c.latent_channels, w, 3)
-        self.think = nn.Sequential(*[Block(w) for _ in range(c.blocks)])
-        self.doublings = nn.ModuleList(TransposedConv(w, w) for _ in range(c.doublings))
-        self.context_head = Conv(w, c.hidden, 3, gain=0.5)
-        start_posterior(self.posterior_head)
+        latents, hidden = c.latent_channels, c.prior_hidden
+        self.encoder = Encoder(c.channels + 1, c.width, c.halvings, c.blocks, 2 * latents, c.bound)
+        if c.prior_layers:
+            self.prior_net = LocalNet(latents + 1, hidden, 2 * hidden, c.prior_radii, 2 * latents, PRIOR_RADIUS)
+        self.context_net = ContextNet(latents, c.width, c.doublings, c.blocks, c.hidden)
 
     def start_at_errors(self) -> None:
         """Mixtures around no error, and a decoder that sees how far tokens are from it."""
@@ -103,19 +72,14 @@ class Vlae(TrainableModel):
             start_errors(self.local, self.config.components)
 
     def compile_for_training(self) -> None:
-        """Compile or fuse the most expensive parts of a training step: the local decoder, the mixture's likelihood."""
-        on_cpu = self.local.stem.weight.device.type == "cpu"
-        if self.config.inner and on_cpu:
-            narrow = fused_blocks.product_type()
-            for net in (net for net in self.children() if isinstance(net, QuantisedLocalNet)):
-                net.forward = partial(fused_blocks.params_of, net, narrow=narrow)  # type: ignore[method-assign]
-            if narrow == torch.bfloat16:
-                quicken(self)
-        else:
+        """Compile or fuse the most expensive parts of a training step: local nets, and the mixture's likelihood."""
+        device = self.local.stem.weight.device
+        if device.type != "cpu":
             self.local.compile()
+        elif fuse(self) == torch.bfloat16:
+            quicken(self)
         if self.config.levels == 256:
-            mixture = FusedMixture if on_cpu else compiled_mixture()
-            self.family = partial(mixture, channels=self.config.channels, joint=self.config.joint)
+            self.family = partial(training_mixture(device), channels=self.config.channels, joint=self.config.joint)
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Height and width of the image, and after each halving."""
@@ -123,14 +87,7 @@ class Vlae(TrainableModel):
 
     def posterior(self, images: Tensor) -> Gaussian:
         """q(z | x), a Gaussian for each latent, from strided convolutions over the image."""
-        h = self.embed(images)
-        if self.config.inner:
-            params = self.encoder(h)
-        else:
-            for conv in self.halvings:
-                h = silu(conv(h), self.lift.exact)
-            params = self.posterior_head(self.look(h))
-        mean, log_sigma = params.chunk(2, 1)
+        mean, log_sigma = self.encoder(self.embed(images)).chunk(2, 1)
         return Gaussian(mean, log_sigma, self.config.steps_per_unit)
 
     def prior(self, shape: tuple[int, int, int, int]) -> Distribution:
@@ -139,23 +96,14 @@ class Vlae(TrainableModel):
         if not self.config.prior_layers:
             zero = self.local.stem.weight.new_zeros(shape)
             return Gaussian(zero, zero, steps)
-        normals = GroupedGaussian if self.config.inner else Gaussian
-        family = partial(normals.from_params, steps_per_unit=steps)
+        family = partial(GroupedGaussian.from_params, steps_per_unit=steps)
         return Autoregressive(self.prior_net, family, lambda k: with_inside(activation(k, steps)), shape)
 
     def context(self, z: Tensor, height: int, width: int) -> Tensor:
         """The decoder's context, (B, hidden, ceil(H / s), ceil(W / s)), s its stride, from latents z (B, Z, h, w)."""
         sizes, z = self.sizes(height, width), activation(z, self.config.steps_per_unit)
-        if self.config.inner:
-            finer: Tensor = self.context_net(z, sizes[-2::-1][: self.config.doublings])
-            return finer
-        exact = self.lift.exact
-        h = silu(self.lift(z), exact)
-        h = self.think(h)
-        for conv, (rows, columns) in zip(self.doublings, sizes[-2::-1], strict=False):
-            h = silu(conv(h), exact)[:, :, :rows, :columns]
-        out: Tensor = self.context_head(h)
-        return out
+        finer: Tensor = self.context_net(z, sizes[-2::-1][: self.config.doublings])
+        return finer
 
     def likelihood(self, z: Tensor | None, shape: torch.Size) -> Autoregressive:
         """p(x | z), or p(x) without latents, by the local decoder."""
@@ -218,4 +166,4 @@ def variants(pixels: PixelFormat, smallest: tuple[int, int], one_size: bool) -> 
     return {"without latents": {"latent_channels": 0, "radius": 3}, LATENTS: latents}
 
 
-FAMILY = Family("vlae", VlaeConfig, Vlae, preset, variants, fused=lambda config: config.inner > 0)
+FAMILY = Family("vlae", VlaeConfig, Vlae, preset, variants)

@@ -1,4 +1,4 @@
-"""The program of a VLAE in compiled code, for 8-bit nets. Without PyTorch."""
+"""The program of a VLAE in compiled code. Without PyTorch."""
 
 from __future__ import annotations
 
@@ -125,10 +125,6 @@ def _coder(
     return LocalCoder(packed(laid_out(_part(tensors, name), radii, radius), levels, INSIDE), family)
 
 
-def engine(config: Mapping[str, Any], tensors: Mapping[str, Values]) -> VlaeEngine | None:
-    """The program of a codec's config and tensors; None if its nets are not of 8 bits.
-
-    Raises KeyError, TypeError or ValueError for numbers that cannot be.
-    """
-    c = VlaeConfig(**config)
-    return VlaeEngine(c, tensors) if c.inner else None
+def engine(config: Mapping[str, Any], tensors: Mapping[str, Values]) -> VlaeEngine:
+    """The program of a codec's config and tensors. Raises KeyError, TypeError or ValueError for what cannot be."""
+    return VlaeEngine(VlaeConfig(**config), tensors)

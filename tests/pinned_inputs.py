@@ -51,6 +51,15 @@ def echoes(count: int, side: int, seed: int = 0) -> np.ndarray:
     return x
 
 
+def grey_echoes(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(H, W, 1) uint8: each pixel is that two rows up and one to the left, or a level from it."""
+    steps = random(height, width, top=3, seed=seed).astype(int) - 1
+    x = random(height, width, top=128, seed=seed + 1).astype(int) + 64
+    for i in range(2, height):
+        x[i, 1:] = x[i - 2, :-1] + steps[i, 1:]
+    return x.astype(np.uint8)[..., None]
+
+
 def save(path: Path, pixels: np.ndarray, **options: Any) -> None:
     """Pixels (H, W, C), or (H, W), as an image file; `bool` as one of two levels."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,12 +58,6 @@ def clamp(a: int, low: int, high: int) -> int:
     return min(max(a, low), high)
 
 
-def rne(a: int, s: int) -> int:
-    """C 0: a / 2^s, -64 <= s <= 64, rounded to the nearest, ties to even."""
-    quotient, rest = divmod(a << 64, 1 << 64 + s)
-    return quotient + (2 * rest + (quotient & 1) > 1 << 64 + s)
-
-
 @cache
 def tables() -> dict[str, list[Any]]:
     """C 2: those that binary codecs need, in half a second."""
@@ -90,8 +84,6 @@ def tables() -> dict[str, list[Any]]:
         out = {"normal": rows, "inverse_scale": [half_up((Decimal(1138 - i) / 256).exp(), 34) for i in range(2547)]}
         upper = [1 + floor((2**24 - 2) * sigma(Decimal(-logit) / 128)) for logit in range(2048)]
         out["bernoulli"] = [2**24 - mass for mass in upper[:0:-1]] + upper
-        for name, f in ("silu", lambda r: r * sigma(r)), ("tanh", lambda r: 2 * sigma(2 * r) - 1), ("sigmoid", sigma):
-            out[name] = [clamp(half_up(f(Decimal(y) / 256), 8), -2047, 2047) for y in range(-2048, 2048)]
         return out
 
 
@@ -163,32 +155,35 @@ def geometric(scale: int) -> Callable[[int], int]:
 
 # ---- Nets: C 4, C 5 ----
 
-Shape = namedtuple("Shape", "outs ins taps bound")  # of a layer: C 6.1; bound is its greatest input
+Shape = namedtuple("Shape", "outs ins taps bound most")  # of a layer: C 6.1; its greatest input, and weight
 
 
-def activate(name: str, ys: Iterable[int]) -> Vector:
-    table = tables()[name]
-    return [table[clamp(y, -2048, 2047) + 2048] for y in ys]
+def clip(ys: Iterable[int]) -> Vector:
+    return [clamp(y, -2047, 2047) for y in ys]
 
 
-def gate(h: Vector, y: Vector) -> Vector:
-    gates = zip(h, activate("tanh", y[: len(h)]), activate("sigmoid", y[len(h) :]), strict=True)
-    return [clamp(v + rne(a * g, 8), -2047, 2047) for v, a, g in gates]
+def enter(h: Vector) -> Vector:
+    return [clamp((y + 8) >> 4, 0, 127) for y in h]
 
 
-class Layer:  # C 4
-    def __init__(self, name: str, shape: Shape, weight: Vector, bias: Vector, scale: Vector) -> None:
+def relu(ys: Vector) -> Vector:
+    return [clamp(y, 0, 127) for y in ys]
+
+
+class Layer:  # C 4, C 5.3
+    def __init__(self, name: str, shape: Shape, weight: Vector, bias: Vector, shift: Vector) -> None:
         self.taps, self.zeros, self.rows, n = shape.taps, [0] * shape.ins, [], len(shape.taps)
-        for o, (b, s) in enumerate(zip(bias, scale, strict=True)):
+        for o, (b, k) in enumerate(zip(bias, shift, strict=True)):
             row = weight[o * shape.ins * n : (o + 1) * shape.ins * n]
-            check(shape.bound * sum(map(abs, row)) + abs(b) < 2**24, f"{name} breaks the bound of its sums")
-            check(max(map(abs, row)) <= 2047 and abs(s) <= 64, f"{name} has a number that is too large")
-            self.rows.append(([w for t in range(n) for w in row[t::n]], b, s))
+            check(1 <= k <= 16 and max(map(abs, row)) <= shape.most, f"{name} has a number that is too large")
+            sums = shape.bound * sum(map(abs, row)) + abs(b) + (1 << k - 1)
+            check(sums < 2**24, f"{name} breaks the bound of its sums")
+            self.rows.append(([w for t in range(n) for w in row[t::n]], b + (1 << k - 1), k))
 
     def at(self, h: Map, i: int, j: int) -> Vector:
         """The outputs where the taps are around (i, j)."""
         inputs = [v for di, dj in self.taps for v in h.get((i + di, j + dj), self.zeros)]
-        return [rne(b + sum(map(mul, row, inputs)), s) for row, b, s in self.rows]
+        return [(b + sum(map(mul, row, inputs))) >> k for row, b, k in self.rows]
 
     def over(self, h: Map, height: int, width: int, stride: int = 1) -> Map:
         return {(i, j): self.at(h, stride * i, stride * j) for i in range(height) for j in range(width)}
@@ -198,7 +193,7 @@ class Layer:  # C 4
 
 DEFAULTS = {"channels": 3, "levels": 256, "hidden": 64, "layers": 5, "radius": 3, "components": 5, "latent_channels": 2,
             "latent_stride": 16, "context_stride": 4, "width": 32, "blocks": 2, "prior_hidden": 32, "prior_layers": 2,
-            "steps_per_unit": 8, "joint": False, "inner": 0, "between": 0}  # fmt: skip
+            "steps_per_unit": 8, "joint": False, "inner": 128, "between": 0}  # fmt: skip
 
 
 def taps(kind: str, radius: int) -> list[tuple[int, int]]:
@@ -212,27 +207,44 @@ def shapes(c: dict[str, int]) -> dict[str, Shape]:
     w, z, blocks = c["width"], c["latent_channels"], range(c["blocks"])
     a, b = c["latent_stride"].bit_length() - 1, c["context_stride"].bit_length() - 1
 
-    def local(name: str, radius: int, hidden: int, layers: int, ins: int, params: int, bound: int) -> list[Any]:
+    def local(
+        name: str, radius: int, sizes: tuple[int, int], radii: list[int], ins: int, params: int, bound: int
+    ) -> Any:
+        hidden, inner = sizes
         return [
-            (f"{name}.stem", "A", radius, hidden, ins, bound),
-            *((f"{name}.layers.{n}", "B", 1, 2 * hidden, hidden, 2047) for n in range(layers)),
-            (f"{name}.neck", "B", 0, hidden, hidden, 2047),
-            (f"{name}.head", "B", 0, params, hidden, 2047),
-            (f"{name}.skip", "A", min(radius, 2), params, ins, bound),
+            (f"{name}.stem", "A", radius, hidden, ins, bound, 2047),
+            *(
+                layer
+                for n, each in enumerate(radii)
+                for layer in (
+                    (f"{name}.blocks.{n}.spatial", "B", each, inner, hidden, 127, 127),
+                    (f"{name}.blocks.{n}.pointwise", "B", 0, hidden, inner, 127, 127),
+                )
+            ),
+            (f"{name}.neck", "B", 0, hidden, hidden, 127, 127),
+            (f"{name}.head", "B", 0, params, hidden, 127, 2047),
+            (f"{name}.skip", "A", min(radius, 2), params, ins, bound, 2047),
         ]
 
+    def residual(name: str) -> list[Any]:
+        parts = ("spatial", 1), ("pointwise", 0)
+        return [(f"{name}.blocks.{n}.{part}", "conv", r, w, w, 127, 127) for n in blocks for part, r in parts]
+
+    prior = [1] * c["prior_layers"]
+    own = ([1] + [0] * c["between"]) * c["layers"]
     rows = [
-        *((f"halvings.{n}", "conv", 1, w, w if n else 2, 2047 if n else 256) for n in range(a)),
-        *((f"look.{n}.conv", "conv", 1, 2 * w, w, 2047) for n in blocks),
-        ("posterior_head", "conv", 0, 2 * z, w, 2047),
-        *local("prior_net", 2, c["prior_hidden"], c["prior_layers"], z + 1, 2 * z, 2047),
-        ("lift", "conv", 1, w, z, 2047),
-        *((f"think.{n}.conv", "conv", 1, 2 * w, w, 2047) for n in blocks),
-        *((f"doublings.{n}", "doubling", 0, w, w, 2047) for n in range(a - b)),
-        ("context_head", "conv", 1, c["hidden"], w, 2047),
-        *local("local", c["radius"], c["hidden"], c["layers"], 2, 1, 256),
+        ("encoder.first", "conv", 1, w, 2, 256, 2047),
+        *((f"encoder.halvings.{n}", "conv", 1, w, w, 127, 127) for n in range(a - 1)),
+        *residual("encoder"),
+        ("encoder.head", "conv", 0, 2 * z, w, 127, 127),
+        *local("prior_net", 2, (c["prior_hidden"], 2 * c["prior_hidden"]), prior, z + 1, 2 * z, 2047),
+        ("context_net.first", "conv", 1, w, z, 2047, 2047),
+        *residual("context_net"),
+        *((f"context_net.doublings.{n}", "doubling", 0, w, w, 127, 127) for n in range(a - b - 1)),
+        ("context_net.head", "doubling" if a > b else "conv", 1, c["hidden"], w, 127, 127),
+        *local("local", c["radius"], (c["hidden"], c["inner"]), own, 2, 1, 256),
     ]
-    return {name: Shape(outs, ins, taps(kind, radius), bound) for name, kind, radius, outs, ins, bound in rows}
+    return {name: Shape(outs, ins, taps(kind, radius), *most) for name, kind, radius, outs, ins, *most in rows}
 
 
 def weights(layouts: list[Any], stack: Stack) -> dict[str, tuple[str, Vector]]:
@@ -279,14 +291,14 @@ class Codec:
             check("base" not in before and base.keys() == numbers.keys(), "no base")
             numbers = {name: added(base[name], one) for name, one in numbers.items()}
         c = self.config = DEFAULTS | about["config"]
-        check([about["format"], about["family"], c["inner"], *c] == [3, "vlae", 0, *DEFAULTS], "an unknown codec")
+        check([about["format"], about["family"], *c] == [3, "vlae", *DEFAULTS], "an unknown codec")
         check(about["pixels"] == {"channels": 1, "levels": 2} and c["levels"] == 2 and not c["joint"], "not two levels")
         self.steps, self.depth, self.stride = c["steps_per_unit"], c["latent_channels"], c["context_stride"]
         self.halvings, self.net = c["latent_stride"].bit_length() - 1, {}
         check(c["latent_stride"] == 1 << self.halvings and self.stride.bit_count() == 1, "strides are powers of two")
         for name, shape in shapes(c).items():
             tensors = []
-            for part, kind in (("weight", "i16"), ("bias", "i32"), ("scale", "i8")):
+            for part, kind in (("weight", "i16" if shape.most > 127 else "i8"), ("bias", "i32"), ("shift", "i8")):
                 size = shape.outs * (shape.ins * len(shape.taps) if part == "weight" else 1)
                 found, tensor = numbers.pop(f"{name}.{part}")
                 check(found == kind and len(tensor) == size, f"another {name}.{part}")
@@ -295,60 +307,87 @@ class Codec:
         check(not numbers, "the codec has unknown tensors")
 
     def local(self, name: str, maps: list[Map], i: int, j: int, context: Vector) -> Vector:
-        """C 5.3: parameters of (i, j); maps are E and the inputs of each gated layer, which get those of this pixel."""
+        """C 5.3: parameters of (i, j); maps are E and the inputs of each block, which get those of this pixel."""
         stem, neck, head, skip = (self.net[f"{name}.{part}"] for part in ("stem", "neck", "head", "skip"))
-        h = activate("silu", map(sum, zip(stem.at(maps[0], i, j), context, strict=False)))
+        h = clip(map(sum, zip(stem.at(maps[0], i, j), context, strict=False)))
         for n, known in enumerate(maps[1:]):
-            known[i, j] = h
-            h = gate(h, self.net[f"{name}.layers.{n}"].at(known, i, j))
-        h = activate("silu", neck.at({(i, j): h}, i, j))
-        return list(map(sum, zip(head.at({(i, j): h}, i, j), skip.at(maps[0], i, j), strict=True)))
+            known[i, j] = enter(h)
+            h = self.and_block(h, f"{name}.blocks.{n}", known, i, j)
+        z = relu(neck.at({(i, j): enter(h)}, i, j))
+        return list(map(sum, zip(head.at({(i, j): z}, i, j), skip.at(maps[0], i, j), strict=True)))
 
-    def pop_maps(self, stack: Stack, count: int, height: int, width: int, contexts: list[Map]) -> list[Map]:
-        """C 5.1, C 6.6: pop the pixels of a batch if there are contexts, else its latents, wave by wave."""
-        depth, bound, layers = self.depth, 8 * self.steps - 1, self.config["layers" if contexts else "prior_layers"]
-        values, maps = [{} for _ in range(count)], [[{} for _ in range(layers + 1)] for _ in range(count)]
-        for t, n, i in product(range(width + 2 * (height - 1)), range(count), range(height)):
-            if 0 <= (j := t - 2 * i) < width and contexts:
+    def and_block(self, h: Vector, name: str, entered: Map, i: int, j: int) -> Vector:
+        """C 5.3, C 6.1: what h of (i, j) is after a block; entered: its input there and around."""
+        z = relu(self.net[f"{name}.spatial"].at(entered, i, j))
+        return clip(map(sum, zip(h, self.net[f"{name}.pointwise"].at({(i, j): z}, i, j), strict=True)))
+
+    def pop_latents(self, stack: Stack, count: int, height: int, width: int) -> list[Map]:
+        """C 5.1, C 6.3, C 6.6: the latents of a batch, wave by wave, each in groups of 16 places (C 3.5)."""
+        bound, depth = 8 * self.steps - 1, self.depth
+        values, maps = [{} for _ in range(count)], self.empty_maps(count, "prior_net")
+        for t in range(width + 2 * (height - 1)):
+            wave = [(n, i, t - 2 * i) for n, i in product(range(count), range(height)) if 0 <= t - 2 * i < width]
+            rows = {place: self.local("prior_net", maps[place[0]], *place[1:], [0] * 256) for place in wave}
+            for first in range(0, len(wave), 16):
+                group = wave[first : first + 16]
+                for c, (n, i, j) in product(range(depth), group):
+                    row = rows[n, i, j]
+                    k = stack.pop(gaussian(row[c], row[depth + c], self.steps), -bound, bound, 28)
+                    values[n].setdefault((i, j), []).append(k)
+            for n, i, j in wave:
+                maps[n][0][i, j] = [*(k * (256 // self.steps) for k in values[n][i, j]), 256]
+        return values
+
+    def pop_pixels(self, stack: Stack, height: int, width: int, contexts: list[Map]) -> list[Map]:
+        """C 5.1, C 6.5, C 6.6: the pixels of a batch, wave by wave."""
+        values, maps = [{} for _ in contexts], self.empty_maps(len(contexts), "local")
+        for t, n, i in product(range(width + 2 * (height - 1)), range(len(contexts)), range(height)):
+            if 0 <= (j := t - 2 * i) < width:
                 (logit,) = self.local("local", maps[n], i, j, contexts[n][i // self.stride, j // self.stride])
                 mass = tables()["bernoulli"][clamp(logit, -2047, 2047) + 2047]  # C 3.2
                 values[n][i, j] = x = [stack.pop((0, mass, 2**24).__getitem__, 0, 1, 24)]
                 maps[n][0][i, j] = [(2 * x[0] - 1) * 256, 256]
-            elif 0 <= j < width:
-                row = self.local("prior_net", maps[n], i, j, [0] * 256)
-                distributions = [gaussian(row[c], row[depth + c], self.steps) for c in range(depth)]
-                values[n][i, j] = z = [stack.pop(cumulative, -bound, bound, 28) for cumulative in distributions]
-                maps[n][0][i, j] = [*(k * (256 // self.steps) for k in z), 256]
         return values
 
-    def blocks(self, name: str, h: Map, size: tuple[int, int]) -> Map:
-        """C 4."""
+    def empty_maps(self, count: int, name: str) -> list[list[Map]]:
+        """For each image E, and the input of each block of a local net."""
+        blocks = sum(each.startswith(f"{name}.blocks.") and each.endswith(".spatial") for each in self.net)
+        return [[{} for _ in range(blocks + 1)] for _ in range(count)]
+
+    def after_blocks(self, name: str, h: Map) -> Map:
+        """C 6.1."""
         for n in range(self.config["blocks"]):
-            h = {p: gate(h[p], y) for p, y in self.net[f"{name}.{n}.conv"].over(h, *size).items()}
+            entered = {p: enter(y) for p, y in h.items()}
+            h = {p: self.and_block(y, f"{name}.blocks.{n}", entered, *p) for p, y in h.items()}
         return h
 
     def posterior(self, image: Map, sizes: list[tuple[int, int]]) -> Map:
         """C 6.2; sizes are those of the image, of its half, and so on, down to the latent map."""
         h = {p: [(2 * x - 1) * 256, 256] for p, (x,) in image.items()}
         for n in range(self.halvings):
-            h = {p: activate("silu", y) for p, y in self.net[f"halvings.{n}"].over(h, *sizes[n + 1], stride=2).items()}
-        return self.net["posterior_head"].over(self.blocks("look", h, sizes[-1]), *sizes[-1])
+            layer = self.net[f"encoder.halvings.{n - 1}" if n else "encoder.first"]
+            h = {p: clip(y) for p, y in layer.over(h, *sizes[n + 1], stride=2).items()}
+            h = {p: enter(y) for p, y in h.items()} if n + 1 < self.halvings else h
+        h = {p: enter(y) for p, y in self.after_blocks("encoder", h).items()}
+        return {p: clip(y) for p, y in self.net["encoder.head"].over(h, *sizes[-1]).items()}
 
     def context(self, latents: Map, sizes: list[tuple[int, int]]) -> Map:
         """C 6.4."""
         h = {p: [k * (256 // self.steps) for k in ks] for p, ks in latents.items()}
-        h = {p: activate("silu", y) for p, y in self.net["lift"].over(h, *sizes[-1]).items()}
-        h, b = self.blocks("think", h, sizes[-1]), self.stride.bit_length() - 1
-        for n in range(self.halvings - b):
+        h = {p: clip(y) for p, y in self.net["context_net.first"].over(h, *sizes[-1]).items()}
+        h, b = {p: enter(y) for p, y in self.after_blocks("context_net", h).items()}, self.stride.bit_length() - 1
+        for n in range(self.halvings - b - 1):
             h = {(2 * i, 2 * j): v for (i, j), v in h.items()}
-            h = {p: activate("silu", y) for p, y in self.net[f"doublings.{n}"].over(h, *sizes[-2 - n]).items()}
-        return self.net["context_head"].over(h, *sizes[b])
+            h = {p: relu(y) for p, y in self.net[f"context_net.doublings.{n}"].over(h, *sizes[-2 - n]).items()}
+        if self.halvings > b:
+            h = {(2 * i, 2 * j): v for (i, j), v in h.items()}
+        return {p: clip(y) for p, y in self.net["context_net.head"].over(h, *sizes[b]).items()}
 
     def decode_batch(self, stack: Stack, count: int, height: int, width: int) -> list[Map]:
         """C 6.6."""
         sizes = [(ceil(height / 2**n), ceil(width / 2**n)) for n in range(self.halvings + 1)]
-        z = self.pop_maps(stack, count, *sizes[-1], [])
-        x = self.pop_maps(stack, count, height, width, [self.context(latents, sizes) for latents in z])
+        z = self.pop_latents(stack, count, *sizes[-1])
+        x = self.pop_pixels(stack, height, width, [self.context(latents, sizes) for latents in z])
         for latents, image in zip(z[::-1], x[::-1], strict=True):
             q = self.posterior(image, sizes)
             for c, p in product(reversed(range(self.depth)), sorted(latents, reverse=True)):

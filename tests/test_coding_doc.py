@@ -226,13 +226,13 @@ def example_widths() -> Example:
 
 
 EXAMPLE = VlaeConfig(
-    channels=1, levels=2, hidden=3, layers=2, radius=2, components=1, latent_channels=2, latent_stride=4,
-    context_stride=2, width=2, blocks=1, prior_hidden=2, prior_layers=1, steps_per_unit=4,
+    channels=1, levels=2, hidden=3, layers=1, inner=3, between=1, radius=2, components=1, latent_channels=2,
+    latent_stride=4, context_stride=2, width=2, blocks=1, prior_hidden=2, prior_layers=1, steps_per_unit=4,
 )  # fmt: skip
 
 
 def fill_layers(model: torch.nn.Module) -> None:
-    """Filler for the whole numbers of every layer, as sections 6.7, 9 and 14.3 say it."""
+    """Filler for the whole numbers of every layer, as sections 9 and 14.3 say it."""
     for n, layer in enumerate(exact_layers(model).values(), 1):
         stored = layer.stored()
         shape, outputs = stored["weight"].shape, layer.bias.numel()
@@ -251,7 +251,7 @@ def example_codec() -> Example:
     model = Vlae(EXAMPLE)
     fill_layers(model)
     content = save_codec(model, "vlae", EXAMPLE, PixelFormat(1, 2), {})
-    codec = load_codec(content, "cpu")
+    codec = load_codec(content, "cpu", engine=False)
     images = (filler(100, 0, COUNT * HEIGHT * WIDTH) >> np.uint32(31)).reshape(COUNT, HEIGHT, WIDTH, 1)
     message = codec.encode_message(images.astype(np.uint8))
     widths = batch_widths(COUNT, message[0], codec.widest(images.shape))
@@ -360,22 +360,6 @@ def first_batch(model: LatentModel, family: str) -> tuple[Tape, Example, Example
     return tape, shown, answers
 
 
-def example_quantised() -> Example:
-    """A codec of the family `vlae` with 8-bit nets, and a message of it."""
-    model = Vlae(replace(EXAMPLE, layers=1, inner=3, between=1))
-    fill_layers(model)
-    tape, out, answers = first_batch(model, "vlae")
-    waves = len(list(WaveOrder(*model.sizes(HEIGHT, WIDTH)[-1])))
-    for n, (z, means, log_sigmas) in enumerate(tape.popped[:3]):
-        out |= {f"batch 0: p means, wave {n}": means, f"batch 0: p log sigmas, wave {n}": log_sigmas}
-        out[f"batch 0: z, wave {n}"] = z
-    for n in (0, 1, 5):
-        x, logits = tape.popped[waves + n]
-        out |= {f"batch 0: logits, wave {n}": logits, f"batch 0: x, wave {n}": x}
-    ((_, means, log_sigmas),) = tape.pushed
-    return out | {"batch 0: q means": means, "batch 0: q log sigmas": log_sigmas} | answers
-
-
 def example_delta() -> Example:
     """A codec of the family `delta-vae` whose weights are filler, and a message of it."""
     model = DeltaVae(DELTA)
@@ -395,7 +379,7 @@ def example_delta() -> Example:
 
 VAMP = VampConfig(
     height=HEIGHT, width=WIDTH, layers=2, latents=2, prior="weighted", components=3, decoder="pixelcnn", hidden=3,
-    features=2, local_layers=1, radius=1, steps_per_unit=4, low_steps_per_unit=2,
+    features=2, local_layers=1, inner=3, radius=1, steps_per_unit=4, low_steps_per_unit=2,
 )  # fmt: skip
 
 
@@ -445,7 +429,16 @@ def example_vamp() -> Example:
 
 
 ATTENTIVE = AttentiveConfig(
-    layers=3, width=3, key_channels=2, tile=2, local_layers=1, hidden=2, radius=1, context_stride=2, steps_per_unit=4
+    layers=3,
+    width=3,
+    key_channels=2,
+    tile=2,
+    local_layers=1,
+    hidden=2,
+    inner=3,
+    radius=1,
+    context_stride=2,
+    steps_per_unit=4,
 )
 
 

@@ -17,9 +17,9 @@ import bbcodec
 
 CODECS = Path(__file__).parents[1] / "benchmarks" / "codecs"
 ATTENTIVE = {"layers": 3, "latent_channels": 2, "latent_stride": 4, "width": 6, "key_channels": 3, "tile": 2,
-             "hidden": 5, "radius": 1, "components": 2}  # fmt: skip
+             "hidden": 5, "inner": 7, "radius": 1, "components": 2}  # fmt: skip
 VAMP = {"height": 9, "width": 6, "latents": 5, "components": 13, "hidden": 12, "features": 6, "local_layers": 1,
-        "radius": 1, "logistics": 2}  # fmt: skip
+        "inner": 7, "radius": 1, "logistics": 2}  # fmt: skip
 DELTA = {"hidden": 8, "layers": 2, "attentions": 1, "radius": 1, "components": 2, "heads": 2, "head_size": 4,
          "window": 20, "width": 8, "blocks": 1, "latent_channels": 2, "rows": 9, "auxiliary": 4}  # fmt: skip
 VAE = {"height": 9, "width": 6, "latents": 5, "hidden": 12}
@@ -39,51 +39,51 @@ TINY = {
     "vlae-two-levels": Tiny(
         "vlae",
         TINY_VLAE | TWO,
-        "e75591d37b10a01f400e96fb078e0113",
-        "5754472c7a75dc844da5165109bf4978",
+        "87962364adf12091e8c32323712d6998",
+        "e078360a055b635d0d3479e3ad0f3ea8",
     ),
-    "vlae-grey": Tiny("vlae", TINY_VLAE, "d0fe23fae5cd619708e8e1065357d881", "c9ff4fa8f22e9abb3151fc6759f6efa2"),
-    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "ed2fd344488fd2738553d379549dbdf0", "f41d07a3bb85d8fc0081d5185254fdc8"),
+    "vlae-grey": Tiny("vlae", TINY_VLAE, "5435ea585358b0a0ff63b9109fc95909", "195033a07f2d0269efd8fa76bbfe4055"),
+    "vlae-rgb": Tiny("vlae", TINY_VLAE | RGB, "099fdca64dbf37f7509df7a9b3d379b5", "76991623b844b90b4ef8701d11789ce9"),
     "vlae-rgb-joint": Tiny(
         "vlae",
         TINY_VLAE | RGB | {"joint": True},
-        "6280c98e7bca345aba085c4a3b4fba48",
-        "a25fed5fba3cf052fc882b376a5eca20",
+        "8eb5b2ec441dd01947a1b4818d4d8c10",
+        "69bec239ce04cf5349f3981214c280d2",
     ),
     "attentive-two-levels": Tiny(
         "attentive",
         ATTENTIVE | TWO,
-        "b32eea5aa00f2736527fce6dcd089bb1",
+        "b7f85b1fea928031752a25d714409fe1",
         "a022a6f58f89f3c9bd414c0b1cc0d62a",
     ),
     "attentive-grey-local": Tiny(
         "attentive",
         ATTENTIVE | {"local_layers": 1},
-        "90fbe9350f1db0dbfadc304ee906ee07",
-        "fb7a1aba3a49ac07a456a85316ad96e5",
+        "effacea9ad5c2c9ac62ac8ee5a9ea6a4",
+        "2a5be17c71db904184ed14abd6b12979",
     ),
     "attentive-rgb-joint": Tiny(
         "attentive",
         ATTENTIVE | RGB | {"local_layers": 1, "joint": True},
-        "9fc7175d4110c23d8a3da1c1b79b46ea",
-        "5f4acae2a64e0ffe17506d4e186b1890",
+        "34215f3af536b315e8ad76ad43de56aa",
+        "beb204273e8251cd921c0fa9bcfda3f8",
     ),
     "vamp-two-levels-two-layers": Tiny(
         "vamp",
         VAMP | TWO | {"layers": 2, "prior": "weighted"},
-        "d31c938477ad639c4a36178d5ea9f835",
+        "1564e2da632ffff8b4f85be053e06fef",
         "afefcc6079234bf3fb92ce8bb0897128",
     ),
     "vamp-grey-pixelcnn": Tiny(
         "vamp",
         VAMP | {"decoder": "pixelcnn"},
-        "7a9bd0e096c12bc7d6dd2483181b1ab2",
-        "4df00aa2ea9841787a85914aed349e0a",
+        "1ce1102f97ac5e50cd8c0ac7ec974bdb",
+        "677d4f19d20412dd6c7912c346beb47f",
     ),
     "vamp-rgb-conv": Tiny(
         "vamp",
         VAMP | RGB | {"decoder": "conv", "prior": "mog"},
-        "de0f8b04e5ee3dcb3c2ed2fa8a6ea687",
+        "e8c0cbe5517b432dbd687e80991889a6",
         "046d7be4ad6e5ef3e6cda63fde8df62c",
     ),
     "delta-vae-two-levels": Tiny(

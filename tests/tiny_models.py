@@ -19,6 +19,7 @@ from bbcodec.models.vlae_config import VlaeConfig
 
 SIZES = {
     "hidden": 8,
+    "inner": 8,
     "layers": 1,
     "radius": 1,
     "components": 2,

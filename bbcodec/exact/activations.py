@@ -105,12 +105,8 @@ def gated_rows(h: Tensor, y: Tensor) -> Tensor:
     return out
 
 
-def silu_rows(y: Tensor, context: Tensor | None = None) -> Tensor:
-    """silu(round(y) + context) in one pass: (..., C) on the CPU, contiguous."""
+def silu_rows(y: Tensor) -> Tensor:
+    """silu(round(y)) in one pass: (..., C) on the CPU, contiguous."""
     out = torch.empty_like(y)
-    if context is None:
-        fused.look_up(y.flatten(0, -2).numpy(), silu.array, out.flatten(0, -2).numpy())
-    else:
-        rows = y.flatten(0, -2).numpy(), context.flatten(0, -2).numpy()
-        fused.look_up_sum(*rows, silu.array, out.flatten(0, -2).numpy())
+    fused.look_up(y.flatten(0, -2).numpy(), silu.array, out.flatten(0, -2).numpy())
     return out

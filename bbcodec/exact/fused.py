@@ -40,11 +40,3 @@ def look_up(y: Floats, table: Floats, out: Floats) -> None:
     for n in range(y.shape[0]):
         for c in range(y.shape[1]):
             out[n, c] = table[entry(y[n, c])]
-
-
-@compiled
-def look_up_sum(y: Floats, context: Floats, table: Floats, out: Floats) -> None:
-    """out = table[round(y) + context]; the context is whole and is added after rounding."""
-    for n in range(y.shape[0]):
-        for c in range(y.shape[1]):
-            out[n, c] = table[entry(np.rint(y[n, c]) + context[n, c])]

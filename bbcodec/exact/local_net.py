@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
         return z
 
 
-class QuantisedLocalNet(WaveNet):
+class LocalNet(WaveNet):
     """Parameters of each pixel from the pixels of earlier waves."""
 
     def __init__(
@@ -97,9 +97,9 @@ class QuantisedLocalNet(WaveNet):
         """How many rows up a pixel's parameters can depend on."""
         return self.stem.radius + sum(layers_of(block)[0].radius for block in self.blocks)
 
-    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> QuantisedState:
+    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> LocalState:
         """The net before the first wave of images of shape (B, H, W)."""
-        return QuantisedState(self, shape, context, stride)
+        return LocalState(self, shape, context, stride)
 
     def layers(self) -> Iterator[MaskedConv]:
         """All layers, from the pixels to the parameters."""
@@ -115,12 +115,10 @@ def layers_of(block: nn.Module) -> tuple[InnerMaskedConv, InnerMaskedConv]:
     return block.spatial, block.pointwise
 
 
-class QuantisedState:
-    """A `QuantisedLocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""
+class LocalState:
+    """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""
 
-    def __init__(
-        self, net: QuantisedLocalNet, shape: tuple[int, int, int], context: Tensor | None, stride: int
-    ) -> None:
+    def __init__(self, net: LocalNet, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> None:
         """shape: (B, H, W); context and stride as for `forward`."""
         batch, height, _ = shape
         self.net, self.stride, self.exact = net, stride, net.stem.exact

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbcodec.errors import BadCodecFile
-from bbcodec.exact.activations import fusable, gated, gated_rows, rows_of, silu, silu_rows
 from bbcodec.exact.arithmetic import BOUND
 from bbcodec.exact.layers import ExactLayer, unfolded_conv
 from bbcodec.exact.wave_order import SKEW, Ring, Wave, WaveOrder
@@ -150,22 +149,6 @@ def spread(context: Tensor, stride: int, first: int, last: int, width: int) -> T
     return rows[:, :, first - above * stride : last - above * stride, :width]
 
 
-def gated_last(h: Tensor, y: Tensor) -> Tensor:
-    """`gated_rows` on any device."""
-    return gated(h, y.round(), -1)
-
-
-def silu_last(y: Tensor, context: Tensor | None = None) -> Tensor:
-    """`silu_rows` on any device."""
-    return silu(y.round() if context is None else y.round() + context)
-
-
-def row_functions(layer: ExactLayer) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """`gated` and `silu` for channels-last rows of unrounded sums of a layer: in one pass where that is possible."""
-    one_pass = fusable(layer.bias.detach(), layer.exact)
-    return (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
-
-
 class WaveState(Protocol):
     """A net evaluated wave by wave, with what it keeps of earlier waves."""
 
@@ -195,11 +178,6 @@ class WaveNet(nn.Module, ABC):
     def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
         """The net before the first wave of images of shape (B, H, W)."""
 
-    @property
-    @abstractmethod
-    def reach(self) -> int:
-        """How many rows up a pixel's parameters can depend on."""
-
     def in_waves(self, shape: tuple[int, int, int], context: Tensor | None, draw: Draw, stride: int = 1) -> None:
         """As `forward`, wave by wave, when pixels are not known yet. shape: (B, H, W); context, stride: as there.
 
@@ -209,108 +187,3 @@ class WaveNet(nn.Module, ABC):
         state = self.wave_state(shape, context, stride)
         for wave in WaveOrder(*shape[1:], self.skew):
             state.put(wave, draw(state.params(wave), *wave.pixels(self.stem.weight.device)))
-
-
-class LocalNet(WaveNet):
-    """A stack of masked convolutions: a stem (type A), gated residual layers, a head, and a linear path beside them.
-
-    params = head(silu(neck(h))) + skip(x), with h from silu(stem(x) + context) through `layers` gated 3 x 3 units.
-    Its receptive field is local by design: radius + layers pixels up and to the sides (Chen et al. 2017, section 3.1).
-    """
-
-    def __init__(
-        self, cin: int, hidden: int, layers: int, cout: int, radius: int = 3, bound: int = BOUND, skew: int = SKEW
-    ) -> None:
-        """cin, hidden, cout: channels; radius: of the stem; bound: the largest magnitude of the input."""
-        super().__init__()
-        self.stem = MaskedConv(cin, hidden, radius, "A", bound, skew=skew)
-        self.layers = nn.ModuleList(MaskedConv(hidden, 2 * hidden, 1, "B", skew=skew) for _ in range(layers))
-        self.neck = MaskedConv(hidden, hidden, 0, "B", skew=skew)
-        self.head = MaskedConv(hidden, cout, 0, "B", gain=0.3, skew=skew)
-        self.skip = MaskedConv(cin, cout, min(radius, 2), "A", bound, gain=0.0, skew=skew)
-        self.skew = skew
-
-    def forward(self, x: Tensor, context: Tensor | None = None, stride: int = 1) -> Tensor:
-        """x: (B, C, H, W) embedded values. Returns params (B, C', H, W).
-
-        context: None, or (B, hidden, ceil(H / stride), ceil(W / stride)), each value for stride x stride pixels.
-        """
-        exact = self.stem.exact
-        if fusable(x, exact):
-            return self.in_bands(x, context, stride)
-        h = self.stem(x)
-        context = None if context is None else spread(context, stride, 0, *x.shape[2:])
-        h = silu(h if context is None else h + context, exact)
-        for layer in self.layers:
-            h = gated(h, layer(h), 1, exact)
-        params: Tensor = self.head(silu(self.neck(h), exact)) + self.skip(x)
-        return params
-
-    @property
-    def reach(self) -> int:
-        """How many rows up a pixel's parameters can depend on."""
-        return self.stem.radius + len(self.layers)
-
-    def in_bands(self, x: Tensor, context: Tensor | None, stride: int) -> Tensor:
-        """As `forward`, some images or a band of rows at a time, so that memory stays bounded."""
-        batch, _, height, width = x.shape
-        x = x.contiguous(memory_format=torch.channels_last)
-        params = torch.empty(batch, height, width, self.head.weight.shape[0])
-        images = max(1, BAND_PIXELS // (height * width))
-        rows = max(self.reach, BAND_PIXELS // (images * width))
-        for start in range(0, batch, images):
-            some = slice(start, start + images)
-            for first in range(0, height, rows):
-                above, last = max(0, first - self.reach), min(height, first + rows)
-                part = None if context is None else spread(context[some], stride, above, last, width)
-                params[some, first:last] = self.band(x[some, :, above:last], part)[:, first - above :]
-        return params.permute(0, 3, 1, 2)
-
-    def band(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Parameters (B, H, W, C') of a band of rows, wrong in its first `reach` ones unless the image starts there."""
-        h = silu_rows(rows_of(self.stem.sums(x)), None if context is None else rows_of(context))
-        for layer in self.layers:
-            h = gated_rows(h, rows_of(layer.sums(h.permute(0, 3, 1, 2))))  # type: ignore[operator]
-        h = silu_rows(rows_of(self.neck.sums(h.permute(0, 3, 1, 2))))
-        head = rows_of(self.head.sums(h.permute(0, 3, 1, 2)))
-        return head.round_().add_(rows_of(self.skip.sums(x)).round_())
-
-    def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> WaveState:
-        """The net before the first wave of images of shape (B, H, W)."""
-        return LocalState(self, shape, context, stride)
-
-
-class LocalState:
-    """A `LocalNet` evaluated wave by wave: rings of activations, and the matrices of its layers."""
-
-    def __init__(self, net: LocalNet, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> None:
-        """shape: (B, H, W); context and stride as for `LocalNet.forward`."""
-        batch, height, _ = shape
-        self.net, self.stride = net, stride
-        self.layers: list[MaskedConv] = [net.stem, *net.layers]
-        self.matrices = [layer.matrix() for layer in self.layers]
-        self.rings = [layer.ring(height, batch) for layer in self.layers]
-        self.neck, self.head, self.skip = net.neck.matrix(), net.head.matrix(), net.skip.matrix()
-        self.context = None if context is None else context.permute(2, 3, 0, 1).contiguous()  # (h, w, B, hidden)
-        self.gate, self.look_up = row_functions(net.stem)
-
-    def params(self, wave: Wave) -> Tensor:
-        """Parameters (rows, B, C') of the pixels of the next wave."""
-        net, matrices, rings = self.net, self.matrices, self.rings
-        h = self.look_up(net.stem.wave(matrices[0], rings[0], wave), self._context(wave))
-        for layer, matrix, ring in zip(self.layers[1:], matrices[1:], rings[1:], strict=True):
-            ring.put(wave, h)
-            h = self.gate(h, layer.wave(matrix, ring, wave))
-        h = self.look_up(net.neck.pointwise(self.neck, h))
-        return net.head.pointwise(self.head, h).round_() + net.skip.wave(self.skip, rings[0], wave).round_()
-
-    def put(self, wave: Wave, x: Tensor) -> None:
-        """Take in the embedded values x (rows, B, C) of those pixels."""
-        self.rings[0].put(wave, x)
-
-    def _context(self, wave: Wave) -> Tensor | None:
-        """The context at the pixels of a wave, (rows, B, hidden)."""
-        if self.context is None:
-            return None
-        i, j = wave.pixels(self.context.device)
-        return self.context[i // self.stride, j // self.stride]

@@ -7,18 +7,20 @@ name tensors by attributes, so these keep their names (`looks`: attention over p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from bbcodec.exact.activations import gated, silu
+from bbcodec.exact.activations import fusable, gated, gated_rows, silu, silu_rows
 from bbcodec.exact.arithmetic import ACTIVATION_UNIT, BOUND, clamped
 from bbcodec.exact.attention import Attention, Cache
-from bbcodec.exact.masked_conv import BAND_PIXELS, LocalNet, MaskedConv, row_functions
+from bbcodec.exact.layers import ExactLayer
+from bbcodec.exact.masked_conv import BAND_PIXELS, MaskedConv, WaveNet
 from bbcodec.exact.normalisation import LayerNorm
-from bbcodec.exact.wave_order import Wave
+from bbcodec.exact.wave_order import SKEW, Wave
 
 PERIODS: Final = (4, 16, 64, 256)  # of the triangle waves of a position code
 COORDINATE_CHANNELS: Final = 2 * len(PERIODS)  # code of a row or of a column
@@ -92,6 +94,22 @@ def maps_of_rows(rows: Tensor, height: int, width: int) -> Tensor:
     return rows.view(len(rows), height, width, -1).permute(0, 3, 1, 2)
 
 
+def gated_last(h: Tensor, y: Tensor) -> Tensor:
+    """`gated_rows` on any device."""
+    return gated(h, y.round(), -1)
+
+
+def silu_last(y: Tensor) -> Tensor:
+    """`silu_rows` on any device."""
+    return silu(y.round())
+
+
+def row_functions(layer: ExactLayer) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """`gated` and `silu` for channels-last rows of unrounded sums of a layer: in one pass where that is possible."""
+    one_pass = fusable(layer.bias.detach(), layer.exact)
+    return (gated_rows, silu_rows) if one_pass else (gated_last, silu_last)
+
+
 # --- the net ---------------------------------------------------------------------------------------------------------
 
 
@@ -102,12 +120,14 @@ def memory_rows(values: Tensor) -> Tensor:
     return torch.cat([values, known.expand(len(values), -1, -1)], 2)
 
 
-class PixelSnail(LocalNet):
-    """A local net with attention between its layers: over the pixels of earlier waves, and over a memory.
+class PixelSnail(WaveNet):
+    """A stack of masked convolutions: a stem (type A), gated residual layers, a head, and a linear path beside them.
 
-    As `LocalNet`, where `context` is the memory of `memory_rows`. After the stem, and after each attention block,
-    h = norm(h + attention to the memory). A pixel sees the last `window` pixels of earlier waves, their values
-    included, and the memory of its row and the rows above; also below, unless `causal_memory`.
+    params = head(silu(neck(h))) + skip(x), with h from silu(stem(x)) through `layers` gated 3 x 3 units. Between them
+    lies attention, over the pixels of earlier waves and over a memory, which `forward` takes as its `context`. After
+    the stem, and after each attention block, h = norm(h + attention to the memory). A pixel sees the last `window`
+    pixels of earlier waves, their values included, and the memory of its row and the rows above; also below, unless
+    `causal_memory`.
     """
 
     def __init__(
@@ -122,8 +142,17 @@ class PixelSnail(LocalNet):
         radius: int = 3,
         bound: int = BOUND,
     ) -> None:
-        """cin, hidden, cout, radius, bound: as for `LocalNet`; memory_channels: Z, 0 for a net without memory."""
-        super().__init__(cin, hidden, layers, cout, radius, bound)
+        """cin, hidden, cout: channels; layers: gated ones; radius: of the stem; bound: the greatest input.
+
+        memory_channels: Z, 0 for a net without memory.
+        """
+        super().__init__()
+        self.skew = SKEW
+        self.stem = MaskedConv(cin, hidden, radius, "A", bound)
+        self.layers = nn.ModuleList(MaskedConv(hidden, 2 * hidden, 1, "B") for _ in range(layers))
+        self.neck = MaskedConv(hidden, hidden, 0, "B")
+        self.head = MaskedConv(hidden, cout, 0, "B", gain=0.3)
+        self.skip = MaskedConv(cin, cout, min(radius, 2), "A", bound, gain=0.0)
         self.window, self.causal_memory = attention.window, causal_memory
         self.block_after = evenly_spread(attention.blocks, layers)
         seen = hidden + cin + POSITION_CHANNELS
@@ -187,7 +216,7 @@ class PixelSnail(LocalNet):
         return out
 
     def wave_state(self, shape: tuple[int, int, int], context: Tensor | None, stride: int) -> SnailState:
-        """The net before the first wave, as `LocalNet.wave_state`."""
+        """The net before the first wave of images of shape (B, H, W)."""
         return SnailState(self, shape, context)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,14 +166,9 @@ def _model_of(codec: Codec, family: Family) -> TrainableModel:
     return model
 
 
-def can_compile(device: torch.device, plan: TrainingPlan) -> tuple[bool, list[str]]:
-    """Whether to compile parts of the model that are not fused, and a note if that would help but is not possible."""
-    if device.type == "cpu" and plan.family.fused(plan.config):
-        return False, []
+def worth_compiling(device: torch.device, plan: TrainingPlan) -> bool:
+    """Whether to compile parts of the model: on accelerators, unless the run is short."""
     settings = plan.settings
     steps = settings.epochs * steps_per_epoch(plan.dataset, settings)
-    if steps < COMPILED_STEPS if settings.epochs else settings.minutes < COMPILED_MINUTES:
-        return False, []
-    if device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        return False, ["no C++ compiler (g++) found: training takes about three times as long without one"]
-    return True, []
+    short = steps < COMPILED_STEPS if settings.epochs else settings.minutes < COMPILED_MINUTES
+    return device.type != "cpu" and not short

@@ -32,7 +32,7 @@ from bbcodec.models.training.checkpoints import WorkFolder, write_whole
 from bbcodec.models.training.distributed import Process, torchrun_process
 from bbcodec.models.training.loop import TICKS, TrainingLoop
 from bbcodec.models.training.model_choice import TRIAL_SHARE, choose, plans_to_try, shortened
-from bbcodec.models.training.preparation import TrainingPlan, can_compile, load_images
+from bbcodec.models.training.preparation import TrainingPlan, load_images, worth_compiling
 from bbcodec.models.training.recipes import Recipe, TrainingSettings
 from bbcodec.models.training.trainer import Trainer
 from bbcodec.models.training.watcher import SilentWatcher, Watcher
@@ -116,10 +116,7 @@ def train(
         resuming = folder.open(resume, force) if process.rank == 0 else False
         try:
             plan = _chosen(plans, folder, process, watch)
-            compiled, reasons = can_compile(process.device, plan)
-            for note in reasons:
-                watch.note(note)
-            trainer = plan.trainer(process, compiled)
+            trainer = plan.trainer(process, worth_compiling(process.device, plan))
             _start_or_resume(trainer, folder, resuming, resume, watch)
             watch.started(plan.facts(trainer))
             TrainingLoop(trainer, folder, plan, watch).run()

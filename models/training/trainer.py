@@ -103,7 +103,7 @@ class Trainer:
     ) -> None:
         """config: of the family; start: a model with the initial weights.
 
-        compiled: compile parts of the model, which on CPUs needs a C++ compiler; what can be fused there always is.
+        compiled: compile parts of the model on accelerators; on CPUs they are always fused.
 
         Raises ValueError where a layer would have too many inputs, or where the model takes images of another size.
         """
@@ -123,7 +123,7 @@ class Trainer:
         self.process.share_weights(self.model)
         self.average.load_state_dict(self.model.state_dict())
         self.compiled = compiled
-        if compiled or (self.device.type == "cpu" and family.fused(config)):
+        if compiled or self.device.type == "cpu":
             self.model.compile_for_training()
         self.objective = Objective(self.model, settings.free_nats, settings.rate_weight, settings.word_dropout)
         self.optimisers = self._optimisers()

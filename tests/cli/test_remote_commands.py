@@ -21,7 +21,7 @@ moto_server = pytest.importorskip("moto.server", reason="remote files are option
 
 BUCKET = "s3://images"
 BBCODEC = [sys.executable, "-P", "-c", "from bbcodec.cli.main import run; run()"]
-TINY = [word for name, value in {**SIZES, "inner": 8}.items() for word in ("--set", f"{name}={value}")]
+TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from bbcodec.models.training.recipes import read_recipe
 from bbcodec.models.training.run import TrainingSummary
 
 SCRIPT = str(Path(sys.executable).parent / "bbcodec")
-TINY = [word for name, value in {**SIZES, "inner": 8}.items() for word in ("--set", f"{name}={value}")]
+TINY = [word for name, value in SIZES.items() for word in ("--set", f"{name}={value}")]
 SUMMARY = TrainingSummary("my.bbc", "vlae", 1234, 98765, 400, 20.5, 325.2, 50, 3.2, 3.5, 4.25, 3.4, 1204, 300)
 STEP = {"step": 1, "share": 0.25, "bits_per_dim": 3.25, "images_per_second": 27.44, "seconds_left": 83}
 REPORT = {

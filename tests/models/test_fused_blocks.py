@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bbcodec.exact.layers import set_exact
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.models import fused_blocks, fused_steps
 from bbcodec.models.fused_steps import pool
 
@@ -26,7 +26,7 @@ def outputs_and_gradients(function, net, x, context):
 def test_nearly_the_same_outputs_and_gradients(exact, narrow, sides):
     """With float32, the same outputs; gradients differ where sums are at the bounds of a ReLU, as rounded ones are."""
     torch.manual_seed(0)
-    net = QuantisedLocalNet(3, 16, 24, (1, 0, 1), 7, bound=1024)
+    net = LocalNet(3, 16, 24, (1, 0, 1), 7, bound=1024)
     with torch.no_grad():
         net.skip.weight.normal_(0, 0.1)
         net.stem.weight.mul_(0.3)
@@ -47,7 +47,7 @@ def test_nearly_the_same_outputs_and_gradients(exact, narrow, sides):
 @pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
 def test_no_context_and_a_context_of_zeros_are_the_same(narrow):
     torch.manual_seed(1)
-    net = QuantisedLocalNet(3, 16, 8, (1,), 5, bound=1024)
+    net = LocalNet(3, 16, 8, (1,), 5, bound=1024)
     x = torch.randint(-128, 128, (1, 3, 5, 8)).float() * 8
     params = partial(fused_blocks.params_of, net, x, narrow=narrow)
     assert torch.equal(params(), params(torch.zeros(1, 16, 5, 8)))
@@ -56,7 +56,7 @@ def test_no_context_and_a_context_of_zeros_are_the_same(narrow):
 def test_threads_share_the_work(monkeypatch):
     monkeypatch.setattr(fused_steps, "LEAST_OF_A_THREAD", 1)
     torch.manual_seed(2)
-    net = QuantisedLocalNet(3, 16, 8, (1,), 5, bound=1024)
+    net = LocalNet(3, 16, 8, (1,), 5, bound=1024)
     x = torch.randint(-128, 128, (5, 3, 6, 8)).float() * 8
     context = torch.randn(5, 16, 3, 4).requires_grad_()
     before, results, parts = torch.get_num_threads(), [], []

@@ -88,13 +88,8 @@ def test_threads_may_share_a_codec(pairs):
         assert all(map(np.array_equal, threads.map(codec.decode, messages), batches))
 
 
-def test_other_configs_have_no_engine(contents):
-    for kind, changes in (("RGB", {}), ("binary", {"latent_channels": 2})):
-        content = content_of(kind, inner=0, **changes)
-        stored = StoredCodec.read(parse_codec(content, "codec"))
-        assert engine(stored.config, stored.tensors) is None
-        assert not runs_without_torch(content, "cpu")
-        assert isinstance(load_codec(content, "cpu").backend, TorchBackend)
+def test_which_codecs_need_no_torch(contents):
+    """Those that have an engine, on the CPU."""
     assert [runs_without_torch(contents["RGB"], device) for device in ("auto", "cpu", "cuda")] == [True, True, False]
     assert not runs_without_torch(edited_codec_file(contents["RGB"], format=1), "cpu")
 

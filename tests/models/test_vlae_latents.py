@@ -82,8 +82,6 @@ def test_a_prior_without_layers_is_standard_normal():
     density = torch.distributions.Normal(0, 8).log_prob(z).sum()  # a unit has eight steps
     assert model.prior(tuple(z.shape)).log_prob(z).item() == pytest.approx(density.item(), abs=0.02)
     assert not any(name.startswith("prior_net") for name in frozen_tensors(model))
-    with pytest.raises(ValueError, match="prior_layers is 0, expected at least 1 where inner is 0"):
-        replace(CONFIGS["grey"], prior_layers=0)
 
 
 def test_tensors_that_are_not_of_the_model():

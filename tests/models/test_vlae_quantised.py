@@ -8,7 +8,7 @@ import torch
 from tiny_models import CONFIGS, KINDS, pictures, pixel_format, tensor
 
 from bbcodec.codec.file import load_codec, save_codec
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.model.interpreters import elbo
 from bbcodec.models import fused_blocks
 from bbcodec.models.vlae import FAMILY, Vlae
@@ -23,10 +23,10 @@ def quantised(name: str, **changes: int) -> Vlae:
 
 def test_blocks_look_around_and_then_at_their_pixel():
     model = quantised("RGB")
-    assert isinstance(model.local, QuantisedLocalNet)
+    assert isinstance(model.local, LocalNet)
     assert [block.spatial.radius for block in model.local.blocks] == [1, 0, 1, 0]
     assert model.local.blocks[0].spatial.weight.shape[:2] == (6, 8)
-    assert isinstance(FAMILY.build(asdict(model.config)).local, QuantisedLocalNet)
+    assert isinstance(FAMILY.build(asdict(model.config)).local, LocalNet)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ from folders import (
     smooth,
 )
 from pinned_inputs import natural
-from pins import without_predicted
+from pins import grey_echo_codec, without_predicted
 
 import bbcodec
 from bbcodec import input_files
@@ -64,9 +63,8 @@ def inside(folder):
 # --- codecs that run without PyTorch, and others
 
 
-def test_a_codec_that_needs_torch_matters_only_to_images_that_it_may_code():
-    codecs = Path(__file__).parents[3] / "benchmarks" / "codecs"
-    quick, slow = find_codec(codecs / "photo-8bit-1.bbc"), find_codec(codecs / "grey-1.bbc")
+def test_a_codec_that_needs_torch_matters_only_to_images_that_it_may_code(tmp_path):
+    quick, slow = find_codec("photo-3"), find_codec(grey_echo_codec(tmp_path))
     assert CompressRequest("in", "a.bb", codecs=[quick, slow]).tile_pixels("RGB") == TILE_PIXELS
     for mode in ("L", "RGBA", "P"):
         assert CompressRequest("in", "a.bb", codecs=[quick]).tile_pixels(mode) == TILE_PIXELS

@@ -23,3 +23,9 @@ def contents():
 @pytest.fixture(scope="module")
 def codecs(contents):
     return {name: load_codec(content, "cpu") for name, content in contents.items()}
+
+
+@pytest.fixture(scope="module")
+def networks(contents):
+    """The same without the engine."""
+    return {name: load_codec(content, "cpu", engine=False) for name, content in contents.items()}

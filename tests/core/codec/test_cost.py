@@ -85,7 +85,7 @@ def test_dense_layers_count_once_an_image():
 
 def test_a_config_makes_no_more_weights_than_its_file_has(contents):
     """The others are refused before memory is taken for them."""
-    huge = edited_codec_file(contents["grey"], config={"hidden": 200, "layers": 200})
+    huge = edited_codec_file(contents["grey"], config={"hidden": 200, "inner": 200, "layers": 200})
     with pytest.raises(BadCodecFile, match="larger model"):
         load_codec(huge, "cpu")
     with weights_allowed(10), pytest.raises(ValueError, match="larger model"):

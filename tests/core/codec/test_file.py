@@ -30,14 +30,16 @@ def test_files_hold_the_whole_codec(contents, codecs, kind, tmp_path):
         assert codec.file_bytes == len(contents[kind])
         assert codec.concurrent or not codec.safe  # on the engine, or on the fast path of the network
     assert load_codec(path, "cpu").name == "mine"
-    again = save_codec(codec.backend.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
+    network = load_codec(path, "cpu", engine=False)
+    assert network.encode(images) == expected
+    again = save_codec(network.backend.model, "vlae", CONFIGS[kind], pixel_format(kind), CARD)
     assert again == contents[kind]
 
 
 def test_what_is_coded_is_what_was_learnt(contents):
     """The integers of the file, read back, evaluate as the real weights did when training rounded them."""
     learnt = tiny("grey")
-    coded = load_codec(contents["grey"], "cpu").backend.model
+    coded = load_codec(contents["grey"], "cpu", engine=False).backend.model
     x = torch.randint(0, 256, (2, 1, 9, 9)).float()
     with torch.no_grad():
         for one, other in zip(learnt.posterior(x).parameters(), coded.posterior(x).parameters(), strict=True):
@@ -56,9 +58,9 @@ def test_the_digest_names_the_content(contents, codecs):
 def broken_files(content):
     """A name, and a file that is not a whole codec."""
     tensors = tensors_of(content)
-    weight = next(name for name in tensors if name.endswith("weight"))
+    weight = next(name for name, tensor in tensors.items() if tensor.dtype == torch.int16)
     layer = weight.removesuffix("weight")
-    w, b, s = (tensors[layer + part] for part in ("weight", "bias", "scale"))
+    w, b, s = (tensors[layer + part] for part in ("weight", "bias", "shift"))
     one = torch.zeros_like(w)
     one.view(-1)[0] = 2048  # within the bound of the sum
     several = {
@@ -67,19 +69,19 @@ def broken_files(content):
         "the least int16": {weight: torch.full_like(w, -(2**15))},
         "a bias that breaks the bound": {layer + "bias": torch.full_like(b, 2**24)},
         "the least int32": {layer + "bias": torch.full_like(b, -(2**31))},
-        "a scale out of bounds": {layer + "scale": torch.full_like(s, 100)},
+        "a shift out of bounds": {layer + "shift": torch.full_like(s, 100)},
         "fractions": {weight: w.float() + 0.5},
         "float weights": {weight: w.float()},
         "another shape of weights": {weight: w[:, :-1].contiguous()},
         "another shape of biases": {layer + "bias": b[:-1].contiguous()},
-        "another shape of scales": {layer + "scale": s[None]},
+        "another shape of shifts": {layer + "shift": s[None]},
         "an extra tensor": {"extra": w.clone()},
     }
     yield from ((name, edited_codec_file(content, {**tensors, **changes})) for name, changes in several.items())
     masked = next(name for name, part in exact_layers(tiny("grey")).items() if isinstance(part, MaskedConv))
     taps = tensors[f"{masked}.weight"]
     yield "fewer taps", edited_codec_file(content, {**tensors, f"{masked}.weight": taps[..., :-1].contiguous()})
-    for name in (weight, layer + "bias", layer + "scale"):
+    for name in (weight, layer + "bias", layer + "shift"):
         yield f"no {name}", edited_codec_file(content, {k: v for k, v in tensors.items() if k != name})
     configs = {
         "an unknown key": {"colour": 1},

@@ -17,7 +17,7 @@ from bbcodec.distributions.gaussian import Gaussian
 from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.errors import CoderError
 from bbcodec.exact.layers import exact_layers
-from bbcodec.exact.masked_conv import LocalNet
+from bbcodec.exact.local_net import LocalNet
 
 SKEW = 2
 # family of a pixel, its channels, its parameters, value -> input of the net, values
@@ -34,7 +34,7 @@ def make(name, shape, seed=0, stride=1):
     """A random net, whose outputs are spread over some units of its family; stride: of the context, 0 for none."""
     family, channels, n_params, embed, _ = FAMILIES[name]
     torch.manual_seed(seed)
-    net = LocalNet(channels, 6, 1, n_params, radius=2)
+    net = LocalNet(channels, 6, 8, [1], n_params, radius=2)
     with torch.no_grad():
         for layer in exact_layers(net).values():
             layer.bias.normal_(0, 0.5)
@@ -165,7 +165,7 @@ def test_the_context_counts():
 @pytest.mark.parametrize("band_pixels", [1, 2**18])
 def test_a_coarse_context_is_one_spread_over_its_pixels(stride, band_pixels, monkeypatch):
     """Each of its numbers for a square of pixels, cut at the border; in bands, in waves and while learning."""
-    monkeypatch.setattr("bbcodec.exact.masked_conv.BAND_PIXELS", band_pixels)
+    monkeypatch.setattr("bbcodec.exact.local_net.BAND_PIXELS", band_pixels)
     coarse = make("grey", (2, 11, 7), stride=stride)
     spread = coarse.context.repeat_interleave(stride, 2).repeat_interleave(stride, 3)[:, :, :11, :7]
     fine = Autoregressive(coarse.net, coarse.family, coarse.embed, tuple(coarse.shape), spread)

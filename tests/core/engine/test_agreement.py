@@ -11,7 +11,7 @@ from bbcodec.engine.logistic import mixture
 from bbcodec.engine.waves import LocalCoder
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_parts, set_safe
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.models.pixel_nets import embed_levels, start_predictors
 
 EMBEDDING, INSIDE = ((np.arange(256) - 128) * 8).astype(np.int16), 256  # as embed_levels
@@ -19,7 +19,7 @@ EMBEDDING, INSIDE = ((np.arange(256) - 128) * 8).astype(np.int16), 256  # as emb
 
 def a_net(radii, seed):
     torch.manual_seed(seed)
-    net = QuantisedLocalNet(4, 32, 48, radii, 36, 3, 1024)
+    net = LocalNet(4, 32, 48, radii, 36, 3, 1024)
     start_predictors(net, 3, 3)
     for part in exact_parts(net).values():
         part.freeze()

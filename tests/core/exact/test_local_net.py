@@ -16,7 +16,7 @@ from bbcodec.distributions.logistic import LogisticMixture
 from bbcodec.engine.local_net import laid_out
 from bbcodec.exact.arithmetic import guard
 from bbcodec.exact.layers import exact_layers, set_exact, set_safe
-from bbcodec.exact.local_net import QuantisedLocalNet
+from bbcodec.exact.local_net import LocalNet
 from bbcodec.exact.masked_conv import spread
 
 SIDES = st.sampled_from([(1, 1), (1, 9), (9, 1), (2, 2), (5, 3), (6, 11)])
@@ -25,10 +25,10 @@ RADII = st.sampled_from([(), (1,), (0,), (1, 0, 1)])
 BOUND = 1024
 
 
-def filled_net(seed: int, **sizes: object) -> tuple[QuantisedLocalNet, dict[str, Whole]]:
+def filled_net(seed: int, **sizes: object) -> tuple[LocalNet, dict[str, Whole]]:
     """A net and its whole numbers: extreme ones, or of fresh real weights, which saturate little."""
     torch.manual_seed(seed)
-    net = QuantisedLocalNet(
+    net = LocalNet(
         **{"cin": 2, "hidden": 5, "inner": 4, "radii": (1, 0), "cout": 3, "radius": 2, "bound": BOUND} | sizes
     )
     wholes = {}
@@ -45,7 +45,7 @@ def filled_net(seed: int, **sizes: object) -> tuple[QuantisedLocalNet, dict[str,
     return net, wholes
 
 
-def by_definition(net: QuantisedLocalNet, wholes: dict[str, Whole], x: Ints, context: Ints | None) -> Ints:
+def by_definition(net: LocalNet, wholes: dict[str, Whole], x: Ints, context: Ints | None) -> Ints:
     """Parameters in int64. context: at full resolution."""
 
     def layer(name: str, given: Ints, reach: str = "B") -> Ints:
@@ -72,9 +72,7 @@ def pixels(shape: tuple[int, ...], seed: int) -> Ints:
     return np.where(rng.random(shape) < 1 / 3, np.where(x < 0, -BOUND, BOUND), x)
 
 
-def in_waves(
-    net: QuantisedLocalNet, x: torch.Tensor, context: torch.Tensor | None = None, stride: int = 1
-) -> torch.Tensor:
+def in_waves(net: LocalNet, x: torch.Tensor, context: torch.Tensor | None = None, stride: int = 1) -> torch.Tensor:
     """The parameters that `in_waves` gives when the values drawn are those of x: (B, C', H, W)."""
     batch, _, height, width = x.shape
     values = x.permute(2, 3, 0, 1).contiguous()
@@ -135,7 +133,7 @@ def test_at_all_batch_sizes_threads_and_kernels(enabled, n_threads):
 
 def test_training_evaluates_the_coded_network():
     torch.manual_seed(0)
-    net = QuantisedLocalNet(3, 16, 8, (1, 0, 1), 5, bound=BOUND)
+    net = LocalNet(3, 16, 8, (1, 0, 1), 5, bound=BOUND)
     x = tensor(pixels((4, 3, 12, 12), 0))
     with guard():
         learning = net(x)
@@ -149,7 +147,7 @@ def test_training_evaluates_the_coded_network():
 
 def test_early_training_stays_close_to_the_coded_network():
     torch.manual_seed(0)
-    net = QuantisedLocalNet(3, 32, 32, (1, 1), 5, bound=BOUND)
+    net = LocalNet(3, 32, 32, (1, 1), 5, bound=BOUND)
     x = tensor(pixels((1, 3, 16, 16), 0))
     with torch.no_grad():
         coded = net(x)
@@ -220,7 +218,7 @@ def test_what_compiled_code_takes_gives_the_same_parameters(seed):
 
 def test_pushed_in_parallel_popped_in_waves():
     torch.manual_seed(0)
-    net = QuantisedLocalNet(2, 8, 6, (1, 0), 6, bound=BOUND)
+    net = LocalNet(2, 8, 6, (1, 0), 6, bound=BOUND)
     for layer in exact_layers(net).values():
         layer.freeze()
 

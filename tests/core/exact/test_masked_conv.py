@@ -1,27 +1,22 @@
 """Masked convolutions: in parallel, wave by wave, and by the definition, all the same to the last bit."""
 
-import math
-
 import numpy as np
 import oracle
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole_numbers import activations, check_equal, fill, onednn, tensor, threads
+from whole_numbers import activations, check_equal, fill, tensor
 
 from bbcodec.errors import BadCodecFile
 from bbcodec.exact.arithmetic import BOUND, guard
-from bbcodec.exact.layers import exact_layers, set_safe
-from bbcodec.exact.masked_conv import LocalNet, MaskedConv
+from bbcodec.exact.layers import set_safe
+from bbcodec.exact.masked_conv import MaskedConv
 from bbcodec.exact.wave_order import WaveOrder
 
 SIDES = st.sampled_from([(1, 1), (1, 9), (9, 1), (2, 2), (5, 3), (6, 11)])
 SEEDS = st.integers(0, 2**31)
 MASKS = st.sampled_from([("A", 1), ("A", 2), ("A", 3), ("B", 0), ("B", 1)])
-SILU = oracle.table(lambda x: x / (1 + math.exp(-x)))
-TANH = oracle.table(math.tanh)
-SIGMOID = oracle.table(lambda x: 1 / (1 + math.exp(-x)))
 
 
 def numpy_mask(layer: MaskedConv) -> np.ndarray:
@@ -96,119 +91,6 @@ def test_masked_conv_in_waves(seed, sides, mask_and_radius, skew, safe):
     check_equal(out.permute(2, 3, 0, 1), oracle.masked_conv(whole, x, mask_type, skew))
 
 
-def local_net_oracle(net: LocalNet, wholes: dict[str, oracle.Whole], x: oracle.Ints, context: oracle.Ints | None):
-    """LocalNet by its definition: head(silu(neck(h))) + skip(x), h through gated units from silu(stem(x) + context)."""
-    s = net.skew
-    h = oracle.masked_conv(wholes["stem"], x, "A", s)
-    h = SILU(h if context is None else h + context)
-    for n in range(len(net.layers)):
-        h = oracle.gated(TANH, SIGMOID, h, oracle.masked_conv(wholes[f"layers.{n}"], h, "B", s), 1)
-    h = SILU(oracle.masked_conv(wholes["neck"], h, "B", s))
-    return oracle.masked_conv(wholes["head"], h, "B", s) + oracle.masked_conv(wholes["skip"], x, "A", s)
-
-
-def filled_net(seed: int, **sizes: int) -> tuple[LocalNet, dict[str, oracle.Whole]]:
-    """A net and its whole numbers: at the bound, which saturates every table, or of fresh real weights, which does not.
-
-    A shift of at least 1 keeps head + skip, a sum of two layers, within 2**24.
-    """
-    torch.manual_seed(seed)
-    net = LocalNet(**{"cin": 2, "hidden": 4, "layers": 2, "cout": 3, "radius": 2} | sizes)
-    wholes = {}
-    for name, layer in exact_layers(net).items():
-        if seed % 3 == 0:
-            wholes[name] = fill(layer, seed, numpy_mask(layer), min_shift=1)
-            continue
-        with torch.no_grad():
-            layer.weight.copy_(torch.randn_like(layer.weight) * layer.fan_in**-0.5 * layer.mask)
-            layer.bias.normal_()
-        layer.freeze()
-        parts = {part: value.numpy().astype(np.int64) for part, value in layer.integers().items()}
-        wholes[name] = oracle.Whole(parts["weight"], parts["bias"], parts["scale"])
-    return net, wholes
-
-
-def in_waves(net: LocalNet, x: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
-    """The parameters that `in_waves` gives when the values drawn are those of x: (B, C', H, W)."""
-    batch, _, height, width = x.shape
-    pixels = x.permute(2, 3, 0, 1).contiguous()
-    out = torch.full((height, width, batch, net.head.weight.shape[0]), float("nan"))
-    seen = []
-
-    def draw(params, i, j):
-        out[i, j] = params
-        seen.append(list(zip(i.tolist(), j.tolist(), strict=True)))
-        return pixels[i, j]
-
-    with torch.no_grad(), guard():
-        net.in_waves((batch, height, width), context, draw)
-    assert seen == list(oracle.wave_order(height, width, net.skew))
-    return out.permute(2, 3, 0, 1)
-
-
-@given(SEEDS, SIDES, st.sampled_from([1, 3]), st.integers(0, 3), st.booleans(), st.booleans())
-@settings(max_examples=40, deadline=None)
-def test_local_net(seed, sides, radius, layers, with_context, safe):
-    net, wholes = filled_net(seed, radius=radius, layers=layers)
-    set_safe(net, safe)
-    x = activations((2, 2, *sides), BOUND, seed)
-    context = activations((2, 4, *sides), BOUND, seed + 1) if with_context else None
-    expected = local_net_oracle(net, wholes, x, context)
-    given_context = None if context is None else tensor(context)
-    with torch.no_grad(), guard():
-        check_equal(net(tensor(x), given_context), expected)
-    check_equal(in_waves(net, tensor(x), given_context), expected)
-
-
-@pytest.mark.parametrize("one_pass", [True, False])
-@pytest.mark.parametrize("sides", [(1, 1), (17, 5), (9, 1)])
-def test_local_net_in_bands_and_without_fused_kernels(one_pass, sides, monkeypatch):
-    """Large images go band by band, here of as few rows as may be; accelerators have no fused kernels."""
-    monkeypatch.setattr("bbcodec.exact.masked_conv.BAND_PIXELS", 1)
-    if not one_pass:
-        monkeypatch.setattr("bbcodec.exact.masked_conv.fusable", lambda y, exact: False)
-    for seed in range(3):
-        net, wholes = filled_net(seed, layers=2)
-        x, context = activations((2, 2, *sides), BOUND, seed), activations((2, 4, *sides), BOUND, seed + 1)
-        expected = local_net_oracle(net, wholes, x, context)
-        with torch.no_grad(), guard():
-            check_equal(net(tensor(x), tensor(context)), expected)
-        check_equal(in_waves(net, tensor(x), tensor(context)), expected)
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-@pytest.mark.parametrize("n_threads", [1, 2, 4])
-def test_local_net_at_all_batch_sizes_threads_and_kernels(enabled, n_threads):
-    net, wholes = filled_net(1, cin=3, hidden=8, cout=6, layers=2)
-    x = activations((64, 3, 6, 7), BOUND, 5)
-    context = activations((64, 8, 6, 7), BOUND, 6)
-    expected = local_net_oracle(net, wholes, x, context)
-    with threads(n_threads), onednn(enabled):
-        for batch in (1, 15, 16, 64):
-            with torch.no_grad(), guard():
-                check_equal(net(tensor(x[:batch]), tensor(context[:batch])), expected[:batch])
-            check_equal(in_waves(net, tensor(x[:batch]), tensor(context[:batch])), expected[:batch])
-
-
-@given(SEEDS, st.sampled_from([(1, 6), (4, 1), (4, 5)]), st.data())
-@settings(max_examples=30, deadline=None)
-def test_a_pixel_changes_no_parameters_of_its_own_wave_or_before(seed, sides, data):
-    """The autoregressive order holds through the whole stack, and something later does change."""
-    net, _ = filled_net(3 * seed + 1, layers=1)
-    height, width = sides
-    i = data.draw(st.integers(0, height - 1))
-    j = data.draw(st.integers(0, width - 1))
-    x = activations((1, 2, height, width), BOUND, seed)
-    other = x.copy()
-    other[0, :, i, j] = np.where(x[0, :, i, j] > 0, -BOUND, BOUND)
-    with torch.no_grad(), guard():
-        changed = (net(tensor(x)) != net(tensor(other)))[0].any(0).numpy()
-    times = np.array([[oracle.wave_number(a, b, net.skew) for b in range(width)] for a in range(height)])
-    assert not changed[times <= times[i, j]].any()
-    if j + 1 < width:
-        assert changed[times > times[i, j]].any()
-
-
 def test_stored_whole_numbers_leave_out_closed_taps():
     layer = MaskedConv(2, 3, 2, "A")
     layer.freeze()
@@ -233,19 +115,3 @@ def test_held_levels_stay_while_differences_are_learnt():
     assert torch.allclose(after.sum((2, 3))[:, :2], before[:, :2], atol=1e-5)
     assert not torch.allclose(after.sum((2, 3))[:, 2:], before[:, 2:], atol=1e-2)
     assert (after[:, :, layer.mask == 0] == 0).all()
-
-
-def test_training_evaluates_the_coded_network():
-    """With gradients wanted, and before the whole numbers are fixed, the outputs are the same to the last bit."""
-    torch.manual_seed(0)
-    net = LocalNet(3, 8, 3, 5)
-    x = tensor(activations((4, 3, 12, 12), BOUND, 0))
-    with guard():
-        learning = net(x)
-        assert learning.requires_grad
-        for layer in exact_layers(net).values():
-            layer.freeze()
-        with torch.no_grad():
-            assert torch.equal(net(x), learning)
-    learning.sum().backward()
-    assert all(layer.weight.grad is not None for name, layer in exact_layers(net).items())

@@ -248,7 +248,7 @@ def test_the_account_is_the_elbo_of_the_latents_that_were_popped(kind, monkeypat
         run(model.program(x.shape, x), latent, observed)
     for name in rows:
         found, expected = rows[name] / INFORMATION_UNIT * math.log(2), -nats[name].double().numpy()
-        assert found == pytest.approx(expected, rel=1e-4, abs=0.02), name
+        assert found == pytest.approx(expected, rel=5e-4, abs=0.02), name
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ from tiny_models import SIZES
 
 from bbcodec.codec.file import load_codec
 
-TINY = {**SIZES, "inner": 8, "batch": 8, "epochs": 3.0, "learning_rate": 0.01, "warm_up": 5, "free_nats": 0.0}
+TINY = {**SIZES, "batch": 8, "epochs": 3.0, "learning_rate": 0.01, "warm_up": 5, "free_nats": 0.0}
 
 
 class RecordingWatcher:

@@ -143,7 +143,6 @@ def test_few_images_move_weights_by_longer_steps(base, images, monkeypatch):
         (True, lambda: codec("grey")),
         (True, lambda: codec("joint", latent_channels=1)),
         (True, lambda: codec("binary", latent_channels=1)),
-        (False, lambda: codec("grey", inner=0)),
         (False, lambda: find_codec("mnist-binary-fast-1")),
     ],
 )

@@ -73,9 +73,11 @@ def test_weights_that_did_not_take_part_stay():
 
 
 def test_the_inner_weights_are_those_from_activations_to_activations():
-    model = Vlae(VlaeConfig(hidden=16, width=16, latent_channels=2, prior_hidden=8, layers=2, latent_stride=4))
+    sizes = {"hidden": 16, "inner": 16, "width": 16, "prior_hidden": 8}
+    model = Vlae(VlaeConfig(layers=2, latent_channels=2, latent_stride=4, **sizes))
     names = {id(p): name for name, p in model.named_parameters()}
     found = {names[id(weight)] for weight in inner_weights(model)}
-    assert {"local.layers.0.weight", "local.layers.1.weight", "local.neck.weight", "look.0.conv.weight"} <= found
-    outer = ("stem", "head", "skip", "prior_net", "lift", "halvings.0", "bias")
+    inner = {"local.blocks.0.spatial.weight", "local.blocks.1.pointwise.weight", "local.neck.weight"}
+    assert inner | {"encoder.blocks.0.spatial.weight", "context_net.blocks.1.pointwise.weight"} <= found
+    outer = ("stem", "head", "skip", "prior_net", "first", "bias")
     assert not [name for name in found if any(word in name for word in outer)]

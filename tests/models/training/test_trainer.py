@@ -251,7 +251,7 @@ def test_validation_is_of_the_averaged_network_that_is_coded():
 
 def test_both_optimisers_have_their_share_of_the_weights():
     """Wide enough for Muon; the gradient of every weight is used once."""
-    config = replace(CONFIGS["grey"], hidden=16, width=16)
+    config = replace(CONFIGS["grey"], hidden=16, inner=16, width=16)
     trainer = Trainer(FAMILY, config, SETTINGS, dataset("grey"))
     groups = [
         {id(p) for group in optimiser.param_groups for p in group["params"]} for optimiser, _ in trainer.optimisers
@@ -259,7 +259,7 @@ def test_both_optimisers_have_their_share_of_the_weights():
     assert len(groups) == 2
     assert not groups[0] & groups[1]
     assert groups[0] | groups[1] == {id(p) for p in trainer.model.parameters()}
-    assert id(trainer.model.local.layers[0].weight) in groups[1]
+    assert id(trainer.model.local.blocks[0].spatial.weight) in groups[1]
     assert id(trainer.model.local.head.weight) in groups[0]
     before = weights(trainer)
     advance(trainer, 2)
