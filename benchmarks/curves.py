@@ -2,9 +2,9 @@
 
     python benchmarks/curves.py --runs FOLDER NAME...
 
-FOLDER holds the runs of `bbcodec train ... -o FOLDER/NAME.bbc`. Runs that are not named stay as they are in the result.
-Beside it, docs/curves.png shows all runs. Learning rates fall to the end of a run, so that a longer one is better than
-the curve goes on to say, and a run that is stopped earlier worse.
+FOLDER holds the runs of `bbcodec train ... -o FOLDER/NAME.bbc`. Runs that are not named stay as they are in the result,
+for as long as their codecs are there. Beside it, docs/curves.png shows all runs. Learning rates fall to the end of a
+run, so that a longer one is better than the curve goes on to say, and a run that is stopped earlier worse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common import HERE, environment
+from common import HERE, environment, trained_codec
 
 from bbcodec.codec.catalogue import read_codec
 
@@ -80,7 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, Any] = {}
     if options.out.exists():
-        rows = {row["codec"]: row for row in json.loads(options.out.read_text(encoding="utf-8"))["rows"]}
+        before = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        rows = {row["codec"]: row for row in before if trained_codec(row["codec"]) is not None}
     for name in options.names:
         if not (options.runs / f"{name}.bbc").exists():
             sys.exit(f"{options.runs.name}/{name}.bbc is missing: a run that has ended was expected")

@@ -42,8 +42,8 @@ CODECS = {
     "photos-8bit": "photo-8bit-1",
     "digits": "mnist-binary-3",
     "digits-delta-vae": "mnist-binary-delta-vae-2",
-    "digits-vamp": "mnist-binary-vamp-2",
-    "digits-attentive": "mnist-binary-attentive-2",
+    "digits-vamp": "mnist-binary-vamp-3",
+    "digits-attentive": "mnist-binary-attentive-3",
 }
 
 

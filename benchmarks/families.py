@@ -17,7 +17,7 @@ import numpy as np
 from common import Pixels, arguments, bbcodec, best, needed, save, trained_codec
 from sampling import by_room, sampled
 
-CODECS = ("mnist-binary-2", "mnist-binary-delta-vae-2", "mnist-binary-vamp-2", "mnist-binary-attentive-2")
+CODECS = ("mnist-binary-3", "mnist-binary-delta-vae-2", "mnist-binary-vamp-3", "mnist-binary-attentive-3")
 FEW = 100
 
 

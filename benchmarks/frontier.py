@@ -53,7 +53,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "64 x 128, 3, 5 components apart": {"hidden": 64, "inner": 128, "layers": 3, "joint": False},
     "64 x 128, 3, 3 components": {"hidden": 64, "inner": 128, "layers": 3, "components": 3},
     "64 x 128, 3, 10 components": {"hidden": 64, "inner": 128, "layers": 3, "components": 10},
-    "gated, 64, 5": {"hidden": 64, "layers": 5, "inner": 0},
 }
 
 

@@ -23,8 +23,8 @@ from bbcodec.codec.codec import Codec
 from bbcodec.codec.file import load_codec
 
 CODECS = (
-    *("mnist-binary-2", "mnist-binary-fast-1", "mnist-binary-delta-vae-2"),
-    *("mnist-binary-attentive-2", "mnist-binary-vamp-2"),
+    *("mnist-binary-3", "mnist-binary-fast-1", "mnist-binary-delta-vae-2"),
+    *("mnist-binary-attentive-3", "mnist-binary-vamp-3"),
 )
 SEED = 0
 BATCH = 500  # images whose latents are drawn at once

@@ -149,7 +149,7 @@ def published_note(published: Result) -> str:
     return f"\\* Published for another machine ({published['machine']}): {link}."
 
 
-OWN_CODECS = {"cifar10-4": "CIFAR-10", "mnist-2": "MNIST, 8-bit", "microscopy-1": "microscopy"}
+OWN_CODECS = {"cifar10-4": "CIFAR-10", "mnist-2": "MNIST, 8-bit", "microscopy-2": "microscopy"}
 WRITE_FILES = {"BB-ANS", "Bit-Swap", "HiLLoC", "LBB"}  # figures of others that are sizes of files, not bounds
 
 

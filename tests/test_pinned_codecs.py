@@ -137,12 +137,11 @@ TRAINED = {
     "photo-3": "2481aa348563b628dbe100156728d625",
     "grey-3": "cd4833c48f95319766bd5f115e717c0b",
     "mnist-binary-3": "cc9c8bfe404b8acaaa5687962d08c6d4",
-    "mnist-binary-2.bbc": "f8533bd47df226b07a1e6ae84e8ec1fd",
     "mnist-binary-fast-1": "4a3f119ca9b65c514e97dc0398979ad5",
-    "mnist-binary-attentive-2.bbc": "7baaa178a14cdab8fc7e3c6ac2ee3684",
+    "mnist-binary-attentive-3.bbc": "0de682f7aba37d69ccebb67015fe8d85",
     "mnist-binary-delta-vae-2.bbc": "85caad7ae75ec15e6a4133a72df4d6c9",
-    "freyfaces-vamp-1.bbc": "39ee9e8f79b145e20df9c0b65c119ea2",
-    "cifar10-attentive-1.bbc": "607e377f9d363e36cd80e25c223c2f7f",
+    "freyfaces-vamp-2.bbc": "a1b4b78469113b0208300ad7ec73b683",
+    "cifar10-attentive-2.bbc": "d958bdfbcddcc81ebab521f43077e301",
     "cifar10-delta-vae-1.bbc": "b4ce93e948a2571302b356a772db11d7",
 }
 

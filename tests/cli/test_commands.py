@@ -644,7 +644,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
     """Of a codec that needs PyTorch: other codecs are shared by threads."""
     arguments = long_work(tmp_path, "2")
     arguments[arguments.index("none")] = str(
-        Path(__file__).parents[2] / "benchmarks" / "codecs" / "cifar10-attentive-1.bbc"
+        Path(__file__).parents[2] / "benchmarks" / "codecs" / "cifar10-attentive-2.bbc"
     )
     process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 120
