@@ -169,7 +169,7 @@ def test_no_codec_is_saved_on_a_machine_on_which_nothing_is_right(monkeypatch):
 
 def test_what_is_saved_was_restored_by_the_engine_or_else_by_the_network(monkeypatch):
     """By the network alone where the engine is wrong, and then on the safe path."""
-    config = VlaeConfig(channels=1, inner=8, **SIZES)
+    config = VlaeConfig(channels=1, **SIZES)
     model = Vlae(config)
 
     def save():

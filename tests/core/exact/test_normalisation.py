@@ -69,10 +69,16 @@ def test_the_widest_sums_fit():
 @given(SEEDS, st.sampled_from([8, 32]))
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_real_function_rounded(seed, channels):
+    """To within what the definition rounds down: D, which is (C deviation)**2, its root R, and 2**48 / R."""
     x = examples(channels, seed)[:6]
-    variance = x.var(1, keepdims=True) + 1
-    real = np.clip(256 * (x - x.mean(1, keepdims=True)) / np.sqrt(variance), -BOUND, BOUND)
-    assert np.abs(normalised_oracle(x) - real).max() < 0.51
+    apart = x - x.mean(1, keepdims=True)
+    scaled = channels * np.sqrt(x.var(1, keepdims=True) + 1)
+    unbounded = 256 * channels * apart / scaled
+    larger = 1 / (np.sqrt(1 - 1 / scaled**2) - 1 / (256 * scaled)) - 1
+    allowed = 0.5 + np.abs(unbounded) * larger + np.abs(channels * apart) / 2**32 + 1e-9
+    real = np.clip(unbounded, -BOUND, BOUND)
+    assert (np.abs(normalised_oracle(x) - real) <= allowed).all()
+    assert allowed[:3].max() < 0.51  # of rows that spread widely
     found = normalised(tensor(x), exact=False).double().numpy()
     assert np.allclose(found, real, atol=0.01)
 
